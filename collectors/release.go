@@ -1,0 +1,78 @@
+package collectors
+
+import (
+	"github.com/companyos/helmproof/evidence"
+)
+
+// Names, in evidence.zip, of what loading a release seals for all collectors.
+const (
+	ReleaseFile   = "release.json"
+	PoliciesFile  = "policies.yaml"
+	ManifestsFile = "artifacts/release/manifests.yaml" // rendered, redacted, multi-document YAML
+	ChartFile     = "artifacts/release/chart.json"     // ChartRecord
+	ValuesFile    = "artifacts/release/values.yaml"    // coalesced values, redacted
+)
+
+// Release is a loaded chart (or plain manifests) with its rendering: the true
+// content, in memory only. What is sealed of it goes through a Redactor.
+type Release struct {
+	Info   evidence.Release // all but SealedManifestsDigest and Redactions is filled in
+	Record ChartRecord
+
+	// Files are the chart's files (after .helmignore; subcharts' included under
+	// charts/NAME/…), sorted by name. Empty for plain manifests.
+	Files []File
+	// Values are the coalesced values: defaults, then the user's.
+	Values map[string]any
+	// UserValues are only what the user gave (-f, --set …), merged.
+	UserValues map[string]any
+	// Manifests is the rendering as sealed before redaction: one YAML document
+	// per object, each preceded by "---\n# Source: <file>:<line>\n".
+	Manifests []byte
+
+	// Dir is a directory that holds the chart as Helm's lint wants it (the user's
+	// own directory, or an unpacked copy that Close removes). Empty for manifests.
+	Dir   string
+	close func() error
+}
+
+// File is one file of a chart.
+type File struct {
+	Name string // slash-separated, relative to the chart
+	Data []byte
+}
+
+// Close removes what loading unpacked.
+func (r *Release) Close() error {
+	if r.close == nil {
+		return nil
+	}
+	return r.close()
+}
+
+// ChartRecord is what was seen while loading and rendering: sealed as chart.json.
+type ChartRecord struct {
+	Metadata     map[string]any    `json:"metadata,omitempty"` // Chart.yaml as parsed
+	Files        []FileRecord      `json:"files,omitempty"`
+	Generated    []GeneratedValue  `json:"generated,omitempty"`  // values that rendering would have made up, replaced
+	Network      []string          `json:"network,omitempty"`    // network accesses that rendering tried and was refused
+	Lookups      []string          `json:"lookups,omitempty"`    // `lookup` calls, answered with nothing as `helm template` does
+	RenderError  string            `json:"renderError,omitempty"`
+	APIVersions  []string          `json:"apiVersions,omitempty"` // --api-versions given
+	Capabilities map[string]string `json:"capabilities,omitempty"`
+}
+
+// FileRecord is one chart file by digest.
+type FileRecord struct {
+	Name   string          `json:"name"`
+	Size   int64           `json:"size"`
+	Digest evidence.Digest `json:"digest"`
+}
+
+// GeneratedValue says that a template function whose result differs at every
+// rendering was called, and replaced by a deterministic one.
+type GeneratedValue struct {
+	Function string `json:"function"` // "randAlphaNum"
+	Template string `json:"template,omitempty"`
+	Count    int    `json:"count"`
+}

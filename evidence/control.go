@@ -1,0 +1,128 @@
+package evidence
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// ControlID is a control's stable name, "SEC-1". A retired id is never used again.
+type ControlID string
+
+// Control is one requirement of the catalog.
+type Control struct {
+	ID          ControlID           `json:"id"`
+	Group       string              `json:"group"` // "SEC"
+	Title       string              `json:"title"`
+	Statement   string              `json:"statement"`
+	Severity    Severity            `json:"severity"`
+	Collector   string              `json:"collector"` // the collector that decides it
+	Rules       []string            `json:"rules"`     // the rules whose findings count for it; "*" at the end matches a prefix
+	Remediation string              `json:"remediation"`
+	Frameworks  map[string][]string `json:"frameworks,omitempty"` // framework id → references in it
+}
+
+// Group is a family of controls.
+type Group struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+}
+
+// Framework is an outside standard that controls map to.
+type Framework struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	URL   string `json:"url"`
+}
+
+// Catalog is the whole set of controls.
+type Catalog struct {
+	Version    string      `json:"version"`
+	Groups     []Group     `json:"groups"`
+	Frameworks []Framework `json:"frameworks"`
+	Controls   []Control   `json:"controls"`
+}
+
+// Control returns the control with that id.
+func (c *Catalog) Control(id ControlID) (Control, bool) {
+	for _, x := range c.Controls {
+		if x.ID == id {
+			return x, true
+		}
+	}
+	return Control{}, false
+}
+
+// Scope is what a bundle, or a profile, is about.
+type Scope string
+
+// The scopes. A profile of scope ScopeComposed is decided by `gate` over
+// bundles of the other three.
+const (
+	ScopeRelease  Scope = "release"
+	ScopeCluster  Scope = "cluster"
+	ScopeDrill    Scope = "drill"
+	ScopeComposed Scope = "composed"
+)
+
+// Profile names the controls that must hold, and how strictly.
+type Profile struct {
+	Name        string           `json:"name"`
+	Title       string           `json:"title"`
+	Description string           `json:"description,omitempty"`
+	Scope       Scope            `json:"scope"`
+	FailOn      Severity         `json:"failOn"` // the lowest severity of a failing finding that fails its control
+	MaxAge      Duration         `json:"maxAge"` // how old evidence may be when gated on
+	Controls    []ProfileControl `json:"controls"`
+}
+
+// ProfileControl is one control of a profile; zero fields take the profile's.
+type ProfileControl struct {
+	ID       ControlID `json:"id"`
+	Optional bool      `json:"optional,omitempty"` // shown, but decides nothing
+	FailOn   Severity  `json:"failOn,omitempty"`
+	MaxAge   Duration  `json:"maxAge,omitempty"`
+}
+
+// Duration is a time.Duration that reads and writes as "168h0m0s".
+type Duration time.Duration
+
+// MarshalJSON writes the duration as a string.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON accepts what time.ParseDuration accepts; never negative.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("duration %s: want a string like \"168h\"", b)
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("duration %q: want a number and a unit, like \"168h\" or \"30m\"", s)
+	}
+	if v < 0 {
+		return fmt.Errorf("duration %q: must not be negative", s)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Selector picks targets; an empty field matches all. Name, Namespace, Kind,
+// Container and Rule may hold "*" wildcards (path.Match syntax).
+type Selector struct {
+	Rule      string `json:"rule,omitempty"`
+	Kind      string `json:"kind,omitempty"`
+	Name      string `json:"name,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Container string `json:"container,omitempty"`
+}
+
+// Waiver accepts the failing findings of one control on some targets until it
+// expires. It changes the control's result and is shown; it never removes a finding.
+type Waiver struct {
+	Control    ControlID `json:"control"`
+	Target     Selector  `json:"target"`
+	Reason     string    `json:"reason"`
+	ApprovedBy string    `json:"approvedBy"`
+	ExpiresAt  time.Time `json:"expiresAt"`
+}

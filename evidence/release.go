@@ -1,0 +1,39 @@
+package evidence
+
+// Release is the content of release.json: what was judged, by digest.
+type Release struct {
+	Scope       Scope  `json:"scope"`
+	Source      string `json:"source"` // "chart" or "manifests"
+	Chart       string `json:"chart"`  // the chart's name; the manifests' given name
+	Version     string `json:"version,omitempty"`
+	AppVersion  string `json:"appVersion,omitempty"`
+	ReleaseName string `json:"releaseName"`
+	Namespace   string `json:"namespace"`
+	KubeVersion string `json:"kubeVersion"` // "1.37"
+	Cluster     string `json:"cluster,omitempty"`
+
+	ChartDigest Digest `json:"chartDigest"` // of the sorted list of the chart's files with their digests
+	// ArchiveDigest is the digest of the .tgz, when the chart came as one.
+	ArchiveDigest Digest `json:"archiveDigest,omitempty"`
+	ValuesDigest  Digest `json:"valuesDigest"` // of the coalesced values, canonical JSON
+	// ManifestsDigest is that of the true rendered manifests; SealedManifestsDigest
+	// that of artifacts/release/manifests.yaml. They differ when secrets were redacted.
+	ManifestsDigest       Digest   `json:"manifestsDigest"`
+	SealedManifestsDigest Digest   `json:"sealedManifestsDigest"`
+	Redactions            int      `json:"redactions"` // how many secret values were redacted before sealing
+	Images                []string `json:"images"`     // sorted, as written in the manifests
+}
+
+// ArtifactReader gives read access to what is sealed: release.json,
+// policies.yaml and everything under artifacts/, by the name in evidence.zip.
+// Reading a name that is not there is fs.ErrNotExist.
+type ArtifactReader interface {
+	Read(name string) ([]byte, error)
+	Names() []string // sorted
+}
+
+// ArtifactWriter takes raw artifacts. Name is relative to the collector's own
+// folder ("lint.json"); writing a name twice or an unsafe name is an error.
+type ArtifactWriter interface {
+	Write(name string, content []byte) error
+}

@@ -1,0 +1,75 @@
+package evidence
+
+import "time"
+
+// VerdictOutcome is the answer that people gate on.
+type VerdictOutcome string
+
+// The verdicts. INCOMPLETE means that something required could not be checked;
+// it is never a pass.
+const (
+	VerdictPass       VerdictOutcome = "PASS"
+	VerdictFail       VerdictOutcome = "FAIL"
+	VerdictIncomplete VerdictOutcome = "INCOMPLETE"
+)
+
+// ControlOutcome is what became of one control of the profile.
+type ControlOutcome string
+
+// The outcomes of a control.
+const (
+	ControlPass          ControlOutcome = "pass"
+	ControlFail          ControlOutcome = "fail"
+	ControlWarn          ControlOutcome = "warn"       // findings below the profile's threshold
+	ControlWaived        ControlOutcome = "waived"     // would fail, but every failing finding is waived
+	ControlIncomplete    ControlOutcome = "incomplete" // not checked, errored, missing or stale
+	ControlNotApplicable ControlOutcome = "not-applicable"
+)
+
+// ControlResult is one control's part of the verdict.
+type ControlResult struct {
+	Control  ControlID      `json:"control"`
+	Outcome  ControlOutcome `json:"outcome"`
+	Required bool           `json:"required"`
+	Reason   string         `json:"reason"`
+	Findings []string       `json:"findings,omitempty"` // ids of the findings behind a fail, warn, waived or incomplete
+	Counts   Counts         `json:"counts"`
+	Evidence []BundleRef    `json:"evidence,omitempty"` // composed verdicts: the bundles that this result came from
+}
+
+// Counts is the number of findings of a control by outcome.
+type Counts struct {
+	Pass          int `json:"pass"`
+	Fail          int `json:"fail"`
+	Warn          int `json:"warn"`
+	NotApplicable int `json:"notApplicable"`
+	NotChecked    int `json:"notChecked"`
+	Error         int `json:"error"`
+	Waived        int `json:"waived"`
+}
+
+// BundleRef names a bundle that a composed verdict rests on.
+type BundleRef struct {
+	Bundle      Digest    `json:"bundle"`
+	Scope       Scope     `json:"scope"`
+	EvaluatedAt time.Time `json:"evaluatedAt"`
+}
+
+// WaiverResult says what became of one waiver: shown always, also when it did nothing.
+type WaiverResult struct {
+	Waiver   Waiver   `json:"waiver"`
+	Status   string   `json:"status"` // applied, expired, unused
+	Findings []string `json:"findings,omitempty"`
+}
+
+// Verdict is the decision over one profile at one time.
+type Verdict struct {
+	Outcome       VerdictOutcome  `json:"outcome"`
+	Reason        string          `json:"reason"`
+	Profile       string          `json:"profile"`
+	ProfileDigest Digest          `json:"profileDigest"`
+	CatalogDigest Digest          `json:"catalogDigest"`
+	Results       []ControlResult `json:"results"` // in catalog order
+	Waivers       []WaiverResult  `json:"waivers,omitempty"`
+	EvaluatedAt   time.Time       `json:"evaluatedAt"`
+}
