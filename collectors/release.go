@@ -54,9 +54,9 @@ func (r *Release) Close() error {
 type ChartRecord struct {
 	Metadata     map[string]any    `json:"metadata,omitempty"` // Chart.yaml as parsed
 	Files        []FileRecord      `json:"files,omitempty"`
-	Generated    []GeneratedValue  `json:"generated,omitempty"`  // values that rendering would have made up, replaced
-	Network      []string          `json:"network,omitempty"`    // network accesses that rendering tried and was refused
-	Lookups      []string          `json:"lookups,omitempty"`    // `lookup` calls, answered with nothing as `helm template` does
+	Generated    []GeneratedValue  `json:"generated,omitempty"` // values that rendering would have made up, replaced
+	Network      []string          `json:"network,omitempty"`   // network accesses that rendering tried and was refused
+	Lookups      []string          `json:"lookups,omitempty"`   // `lookup` calls, answered with nothing as `helm template` does
 	RenderError  string            `json:"renderError,omitempty"`
 	APIVersions  []string          `json:"apiVersions,omitempty"` // --api-versions given
 	Capabilities map[string]string `json:"capabilities,omitempty"`

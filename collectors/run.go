@@ -1,0 +1,206 @@
+package collectors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// Redactor removes secret values from bytes that are about to be sealed.
+type Redactor interface {
+	// Redact returns b without the secret values, and how many it replaced. With
+	// nothing to replace it returns b itself.
+	Redact(b []byte) (out []byte, replaced int)
+}
+
+// Artifacts is what a run sealed so far, by name in evidence.zip. It is an
+// evidence.ArtifactReader and safe for concurrent use.
+type Artifacts struct {
+	mu       sync.Mutex
+	files    map[string][]byte
+	redactor Redactor
+	replaced int
+}
+
+// NewArtifacts returns an empty set whose content passes through r (nil: nothing is redacted).
+func NewArtifacts(r Redactor) *Artifacts {
+	return &Artifacts{files: map[string][]byte{}, redactor: r}
+}
+
+// Put seals content under a name of evidence.zip, redacted. It returns what was sealed.
+func (a *Artifacts) Put(name string, content []byte) ([]byte, error) {
+	if name == "" || path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "../") || strings.ContainsAny(name, "\\\x00") {
+		return nil, fmt.Errorf("artifact %q: unsafe name", name)
+	}
+	n := 0
+	if a.redactor != nil {
+		content, n = a.redactor.Redact(content)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.files[name]; ok {
+		return nil, fmt.Errorf("artifact %q: written twice", name)
+	}
+	a.files[name] = content
+	a.replaced += n
+	return content, nil
+}
+
+// Read implements evidence.ArtifactReader.
+func (a *Artifacts) Read(name string) ([]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b, ok := a.files[name]
+	if !ok {
+		return nil, fmt.Errorf("artifact %q: %w", name, fs.ErrNotExist)
+	}
+	return b, nil
+}
+
+// Names implements evidence.ArtifactReader.
+func (a *Artifacts) Names() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	names := make([]string, 0, len(a.files))
+	for n := range a.files {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Files returns the sealed content by name; the caller owns the map.
+func (a *Artifacts) Files() map[string][]byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make(map[string][]byte, len(a.files))
+	for n, b := range a.files {
+		out[n] = b
+	}
+	return out
+}
+
+// folder is one collector's ArtifactWriter; after its collector's time limit
+// it takes nothing more.
+type folder struct {
+	a    *Artifacts
+	ctx  context.Context
+	name string
+}
+
+func (f folder) Write(name string, content []byte) error {
+	if err := context.Cause(f.ctx); err != nil {
+		return err
+	}
+	_, err := f.a.Put("artifacts/"+f.name+"/"+name, content)
+	return err
+}
+
+// RunOptions tunes Run.
+type RunOptions struct {
+	Timeout time.Duration    // per collector; 0 means none
+	Now     func() time.Time // the clock for runs.json
+	Started func(string)     // progress, may be nil; called concurrently
+	Ended   func(evidence.CollectorRun)
+}
+
+// Run calls Collect of every collector side by side. A collector that fails,
+// panics or exceeds its time limit is recorded, and the others go on; the
+// error is non-nil only when ctx ended. Runs are in the order of list.
+func Run(ctx context.Context, in Input, list []Collector, out *Artifacts, o RunOptions) ([]evidence.CollectorRun, error) {
+	runs := make([]evidence.CollectorRun, len(list))
+	var g errgroup.Group
+	for i, c := range list {
+		g.Go(func() error {
+			if o.Started != nil {
+				o.Started(c.Name())
+			}
+			run := evidence.CollectorRun{Collector: c.Name(), Outcome: evidence.OutcomePass, StartedAt: o.Now().UTC()}
+			if err := collectOne(ctx, in, c, out, o.Timeout); err != nil {
+				run.Outcome, run.Error = evidence.OutcomeError, err.Error()
+			}
+			run.FinishedAt = o.Now().UTC()
+			runs[i] = run
+			if o.Ended != nil {
+				o.Ended(run)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return no error
+	return runs, context.Cause(ctx)
+}
+
+func collectOne(ctx context.Context, in Input, c Collector, out *Artifacts, limit time.Duration) error {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result within %s", limit))
+		defer cancel()
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("collector panicked: %v", p)
+			}
+		}()
+		done <- c.Collect(ctx, in, folder{a: out, ctx: ctx, name: c.Name()})
+	}()
+	select {
+	case err := <-done:
+		if err != nil && errors.Is(err, context.DeadlineExceeded) {
+			return context.Cause(ctx)
+		}
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Derive calls Findings of every collector that ran, on sealed data alone. A
+// collector whose Findings fails is turned into an errored run. The findings
+// are normalized. verify calls it with the runs that are in the bundle.
+func Derive(in *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun) {
+	runs = slices.Clone(runs)
+	results := make([][]evidence.Finding, len(runs))
+	var g errgroup.Group
+	for i, run := range runs {
+		if run.Outcome != evidence.OutcomePass {
+			continue
+		}
+		g.Go(func() error {
+			found, err := findingsOf(in, list, run.Collector)
+			if err != nil {
+				runs[i].Outcome, runs[i].Error = evidence.OutcomeError, err.Error()
+				return nil
+			}
+			results[i] = found
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return no error
+	return evidence.NormalizeFindings(slices.Concat(results...)), runs
+}
+
+func findingsOf(in *Sealed, list []Collector, name string) (found []evidence.Finding, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			found, err = nil, fmt.Errorf("derive findings: panic: %v", p)
+		}
+	}()
+	i := slices.IndexFunc(list, func(c Collector) bool { return c.Name() == name })
+	if i < 0 {
+		return nil, fmt.Errorf("derive findings: unknown collector %q", name)
+	}
+	return list[i].Findings(in)
+}
