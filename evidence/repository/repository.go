@@ -1,0 +1,263 @@
+package repository
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+const (
+	bundlePrefix  = "bundles/"
+	pointerPrefix = "releases/"
+
+	// MaxFileSize bounds one file of a bundle when it is read, in bytes.
+	MaxFileSize = 512 << 20
+	// maxPointerSize bounds a pointer, in bytes.
+	maxPointerSize = 1 << 20
+	// maxBundleFiles bounds how many files of one bundle are read; a bundle has about ten.
+	maxBundleFiles = 64
+)
+
+// Pointer is the small object that lists a bundle without reading it. It is
+// derived from the bundle and not signed: nothing is decided by it.
+type Pointer struct {
+	Bundle      evidence.Digest         `json:"bundle"`
+	Scope       evidence.Scope          `json:"scope"`
+	Chart       string                  `json:"chart"`
+	Version     string                  `json:"version,omitempty"`
+	Release     string                  `json:"release"`
+	Namespace   string                  `json:"namespace"`
+	Cluster     string                  `json:"cluster,omitempty"`
+	Profile     string                  `json:"profile"`
+	Outcome     evidence.VerdictOutcome `json:"outcome"`
+	EvaluatedAt time.Time               `json:"evaluatedAt"`
+}
+
+// NewPointer derives the pointer of a bundle from its sealed content.
+func NewPointer(id evidence.Digest, rel *evidence.Release, v *evidence.Verdict) Pointer {
+	return Pointer{
+		Bundle: id, Scope: rel.Scope, Chart: rel.Chart, Version: rel.Version, Release: rel.ReleaseName,
+		Namespace: rel.Namespace, Cluster: rel.Cluster, Profile: v.Profile, Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt,
+	}
+}
+
+// key is releases/<chart>/<namespace>@<cluster>/<UTC time>-<id>.json; names are
+// path-escaped, an unknown cluster is "-".
+func (p Pointer) key() string {
+	return pointerPrefix + keyPart(p.Chart) + "/" + keyPart(p.Namespace) + "@" + keyPart(cmp.Or(p.Cluster, "-")) + "/" +
+		p.EvaluatedAt.UTC().Format("20060102T150405Z") + "-" + p.Bundle.Hex() + ".json"
+}
+
+func keyPart(s string) string {
+	s = url.PathEscape(s)
+	if strings.HasPrefix(s, ".") || s == "" {
+		s = "%2E" + strings.TrimPrefix(s, ".")
+	}
+	if len(s) > 100 {
+		s = s[:80] + "-" + evidence.DigestOf([]byte(s)).Short()
+	}
+	return s
+}
+
+// Repository keeps bundles in a Store.
+type Repository struct{ store Store }
+
+// New returns the repository that store holds.
+func New(store Store) *Repository { return &Repository{store: store} }
+
+// URL names the repository for people.
+func (r *Repository) URL() string { return r.store.URL() }
+
+// Put stores a bundle: its files first, then the pointer that makes it visible.
+// A crash in between leaves an invisible bundle that nothing reads as evidence.
+func (r *Repository) Put(ctx context.Context, p Pointer, files map[string][]byte) error {
+	prefix := bundlePrefix + p.Bundle.Hex() + "/"
+	if tc, ok := r.store.(TreeCreator); ok {
+		if err := tc.CreateTree(ctx, prefix, files); err != nil {
+			return fmt.Errorf("store bundle %s in %s: %w", p.Bundle.Short(), r.URL(), err)
+		}
+	} else {
+		for _, name := range sortedKeys(files) {
+			if err := r.store.Create(ctx, prefix+name, files[name]); err != nil {
+				return fmt.Errorf("store bundle %s in %s: %w", p.Bundle.Short(), r.URL(), err)
+			}
+		}
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("pointer of bundle %s: %w", p.Bundle.Short(), err)
+	}
+	if err := r.store.Create(ctx, p.key(), raw); err != nil {
+		return fmt.Errorf("store pointer of bundle %s in %s: %w", p.Bundle.Short(), r.URL(), err)
+	}
+	return nil
+}
+
+// Get returns all files of a bundle by name, as stored and unverified;
+// fs.ErrNotExist when the bundle is not there.
+func (r *Repository) Get(ctx context.Context, id evidence.Digest) (map[string][]byte, error) {
+	prefix := bundlePrefix + id.Hex() + "/"
+	var keys []string
+	err := r.store.List(ctx, prefix, func(key string) error {
+		if len(keys) == maxBundleFiles {
+			return fmt.Errorf("more than %d files", maxBundleFiles)
+		}
+		keys = append(keys, key)
+		return nil
+	})
+	if err == nil && len(keys) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bundle %s in %s: %w", id.Short(), r.URL(), err)
+	}
+	files := make(map[string][]byte, len(keys))
+	for _, key := range keys {
+		b, err := r.store.Read(ctx, key, MaxFileSize)
+		if err != nil {
+			return nil, fmt.Errorf("bundle %s in %s: %w", id.Short(), r.URL(), err)
+		}
+		files[strings.TrimPrefix(key, prefix)] = b
+	}
+	return files, nil
+}
+
+// GetFile returns one file of a bundle, as stored and unverified.
+func (r *Repository) GetFile(ctx context.Context, id evidence.Digest, name string) ([]byte, error) {
+	b, err := r.store.Read(ctx, bundlePrefix+id.Hex()+"/"+name, MaxFileSize)
+	if err != nil {
+		return nil, fmt.Errorf("%s of bundle %s in %s: %w", name, id.Short(), r.URL(), err)
+	}
+	return b, nil
+}
+
+// Filter picks pointers; empty fields match all.
+type Filter struct {
+	Chart, Namespace, Cluster string
+	Scope                     evidence.Scope
+}
+
+func (f Filter) match(p Pointer) bool {
+	return (f.Chart == "" || f.Chart == p.Chart) && (f.Namespace == "" || f.Namespace == p.Namespace) &&
+		(f.Cluster == "" || f.Cluster == p.Cluster) && (f.Scope == "" || f.Scope == p.Scope)
+}
+
+// List returns the pointers that match, newest first. A pointer that cannot be
+// read is an error: a list with holes would hide evidence.
+func (r *Repository) List(ctx context.Context, f Filter) ([]Pointer, error) {
+	prefix := pointerPrefix
+	if f.Chart != "" {
+		prefix += keyPart(f.Chart) + "/"
+	}
+	var out []Pointer
+	err := r.store.List(ctx, prefix, func(key string) error {
+		raw, err := r.store.Read(ctx, key, maxPointerSize)
+		if err != nil {
+			return err
+		}
+		var p Pointer
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return fmt.Errorf("pointer %s: %w", key, err)
+		}
+		if _, err := evidence.ParseDigest(string(p.Bundle)); err != nil || p.key() != key {
+			return fmt.Errorf("pointer %s: does not say what its name says", key)
+		}
+		if f.match(p) {
+			out = append(out, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.URL(), err)
+	}
+	slices.SortFunc(out, func(a, b Pointer) int {
+		return cmp.Or(b.EvaluatedAt.Compare(a.EvaluatedAt), cmp.Compare(a.Bundle, b.Bundle))
+	})
+	return out, nil
+}
+
+// Bundles returns the ids of all stored bundles, pointed to or not, ascending.
+// A bundle without a pointer is one whose Put was cut off, or whose pointer
+// somebody removed.
+func (r *Repository) Bundles(ctx context.Context) ([]evidence.Digest, error) {
+	var out []evidence.Digest
+	err := r.store.List(ctx, bundlePrefix, func(key string) error {
+		id, _, _ := strings.Cut(strings.TrimPrefix(key, bundlePrefix), "/")
+		d, err := evidence.ParseDigest(id)
+		if err != nil {
+			return fmt.Errorf("key %s: not a bundle id: %w", key, err)
+		}
+		if len(out) == 0 || out[len(out)-1] != d {
+			out = append(out, d)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.URL(), err)
+	}
+	return out, nil
+}
+
+// Resolve finds the one bundle whose id begins with prefix (at least 4
+// hexadecimal digits, "sha256:" allowed); "latest" is the newest pointer's.
+func (r *Repository) Resolve(ctx context.Context, prefix string) (evidence.Digest, error) {
+	if d, err := evidence.ParseDigest(prefix); err == nil {
+		return d, nil
+	}
+	if prefix == "latest" {
+		all, err := r.List(ctx, Filter{})
+		if err != nil {
+			return "", err
+		}
+		if len(all) == 0 {
+			return "", fmt.Errorf("bundle latest in %s: %w: the repository is empty", r.URL(), fs.ErrNotExist)
+		}
+		return all[0].Bundle, nil
+	}
+	prefix = strings.TrimPrefix(prefix, "sha256:")
+	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("bundle id %q: want at least 4 hexadecimal digits, or latest: %w", prefix, ErrBadID)
+	}
+	var found []evidence.Digest
+	err := r.store.List(ctx, bundlePrefix+prefix, func(key string) error {
+		id, _, _ := strings.Cut(strings.TrimPrefix(key, bundlePrefix), "/")
+		d, err := evidence.ParseDigest(id)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(found, d) {
+			found = append(found, d)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("bundle %s in %s: %w", prefix, r.URL(), err)
+	case len(found) == 0:
+		return "", fmt.Errorf("bundle %s in %s: %w: see helmproof list", prefix, r.URL(), fs.ErrNotExist)
+	case len(found) > 1:
+		return "", fmt.Errorf("bundle id %s is ambiguous in %s: %d bundles begin with it; give more digits: %w", prefix, r.URL(), len(found), ErrBadID)
+	}
+	return found[0], nil
+}
+
+// ErrBadID says that a bundle id cannot mean one bundle.
+var ErrBadID = errors.New("bad bundle id")
+
+func sortedKeys(m map[string][]byte) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
