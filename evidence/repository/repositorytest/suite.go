@@ -1,0 +1,303 @@
+// Package repositorytest is the one suite that every repository backend passes.
+package repositorytest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/repository"
+)
+
+// Run tests a backend; open returns a new, empty store each time.
+func Run(t *testing.T, open func(t *testing.T) repository.Store) {
+	t.Helper()
+	tests := map[string]func(*testing.T, repository.Store){
+		"write once":             writeOnce,
+		"read limit":             readLimit,
+		"unsafe keys":            unsafeKeys,
+		"list in order":          listInOrder,
+		"concurrent creators":    concurrentCreators,
+		"cancelled":              cancelled,
+		"put, list, get":         putListGet,
+		"put twice":              putTwice,
+		"resolve":                resolve,
+		"bundle without pointer": withoutPointer,
+		"forged pointer":         forgedPointer,
+		"odd names":              oddNames,
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func keys(t *testing.T, s repository.Store, prefix string) []string {
+	t.Helper()
+	got := []string{}
+	must(t, s.List(t.Context(), prefix, func(k string) error { got = append(got, k); return nil }))
+	return got
+}
+
+func writeOnce(t *testing.T, s repository.Store) {
+	ctx := t.Context()
+	if _, err := s.Read(ctx, "a/b", 10); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("read before create: %v, want fs.ErrNotExist", err)
+	}
+	for _, content := range [][]byte{[]byte("one"), {}, bytes.Repeat([]byte("x"), 9<<20)} {
+		key := fmt.Sprintf("a/%d", len(content))
+		must(t, s.Create(ctx, key, content))
+		must(t, s.Create(ctx, key, content)) // the same again
+		for _, other := range [][]byte{append(slices.Clone(content), 'y'), []byte("tw0")} {
+			if err := s.Create(ctx, key, other); !errors.Is(err, repository.ErrExists) {
+				t.Errorf("create %s with other bytes: %v, want ErrExists", key, err)
+			}
+		}
+		got, err := s.Read(ctx, key, int64(len(content)))
+		must(t, err)
+		if !bytes.Equal(got, content) {
+			t.Errorf("%s: read %d bytes, want the %d that were stored first", key, len(got), len(content))
+		}
+	}
+}
+
+func readLimit(t *testing.T, s repository.Store) {
+	must(t, s.Create(t.Context(), "k", []byte("12345")))
+	if _, err := s.Read(t.Context(), "k", 4); !errors.Is(err, repository.ErrTooLarge) {
+		t.Errorf("read 5 bytes with limit 4: %v, want ErrTooLarge", err)
+	}
+}
+
+func unsafeKeys(t *testing.T, s repository.Store) {
+	for _, key := range []string{"", "/a", "../a", "a/../b", "a//b", "a/", ".", "..", ".hidden", "a/.b", `a\b`, "a\x00", "a\nb", "\xff", strings.Repeat("a", 2000), strings.Repeat("b", 300)} {
+		if err := s.Create(t.Context(), key, nil); err == nil || !strings.Contains(err.Error(), "key ") {
+			t.Errorf("create %q: %v, want the key refused", key, err)
+		}
+		if _, err := s.Read(t.Context(), key, 1); err == nil || !strings.Contains(err.Error(), "key ") {
+			t.Errorf("read %q: %v, want the key refused", key, err)
+		}
+	}
+}
+
+func listInOrder(t *testing.T, s repository.Store) {
+	if got := keys(t, s, ""); len(got) != 0 {
+		t.Fatalf("an empty store lists %q", got)
+	}
+	for _, k := range []string{"b/2", "a-b", "a/b/c", "b/10", "a/b", "bb/1"} {
+		if k == "a/b" {
+			k = "a/bb" // a file and a folder of one name cannot both be in a directory
+		}
+		must(t, s.Create(t.Context(), k, []byte(k)))
+	}
+	for prefix, want := range map[string][]string{
+		"":    {"a-b", "a/b/c", "a/bb", "b/10", "b/2", "bb/1"},
+		"a/":  {"a/b/c", "a/bb"},
+		"a/b": {"a/b/c", "a/bb"},
+		"b":   {"b/10", "b/2", "bb/1"},
+		"b/1": {"b/10"},
+		"zz/": {},
+	} {
+		if d := cmp.Diff(want, keys(t, s, prefix)); d != "" {
+			t.Errorf("list %q (-want +got):\n%s", prefix, d)
+		}
+	}
+	stop := errors.New("stop")
+	if err := s.List(t.Context(), "", func(string) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("list: %v, want the error of yield", err)
+	}
+}
+
+func concurrentCreators(t *testing.T, s repository.Store) {
+	const n = 8
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() { errs[i] = s.Create(context.Background(), "one", []byte{byte(i)}) })
+	}
+	wg.Wait()
+	winner := -1
+	for i, err := range errs {
+		switch {
+		case err == nil && winner >= 0:
+			t.Fatalf("creators %d and %d both succeeded with different bytes", winner, i)
+		case err == nil:
+			winner = i
+		case !errors.Is(err, repository.ErrExists):
+			t.Errorf("creator %d: %v, want ErrExists", i, err)
+		}
+	}
+	got, err := s.Read(t.Context(), "one", 1)
+	must(t, err)
+	if winner < 0 || got[0] != byte(winner) {
+		t.Errorf("creator %d won, stored is %v", winner, got)
+	}
+}
+
+func cancelled(t *testing.T, s repository.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Create(ctx, "a", []byte("a")); err == nil {
+		t.Error("create succeeded after its context was cancelled")
+	}
+	if got := keys(t, s, ""); len(got) != 0 {
+		t.Errorf("a cancelled create left %q", got)
+	}
+}
+
+func bundle(n int, at time.Time) (repository.Pointer, map[string][]byte) {
+	zip := fmt.Appendf(nil, "evidence %d", n)
+	p := repository.Pointer{
+		Bundle: evidence.DigestOf(zip), Scope: evidence.ScopeRelease, Chart: "payments", Version: "1.0.0", Release: "payments",
+		Namespace: "default", Profile: "chart", Outcome: evidence.VerdictPass, EvaluatedAt: at,
+	}
+	return p, map[string][]byte{"evidence.zip": zip, "evidence.sigstore.json": []byte("{}"), "report.pdf": fmt.Appendf(nil, "pdf %d", n)}
+}
+
+var day = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+func putListGet(t *testing.T, s repository.Store) {
+	r := repository.New(s)
+	var want []repository.Pointer
+	for i := range 3 {
+		p, files := bundle(i, day.Add(time.Duration(i)*time.Hour))
+		must(t, r.Put(t.Context(), p, files))
+		want = append([]repository.Pointer{p}, want...)
+		got, err := r.Get(t.Context(), p.Bundle)
+		must(t, err)
+		if d := cmp.Diff(files, got); d != "" {
+			t.Errorf("get (-want +got):\n%s", d)
+		}
+	}
+	got, err := r.List(t.Context(), repository.Filter{})
+	must(t, err)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("list, newest first (-want +got):\n%s", d)
+	}
+	for f, n := range map[repository.Filter]int{
+		{Chart: "payments"}: 3, {Chart: "pay"}: 0, {Namespace: "default"}: 3, {Namespace: "x"}: 0,
+		{Scope: evidence.ScopeCluster}: 0, {Cluster: "abc"}: 0,
+	} {
+		got, err := r.List(t.Context(), f)
+		must(t, err)
+		if len(got) != n {
+			t.Errorf("list %+v: %d, want %d", f, len(got), n)
+		}
+	}
+	b, err := r.GetFile(t.Context(), want[0].Bundle, "report.pdf")
+	must(t, err)
+	if string(b) != "pdf 2" {
+		t.Errorf("report.pdf is %q", b)
+	}
+	if _, err := r.GetFile(t.Context(), want[0].Bundle, "../x"); err == nil {
+		t.Error("a file name that leaves the bundle was read")
+	}
+	if _, err := r.Get(t.Context(), evidence.DigestOf([]byte("other"))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("get of an unknown bundle: %v, want fs.ErrNotExist", err)
+	}
+}
+
+func putTwice(t *testing.T, s repository.Store) {
+	r := repository.New(s)
+	p, files := bundle(1, day)
+	must(t, r.Put(t.Context(), p, files))
+	must(t, r.Put(t.Context(), p, files))
+	files["report.pdf"] = []byte("another")
+	if err := r.Put(t.Context(), p, files); !errors.Is(err, repository.ErrExists) {
+		t.Errorf("put with another report: %v, want ErrExists", err)
+	}
+	got, err := r.GetFile(t.Context(), p.Bundle, "report.pdf")
+	must(t, err)
+	if string(got) != "pdf 1" {
+		t.Errorf("the first report was replaced by %q", got)
+	}
+}
+
+func resolve(t *testing.T, s repository.Store) {
+	r := repository.New(s)
+	if _, err := r.Resolve(t.Context(), "latest"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("latest of an empty repository: %v, want fs.ErrNotExist", err)
+	}
+	var newest repository.Pointer
+	for i := range 40 {
+		p, files := bundle(i, day.Add(time.Duration(i)*time.Minute))
+		must(t, r.Put(t.Context(), p, files))
+		newest = p
+	}
+	for _, in := range []string{"latest", string(newest.Bundle), newest.Bundle.Hex(), newest.Bundle.Hex()[:40], "sha256:" + newest.Bundle.Hex()[:40]} {
+		got, err := r.Resolve(t.Context(), in)
+		must(t, err)
+		if got != newest.Bundle {
+			t.Errorf("resolve %s: %s, want %s", in, got, newest.Bundle)
+		}
+	}
+	for in, want := range map[string]error{"abc": repository.ErrBadID, "": repository.ErrBadID, "../../etc": repository.ErrBadID, "ffffffffffffffff": fs.ErrNotExist} {
+		if _, err := r.Resolve(t.Context(), in); !errors.Is(err, want) {
+			t.Errorf("resolve %q: %v, want %v", in, err, want)
+		}
+	}
+}
+
+func withoutPointer(t *testing.T, s repository.Store) {
+	r := repository.New(s)
+	p, files := bundle(1, day)
+	for name, b := range files {
+		must(t, s.Create(t.Context(), "bundles/"+p.Bundle.Hex()+"/"+name, b))
+	}
+	list, err := r.List(t.Context(), repository.Filter{})
+	must(t, err)
+	all, err := r.Bundles(t.Context())
+	must(t, err)
+	if len(list) != 0 || len(all) != 1 || all[0] != p.Bundle {
+		t.Errorf("list %v, bundles %v; want none listed and one there", list, all)
+	}
+	must(t, r.Put(t.Context(), p, files)) // finishing the cut-off put
+	if list, err = r.List(t.Context(), repository.Filter{}); err != nil || len(list) != 1 {
+		t.Errorf("after finishing: %v, %v", list, err)
+	}
+}
+
+func forgedPointer(t *testing.T, s repository.Store) {
+	p, _ := bundle(1, day)
+	must(t, s.Create(t.Context(), "releases/payments/default@-/20991231T000000Z-"+p.Bundle.Hex()+".json",
+		fmt.Appendf(nil, `{"bundle":%q,"chart":"payments","namespace":"default","evaluatedAt":"2026-11-01T12:00:00Z"}`, p.Bundle)))
+	_, err := repository.New(s).List(t.Context(), repository.Filter{})
+	if err == nil || !strings.Contains(err.Error(), "does not say what its name says") {
+		t.Errorf("list: %v, want the pointer refused", err)
+	}
+}
+
+func oddNames(t *testing.T, s repository.Store) {
+	r := repository.New(s)
+	for i, name := range []string{"..", ".", "a/b", "ünïcode 字", "../../x", strings.Repeat("long", 80), `a\b`, "a\nb", ""} {
+		p, files := bundle(i, day)
+		p.Chart, p.Namespace, p.Cluster = name, name, name
+		if err := r.Put(t.Context(), p, files); err != nil {
+			t.Errorf("put with chart %q: %v", name, err)
+			continue
+		}
+		got, err := r.List(t.Context(), repository.Filter{Chart: name})
+		must(t, err)
+		if name != "" && (len(got) != 1 || got[0].Chart != name) {
+			t.Errorf("list chart %q: %+v", name, got)
+		}
+	}
+}
