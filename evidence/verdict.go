@@ -59,6 +59,7 @@ type BundleRef struct {
 type WaiverResult struct {
 	Waiver   Waiver   `json:"waiver"`
 	Status   string   `json:"status"` // applied, expired, unused
+	Reason   string   `json:"reason"` // why it has that status
 	Findings []string `json:"findings,omitempty"`
 }
 

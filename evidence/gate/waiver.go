@@ -1,0 +1,130 @@
+package gate
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// The statuses of a waiver in a verdict.
+const (
+	WaiverApplied = "applied"
+	WaiverExpired = "expired"
+	WaiverUnused  = "unused"
+)
+
+// Matches reports whether the selector picks the finding. An empty field
+// matches all, and so does "*"; other fields are path.Match patterns. A
+// malformed pattern matches nothing.
+func Matches(s evidence.Selector, f evidence.Finding) bool {
+	for _, x := range [][2]string{
+		{s.Rule, f.Rule}, {s.Kind, f.Target.Kind}, {s.Name, f.Target.Name},
+		{s.Namespace, f.Target.Namespace}, {s.Container, f.Target.Container},
+	} {
+		if x[0] == "" || x[0] == "*" {
+			continue
+		}
+		if ok, err := path.Match(x[0], x[1]); err != nil || !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// waiverSet remembers what each waiver did.
+type waiverSet struct {
+	profile *evidence.Profile
+	at      time.Time
+	list    []evidence.WaiverResult
+}
+
+func newWaiverSet(ws []evidence.Waiver, p *evidence.Profile, at time.Time) *waiverSet {
+	s := &waiverSet{profile: p, at: at}
+	for _, w := range ws {
+		s.list = append(s.list, evidence.WaiverResult{Waiver: w})
+	}
+	return s
+}
+
+func (s *waiverSet) expired(w evidence.Waiver) bool { return !w.ExpiresAt.After(s.at) }
+
+// accept returns the first unexpired waiver of the control that covers the
+// finding. Every covering waiver, expired or not, remembers the finding.
+func (s *waiverSet) accept(id evidence.ControlID, f evidence.Finding) (evidence.Waiver, bool) {
+	var by *evidence.Waiver
+	for i := range s.list {
+		x := &s.list[i]
+		if x.Waiver.Control != id || !Matches(x.Waiver.Target, f) {
+			continue
+		}
+		x.Findings = append(x.Findings, f.ID)
+		if by == nil && !s.expired(x.Waiver) {
+			by = &x.Waiver
+		}
+	}
+	if by == nil {
+		return evidence.Waiver{}, false
+	}
+	return *by, true
+}
+
+// results says what became of every waiver, in a fixed order.
+func (s *waiverSet) results() []evidence.WaiverResult {
+	out := slices.Clone(s.list)
+	for i := range out {
+		x := &out[i]
+		slices.Sort(x.Findings)
+		x.Findings = slices.Compact(x.Findings)
+		n := plural(len(x.Findings), "finding", "findings")
+		switch {
+		case !slices.ContainsFunc(s.profile.Controls, func(c evidence.ProfileControl) bool { return c.ID == x.Waiver.Control }):
+			x.Status, x.Reason = WaiverUnused, fmt.Sprintf("control %s is not in profile %s", x.Waiver.Control, s.profile.Name)
+		case s.expired(x.Waiver):
+			x.Status, x.Reason = WaiverExpired, fmt.Sprintf("expired on %s, no effect; it would cover %s", day(x.Waiver.ExpiresAt), n)
+		case len(x.Findings) == 0:
+			x.Status, x.Reason = WaiverUnused, "no failing or unchecked finding matches its target"
+		default:
+			x.Status, x.Reason = WaiverApplied, fmt.Sprintf("accepts %s until %s", n, day(x.Waiver.ExpiresAt))
+		}
+	}
+	slices.SortStableFunc(out, func(a, b evidence.WaiverResult) int {
+		return cmp.Or(cmp.Compare(a.Waiver.Control, b.Waiver.Control), a.Waiver.ExpiresAt.Compare(b.Waiver.ExpiresAt),
+			cmp.Compare(a.Waiver.ApprovedBy, b.Waiver.ApprovedBy), cmp.Compare(a.Waiver.Reason, b.Waiver.Reason))
+	})
+	return out
+}
+
+func day(t time.Time) string {
+	t = t.UTC()
+	if t.Equal(t.Truncate(24 * time.Hour)) {
+		return t.Format(time.DateOnly)
+	}
+	return t.Format(time.RFC3339)
+}
+
+func waivedReason(ws []waived) string {
+	type key struct {
+		by    string
+		until string
+		fail  bool
+	}
+	n := map[key]int{}
+	for _, w := range ws {
+		n[key{clip(w.waiver.ApprovedBy), day(w.waiver.ExpiresAt), w.finding.Outcome == evidence.OutcomeFail}]++
+	}
+	var parts []string
+	for k, count := range n {
+		what := plural(count, "finding not checked", "findings not checked")
+		if k.fail {
+			what = plural(count, "failing finding", "failing findings")
+		}
+		parts = append(parts, fmt.Sprintf("%s, accepted by %s until %s", what, k.by, k.until))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "; ")
+}
