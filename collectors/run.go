@@ -79,6 +79,13 @@ func (a *Artifacts) Names() []string {
 	return names
 }
 
+// Replaced is how many secret values were redacted so far.
+func (a *Artifacts) Replaced() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.replaced
+}
+
 // Files returns the sealed content by name; the caller owns the map.
 func (a *Artifacts) Files() map[string][]byte {
 	a.mu.Lock()
