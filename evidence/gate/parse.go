@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/companyos/helmproof/evidence"
@@ -247,8 +246,5 @@ func checkWaiver(at string, w evidence.Waiver) error {
 func missing(path string) error { return &strictyaml.Error{Path: path, Problem: "missing"} }
 
 func invalid(path, value, problem string) error {
-	if value != "" {
-		value = strconv.Quote(value)
-	}
 	return &strictyaml.Error{Path: path, Value: value, Problem: problem}
 }

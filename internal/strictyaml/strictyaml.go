@@ -27,7 +27,7 @@ const maxDepth = 32
 type Error struct {
 	Line    int    // 1-based; 0 unknown
 	Path    string // "waivers[2].expiresAt"; empty for the document as a whole
-	Value   string // the offending scalar as written, quoted; may be empty
+	Value   string // the offending scalar, cut when long; may be empty
 	Problem string // what is wrong, or what is allowed
 }
 
@@ -37,11 +37,13 @@ func (e *Error) Error() string {
 	if e.Line > 0 {
 		parts = append(parts, fmt.Sprintf("line %d", e.Line))
 	}
-	for _, s := range []string{e.Path, e.Value, e.Problem} {
-		if s != "" {
-			parts = append(parts, s)
-		}
+	if e.Path != "" {
+		parts = append(parts, e.Path)
 	}
+	if e.Value != "" {
+		parts = append(parts, strconv.Quote(e.Value))
+	}
+	parts = append(parts, e.Problem)
 	return strings.Join(parts, ": ")
 }
 
@@ -127,18 +129,28 @@ func join(path, key string) string {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// shown is a scalar for an error message: quoted, and cut when it is long.
+// shown is a scalar for an error message, cut when it is long.
 func shown(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
+	if n.Kind != yaml.ScalarNode {
+		return ""
 	}
 	if r := []rune(n.Value); len(r) > 80 {
-		return strconv.Quote(string(r[:80]) + "…")
+		return string(r[:80]) + "…"
 	}
-	return strconv.Quote(n.Value)
+	return n.Value
+}
+
+// got says what stands where a scalar, a list or a mapping should.
+func got(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return ", got a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return ", got a list"
+	case isNull(n):
+		return ", got nothing"
+	}
+	return ""
 }
 
 // Unmarshal is Parse and Decode.
@@ -166,7 +178,7 @@ var (
 
 func decode(n *yaml.Node, v reflect.Value, path string) error {
 	wrong := func(want string) error {
-		return &Error{Line: n.Line, Path: path, Value: shown(n), Problem: "want " + want}
+		return &Error{Line: n.Line, Path: path, Value: shown(n), Problem: "want " + want + got(n)}
 	}
 	text := n.Kind == yaml.ScalarNode && n.Tag == "!!str"
 	switch {
@@ -197,8 +209,8 @@ func decode(n *yaml.Node, v reflect.Value, path string) error {
 	switch v.Kind() {
 	case reflect.String:
 		if !text {
-			if n.Kind == yaml.ScalarNode {
-				return wrong("text (in quotes)")
+			if n.Kind == yaml.ScalarNode && !isNull(n) {
+				return wrong("text, in quotes")
 			}
 			return wrong("text")
 		}

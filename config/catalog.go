@@ -1,0 +1,124 @@
+package config
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/gate"
+)
+
+//go:embed catalog.yaml
+var catalogYAML []byte
+
+//go:embed profiles/*.yaml
+var profileFS embed.FS
+
+var parsedCatalog = sync.OnceValue(func() *evidence.Catalog {
+	c, err := gate.ParseCatalog(catalogYAML)
+	if err != nil {
+		panic("embedded catalog.yaml: " + err.Error()) // the package's tests parse it
+	}
+	return c
+})
+
+// Catalog returns the control catalog: the bytes that are sealed, and what they
+// say. Callers must change neither.
+func Catalog() (raw []byte, catalog *evidence.Catalog) {
+	return catalogYAML, parsedCatalog()
+}
+
+// Profiles returns the names of the built-in profiles, sorted.
+func Profiles() []string {
+	entries, err := profileFS.ReadDir("profiles")
+	if err != nil {
+		panic("embedded profiles: " + err.Error())
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// isProfileFile tells a file from a built-in profile's name.
+func isProfileFile(s string) bool {
+	return strings.ContainsAny(s, `/\`) || slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(s))
+}
+
+// Profile returns a built-in profile by name, or the user's own from a file (a
+// name with a slash, or ending in .yaml, .yml or .json): the bytes that are
+// sealed, and what they say. Every control that it names is in the catalog.
+func Profile(nameOrFile string) (raw []byte, profile *evidence.Profile, err error) {
+	if isProfileFile(nameOrFile) {
+		raw, err = readBounded(nameOrFile, gate.MaxPolicyBytes)
+		if err != nil {
+			return nil, nil, &Error{File: nameOrFile, Problem: "cannot read the profile: " + err.Error()}
+		}
+	} else {
+		raw, err = profileFS.ReadFile(path.Join("profiles", nameOrFile+".yaml"))
+		if err != nil {
+			return nil, nil, &Error{Key: "profile", Value: nameOrFile, Allowed: wantProfile()}
+		}
+	}
+	profile, err = gate.ParseProfile(raw)
+	if err == nil {
+		err = gate.ValidateProfile(profile, parsedCatalog())
+	}
+	if err != nil {
+		return nil, nil, inFile(nameOrFile, err)
+	}
+	return raw, profile, nil
+}
+
+func wantProfile() string {
+	return strings.Join(Profiles(), ", ") + " or a file like ./profile.yaml"
+}
+
+// Waivers reads a waiver file: the bytes that are sealed, and what they say. No
+// file name means no waivers. Every control that it names is in the catalog.
+func Waivers(file string) (raw []byte, waivers []evidence.Waiver, err error) {
+	if file == "" {
+		return nil, nil, nil
+	}
+	raw, err = readBounded(file, gate.MaxPolicyBytes)
+	if err != nil {
+		return nil, nil, &Error{File: file, Problem: "cannot read the waivers: " + err.Error()}
+	}
+	waivers, err = gate.ParseWaivers(raw)
+	if err != nil {
+		return nil, nil, inFile(file, err)
+	}
+	for i, w := range waivers {
+		if _, ok := parsedCatalog().Control(w.Control); !ok {
+			return nil, nil, &Error{File: file, Key: fmt.Sprintf("waivers[%d].control", i), Value: string(w.Control),
+				Allowed: "a control of the catalog: `helmproof controls` lists them"}
+		}
+	}
+	return raw, waivers, nil
+}
+
+// readBounded reads a file of at most limit bytes.
+func readBounded(name string, limit int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err // names the file
+	}
+	b, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(b) > limit {
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, limit)
+	}
+	return b, nil
+}

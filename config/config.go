@@ -1,0 +1,229 @@
+// Package config reads the configuration, strictly: flags over HELMPROOF_*
+// environment variables over helmproof.yaml over defaults. It also holds the
+// control catalog and the built-in profiles.
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+// Config is the whole configuration; Load has checked every value. Paths that
+// came from a configuration file are relative to that file's directory there,
+// and to the working directory here.
+type Config struct {
+	// Evidence repository: a directory, file:///path, or a bucket with a prefix (gs://bucket/prefix).
+	Repo string
+	// Signing key: a PEM file (cosign or plain), or a KMS key (gcpkms://…, awskms://…, azurekms://…, hashivault://…).
+	Key string
+	// Public keys that verification accepts: PEM files, or directories of *.pub.
+	Trust []string
+	// Control profile to judge by: a built-in name, or a file (with a slash, or ending in .yaml, .yml or .json).
+	Profile string
+	// Namespace that the release is meant for.
+	Namespace string
+	// Release name to render with.
+	ReleaseName string
+	// Kubernetes version to render for and to validate against.
+	KubeVersion string
+	// Further API versions that charts may ask for with .Capabilities.APIVersions.
+	APIVersions []string
+	// Values files for every chart, later ones over earlier ones.
+	Values []string
+	// File of waivers: findings that somebody accepts until a date.
+	Waivers string
+	// Directory of your own ValidatingAdmissionPolicies.
+	Policies string
+	// Directory of OpenAPI schemas for Kubernetes versions that are not embedded, and for custom resources.
+	Schemas string
+	// Reports to store with each bundle.
+	Formats []string
+	// Time limit of each collector.
+	Timeout time.Duration
+	// Charts judged at once.
+	Workers int
+	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.
+	TSA string
+	// Most files that an evidence bundle may hold to be read.
+	VerifyMaxFiles int
+	// Most that an evidence bundle may hold unpacked to be read, in MiB.
+	VerifyMaxMiB int
+	// Colour in the terminal: auto, always or never.
+	Color string
+	// What commands print: text, or one JSON object.
+	Output string
+
+	settings []Setting
+}
+
+// Setting is one key as it stands, and where it came from.
+type Setting struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`  // passwords and tokens in URLs are redacted
+	Source string `json:"source"` // "--repo", "HELMPROOF_REPO", the file's name, or "default"
+}
+
+// Source says where Load looks.
+type Source struct {
+	// Flags that were parsed. A flag that has a key's name (kube-version for
+	// kubeVersion) and was set counts; all others are left alone.
+	Flags *pflag.FlagSet
+	// File is the configuration file; it must be there. If empty,
+	// HELMPROOF_CONFIG names it, else it is helmproof.yaml in Dir, else
+	// helmproof/helmproof.yaml in UserDir, else there is none.
+	File string
+	// Env is the environment ("KEY=value"); empty values count as unset.
+	Env []string
+	// Dir is where helmproof.yaml and waivers.yaml are looked for; if empty, the
+	// working directory.
+	Dir string
+	// UserDir is the user's configuration folder; if empty, os.UserConfigDir.
+	UserDir string
+}
+
+// Load reads and checks the configuration. Errors are of type *Error, except
+// for files that cannot be read.
+func Load(src Source) (*Config, error) {
+	env, err := readEnv(src.Env)
+	if err != nil {
+		return nil, err
+	}
+	file, err := findFile(src, env[configVariable])
+	if err != nil {
+		return nil, err
+	}
+	inFile, err := readFile(file)
+	if err != nil {
+		return nil, err
+	}
+
+	v := viper.New()
+	// viper lowers the keys of the map that it is given, hence the copies.
+	if err := v.MergeConfigMap(maps.Clone(inFile)); err != nil {
+		return nil, err
+	}
+	inEnv := map[string]any{}
+	all := keys()
+	for _, k := range all {
+		v.SetDefault(k.name, k.value)
+		if raw, ok := env[k.env()]; ok {
+			inEnv[k.name] = k.split(raw)
+		}
+		if f := lookup(src.Flags, k.flag()); f != nil {
+			if err := v.BindPFlag(k.name, f); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// The environment lies over the file in viper's layer for configuration
+	// files, since its own layer for variables reads the process's environment.
+	if err := v.MergeConfigMap(maps.Clone(inEnv)); err != nil {
+		return nil, err
+	}
+	v.SetDefault("waivers", defaultWaivers(src.Dir))
+
+	c := &Config{}
+	for _, k := range all {
+		origin := Error{Key: k.name}
+		set := Setting{Key: k.name, Source: "default"}
+		switch f := lookup(src.Flags, k.flag()); {
+		case f != nil:
+			origin.Key = "--" + k.flag()
+			set.Source = origin.Key
+		case inEnv[k.name] != nil:
+			origin.Key = k.env()
+			set.Source = origin.Key
+		case inFile[k.name] != nil:
+			origin.File = file
+			set.Source = file
+		}
+		if bad, ok := k.set(c, v.Get(k.name)); !ok {
+			origin.Value, origin.Allowed = bad, k.want
+			if bad == "" {
+				origin.Problem = "empty"
+			}
+			return nil, &origin
+		}
+		set.Value = k.String(c)
+		c.settings = append(c.settings, set)
+	}
+	return c, nil
+}
+
+// Show returns every key with its value and where that came from.
+func (c *Config) Show() []Setting { return slices.Clone(c.settings) }
+
+// lookup returns the flag if it is there and was set.
+func lookup(flags *pflag.FlagSet, name string) *pflag.Flag {
+	if flags == nil {
+		return nil
+	}
+	if f := flags.Lookup(name); f != nil && f.Changed {
+		return f
+	}
+	return nil
+}
+
+func findFile(src Source, fromEnv string) (string, error) {
+	if src.File != "" {
+		return src.File, nil
+	}
+	if fromEnv != "" {
+		return fromEnv, nil
+	}
+	candidates := []string{filepath.Join(src.Dir, "helmproof.yaml")}
+	user := src.UserDir
+	if user == "" {
+		if d, err := os.UserConfigDir(); err == nil { // without a home there is no such file
+			user = d
+		}
+	}
+	if user != "" {
+		candidates = append(candidates, filepath.Join(user, "helmproof", "helmproof.yaml"))
+	}
+	for _, name := range candidates {
+		_, err := os.Stat(name)
+		switch {
+		case err == nil:
+			return name, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+func defaultWaivers(dir string) string {
+	name := filepath.Join(dir, "waivers.yaml")
+	if isFile(name) {
+		return name
+	}
+	return ""
+}
+
+// String is the key's value as it is shown.
+func (k key) String(c *Config) string {
+	switch f := k.field(c).(type) {
+	case *[]string:
+		shown := make([]string, len(*f))
+		for i, s := range *f {
+			shown[i] = redact(s)
+		}
+		return strings.Join(shown, ",")
+	case *string:
+		return redact(*f)
+	case *time.Duration:
+		return shortDuration(*f)
+	default:
+		return plain(f)
+	}
+}
