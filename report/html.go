@@ -1,0 +1,83 @@
+package report
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"strings"
+	"sync"
+
+	templates "github.com/companyos/helmproof/templates/report"
+)
+
+var htmlTemplate = sync.OnceValues(func() (*template.Template, error) {
+	raw, err := templates.FS.ReadFile("report.css")
+	if err != nil {
+		return nil, err
+	}
+	css := string(raw)
+	sum := sha256.Sum256(raw)
+	// Nothing may load or run; the one style sheet is allowed by its hash.
+	csp := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+	return template.New("report.html.tmpl").Funcs(template.FuncMap{
+		"v":        Visible,
+		"css":      func() template.CSS { return template.CSS(css) },
+		"csp":      func() string { return csp },
+		"time":     Time,
+		"bars":     htmlBars,
+		"group":    func(id string) string { return anchor("g-", id) },
+		"artifact": func(name string) string { return anchor("a-", name) },
+	}).ParseFS(templates.FS, "report.html.tmpl")
+})
+
+// HTML renders d as one self-contained page: no script, nothing loaded.
+func HTML(d *Document) ([]byte, error) {
+	t, err := htmlTemplate()
+	if err != nil {
+		return nil, fmt.Errorf("parse html template: %w", err)
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, d); err != nil {
+		return nil, fmt.Errorf("render html report: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+type bar struct {
+	Title, Anchor, Label string
+	Scale                int // the longest bar's length, in the segments' unit
+	Segments             []segment
+}
+
+type segment struct {
+	Count
+	X, W int
+}
+
+// htmlBars lays the plot of groups out: ten units of length a control, one scale for all.
+func htmlBars(d *Document) []bar {
+	const unit = 10
+	longest := 1
+	for _, g := range d.Groups {
+		longest = max(longest, len(g.Controls))
+	}
+	out := make([]bar, 0, len(d.Groups))
+	for _, g := range d.Groups {
+		b := bar{Title: g.Title, Anchor: anchor("g-", g.ID), Scale: longest * unit}
+		x := 0
+		var words []string
+		for _, c := range g.Counts {
+			if c.N == 0 {
+				continue
+			}
+			b.Segments = append(b.Segments, segment{c, x, c.N * unit})
+			x += c.N * unit
+			words = append(words, fmt.Sprintf("%d %s", c.N, c.Mark.Word))
+		}
+		b.Label = strings.Join(words, ", ")
+		out = append(out, b)
+	}
+	return out
+}

@@ -1,0 +1,63 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// OutputJSON is what `-o json` prints for collect and check, and what the JSON
+// report holds: docs/schemas/report.schema.json. It may only grow.
+type OutputJSON struct {
+	Releases []ReleaseJSON `json:"releases"`
+}
+
+// ReleaseJSON is one release of OutputJSON.
+type ReleaseJSON struct {
+	Chart     string                  `json:"chart"`
+	Version   string                  `json:"version"`
+	Namespace string                  `json:"namespace"`
+	Bundle    evidence.Digest         `json:"bundle"`          // "" when nothing was sealed
+	Error     string                  `json:"error,omitempty"` // why there is no verdict: the release could not be loaded
+	Verdict   *evidence.Verdict       `json:"verdict,omitempty"`
+	Findings  []evidence.Finding      `json:"findings"`
+	Runs      []evidence.CollectorRun `json:"runs"`
+}
+
+// NewReleaseJSON is the JSON form of what was judged; lists are never null.
+func NewReleaseJSON(in Input) ReleaseJSON {
+	v := in.Verdict
+	if v.Results == nil {
+		v.Results = []evidence.ControlResult{}
+	}
+	r := ReleaseJSON{
+		Chart: in.Release.Chart, Version: in.Release.Version, Namespace: in.Release.Namespace, Bundle: in.BundleID,
+		Verdict: &v, Findings: in.Findings, Runs: in.Runs.Collectors,
+	}
+	if r.Findings == nil {
+		r.Findings = []evidence.Finding{}
+	}
+	if r.Runs == nil {
+		r.Runs = []evidence.CollectorRun{}
+	}
+	return r
+}
+
+// JSON renders d as an OutputJSON of one release.
+func JSON(d *Document) ([]byte, error) {
+	return MarshalOutput(OutputJSON{Releases: []ReleaseJSON{NewReleaseJSON(d.in)}})
+}
+
+// MarshalOutput writes v as `-o json` does: indented by two spaces, with a final line break.
+func MarshalOutput(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("write json: %w", err)
+	}
+	return b.Bytes(), nil
+}
