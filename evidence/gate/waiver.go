@@ -92,11 +92,17 @@ func (s *waiverSet) results() []evidence.WaiverResult {
 			x.Status, x.Reason = WaiverApplied, fmt.Sprintf("accepts %s until %s", n, day(x.Waiver.ExpiresAt))
 		}
 	}
-	slices.SortStableFunc(out, func(a, b evidence.WaiverResult) int {
-		return cmp.Or(cmp.Compare(a.Waiver.Control, b.Waiver.Control), a.Waiver.ExpiresAt.Compare(b.Waiver.ExpiresAt),
-			cmp.Compare(a.Waiver.ApprovedBy, b.Waiver.ApprovedBy), cmp.Compare(a.Waiver.Reason, b.Waiver.Reason))
-	})
+	slices.SortFunc(out, compareWaivers)
 	return out
+}
+
+func compareWaivers(a, b evidence.WaiverResult) int {
+	x, y := a.Waiver, b.Waiver
+	return cmp.Or(cmp.Compare(x.Control, y.Control), x.ExpiresAt.Compare(y.ExpiresAt),
+		cmp.Compare(x.Target.Rule, y.Target.Rule), cmp.Compare(x.Target.Kind, y.Target.Kind),
+		cmp.Compare(x.Target.Namespace, y.Target.Namespace), cmp.Compare(x.Target.Name, y.Target.Name),
+		cmp.Compare(x.Target.Container, y.Target.Container),
+		cmp.Compare(x.ApprovedBy, y.ApprovedBy), cmp.Compare(x.Reason, y.Reason))
 }
 
 func day(t time.Time) string {

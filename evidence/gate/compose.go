@@ -1,0 +1,267 @@
+package gate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// Evidence is one verified bundle that may bear on a composed verdict. The
+// caller has verified it; nothing here can.
+type Evidence struct {
+	Bundle   evidence.Digest
+	Scope    evidence.Scope
+	Release  evidence.Release
+	Findings []evidence.Finding
+	Runs     []evidence.CollectorRun
+	// Verdict is the bundle's own. Only its waivers count here: its thresholds
+	// are those of another profile, and its waivers may have expired since.
+	Verdict     evidence.Verdict
+	EvaluatedAt time.Time // when the bundle was judged; a timestamp where there is one
+}
+
+// ComposeInput is all that a composed verdict depends on.
+type ComposeInput struct {
+	Profile       *evidence.Profile
+	ProfileDigest evidence.Digest
+	Catalog       *evidence.Catalog
+	CatalogDigest evidence.Digest
+	// Evidence about one release, its cluster and its drills, in any order.
+	Evidence []Evidence
+	// Cluster is the fingerprint of the cluster that is asked about. If empty,
+	// it is the one that the release's evidence names.
+	Cluster string
+	At      time.Time
+}
+
+// Compose judges every control of the profile by the newest evidence about it.
+//
+// The newest bundle of scope release says which release is judged: other
+// release and drill bundles count only if they are about the same chart,
+// release name, namespace and rendered manifests. Bundles of scope cluster
+// count only if they are about the release's cluster. Of those that count, a
+// control takes the newest in which its collector ran. It is judged anew, by
+// this profile's thresholds and with the bundle's waivers as they stand at At.
+// Evidence that is missing, older than the control's maximum age, or dated
+// after At makes the control incomplete.
+func Compose(in ComposeInput) evidence.Verdict {
+	v := evidence.Verdict{
+		ProfileDigest: in.ProfileDigest, CatalogDigest: in.CatalogDigest, EvaluatedAt: in.At.UTC(),
+		Results: []evidence.ControlResult{},
+	}
+	if in.Profile == nil || in.Catalog == nil {
+		v.Outcome, v.Reason = evidence.VerdictIncomplete, "no profile and catalog to judge by"
+		return v
+	}
+	v.Profile = in.Profile.Name
+	c := newComposer(in)
+	for _, pc := range inCatalogOrder(in.Profile, in.Catalog) {
+		v.Results = append(v.Results, c.control(pc))
+	}
+	v.Waivers = c.waiverResults()
+	v.Outcome, v.Reason = conclude(v.Results)
+	return v
+}
+
+// candidate is a bundle that is about the right subject.
+type candidate struct {
+	Evidence
+	findings map[evidence.ControlID][]evidence.Finding
+	waivers  *waiverSet
+	// used are the controls that this bundle decided.
+	used map[evidence.ControlID]bool
+}
+
+type composer struct {
+	in       ComposeInput
+	usable   []*candidate      // newest first
+	excluded map[string]int    // why bundles do not count → how many
+	future   map[string]string // bundle → its date
+}
+
+func newComposer(in ComposeInput) *composer {
+	c := &composer{in: in, excluded: map[string]int{}, future: map[string]string{}}
+	sorted := slices.Clone(in.Evidence)
+	slices.SortStableFunc(sorted, func(a, b Evidence) int {
+		return cmp.Or(b.EvaluatedAt.Compare(a.EvaluatedAt), cmp.Compare(a.Bundle, b.Bundle))
+	})
+	seen := map[evidence.Digest]bool{}
+	var dated []Evidence
+	for _, e := range sorted {
+		if seen[e.Bundle] {
+			continue
+		}
+		seen[e.Bundle] = true
+		if e.EvaluatedAt.After(in.At) {
+			c.future[string(e.Bundle)] = e.EvaluatedAt.UTC().Format(time.RFC3339)
+			continue
+		}
+		dated = append(dated, e)
+	}
+	wrong := wrongSubject(dated, in.Cluster)
+	for _, e := range dated {
+		if why := wrong(e); why != "" {
+			c.excluded[why]++
+			continue
+		}
+		var ws []evidence.Waiver
+		for _, w := range e.Verdict.Waivers {
+			ws = append(ws, w.Waiver)
+		}
+		c.usable = append(c.usable, &candidate{
+			Evidence: e, findings: groupFindings(e.Findings), waivers: newWaiverSet(ws, in.Profile, in.At),
+			used: map[evidence.ControlID]bool{},
+		})
+	}
+	return c
+}
+
+// wrongSubject returns a function that says why a bundle is about something
+// else, or nothing. Evidence is newest first.
+func wrongSubject(newestFirst []Evidence, cluster string) func(Evidence) string {
+	var subject *evidence.Release
+	clusters := map[string]bool{} // of the subject's own evidence
+	clusterScope := map[string]bool{}
+	for i, e := range newestFirst {
+		if e.Scope == evidence.ScopeRelease && subject == nil {
+			subject = &newestFirst[i].Release
+		}
+	}
+	for _, e := range newestFirst {
+		if e.Release.Cluster == "" {
+			continue
+		}
+		if e.Scope == evidence.ScopeCluster {
+			clusterScope[e.Release.Cluster] = true
+		} else if subject != nil && sameRelease(*subject, e.Release) {
+			clusters[e.Release.Cluster] = true
+		}
+	}
+	ambiguous := false
+	if cluster == "" {
+		known := clusters
+		if subject == nil { // a question about a cluster alone
+			known = clusterScope
+		}
+		ambiguous = len(known) > 1
+		if len(known) == 1 {
+			cluster = slices.Collect(maps.Keys(known))[0]
+		}
+	}
+	return func(e Evidence) string {
+		switch e.Scope {
+		case evidence.ScopeCluster:
+		case evidence.ScopeRelease, evidence.ScopeDrill:
+			if subject == nil {
+				return "no evidence of scope release says which release is meant"
+			}
+			if !sameRelease(*subject, e.Release) {
+				return "about another chart, release, namespace or rendering"
+			}
+			if e.Release.Cluster == "" {
+				return "" // what the chart alone shows holds on every cluster
+			}
+		default:
+			return fmt.Sprintf("of scope %q, which is no evidence", e.Scope)
+		}
+		switch {
+		case ambiguous:
+			return "evidence is about several clusters and none was named"
+		case cluster == "":
+			return "the release's evidence names no cluster to match"
+		case e.Release.Cluster != cluster:
+			return "about another cluster"
+		}
+		return ""
+	}
+}
+
+func sameRelease(a, b evidence.Release) bool {
+	return a.ManifestsDigest != "" && a.ManifestsDigest == b.ManifestsDigest &&
+		a.Chart == b.Chart && a.ReleaseName == b.ReleaseName && a.Namespace == b.Namespace
+}
+
+func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {
+	incomplete := func(reason string) evidence.ControlResult {
+		return evidence.ControlResult{Control: pc.ID, Required: !pc.Optional, Outcome: evidence.ControlIncomplete, Reason: reason}
+	}
+	control, ok := c.in.Catalog.Control(pc.ID)
+	if !ok {
+		return incomplete(fmt.Sprintf("control %s is not in the catalog", pc.ID))
+	}
+	maxAge := time.Duration(cmp.Or(pc.MaxAge, c.in.Profile.MaxAge))
+	if maxAge <= 0 {
+		return incomplete("the profile sets no maximum age for evidence")
+	}
+	i := slices.IndexFunc(c.usable, func(e *candidate) bool {
+		return len(e.findings[pc.ID]) > 0 ||
+			slices.ContainsFunc(e.Runs, func(r evidence.CollectorRun) bool { return r.Collector == control.Collector })
+	})
+	if i < 0 {
+		return incomplete("no evidence from collector " + control.Collector + c.whyNot())
+	}
+	e := c.usable[i]
+	ref := evidence.BundleRef{Bundle: e.Bundle, Scope: e.Scope, EvaluatedAt: e.EvaluatedAt.UTC()}
+	if age := c.in.At.Sub(e.EvaluatedAt); age > maxAge {
+		r := incomplete(fmt.Sprintf("evidence is %s old, the limit is %s", ageText(age), ageText(maxAge)))
+		r.Evidence = []evidence.BundleRef{ref}
+		return r
+	}
+	e.used[pc.ID] = true
+	r := judge(subject{
+		pc: pc, profile: c.in.Profile, catalog: c.in.Catalog, findings: e.findings[pc.ID], runs: e.Runs, waivers: e.waivers,
+	})
+	r.Evidence = []evidence.BundleRef{ref}
+	return r
+}
+
+// whyNot says which bundles were given and do not count.
+func (c *composer) whyNot() string {
+	var parts []string
+	for _, why := range slices.Sorted(maps.Keys(c.excluded)) {
+		parts = append(parts, fmt.Sprintf("%s left out: %s", plural(c.excluded[why], "bundle", "bundles"), why))
+	}
+	if len(c.future) > 0 {
+		first := slices.Min(slices.Collect(maps.Values(c.future)))
+		parts = append(parts, fmt.Sprintf("%s left out: dated in the future (%s)", plural(len(c.future), "bundle", "bundles"), first))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(parts, "; ")
+}
+
+// waiverResults shows every waiver of every bundle that decided something,
+// each waiver once: as it did in the bundle that decided its control.
+func (c *composer) waiverResults() []evidence.WaiverResult {
+	merged := map[evidence.Waiver]evidence.WaiverResult{}
+	for _, e := range c.usable {
+		if len(e.used) == 0 {
+			continue
+		}
+		for _, r := range e.waivers.results() {
+			r.Waiver.ExpiresAt = r.Waiver.ExpiresAt.UTC()
+			if _, ok := merged[r.Waiver]; !ok || e.used[r.Waiver.Control] {
+				merged[r.Waiver] = r
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(merged), compareWaivers)
+}
+
+// ageText is a duration in whole seconds, without zero parts: "36h", "1h30m".
+func ageText(d time.Duration) string {
+	s := d.Truncate(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
