@@ -1,0 +1,99 @@
+package pdf
+
+import (
+	"strconv"
+
+	"github.com/companyos/helmproof/report"
+)
+
+// plot is a stacked bar of controls by outcome for each group. Every segment
+// says its number, and its outcome by shape as well as by colour.
+func (c *canvas) plot(d *report.Document) {
+	const (
+		label = 118.0
+		bar   = 15.0
+		gap   = 7.0
+	)
+	longest := 1
+	for _, g := range d.Groups {
+		longest = max(longest, len(g.Controls))
+	}
+	step := tick(longest)
+	limit := (longest + step - 1) / step * step
+	unit := (c.column() - label) / float64(limit)
+	top := c.y
+	rows := make([][]string, len(d.Groups))
+	height := 0.0
+	for i, g := range d.Groups {
+		rows[i] = c.wrap(bodyText, g.Title, label-gutter)
+		height += max(bar, float64(len(rows[i]))*bodyText.line()) + gap
+	}
+	if c.y+height+40 > c.bottom() { // more groups than a page holds: their numbers are with the controls
+		height = 0
+	}
+	if height == 0 {
+		c.paragraph(bodySoft, "Too many groups for one plot; see Controls by group.")
+		return
+	}
+	for n := 0; n <= limit; n += step {
+		x := c.left() + label + float64(n)*unit
+		c.rect(x-.2, top-3, .4, height+2, hair)
+	}
+	for i, g := range d.Groups {
+		h := max(bar, float64(len(rows[i]))*bodyText.line())
+		for k, l := range rows[i] {
+			c.putLink(c.left(), c.y+float64(k)*bodyText.line()+1, l, bodyText, "g-"+g.ID)
+		}
+		x := c.left() + label
+		for _, n := range g.Counts {
+			if n.N > 0 {
+				c.segment(x, c.y, float64(n.N)*unit, bar, n)
+				x += float64(n.N) * unit
+			}
+		}
+		c.y += h + gap
+	}
+	for n := 0; n <= limit; n += step {
+		s := strconv.Itoa(n)
+		x := c.left() + label + float64(n)*unit
+		c.put(x-c.measure(noteText, s)/2, c.y, s, noteText)
+	}
+	c.put(c.left(), c.y, "controls", noteText)
+	c.y += noteText.line() + 8
+	x := c.left() + label
+	for _, n := range d.Counts {
+		word := n.Mark.Word + " " + strconv.Itoa(n.N)
+		x += c.legendItem(x, c.y, n.Mark, word) + 14
+	}
+	c.y += noteText.line()
+}
+
+// segment draws one outcome's part of a bar. What is not a verdict either way
+// is drawn light, so that black and white print keeps the difference.
+func (c *canvas) segment(x, y, w, h float64, n report.Count) {
+	col := hexColor(n.Mark.Color)
+	on := white
+	switch n.Mark.Key {
+	case report.MarkNotApplicable.Key:
+		col, on = hair, ink
+	}
+	c.rect(x, y, w-1, h, col)
+	s := strconv.Itoa(n.N)
+	st := style{bold, note, on}
+	if tw := c.measure(st, s); w > tw+note+8 {
+		c.shape(x+5, y+(h-6)/2, 6, n.Mark, on)
+		c.put(x+14, y+(h-note)/2-.6, s, st)
+	} else if w > tw+4 {
+		c.put(x+(w-tw)/2, y+(h-note)/2-.6, s, st)
+	}
+}
+
+// tick is a round step that gives at most eight marks on an axis up to n.
+func tick(n int) int {
+	for _, s := range []int{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000} {
+		if n/s <= 8 {
+			return s
+		}
+	}
+	return n
+}

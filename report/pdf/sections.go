@@ -1,0 +1,418 @@
+package pdf
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/companyos/helmproof/report"
+)
+
+// heading starts a section and keeps it with at least follow points of what comes after.
+func (c *canvas) heading(title string, follow float64) {
+	c.space(26)
+	c.ensure(headText.line() + 10 + follow)
+	c.bookmark(0, title)
+	for _, l := range c.wrap(headText, title, c.column()) {
+		c.put(c.left(), c.y, l, headText)
+		c.y += headText.line()
+	}
+	c.y += 6
+}
+
+// subheading is a bold line, with a quiet remark after it.
+func (c *canvas) subheading(title, remark, anchor string, follow float64) {
+	c.space(14)
+	lines := c.wrap(bodyBold, title, c.column()-70)
+	c.ensure(float64(len(lines))*bodyBold.line() + 4 + follow)
+	c.bookmark(1, title)
+	c.anchor(anchor)
+	for i, l := range lines {
+		w := c.put(c.left(), c.y, l, bodyBold)
+		if i == len(lines)-1 && remark != "" {
+			c.put(c.left()+w+8, c.y+1.6, c.text(noteText, remark), noteText)
+		}
+		c.y += bodyBold.line()
+	}
+	c.y += 4
+}
+
+func (c *canvas) paragraph(st style, s string) {
+	b := block{}
+	c.add(&b, st, 0, c.column(), s)
+	c.place(&b, 0)
+	c.y += 4
+}
+
+func (c *canvas) cover(d *report.Document) {
+	c.newPage()
+	c.pages[0].cover = true
+	c.y = 96
+	c.bookmark(0, "Cover")
+	c.put(c.left(), c.y, c.text(bodySoft, "helmproof evidence report"), bodySoft)
+	c.y += bodySoft.line() + 6
+	for _, l := range c.wrap(titleText, d.Title, c.column()) {
+		c.put(c.left(), c.y, l, titleText)
+		c.y += titleText.size * 1.25
+	}
+	c.y += 26
+	m := d.Verdict.Mark
+	col := hexColor(m.Color)
+	c.shape(c.left(), c.y+2, big*.95, m, col)
+	c.put(c.left()+big*1.4, c.y, c.text(titleText, m.Word), titleText.with(col))
+	c.y += titleText.line() + 4
+	b := block{}
+	c.add(&b, leadText, 0, c.column(), d.Verdict.Reason)
+	c.place(&b, 0)
+	c.y += 24
+	if !d.Sealed {
+		c.paragraph(bodyBold, "Not sealed. Nothing was stored or signed; this report cannot be verified later.")
+		c.y += 8
+	}
+	c.facts(d.Facts)
+	c.y += 26
+	c.counts(d)
+}
+
+// facts are labels and values; a value is never cut.
+func (c *canvas) facts(fs []report.Fact) {
+	const label = 118.0
+	for _, f := range fs {
+		st := bodyText
+		if f.Mono {
+			st = bodyMono
+		}
+		b := block{}
+		c.add(&b, st, label, c.column()-label, f.Value)
+		for i, l := range c.wrap(bodySoft, f.Label, label-gutter) {
+			if i == len(b.lines) {
+				b.lines = append(b.lines, line{height: bodySoft.line()})
+			}
+			b.lines[i].pieces = append(b.lines[i].pieces, piece{s: l, style: bodySoft})
+		}
+		c.place(&b, 0)
+		c.y += 2.5
+	}
+}
+
+// counts are the numbers of the cover: controls by outcome.
+func (c *canvas) counts(d *report.Document) {
+	c.ensure(80)
+	w := c.column() / float64(len(d.Counts))
+	for i, n := range d.Counts {
+		x := c.left() + float64(i)*w
+		st := titleText
+		if n.N == 0 {
+			st = st.with(soft)
+			st.face = sans
+		}
+		c.put(x, c.y, strconv.Itoa(n.N), st)
+		c.legendItem(x, c.y+titleText.line(), n.Mark, n.Mark.Word)
+	}
+	c.y += titleText.line() + noteText.line() + 14
+	f := d.Findings
+	c.paragraph(noteText, fmt.Sprintf("Controls by outcome. Findings: %d failed, %d warned, %d waived, %d not checked, %d passed, %d not applicable.",
+		f.Failed, f.Warned, f.Waived, f.NotChecked, f.Passed, f.NotApplicable))
+}
+
+func (c *canvas) legendItem(x, y float64, m report.Mark, word string) float64 {
+	st := style{bold, note, hexColor(m.Color)}
+	c.shape(x, y+1, note*.86, m, st.color)
+	return note*1.3 + c.put(x+note*1.3, y, c.text(st, word), st)
+}
+
+func (c *canvas) summary(d *report.Document) {
+	c.newPage()
+	c.bookmark(0, "Summary")
+	for _, l := range c.wrap(headText, d.Conclusion, c.column()) {
+		c.put(c.left(), c.y, l, headText)
+		c.y += headText.line()
+	}
+	c.y += 10
+	c.plot(d)
+	c.reasons(d)
+}
+
+// reasons lists what stands between the release and a pass, on the summary's page.
+func (c *canvas) reasons(d *report.Document) {
+	c.heading("Reasons", 60)
+	if len(d.Reasons) == 0 {
+		c.paragraph(bodyText, "No control failed and none is unchecked.")
+		return
+	}
+	w := c.column()
+	cols := []column{{"Control", w * .42, false}, {"Outcome", 96, false}, {"Severity", 58, false}, {"Reason", w*.58 - 154, false}}
+	var rows [][]cell
+	for _, r := range d.Reasons {
+		title := r.ID + " " + r.Title
+		if !r.Required {
+			title += " (optional)"
+		}
+		rows = append(rows, []cell{{s: title, style: bodyText, anchor: r.Anchor}, marked(r.Mark), {s: string(r.Severity), style: bodySoft}, {s: r.Reason, style: bodyText}})
+	}
+	c.table(cols, rows)
+}
+
+func (c *canvas) controls(d *report.Document) {
+	c.newPage()
+	c.heading("Controls by group", 90)
+	const label = 92.0
+	sections := map[string]string{} // control → anchor of its findings
+	for _, s := range d.Sections {
+		if s.ID != "" {
+			sections[s.ID] = "s-" + s.Anchor
+		}
+	}
+	for _, g := range d.Groups {
+		title := g.ID
+		if g.Title != g.ID {
+			title += " " + g.Title
+		}
+		c.subheading(title, groupRemark(g), "g-"+g.ID, 70)
+		for _, k := range g.Controls {
+			b := block{anchor: k.Anchor}
+			m := k.Mark
+			c.add(&b, bodyBold, label, c.column()-label, k.ID+" "+k.Title)
+			b.lines[0].pieces = append(b.lines[0].pieces, piece{s: c.text(bodyBold, m.Word), style: markStyle(m), mark: &m})
+			if k.Statement != "" {
+				c.add(&b, bodyText, label, c.column()-label, k.Statement)
+			}
+			need := "required"
+			if !k.Required {
+				need = "optional, decides nothing"
+			}
+			c.add(&b, bodySoft, label, c.column()-label, fmt.Sprintf("%s, %s – %s", k.Severity, need, k.Reason))
+			var fw []string
+			for _, f := range k.Frameworks {
+				fw = append(fw, f.Title+": "+strings.Join(f.Refs, ", "))
+			}
+			if len(fw) > 0 {
+				c.add(&b, noteText, label, c.column()-label, strings.Join(fw, " · "))
+			}
+			if to := sections[k.ID]; to != "" && len(k.Findings) > 0 {
+				st := noteText.with(link)
+				b.lines = append(b.lines, line{height: st.line(), pieces: []piece{{x: label, s: c.text(st, findingsWord(len(k.Findings))), style: st, anchor: to}}})
+			}
+			c.place(&b, 0)
+			c.y += 9
+		}
+	}
+}
+
+func groupRemark(g report.Group) string {
+	var parts []string
+	for _, n := range g.Counts {
+		if n.N > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n.N, n.Mark.Word))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func findingsWord(n int) string {
+	if n == 1 {
+		return "1 finding"
+	}
+	return strconv.Itoa(n) + " findings"
+}
+
+func (c *canvas) findings(d *report.Document) {
+	c.newPage()
+	c.heading("Findings", 100)
+	if len(d.Sections) == 0 {
+		c.paragraph(bodyText, "No finding failed or warned.")
+	}
+	for _, s := range d.Sections {
+		blocks := make([]block, len(s.Findings))
+		for i, f := range s.Findings {
+			blocks[i] = c.finding(f)
+		}
+		anchor := ""
+		if s.ID != "" {
+			anchor = "s-" + s.Anchor
+		}
+		c.subheading(strings.TrimSpace(s.ID+" "+s.Title), findingsWord(len(s.Findings)), anchor, min(blocks[0].height(), c.full()/2))
+		for i := range blocks {
+			c.place(&blocks[i], 0)
+			c.y += 10
+		}
+	}
+}
+
+// finding is one block: object, message, remediation, and where all that can be seen.
+func (c *canvas) finding(f report.Finding) block {
+	const indent = body * 1.3
+	w := c.column() - indent
+	b := block{anchor: f.Anchor}
+	m := f.Mark
+	c.add(&b, bodyBold, indent, w, f.Object)
+	b.lines[0].pieces[0].x = 0
+	b.lines[0].pieces[0].mark = &m
+	st := markStyle(m)
+	// Where a mark is drawn its text takes the mark's place; the object stays black.
+	b.lines[0].pieces = append([]piece{{style: bodyBold.with(st.color), mark: &m}}, piece{x: indent, s: b.lines[0].pieces[0].s, style: bodyBold})
+	c.add(&b, bodyText, indent, w, f.Message)
+	if f.Remediation != "" {
+		c.labelled(&b, "Fix: ", indent, w, f.Remediation)
+	}
+	if f.Waiver != nil {
+		c.labelled(&b, fmt.Sprintf("Waiver %d: ", f.Waiver.Number), indent, w,
+			fmt.Sprintf("%s Approved by %s, expires %s.", f.Waiver.Reason, f.Waiver.ApprovedBy, report.Time(f.Waiver.ExpiresAt)))
+	}
+	c.add(&b, noteText, indent, w, findingNote(f))
+	return b
+}
+
+// labelled adds text that begins with a bold label.
+func (c *canvas) labelled(b *block, label string, x, width float64, s string) {
+	lw := c.measure(bodyBold, label)
+	lines := c.wrap(bodyText, s, width-lw)
+	for i, l := range lines {
+		ln := line{height: bodyText.line(), pieces: []piece{{x: x + lw, s: l, style: bodyText}}}
+		if i == 0 {
+			ln.pieces = append([]piece{{x: x, s: c.text(bodyBold, label), style: bodyBold}}, ln.pieces...)
+		}
+		b.lines = append(b.lines, ln)
+	}
+}
+
+func findingNote(f report.Finding) string {
+	parts := []string{f.Mark.Word, string(f.Severity)}
+	if f.Location != "" {
+		parts = append(parts, f.Location)
+	}
+	parts = append(parts, "rule "+f.Rule)
+	if len(f.Controls) > 1 {
+		ids := make([]string, len(f.Controls))
+		for i, r := range f.Controls {
+			ids[i] = r.ID
+		}
+		parts = append(parts, "controls "+strings.Join(ids, ", "))
+	}
+	for _, e := range f.Evidence {
+		s := "evidence " + e.Artifact
+		if e.Where != "" {
+			s += " " + e.Where
+		}
+		if e.Digest != "" {
+			s += " (" + e.Digest.Short() + ")"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(append(parts, "finding "+f.ID), " · ")
+}
+
+func (c *canvas) waivers(d *report.Document) {
+	c.heading("Waivers", 60)
+	if len(d.Waivers) == 0 {
+		c.paragraph(bodyText, "No waiver was given.")
+		return
+	}
+	w := c.column()
+	cols := []column{{"Control", 62, false}, {"Status", 84, false}, {"Target", (w - 262) * .42, false}, {"Reason and approver", (w - 262) * .58, false}, {"Expires", 70, false}, {"Findings", 46, true}}
+	var rows [][]cell
+	for _, v := range d.Waivers {
+		rows = append(rows, []cell{
+			{s: fmt.Sprintf("%d. %s", v.Number, v.Control.ID), style: bodyText, anchor: v.Control.Anchor}, marked(v.Mark), {s: v.Target, style: bodyText},
+			{s: v.Reason + " Approved by " + v.ApprovedBy + ".", style: bodyText}, {s: report.Time(v.ExpiresAt), style: bodySoft}, {s: strconv.Itoa(len(v.Findings)), style: bodyText},
+		})
+	}
+	c.table(cols, rows)
+}
+
+func (c *canvas) notChecked(d *report.Document) {
+	c.heading("What was not checked, and why", 60)
+	if len(d.NotChecked) == 0 {
+		c.paragraph(bodyText, "Everything that the profile asks for was checked.")
+	} else {
+		w := c.column()
+		cols := []column{{"What", w * .36, false}, {"Controls", 62, false}, {"Outcome", 104, false}, {"Why", w*.64 - 166, false}}
+		var rows [][]cell
+		for _, n := range d.NotChecked {
+			var ids []string
+			anchor := ""
+			for _, r := range n.Controls {
+				ids = append(ids, r.ID)
+				anchor = n.Controls[0].Anchor
+			}
+			rows = append(rows, []cell{{s: n.What, style: bodyText}, {s: strings.Join(ids, ", "), style: bodyText, anchor: anchor}, marked(n.Mark), {s: n.Why, style: bodyText}})
+		}
+		c.table(cols, rows)
+	}
+	if len(d.Outside) > 0 {
+		ids := make([]string, len(d.Outside))
+		for i, r := range d.Outside {
+			ids[i] = r.ID
+		}
+		c.paragraph(noteText, "Not asked for by this profile: "+strings.Join(ids, ", ")+".")
+	}
+	c.subheading("Limits of this evidence", "", "", 40)
+	for _, l := range d.Limits {
+		b := block{}
+		c.add(&b, bodyText, 12, c.column()-12, l)
+		b.lines[0].pieces = append(b.lines[0].pieces, piece{s: "–", style: bodySoft})
+		c.place(&b, 0)
+		c.y += 3
+	}
+}
+
+func (c *canvas) verify(d *report.Document) {
+	c.heading("How to verify", 90)
+	for _, s := range d.Verify {
+		c.step(s)
+	}
+}
+
+func (c *canvas) step(s report.Step) {
+	b := block{}
+	c.add(&b, bodyBold, 0, c.column(), s.Title)
+	n := len(b.lines)
+	c.add(&b, bodyMono, 12, c.column()-12, s.Command)
+	b.lines[n].before = 3
+	n = len(b.lines)
+	c.add(&b, bodySoft, 0, c.column(), s.Note)
+	b.lines[n].before = 3
+	c.place(&b, 0)
+	c.y += 12
+}
+
+func (c *canvas) appendix(d *report.Document) {
+	c.newPage()
+	c.heading("Appendix", 90)
+	c.subheading("Digests", "SHA-256", "", 40)
+	c.facts(d.Digests)
+	w := c.column()
+	if len(d.Inputs) > 0 {
+		c.subheading("Bundles that this verdict rests on", "", "", 50)
+		var rows [][]cell
+		for _, i := range d.Inputs {
+			rows = append(rows, []cell{{s: string(i.Bundle), style: noteMono.with(ink)}, {s: i.Scope, style: bodyText}, {s: report.Time(i.EvaluatedAt), style: bodyText}, {s: strings.Join(i.Controls, ", "), style: bodyText}})
+		}
+		c.table([]column{{"Bundle", w * .42, false}, {"Scope", 54, false}, {"Evaluated", 74, false}, {"Controls", w*.58 - 128, false}}, rows)
+	}
+	c.subheading("Runs", d.Tool, "", 50)
+	var rows [][]cell
+	for _, r := range d.Runs {
+		rows = append(rows, []cell{{s: r.Collector, style: bodyText}, marked(r.Mark), {s: report.Time(r.Started), style: bodyText}, {s: r.Took.String(), style: bodyText}, {s: r.Error, style: bodyText}})
+	}
+	c.table([]column{{"Collector", 92, false}, {"Run", 74, false}, {"Started", 134, false}, {"Took", 70, true}, {"Error", w - 370, false}}, rows)
+	if len(d.Images) > 0 {
+		c.subheading("Images", "", "", 30)
+		for _, s := range d.Images {
+			c.paragraph(bodyMono, s)
+		}
+	}
+	if len(d.Artifacts) > 0 {
+		c.subheading("Artifacts", "content of evidence.zip", "", 50)
+		rows = nil
+		for _, a := range d.Artifacts {
+			rows = append(rows, []cell{{s: a.Name, style: noteText.with(ink)}, {s: strconv.FormatInt(a.Size, 10), style: noteText.with(ink)}, {s: string(a.Digest), style: noteMono.with(ink)}})
+		}
+		c.table([]column{{"Name", w*.5 - 60, false}, {"Bytes", 60, true}, {"SHA-256", w * .5, false}}, rows)
+	}
+	// Whoever turns to the last page finds the command there.
+	if len(d.Verify) > 0 {
+		c.space(18)
+		c.step(d.Verify[0])
+	}
+}

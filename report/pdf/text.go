@@ -1,0 +1,184 @@
+package pdf
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/companyos/helmproof/report"
+)
+
+// Faces, by index into faces().
+const (
+	sans = iota
+	bold
+	mono
+)
+
+// The type scale, in points: three sizes and a small one for notes.
+const (
+	big  = 22
+	head = 13
+	body = 9.5
+	note = 7.5
+)
+
+// leading is the distance of baselines, relative to the size.
+const leading = 1.42
+
+type color [3]uint8
+
+var (
+	ink   = color{0x1f, 0x23, 0x28}
+	soft  = color{0x57, 0x60, 0x6a}
+	hair  = color{0xd0, 0xd7, 0xde}
+	link  = color{0x05, 0x50, 0xae}
+	white = color{0xff, 0xff, 0xff}
+)
+
+type style struct {
+	face  int
+	size  float64
+	color color
+}
+
+func (s style) line() float64 { return s.size * leading }
+
+// with returns s in another colour.
+func (s style) with(c color) style { s.color = c; return s }
+
+var (
+	bodyText  = style{sans, body, ink}
+	bodyBold  = style{bold, body, ink}
+	bodySoft  = style{sans, body, soft}
+	bodyMono  = style{mono, body - 1, ink} // the mono face looks larger
+	noteText  = style{sans, note, soft}
+	noteMono  = style{mono, note - .5, soft}
+	headText  = style{bold, head, ink}
+	leadText  = style{sans, head, ink}
+	titleText = style{bold, big, ink}
+)
+
+func hexColor(s string) color {
+	var c color
+	if _, err := fmt.Sscanf(s, "#%02x%02x%02x", &c[0], &c[1], &c[2]); err != nil {
+		return ink
+	}
+	return c
+}
+
+// text makes s drawable in a face: hidden characters made visible, and every
+// character that the face lacks written as its code point, [U+4E2D].
+func (f *face) text(s string) string {
+	s = report.Visible(s)
+	ok := true
+	for _, r := range s {
+		if f.gid[r] == 0 {
+			ok = false
+			break
+		}
+	}
+	if ok {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if f.gid[r] == 0 {
+			fmt.Fprintf(&b, "[U+%04X]", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// measure is the width of s at a size; s has passed through text.
+func (f *face) measure(s string, size float64) float64 {
+	w := 0.0
+	for _, r := range s {
+		w += f.width[r]
+	}
+	return w * size
+}
+
+// wrap breaks s, which has passed through text, into lines no wider than width:
+// at spaces, else after one of / - . : @ _ , = ], else anywhere.
+func (f *face) wrap(s string, size, width float64) []string {
+	var lines []string
+	rs := []rune(s)
+	max := width / size
+	start, soft, at := 0, -1, 0.0
+	for i := 0; i < len(rs); i++ {
+		r := rs[i]
+		w := f.width[r]
+		if at+w > max && i > start && r != ' ' {
+			end := i
+			if soft > start {
+				end = soft
+			}
+			lines = append(lines, strings.TrimRight(string(rs[start:end]), " "))
+			for end < len(rs) && rs[end] == ' ' {
+				end++
+			}
+			start, soft, at = end, -1, 0
+			i = end - 1
+			continue
+		}
+		at += w
+		switch r {
+		case ' ':
+			soft = i + 1
+		case '/', '-', '.', ':', '@', '_', ',', '=', ']':
+			// A break inside a word only where the word is too long for any line.
+			if f.longWord(rs, i, max) {
+				soft = i + 1
+			}
+		}
+	}
+	return append(lines, strings.TrimRight(string(rs[start:]), " "))
+}
+
+// longWord reports whether the word around rs[i] is wider than max.
+func (f *face) longWord(rs []rune, i int, max float64) bool {
+	w := 0.0
+	for k := i; k >= 0 && rs[k] != ' '; k-- {
+		if w += f.width[rs[k]]; w > max {
+			return true
+		}
+	}
+	for k := i + 1; k < len(rs) && rs[k] != ' '; k++ {
+		if w += f.width[rs[k]]; w > max {
+			return true
+		}
+	}
+	return false
+}
+
+// visual puts right-to-left stretches of a line into the order in which they are
+// drawn. Letters are not joined: gofpdf does no shaping.
+func visual(s string) string {
+	if strings.IndexFunc(s, rightToLeft) < 0 {
+		return s
+	}
+	rs := []rune(s)
+	for i := 0; i < len(rs); i++ {
+		if !rightToLeft(rs[i]) {
+			continue
+		}
+		end := i + 1 // one past the last right-to-left letter before a left-to-right one
+		for k := i + 1; k < len(rs) && (rightToLeft(rs[k]) || !unicode.IsLetter(rs[k]) && !unicode.IsDigit(rs[k])); k++ {
+			if rightToLeft(rs[k]) {
+				end = k + 1
+			}
+		}
+		for a, b := i, end-1; a < b; a, b = a+1, b-1 {
+			rs[a], rs[b] = rs[b], rs[a]
+		}
+		i = end - 1
+	}
+	return string(rs)
+}
+
+func rightToLeft(r rune) bool {
+	return r >= 0x590 && r <= 0x8ff || r >= 0xfb1d && r <= 0xfdff || r >= 0xfe70 && r <= 0xfeff
+}
