@@ -1,6 +1,8 @@
 package collectors
 
 import (
+	"sync"
+
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -34,6 +36,17 @@ type Release struct {
 	// own directory, or an unpacked copy that Close removes). Empty for manifests.
 	Dir   string
 	close func() error
+
+	parse   sync.Once
+	objects *ObjectSet
+	err     error // of parsing
+}
+
+// Objects returns the parsed Manifests, parsed once; nobody may change them. It
+// is safe for concurrent use.
+func (r *Release) Objects() (*ObjectSet, error) {
+	r.parse.Do(func() { r.objects, r.err = ParseManifests(r.Manifests) })
+	return r.objects, r.err
 }
 
 // File is one file of a chart.
@@ -42,7 +55,7 @@ type File struct {
 	Data []byte
 }
 
-// Close removes what loading unpacked.
+// Close removes what loading unpacked. It may be called more than once.
 func (r *Release) Close() error {
 	if r.close == nil {
 		return nil

@@ -1,6 +1,7 @@
 package collectors
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -24,12 +25,21 @@ type Sealed struct {
 }
 
 // NewSealed wraps sealed artifacts.
-func NewSealed(r evidence.ArtifactReader) *Sealed {
+func NewSealed(r evidence.ArtifactReader) *Sealed { return NewSealedWith(r, nil) }
+
+// NewSealedWith is NewSealed for who has just loaded the release that was
+// sealed: where the sealed manifests are byte for byte rel's own, nothing having
+// been redacted, rel's parsed objects are shared instead of parsed again. rel may
+// be nil.
+func NewSealedWith(r evidence.ArtifactReader, rel *Release) *Sealed {
 	s := &Sealed{r: r, digests: map[string]evidence.Digest{}}
 	s.objects = sync.OnceValues(func() (*ObjectSet, error) {
 		raw, err := r.Read(ManifestsFile)
 		if err != nil {
 			return nil, err
+		}
+		if rel != nil && bytes.Equal(raw, rel.Manifests) {
+			return rel.Objects()
 		}
 		return ParseManifests(raw)
 	})
