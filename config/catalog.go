@@ -62,7 +62,7 @@ func Profile(nameOrFile string) (raw []byte, profile *evidence.Profile, err erro
 	if isProfileFile(nameOrFile) {
 		raw, err = readBounded(nameOrFile, gate.MaxPolicyBytes)
 		if err != nil {
-			return nil, nil, &Error{File: nameOrFile, Problem: "cannot read the profile: " + err.Error()}
+			return nil, nil, &Error{Problem: "read profile: " + err.Error()}
 		}
 	} else {
 		raw, err = profileFS.ReadFile(path.Join("profiles", nameOrFile+".yaml"))
@@ -92,7 +92,7 @@ func Waivers(file string) (raw []byte, waivers []evidence.Waiver, err error) {
 	}
 	raw, err = readBounded(file, gate.MaxPolicyBytes)
 	if err != nil {
-		return nil, nil, &Error{File: file, Problem: "cannot read the waivers: " + err.Error()}
+		return nil, nil, &Error{Problem: "read waivers: " + err.Error()}
 	}
 	waivers, err = gate.ParseWaivers(raw)
 	if err != nil {

@@ -56,7 +56,7 @@ type Config struct {
 	// Most files that an evidence bundle may hold to be read.
 	VerifyMaxFiles int
 	// Most that an evidence bundle may hold unpacked to be read, in MiB.
-	VerifyMaxMiB int
+	VerifyMaxSize int
 	// Colour in the terminal: auto, always or never.
 	Color string
 	// What commands print: text, or one JSON object.
@@ -118,7 +118,7 @@ func Load(src Source) (*Config, error) {
 		if raw, ok := env[k.env()]; ok {
 			inEnv[k.name] = k.split(raw)
 		}
-		if f := lookup(src.Flags, k.flag()); f != nil {
+		if f := lookup(src.Flags, k); f != nil {
 			if err := v.BindPFlag(k.name, f); err != nil {
 				return nil, err
 			}
@@ -133,25 +133,21 @@ func Load(src Source) (*Config, error) {
 
 	c := &Config{}
 	for _, k := range all {
-		origin := Error{Key: k.name}
 		set := Setting{Key: k.name, Source: "default"}
-		switch f := lookup(src.Flags, k.flag()); {
+		where, origin := k.name, ""
+		switch f := lookup(src.Flags, k); {
 		case f != nil:
-			origin.Key = "--" + k.flag()
-			set.Source = origin.Key
+			where = "--" + k.flag()
+			set.Source = where
 		case inEnv[k.name] != nil:
-			origin.Key = k.env()
-			set.Source = origin.Key
+			where = k.env()
+			set.Source = where
 		case inFile[k.name] != nil:
-			origin.File = file
-			set.Source = file
+			set.Source, origin = file, file
 		}
-		if bad, ok := k.set(c, v.Get(k.name)); !ok {
-			origin.Value, origin.Allowed = bad, k.want
-			if bad == "" {
-				origin.Problem = "empty"
-			}
-			return nil, &origin
+		if bad := k.set(c, v.Get(k.name)); bad != nil {
+			bad.File, bad.Key = origin, where
+			return nil, bad
 		}
 		set.Value = k.String(c)
 		c.settings = append(c.settings, set)
@@ -162,12 +158,12 @@ func Load(src Source) (*Config, error) {
 // Show returns every key with its value and where that came from.
 func (c *Config) Show() []Setting { return slices.Clone(c.settings) }
 
-// lookup returns the flag if it is there and was set.
-func lookup(flags *pflag.FlagSet, name string) *pflag.Flag {
-	if flags == nil {
+// lookup returns the key's flag if it is there and was set.
+func lookup(flags *pflag.FlagSet, k key) *pflag.Flag {
+	if flags == nil || k.fileOnly {
 		return nil
 	}
-	if f := flags.Lookup(name); f != nil && f.Changed {
+	if f := flags.Lookup(k.flag()); f != nil && f.Changed {
 		return f
 	}
 	return nil

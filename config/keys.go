@@ -38,7 +38,9 @@ type key struct {
 	want  string // what is allowed, to be read after "want"
 	check func(string) bool
 	path  place
-	field func(*Config) any // pointer to the field
+	// fileOnly keys have no flag: nobody changes them from run to run.
+	fileOnly bool
+	field    func(*Config) any // pointer to the field
 }
 
 // flag is the command line's name of the key: kube-version.
@@ -113,7 +115,7 @@ func keys() []key {
 			want: "a directory that is there", check: orEmpty(isDir), path: isPlainPath},
 		{name: "formats", kind: list, value: Formats(), field: func(c *Config) any { return &c.Formats },
 			doc:  "Reports to store with each bundle.",
-			want: "each at most once of " + strings.Join(Formats(), ", "), check: oneOf(Formats()...)},
+			want: "one or more of " + strings.Join(Formats(), ", "), check: oneOf(Formats()...)},
 		{name: "timeout", kind: duration, value: 2 * time.Minute, field: func(c *Config) any { return &c.Timeout },
 			doc:  "Time limit of each collector.",
 			want: "a duration between 1s and 24h, like 2m", check: durationBetween(time.Second, 24*time.Hour)},
@@ -123,10 +125,10 @@ func keys() []key {
 		{name: "tsa", kind: text, value: "", field: func(c *Config) any { return &c.TSA },
 			doc:  "RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.",
 			want: "an http:// or https:// URL", check: orEmpty(isHTTP)},
-		{name: "verifyMaxFiles", kind: number, value: 20_000, field: func(c *Config) any { return &c.VerifyMaxFiles },
+		{name: "verifyMaxFiles", fileOnly: true, kind: number, value: 20_000, field: func(c *Config) any { return &c.VerifyMaxFiles },
 			doc:  "Most files that an evidence bundle may hold to be read.",
 			want: "a whole number between 1 and 1000000", check: numberBetween(1, 1_000_000)},
-		{name: "verifyMaxMiB", kind: number, value: 1024, field: func(c *Config) any { return &c.VerifyMaxMiB },
+		{name: "verifyMaxSize", fileOnly: true, kind: number, value: 1024, field: func(c *Config) any { return &c.VerifyMaxSize },
 			doc:  "Most that an evidence bundle may hold unpacked to be read, in MiB.",
 			want: "a whole number between 1 and 65536", check: numberBetween(1, 65536)},
 		{name: "color", kind: text, value: "auto", field: func(c *Config) any { return &c.Color },
@@ -203,16 +205,22 @@ func durationBetween(low, high time.Duration) func(string) bool {
 	}
 }
 
-// set checks raw (a text, a list of text or an int) and stores it in c.
-func (k key) set(c *Config, raw any) (bad string, ok bool) {
+// set checks raw (a text, a list of text or an int) and stores it in c. The
+// error says what is wrong with the value, but not where it came from.
+func (k key) set(c *Config, raw any) *Error {
 	items, isList := raw.([]string)
 	if !isList {
 		items = []string{fmt.Sprint(raw)}
 	}
 	seen := map[string]bool{}
 	for _, s := range items {
-		if !k.check(s) || k.kind == list && (s == "" || seen[s]) {
-			return s, false
+		switch ok := k.check(s); {
+		case s == "" && (!ok || isList):
+			return &Error{Problem: "empty", Allowed: k.want}
+		case !ok:
+			return &Error{Value: s, Allowed: k.want}
+		case seen[s]:
+			return &Error{Value: s, Problem: "is given twice"}
 		}
 		seen[s] = true
 	}
@@ -228,5 +236,5 @@ func (k key) set(c *Config, raw any) (bad string, ok bool) {
 	default:
 		panic(fmt.Sprintf("config key %s: field of type %T", k.name, f))
 	}
-	return "", true
+	return nil
 }

@@ -1,0 +1,165 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// Markdown returns docs/configuration.md: every key with its flag, environment
+// variable, default and allowed values.
+func Markdown() []byte {
+	var b bytes.Buffer
+	b.WriteString(`# Configuration
+
+<!-- Generated from the key table in config/keys.go; run make docs. -->
+
+A value is taken from the first of these places that has it:
+
+1. the command's flag,
+2. the environment variable (an empty one counts as unset; lists are separated by commas),
+3. the configuration file,
+4. the default.
+
+The configuration file is the one that ` + "`--config`" + ` or ` + "`HELMPROOF_CONFIG`" + ` names; else ` + "`./helmproof.yaml`" + `; else
+` + "`helmproof/helmproof.yaml`" + ` in the user's configuration folder (` + "`~/.config`" + ` on Linux). Only one file is read. Paths in it
+are relative to the file's own directory; elsewhere they are relative to the working directory.
+
+Reading is strict. An unknown key or ` + "`HELMPROOF_`" + ` variable, a key given twice, a wrong type or an impossible value
+ends the command with exit code 2 and names the file, the key and what is allowed:
+
+` + "```" + `
+helmproof.yaml: kubeVersion: "banana": want a version like 1.37
+` + "```" + `
+
+` + "`helmproof config check`" + ` reads everything without running anything; ` + "`helmproof config show`" + ` prints each value and where it
+came from, with passwords in URLs redacted. The password of a signing key is never configuration: it is read from
+` + "`COSIGN_PASSWORD`" + `.
+
+| key | what it is | default |
+|---|---|---|
+`)
+	for _, k := range keys() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.name, cell(k.doc), k.defaultText())
+	}
+	b.WriteString("\n| key | type | flag | environment variable | allowed |\n|---|---|---|---|---|\n")
+	for _, k := range keys() {
+		flag := "`--" + k.flag() + "`"
+		if k.fileOnly {
+			flag = "none"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", k.name, k.kind, flag, k.env(), cell(k.want))
+	}
+	b.WriteString(`
+Not every command has every flag; ` + "`helmproof COMMAND --help`" + ` lists those that it has. Keys without a flag are set in the
+file or in the environment.
+
+An example:
+
+` + "```yaml" + `
+repo: gs://evidence-bucket/payments
+key: gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k
+trust: [keys/release.pub]
+profile: chart
+namespace: payments
+kubeVersion: "1.37"
+values: [values-prod.yaml]
+waivers: waivers.yaml
+formats: [pdf, sarif]
+timeout: 5m
+` + "```" + `
+`)
+	return b.Bytes()
+}
+
+func (k key) defaultText() string {
+	if k.shown != "" {
+		return cell(k.shown)
+	}
+	c := &Config{}
+	if err := k.set(c, k.value); err != nil {
+		panic("config key " + k.name + ": default: " + err.Error()) // the package's tests run it
+	}
+	if s := k.String(c); s != "" {
+		return "`" + s + "`"
+	}
+	return "none"
+}
+
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// ControlsMarkdown returns docs/controls.md: the whole catalog, by group.
+func ControlsMarkdown() []byte {
+	_, c := Catalog()
+	var b bytes.Buffer
+	b.WriteString(`# Controls
+
+<!-- Generated from config/catalog.yaml and config/profiles; run make docs. -->
+
+A control is one testable requirement. A finding names the controls that it counts for; the gate decides each control from
+its findings, and the verdict from the controls of a profile. Ids are stable for ever: a retired one is never used again.
+` + "`helmproof controls ID`" + ` explains one.
+
+References say which part of a framework a control gives evidence for. They do not say that the part is fulfilled.
+
+## Profiles
+
+| profile | scope | required | fails from | evidence at most | what it is |
+|---|---|--:|---|---|---|
+`)
+	in := map[evidence.ControlID][]string{}
+	for _, name := range Profiles() {
+		_, p, err := Profile(name)
+		if err != nil {
+			panic("embedded profile " + name + ": " + err.Error()) // the package's tests parse it
+		}
+		required := 0
+		for _, pc := range p.Controls {
+			in[pc.ID] = append(in[pc.ID], name)
+			if !pc.Optional {
+				required++
+			}
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %d | %s | %s | %s |\n", p.Name, p.Scope, required, p.FailOn, shortDuration(time.Duration(p.MaxAge)), cell(p.Description))
+	}
+	for _, g := range c.Groups {
+		fmt.Fprintf(&b, "\n## %s: %s\n\n", g.ID, g.Title)
+		b.WriteString("| control | what must hold | severity | decided by | profiles |\n|---|---|---|---|---|\n")
+		for _, x := range c.Controls {
+			if x.Group != g.ID {
+				continue
+			}
+			fmt.Fprintf(&b, "| **%s** %s | %s | %s | %s: %s | %s |\n", x.ID, cell(x.Title), cell(x.Statement), x.Severity,
+				x.Collector, code(x.Rules), strings.Join(in[x.ID], ", "))
+		}
+		b.WriteString("\n| control | remediation | references |\n|---|---|---|\n")
+		for _, x := range c.Controls {
+			if x.Group != g.ID {
+				continue
+			}
+			var refs []string
+			for _, f := range c.Frameworks {
+				if r := x.Frameworks[f.ID]; len(r) > 0 {
+					refs = append(refs, fmt.Sprintf("%s: %s", f.ID, cell(strings.Join(r, "; "))))
+				}
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", x.ID, cell(x.Remediation), strings.Join(refs, "<br>"))
+		}
+	}
+	b.WriteString("\n## Frameworks\n\n| id | framework |\n|---|---|\n")
+	for _, f := range c.Frameworks {
+		fmt.Fprintf(&b, "| %s | [%s](%s) |\n", f.ID, cell(f.Title), f.URL)
+	}
+	return b.Bytes()
+}
+
+func code(list []string) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = "`" + s + "`"
+	}
+	return strings.Join(out, ", ")
+}
