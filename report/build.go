@@ -314,13 +314,16 @@ func (b *builder) frameworks(c evidence.Control) []FrameworkRef {
 
 func (b *builder) notChecked() []NotChecked {
 	var out []NotChecked
+	explained := map[evidence.ControlID]bool{}
 	for _, r := range b.in.Runs.Collectors {
 		if r.Outcome != evidence.OutcomePass && r.Outcome != evidence.OutcomeNotApplicable {
+			for _, c := range b.controlsOf(r.Collector) {
+				explained[c] = true
+			}
 			out = append(out, NotChecked{What: "collector " + r.Collector, Mark: findingMark(r.Outcome), Why: cmp.Or(r.Error, "it gave no result"),
 				Controls: b.refs(b.controlsOf(r.Collector))})
 		}
 	}
-	explained := map[evidence.ControlID]bool{}
 	for i := range b.in.Findings {
 		f := &b.in.Findings[i]
 		switch f.Outcome {

@@ -27,6 +27,7 @@ var htmlTemplate = sync.OnceValues(func() (*template.Template, error) {
 		"csp":      func() string { return csp },
 		"time":     Time,
 		"bars":     htmlBars,
+		"longest":  func(d *Document) int { return longest(d.Groups) },
 		"group":    func(id string) string { return anchor("g-", id) },
 		"artifact": func(name string) string { return anchor("a-", name) },
 	}).ParseFS(templates.FS, "report.html.tmpl")
@@ -59,13 +60,10 @@ type segment struct {
 // htmlBars lays the plot of groups out: ten units of length a control, one scale for all.
 func htmlBars(d *Document) []bar {
 	const unit = 10
-	longest := 1
-	for _, g := range d.Groups {
-		longest = max(longest, len(g.Controls))
-	}
+	scale := longest(d.Groups) * unit
 	out := make([]bar, 0, len(d.Groups))
 	for _, g := range d.Groups {
-		b := bar{Title: g.Title, Anchor: anchor("g-", g.ID), Scale: longest * unit}
+		b := bar{Title: g.Title, Anchor: anchor("g-", g.ID), Scale: scale}
 		x := 0
 		var words []string
 		for _, c := range g.Counts {
@@ -80,4 +78,13 @@ func htmlBars(d *Document) []bar {
 		out = append(out, b)
 	}
 	return out
+}
+
+// longest is the number of controls in the largest group, at least 1.
+func longest(groups []Group) int {
+	n := 1
+	for _, g := range groups {
+		n = max(n, len(g.Controls))
+	}
+	return n
 }

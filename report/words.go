@@ -52,7 +52,6 @@ func reasons(groups []Group) []Control {
 func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 	n := map[string]int{}
 	required, worst, worstN := 0, "", 0
-	worstOf := 0
 	for _, g := range groups {
 		bad := 0
 		for _, c := range g.Controls {
@@ -66,7 +65,7 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 			}
 		}
 		if bad > worstN {
-			worst, worstN, worstOf = g.Title, bad, len(g.Controls)
+			worst, worstN = g.Title, bad
 		}
 	}
 	if required == 0 {
@@ -76,8 +75,8 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 	switch {
 	case failed > 0:
 		s := fmt.Sprintf("%d of %s", failed, plural(required, "required control")) + verb(failed, " fails", " fail")
-		if worst != "" && failed > 1 {
-			s += fmt.Sprintf("; weakest: %s (%d of %d)", worst, worstN, worstOf)
+		if worst != "" && worstN > 1 && worstN < failed {
+			s += fmt.Sprintf(", %d of them in %s", worstN, worst)
 		}
 		return s
 	case open > 0:

@@ -49,7 +49,7 @@ type op struct {
 }
 
 const (
-	marginX      = 60.0
+	marginX      = 54.0
 	marginTop    = 78.0
 	marginBottom = 66.0
 )

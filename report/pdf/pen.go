@@ -14,11 +14,15 @@ type pen struct {
 	size  float64
 	ink   color
 	fill  color
-	set   bool
 }
 
-// reset makes the next op set everything: a page's stream begins with nothing set.
-func (n *pen) reset() { n.face, n.size, n.set = -1, 0, false }
+// reset begins a page, whose stream has nothing set. gofpdf writes a text's
+// colour only where it differs from the fill colour, so that must be set first.
+func (n *pen) reset() {
+	n.face, n.size, n.fill = -1, 0, white
+	n.p.SetFillColor(0xff, 0xff, 0xff)
+	n.p.SetDrawColor(0xff, 0xff, 0xff)
+}
 
 func (n *pen) font(face int, size float64) {
 	if n.face == face && n.size == size {
@@ -34,12 +38,12 @@ func (n *pen) font(face int, size float64) {
 }
 
 func (n *pen) colors(c color) {
-	if n.set && n.fill == c {
+	if n.fill == c {
 		return
 	}
 	n.p.SetFillColor(int(c[0]), int(c[1]), int(c[2]))
 	n.p.SetDrawColor(int(c[0]), int(c[1]), int(c[2]))
-	n.fill, n.set = c, true
+	n.fill = c
 }
 
 func (n *pen) draw(o op) {

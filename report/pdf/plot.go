@@ -26,12 +26,12 @@ func (c *canvas) plot(d *report.Document) {
 	height := 0.0
 	for i, g := range d.Groups {
 		rows[i] = c.wrap(bodyText, g.Title, label-gutter)
+		if len(rows[i]) > 2 { // it stands in full over the group's controls
+			rows[i] = append(rows[i][:1], "…")
+		}
 		height += max(bar, float64(len(rows[i]))*bodyText.line()) + gap
 	}
-	if c.y+height+40 > c.bottom() { // more groups than a page holds: their numbers are with the controls
-		height = 0
-	}
-	if height == 0 {
+	if c.y+height+40 > c.bottom() {
 		c.paragraph(bodySoft, "Too many groups for one plot; see Controls by group.")
 		return
 	}

@@ -13,27 +13,23 @@ func (c *canvas) heading(title string, follow float64) {
 	c.space(26)
 	c.ensure(headText.line() + 10 + follow)
 	c.bookmark(0, title)
-	for _, l := range c.wrap(headText, title, c.column()) {
-		c.put(c.left(), c.y, l, headText)
-		c.y += headText.line()
-	}
+	b := block{}
+	c.add(&b, headText, 0, c.column(), title)
+	c.place(&b, 0)
 	c.y += 6
 }
 
 // subheading is a bold line, with a quiet remark after it.
 func (c *canvas) subheading(title, remark, anchor string, follow float64) {
 	c.space(14)
-	lines := c.wrap(bodyBold, title, c.column()-70)
-	c.ensure(float64(len(lines))*bodyBold.line() + 4 + follow)
+	b := block{anchor: anchor}
+	c.add(&b, bodyBold, 0, c.column()-90, title)
+	last := &b.lines[len(b.lines)-1].pieces
+	w := c.faces[bold].measure((*last)[0].s, body)
+	*last = append(*last, piece{x: w + 8, s: c.text(noteText, remark), style: noteText})
+	c.ensure(min(b.height()+4+follow, c.full()))
 	c.bookmark(1, title)
-	c.anchor(anchor)
-	for i, l := range lines {
-		w := c.put(c.left(), c.y, l, bodyBold)
-		if i == len(lines)-1 && remark != "" {
-			c.put(c.left()+w+8, c.y+1.6, c.text(noteText, remark), noteText)
-		}
-		c.y += bodyBold.line()
-	}
+	c.place(&b, 0)
 	c.y += 4
 }
 
@@ -51,17 +47,23 @@ func (c *canvas) cover(d *report.Document) {
 	c.bookmark(0, "Cover")
 	c.put(c.left(), c.y, c.text(bodySoft, "helmproof evidence report"), bodySoft)
 	c.y += bodySoft.line() + 6
-	for _, l := range c.wrap(titleText, d.Title, c.column()) {
-		c.put(c.left(), c.y, l, titleText)
-		c.y += titleText.size * 1.25
-	}
-	c.y += 26
-	m := d.Verdict.Mark
-	col := hexColor(m.Color)
-	c.shape(c.left(), c.y+2, big*.95, m, col)
-	c.put(c.left()+big*1.4, c.y, c.text(titleText, m.Word), titleText.with(col))
-	c.y += titleText.line() + 4
 	b := block{}
+	if c.add(&b, titleText, 0, c.column(), d.Title); len(b.lines) > 3 {
+		b.lines = nil
+		c.add(&b, headText, 0, c.column(), d.Title)
+		if len(b.lines) > 6 { // it stands in full among the facts below
+			b.lines = append(b.lines[:6], line{height: headText.line(), pieces: []piece{{s: "…", style: headText}}})
+		}
+	}
+	c.place(&b, 0)
+	c.y += 24
+	m := d.Verdict.Mark
+	b = block{}
+	c.add(&b, titleText.with(hexColor(m.Color)), big*1.3, c.column()-big*1.3, m.Word)
+	b.lines[0].pieces = append(b.lines[0].pieces, piece{style: titleText, mark: &m})
+	c.place(&b, 0)
+	c.y += 4
+	b = block{}
 	c.add(&b, leadText, 0, c.column(), d.Verdict.Reason)
 	c.place(&b, 0)
 	c.y += 24
@@ -124,10 +126,9 @@ func (c *canvas) legendItem(x, y float64, m report.Mark, word string) float64 {
 func (c *canvas) summary(d *report.Document) {
 	c.newPage()
 	c.bookmark(0, "Summary")
-	for _, l := range c.wrap(headText, d.Conclusion, c.column()) {
-		c.put(c.left(), c.y, l, headText)
-		c.y += headText.line()
-	}
+	b := block{}
+	c.add(&b, headText, 0, c.column(), d.Conclusion)
+	c.place(&b, 0)
 	c.y += 10
 	c.plot(d)
 	c.reasons(d)
@@ -141,7 +142,7 @@ func (c *canvas) reasons(d *report.Document) {
 		return
 	}
 	w := c.column()
-	cols := []column{{"Control", w * .42, false}, {"Outcome", 96, false}, {"Severity", 58, false}, {"Reason", w*.58 - 154, false}}
+	cols := []column{{"Control", w * .42, false}, {"Outcome", 104, false}, {"Severity", 54, false}, {"Reason", w*.58 - 158, false}}
 	var rows [][]cell
 	for _, r := range d.Reasons {
 		title := r.ID + " " + r.Title
@@ -150,11 +151,24 @@ func (c *canvas) reasons(d *report.Document) {
 		}
 		rows = append(rows, []cell{{s: title, style: bodyText, anchor: r.Anchor}, marked(r.Mark), {s: string(r.Severity), style: bodySoft}, {s: r.Reason, style: bodyText}})
 	}
-	c.table(cols, rows)
+	// The summary stays on one page; the worst come first, and all are told with the controls.
+	fit, room := 0, c.bottom()-c.y-2*noteText.line()-24
+	for ; fit < len(rows); fit++ {
+		if room -= c.rowHeight(cols, rows[fit]) + 4; room < 0 && fit > 0 {
+			break
+		}
+	}
+	c.table(cols, rows[:fit])
+	if more := len(rows) - fit; more > 0 {
+		st := noteText.with(link)
+		c.putLink(c.left(), c.y-4, c.text(st, fmt.Sprintf("and %d more, in Controls by group", more)), st, "controls")
+		c.y += st.line()
+	}
 }
 
 func (c *canvas) controls(d *report.Document) {
 	c.newPage()
+	c.anchor("controls")
 	c.heading("Controls by group", 90)
 	const label = 92.0
 	sections := map[string]string{} // control → anchor of its findings
@@ -246,11 +260,7 @@ func (c *canvas) finding(f report.Finding) block {
 	b := block{anchor: f.Anchor}
 	m := f.Mark
 	c.add(&b, bodyBold, indent, w, f.Object)
-	b.lines[0].pieces[0].x = 0
-	b.lines[0].pieces[0].mark = &m
-	st := markStyle(m)
-	// Where a mark is drawn its text takes the mark's place; the object stays black.
-	b.lines[0].pieces = append([]piece{{style: bodyBold.with(st.color), mark: &m}}, piece{x: indent, s: b.lines[0].pieces[0].s, style: bodyBold})
+	b.lines[0].pieces = append(b.lines[0].pieces, piece{style: bodyBold, mark: &m})
 	c.add(&b, bodyText, indent, w, f.Message)
 	if f.Remediation != "" {
 		c.labelled(&b, "Fix: ", indent, w, f.Remediation)
@@ -309,7 +319,7 @@ func (c *canvas) waivers(d *report.Document) {
 		return
 	}
 	w := c.column()
-	cols := []column{{"Control", 62, false}, {"Status", 84, false}, {"Target", (w - 262) * .42, false}, {"Reason and approver", (w - 262) * .58, false}, {"Expires", 70, false}, {"Findings", 46, true}}
+	cols := []column{{"Control", 60, false}, {"Status", 84, false}, {"Target", (w - 264) * .4, false}, {"Reason and approver", (w - 264) * .6, false}, {"Expires", 72, false}, {"Findings", 48, true}}
 	var rows [][]cell
 	for _, v := range d.Waivers {
 		rows = append(rows, []cell{
@@ -357,13 +367,22 @@ func (c *canvas) notChecked(d *report.Document) {
 }
 
 func (c *canvas) verify(d *report.Document) {
-	c.heading("How to verify", 90)
-	for _, s := range d.Verify {
-		c.step(s)
+	blocks := make([]block, len(d.Verify))
+	height := 0.0
+	for i, s := range d.Verify {
+		blocks[i] = c.step(s)
+		height += blocks[i].height() + stepGap
+	}
+	c.heading("How to verify", min(height, c.full()*.6))
+	for i := range blocks {
+		c.place(&blocks[i], 0)
+		c.y += stepGap
 	}
 }
 
-func (c *canvas) step(s report.Step) {
+const stepGap = 12.0
+
+func (c *canvas) step(s report.Step) block {
 	b := block{}
 	c.add(&b, bodyBold, 0, c.column(), s.Title)
 	n := len(b.lines)
@@ -372,13 +391,11 @@ func (c *canvas) step(s report.Step) {
 	n = len(b.lines)
 	c.add(&b, bodySoft, 0, c.column(), s.Note)
 	b.lines[n].before = 3
-	c.place(&b, 0)
-	c.y += 12
+	return b
 }
 
 func (c *canvas) appendix(d *report.Document) {
-	c.newPage()
-	c.heading("Appendix", 90)
+	c.heading("Appendix", 120)
 	c.subheading("Digests", "SHA-256", "", 40)
 	c.facts(d.Digests)
 	w := c.column()
@@ -395,7 +412,7 @@ func (c *canvas) appendix(d *report.Document) {
 	for _, r := range d.Runs {
 		rows = append(rows, []cell{{s: r.Collector, style: bodyText}, marked(r.Mark), {s: report.Time(r.Started), style: bodyText}, {s: r.Took.String(), style: bodyText}, {s: r.Error, style: bodyText}})
 	}
-	c.table([]column{{"Collector", 92, false}, {"Run", 74, false}, {"Started", 134, false}, {"Took", 70, true}, {"Error", w - 370, false}}, rows)
+	c.table([]column{{"Collector", 96, false}, {"Run", 74, false}, {"Started", 150, false}, {"Took", 62, true}, {"Error", w - 382, false}}, rows)
 	if len(d.Images) > 0 {
 		c.subheading("Images", "", "", 30)
 		for _, s := range d.Images {
@@ -406,13 +423,15 @@ func (c *canvas) appendix(d *report.Document) {
 		c.subheading("Artifacts", "content of evidence.zip", "", 50)
 		rows = nil
 		for _, a := range d.Artifacts {
-			rows = append(rows, []cell{{s: a.Name, style: noteText.with(ink)}, {s: strconv.FormatInt(a.Size, 10), style: noteText.with(ink)}, {s: string(a.Digest), style: noteMono.with(ink)}})
+			rows = append(rows, []cell{{s: a.Name, style: noteText.with(ink)}, {s: strconv.FormatInt(a.Size, 10), style: noteText.with(ink)}, {s: a.Digest.Hex(), style: noteMono.with(ink)}})
 		}
-		c.table([]column{{"Name", w*.5 - 60, false}, {"Bytes", 60, true}, {"SHA-256", w * .5, false}}, rows)
+		const digest = 64*.603*(note-.5) + gutter
+		c.table([]column{{"Name", w - digest - 54, false}, {"Bytes", 54, true}, {"SHA-256", digest, false}}, rows)
 	}
 	// Whoever turns to the last page finds the command there.
 	if len(d.Verify) > 0 {
 		c.space(18)
-		c.step(d.Verify[0])
+		b := c.step(d.Verify[0])
+		c.place(&b, 0)
 	}
 }

@@ -22,16 +22,7 @@ const gutter = 12.0
 func (c *canvas) table(cols []column, rows [][]cell) {
 	c.tableHead(cols)
 	for _, r := range rows {
-		wrapped := make([][]string, len(r))
-		height := 0.0
-		for i, x := range r {
-			w := cols[i].w - gutter
-			if x.mark != nil {
-				w -= x.style.size * 1.3
-			}
-			wrapped[i] = c.wrap(x.style, x.s, w)
-			height = max(height, float64(len(wrapped[i]))*x.style.line())
-		}
+		wrapped, height := c.wrapRow(cols, r)
 		if c.y+height > c.bottom() && height <= c.full()-30 {
 			c.newPage()
 			c.tableHead(cols)
@@ -39,6 +30,26 @@ func (c *canvas) table(cols []column, rows [][]cell) {
 		c.row(cols, r, wrapped)
 	}
 	c.y += 6
+}
+
+// wrapRow breaks each cell of a row into lines, and gives the row's height.
+func (c *canvas) wrapRow(cols []column, cells []cell) ([][]string, float64) {
+	wrapped := make([][]string, len(cells))
+	height := 0.0
+	for i, x := range cells {
+		w := cols[i].w - gutter
+		if x.mark != nil {
+			w -= x.style.size * 1.3
+		}
+		wrapped[i] = c.wrap(x.style, x.s, w)
+		height = max(height, float64(len(wrapped[i]))*x.style.line())
+	}
+	return wrapped, height
+}
+
+func (c *canvas) rowHeight(cols []column, cells []cell) float64 {
+	_, h := c.wrapRow(cols, cells)
+	return h
 }
 
 func (c *canvas) tableHead(cols []column) {
