@@ -166,7 +166,8 @@ func flatten(c *chartv2.Chart, out []*chartv2.Chart) []*chartv2.Chart {
 	return out
 }
 
-// renderSources renders every template that is no partial and no notes, by name.
+// renderSources renders every template that is no partial, by name. Notes are
+// rendered as well, since what is wrong in them makes Helm fail, but left out.
 func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (out map[string]string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -191,10 +192,14 @@ func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (ou
 	out = map[string]string{}
 	total := 0
 	for _, s := range sources {
-		if strings.HasPrefix(path.Base(s.full), "_") || strings.HasSuffix(s.full, "NOTES.txt") {
+		if strings.HasPrefix(path.Base(s.full), "_") {
 			continue
 		}
-		r.current = s.name
+		notes := strings.HasSuffix(s.full, "NOTES.txt")
+		r.current, r.rec = s.name, rec
+		if notes {
+			r.rec = new(recorder)
+		}
 		if s.scope == nil {
 			return nil, fmt.Errorf("%s: template without a chart", s.full)
 		}
@@ -206,7 +211,9 @@ func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (ou
 		if total += len(text); total > maxRendered {
 			return nil, errTooMuch
 		}
-		out[s.name] = text
+		if !notes {
+			out[s.name] = text
+		}
 	}
 	return out, nil
 }
@@ -450,9 +457,12 @@ func renderProblem(err error, chart string) (short error, hint string) {
 	} else {
 		last = strings.TrimPrefix(last, "template: ")
 	}
-	hint = ""
-	if strings.Contains(last, "nil pointer evaluating") {
+	last = strings.ReplaceAll(last, ": template: ", ": ")
+	switch {
+	case strings.Contains(last, "nil pointer evaluating"):
 		hint = "a value that the template reads is not set; give it with --set or -f"
+	case strings.Contains(last, "no template "):
+		hint = "the subchart that defines it is missing or disabled"
 	}
 	if file, line, ok := templatePosition(s, chart); ok {
 		last = file + ":" + line + ": " + strings.TrimPrefix(last, chart+"/"+file+":"+line+": ")

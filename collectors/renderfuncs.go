@@ -29,7 +29,7 @@ func (r *rendering) functions() template.FuncMap {
 	delete(f, "env")
 	delete(f, "expandenv")
 	maps.Copy(f, encodingFunctions())
-	maps.Copy(f, r.durationFunctions())
+	maps.Copy(f, durationFunctions())
 	maps.Copy(f, boundedFunctions(f))
 	maps.Copy(f, r.generatedFunctions())
 	f["include"], f["tpl"] = r.include(nil), r.tpl(nil)
@@ -122,7 +122,7 @@ func encodingFunctions() template.FuncMap {
 }
 
 // durationFunctions are rare in charts: Helm's own are called through its engine.
-func (r *rendering) durationFunctions() template.FuncMap {
+func durationFunctions() template.FuncMap {
 	f := template.FuncMap{}
 	for _, name := range []string{
 		"mustToDuration", "durationSeconds", "durationMilliseconds", "durationMicroseconds", "durationNanoseconds",

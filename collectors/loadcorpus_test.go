@@ -1,0 +1,96 @@
+package collectors
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// TestLoadCorpus loads each chart below the folder that HELMPROOF_CHARTS names
+// twice: the same bytes, objects as Kubernetes' clients read them, short errors.
+func TestLoadCorpus(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv("HELMPROOF_CHARTS")
+	if dir == "" {
+		t.Skip("HELMPROOF_CHARTS names no folder of charts")
+	}
+	loaded, refused, objects, size := 0, 0, 0, 0
+	var spent time.Duration
+	for _, pattern := range []string{"*", "*/*", "*/*/*"} {
+		refs, err := filepath.Glob(filepath.Join(dir, pattern, "Chart.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ref := range refs {
+			ref = filepath.Dir(ref)
+			start := time.Now()
+			a, err := Load(t.Context(), ref, LoadOptions{})
+			spent += time.Since(start)
+			if err != nil {
+				refused++
+				t.Log(err)
+				continue
+			}
+			loaded++
+			size += len(a.Manifests)
+			b := mustLoad(t, ref, LoadOptions{})
+			if !bytes.Equal(a.Manifests, b.Manifests) {
+				t.Errorf("%s: two renderings differ:\n%s", ref, cmp.Diff(string(a.Manifests), string(b.Manifests)))
+			}
+			if diff := cmp.Diff(a.Record, b.Record); diff != "" {
+				t.Errorf("%s: two records differ:\n%s", ref, diff)
+			}
+			set, err := a.Objects()
+			if err != nil {
+				t.Errorf("%s: %v", ref, err)
+				continue
+			}
+			objects += len(set.Objects)
+			for _, bd := range set.Broken {
+				t.Logf("%s: broken %+v", ref, bd)
+			}
+			compareWithKubernetes(t, ref, a.Manifests, set)
+		}
+	}
+	t.Logf("%d loaded, %d refused, %d objects, %d bytes, first loads took %s", loaded, refused, objects, size, spent)
+}
+
+func compareWithKubernetes(t *testing.T, ref string, raw []byte, set *ObjectSet) {
+	t.Helper()
+	i := 0
+	for d := range documents(raw) {
+		if i >= len(set.Objects) || set.Objects[i].From != d.from {
+			continue
+		}
+		asJSON, err := yaml.YAMLToJSON(d.text)
+		if err != nil {
+			t.Errorf("%s: line %d: %v", ref, d.from, err)
+			continue
+		}
+		obj, _, err := unstructured.UnstructuredJSONScheme.Decode(asJSON, nil, nil)
+		if err != nil {
+			t.Errorf("%s: line %d: %v", ref, d.from, err)
+			continue
+		}
+		u, ok := obj.(*unstructured.Unstructured)
+		if !ok { // a list: its items share the document
+			for i < len(set.Objects) && set.Objects[i].From == d.from {
+				i++
+			}
+			continue
+		}
+		if diff := cmp.Diff(u.Object, set.Objects[i].Object); diff != "" {
+			t.Errorf("%s: line %d differs from Kubernetes' decoder (-kubernetes +ours):\n%s", ref, d.from, diff)
+		}
+		i++
+	}
+	if i != len(set.Objects) {
+		t.Errorf("%s: compared %d of %d objects", ref, i, len(set.Objects))
+	}
+}
