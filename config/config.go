@@ -43,7 +43,7 @@ type Config struct {
 	Waivers string
 	// Directory of your own ValidatingAdmissionPolicies.
 	Policies string
-	// Directory of OpenAPI schemas for Kubernetes versions that are not embedded, and for custom resources.
+	// Directory of OpenAPI schemas for Kubernetes versions that are not embedded.
 	Schemas string
 	// Reports to store with each bundle.
 	Formats []string

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
+
+	"github.com/companyos/helmproof/evidence/gate"
 )
 
 // write makes files under a new directory.
@@ -267,4 +269,21 @@ func (c *Config) one(k key) string {
 		s, _, _ = strings.Cut(s, ",")
 	}
 	return s
+}
+
+func BenchmarkLoad(b *testing.B) {
+	none := b.TempDir()
+	for b.Loop() {
+		if _, err := Load(Source{Dir: none, UserDir: none}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkParseCatalog(b *testing.B) {
+	for b.Loop() {
+		if _, err := gate.ParseCatalog(catalogYAML); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

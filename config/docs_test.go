@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/companyos/helmproof/evidence/gate"
 )
 
 var update = flag.Bool("update", false, "write the generated documents")
@@ -32,6 +34,30 @@ func TestDocsAreCurrent(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s is not what the catalog and the keys say: run make docs", name)
 		}
+	}
+}
+
+// The examples of docs/configuration.md are accepted.
+func TestDocsExamples(t *testing.T) {
+	t.Parallel()
+	parts := strings.Split(string(Markdown()), "```yaml\n")
+	if len(parts) != 4 {
+		t.Fatalf("%d examples, want 3", len(parts)-1)
+	}
+	for i := range parts {
+		parts[i], _, _ = strings.Cut(parts[i], "```")
+	}
+	if _, err := parseFile([]byte(parts[1])); err != nil {
+		t.Error(err)
+	}
+	p, err := gate.ParseProfile([]byte(parts[2]))
+	if err != nil {
+		t.Error(err)
+	} else if err := gate.ValidateProfile(p, parsedCatalog()); err != nil {
+		t.Error(err)
+	}
+	if ws, err := gate.ParseWaivers([]byte(parts[3])); err != nil || len(ws) != 1 {
+		t.Errorf("%d waivers, %v", len(ws), err)
 	}
 }
 

@@ -111,7 +111,7 @@ func keys() []key {
 			doc:  "Directory of your own ValidatingAdmissionPolicies.",
 			want: "a directory that is there", check: orEmpty(isDir), path: isPlainPath},
 		{name: "schemas", kind: text, value: "", field: func(c *Config) any { return &c.Schemas },
-			doc:  "Directory of OpenAPI schemas for Kubernetes versions that are not embedded, and for custom resources.",
+			doc:  "Directory of OpenAPI schemas for Kubernetes versions that are not embedded.",
 			want: "a directory that is there", check: orEmpty(isDir), path: isPlainPath},
 		{name: "formats", kind: list, value: Formats(), field: func(c *Config) any { return &c.Formats },
 			doc:  "Reports to store with each bundle.",

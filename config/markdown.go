@@ -71,6 +71,42 @@ waivers: waivers.yaml
 formats: [pdf, sarif]
 timeout: 5m
 ` + "```" + `
+
+## A profile of your own
+
+A profile names the controls that must hold ([controls.md](controls.md) has them all). ` + "`failOn`" + ` is the lowest severity of a failing
+finding that fails its control; what is below is shown as a warning. ` + "`maxAge`" + ` is how old evidence may be when ` + "`gate`" + ` uses it.
+Both can be set for one control. An optional control is shown and decides nothing. ` + "`scope`" + ` is release, cluster, drill or composed.
+
+` + "```yaml" + `
+name: payments
+title: Payments
+scope: release
+failOn: medium
+maxAge: 72h
+controls:
+  - {id: SEC-1}
+  - {id: SCR-1, failOn: info}
+  - {id: HLT-3, optional: true}
+` + "```" + `
+
+## Waivers
+
+A waiver accepts failing findings of one control until a date. It also accepts findings that could not be checked, which
+otherwise make the verdict INCOMPLETE; it never accepts a check or a collector that broke. All keys are needed. The target says
+what is accepted, by ` + "`rule`" + `, ` + "`kind`" + `, ` + "`name`" + `, ` + "`namespace`" + ` and ` + "`container`" + `; what is left out matches all, at least one must be given, and
+` + "`*`" + ` and ` + "`?`" + ` are wildcards. A date means its first moment in UTC; at that moment the waiver has no effect any more.
+
+Findings stay in the evidence and in the reports. Every waiver is shown: applied, expired or unused.
+
+` + "```yaml" + `
+waivers:
+  - control: CHT-3
+    target: {rule: helm/crd-schema, kind: Certificate}
+    reason: The CustomResourceDefinition is installed by the platform, and its own tests cover this object.
+    approvedBy: Ada Lovelace, platform security
+    expiresAt: 2027-03-31
+` + "```" + `
 `)
 	return b.Bytes()
 }

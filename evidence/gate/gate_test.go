@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -254,6 +255,32 @@ func TestMatches(t *testing.T) {
 	for _, tt := range tests {
 		if got := Matches(tt.selector, f); got != tt.want {
 			t.Errorf("%+v: %t, want %t", tt.selector, got, tt.want)
+		}
+	}
+}
+
+func BenchmarkEvaluate(b *testing.B) {
+	in := Input{Profile: testProfile(controlIDs...), Catalog: testCatalog(), Runs: ran("first", "second"), At: at}
+	for i := range 5000 {
+		o := evidence.OutcomePass
+		if i%2 == 0 {
+			o = evidence.OutcomeFail
+		}
+		in.Findings = append(in.Findings, finding(o, evidence.SeverityHigh, fmt.Sprintf("object-%d", i), controlIDs[i%3]))
+	}
+	for i := range 100 {
+		in.Waivers = append(in.Waivers, waiver(controlIDs[i%3], fmt.Sprintf("object-%d*", i), at.Add(time.Hour)))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Evaluate(in)
+	}
+}
+
+func BenchmarkParseWaivers(b *testing.B) {
+	for b.Loop() {
+		if _, err := ParseWaivers([]byte(goodWaivers)); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
