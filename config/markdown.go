@@ -36,7 +36,8 @@ helmproof.yaml: kubeVersion: "banana": want a version like 1.37
 ` + "```" + `
 
 ` + "`helmproof config check`" + ` reads everything without running anything; ` + "`helmproof config show`" + ` prints each value and where it
-came from, with passwords in URLs redacted. The password of a signing key is never configuration: it is read from
+came from, with passwords in URLs redacted. The file can name trusted keys, profiles and waivers: whoever can change it
+decides what passes, so keep it where changes are reviewed. The password of a signing key is never configuration: it is read from
 ` + "`COSIGN_PASSWORD`" + `.
 
 | key | what it is | default |

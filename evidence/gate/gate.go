@@ -156,6 +156,10 @@ func judge(s subject) evidence.ControlResult {
 		for _, w := range t.waived {
 			r.Findings = append(r.Findings, w.finding.ID)
 		}
+		if n := len(t.below) + len(t.warns); n > 0 {
+			r.Findings = append(r.Findings, ids(slices.Concat(t.below, t.warns))...)
+			r.Reason += "; " + plural(n, "warning more", "warnings more")
+		}
 		slices.Sort(r.Findings)
 		r.Findings = slices.Compact(r.Findings)
 	case len(t.below) > 0 || len(t.warns) > 0:

@@ -120,6 +120,8 @@ func TestEvaluateControl(t *testing.T) {
 			evidence.ControlIncomplete, evidence.VerdictIncomplete, "collector first failed: no reason given"},
 		{"waived", []evidence.Finding{f(fail, high, "a"), f(pass, high, "b")}, ran("first"), []evidence.Waiver{waiver("AAA-1", "a", later)}, nil,
 			evidence.ControlWaived, evidence.VerdictPass, "1 failing finding, accepted by Ada until 2026-11-01T13:00:00Z"},
+		{"waived, and a warning", []evidence.Finding{f(fail, high, "a"), f(warn, high, "b"), f(fail, low, "c")}, ran("first"), []evidence.Waiver{waiver("AAA-1", "a", later)}, nil,
+			evidence.ControlWaived, evidence.VerdictPass, "1 failing finding, accepted by Ada until 2026-11-01T13:00:00Z; 2 warnings more"},
 		{"not every failing finding is waived", []evidence.Finding{f(fail, high, "a"), f(fail, high, "b")}, ran("first"), []evidence.Waiver{waiver("AAA-1", "a", later)}, nil,
 			evidence.ControlFail, evidence.VerdictFail, "1 finding fails (1 high); 1 more waived"},
 		{"not checked, waived", []evidence.Finding{f(notCh, high, "a")}, ran("first"), []evidence.Waiver{waiver("AAA-1", "a", later)}, nil,
