@@ -120,7 +120,7 @@ func (b *builder) waivers() []Waiver {
 	for i, w := range b.in.Verdict.Waivers {
 		v := Waiver{
 			Number: i + 1, Control: b.ref(w.Waiver.Control), Target: selectorText(w.Waiver.Target),
-			Reason: w.Waiver.Reason, ApprovedBy: w.Waiver.ApprovedBy, ExpiresAt: w.Waiver.ExpiresAt.UTC(), Status: w.Status,
+			Reason: w.Waiver.Reason, ApprovedBy: w.Waiver.ApprovedBy, ExpiresAt: w.Waiver.ExpiresAt.UTC(), Status: w.Status, Effect: w.Reason,
 		}
 		switch w.Status {
 		case "applied":

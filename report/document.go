@@ -163,6 +163,7 @@ type Waiver struct {
 	ApprovedBy string
 	ExpiresAt  time.Time
 	Status     string // applied, expired, unused
+	Effect     string // why it has that status: what it covers, or would
 	Mark       Mark
 	Findings   []FindingRef
 }

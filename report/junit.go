@@ -76,7 +76,7 @@ func JUnit(d *Document) ([]byte, error) {
 	out := junitSuites{}
 	for i, g := range d.Groups {
 		s := junitSuite{
-			Package: "helmproof", ID: i, Name: Visible(strings.TrimSpace(g.ID + " " + g.Title)), Hostname: "helmproof", Time: "0",
+			Package: "helmproof", ID: i, Name: cmp.Or(strings.TrimSpace(Visible(g.ID+" "+g.Title)), "-"), Hostname: "helmproof", Time: "0",
 			Timestamp: d.EvaluatedAt.Format("2006-01-02T15:04:05"),
 			Properties: []junitProperty{
 				{"chart", Visible(d.Title)}, {"profile", Visible(d.Verdict.Profile)}, {"verdict", Visible(d.Verdict.Mark.Word)}, {"evidence", Visible(string(d.in.BundleID))},

@@ -13,6 +13,7 @@ import (
 
 var markdownTemplate = sync.OnceValues(func() (*template.Template, error) {
 	return template.New("report.md.tmpl").Funcs(template.FuncMap{
+		"v":     Visible,
 		"md":    markdownText,
 		"code":  markdownCode,
 		"mark":  func(m Mark) string { return m.Shape + " " + markdownText(m.Word) },

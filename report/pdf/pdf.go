@@ -19,6 +19,14 @@ type Options struct {
 
 // Render makes the PDF. The same document and options give the same bytes.
 func Render(d *report.Document, o Options) ([]byte, error) {
+	c, err := layout(d, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.draw(d)
+}
+
+func layout(d *report.Document, o Options) (*canvas, error) {
 	fs, err := faces()
 	if err != nil {
 		return nil, err
@@ -44,7 +52,7 @@ func Render(d *report.Document, o Options) ([]byte, error) {
 	c.verify(d)
 	c.appendix(d)
 	c.furniture(d)
-	return c.draw(d)
+	return c, nil
 }
 
 // furniture puts the running head and foot on every page: what is judged, the

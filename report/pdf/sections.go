@@ -324,10 +324,18 @@ func (c *canvas) waivers(d *report.Document) {
 	for _, v := range d.Waivers {
 		rows = append(rows, []cell{
 			{s: fmt.Sprintf("%d. %s", v.Number, v.Control.ID), style: bodyText, anchor: v.Control.Anchor}, marked(v.Mark), {s: v.Target, style: bodyText},
-			{s: v.Reason + " Approved by " + v.ApprovedBy + ".", style: bodyText}, {s: report.Time(v.ExpiresAt), style: bodySoft}, {s: strconv.Itoa(len(v.Findings)), style: bodyText},
+			{s: waiverText(v), style: bodyText}, {s: report.Time(v.ExpiresAt), style: bodySoft}, {s: strconv.Itoa(len(v.Findings)), style: bodyText},
 		})
 	}
 	c.table(cols, rows)
+}
+
+func waiverText(v report.Waiver) string {
+	s := v.Reason + " Approved by " + v.ApprovedBy + "."
+	if v.Effect != "" {
+		s += " Effect: " + v.Effect + "."
+	}
+	return s
 }
 
 func (c *canvas) notChecked(d *report.Document) {

@@ -193,12 +193,37 @@ func Weak() report.Input {
 	b.in.Runs.Collectors[i].Error = "no result within 30s"
 	return b.finish(controls, []evidence.WaiverResult{
 		{Waiver: evidence.Waiver{Control: "HLT-3", Target: evidence.Selector{Kind: "Deployment", Namespace: "payments"}, Reason: "Starts in under two seconds; the readiness probe is enough.",
-			ApprovedBy: "Dana Whitfield, platform security", ExpiresAt: evaluated.AddDate(0, 3, 0)}, Status: "applied", Findings: waived},
+			ApprovedBy: "Dana Whitfield, platform security", ExpiresAt: evaluated.AddDate(0, 3, 0)}, Status: "applied", Reason: "accepts 3 findings until 2027-02-23", Findings: waived},
 		{Waiver: evidence.Waiver{Control: "SEC-5", Target: evidence.Selector{Name: "worker*"}, Reason: "Writes a scratch file until release 1.4.",
-			ApprovedBy: "Dana Whitfield, platform security", ExpiresAt: evaluated.AddDate(0, 0, -9)}, Status: "expired"},
+			ApprovedBy: "Dana Whitfield, platform security", ExpiresAt: evaluated.AddDate(0, 0, -9)}, Status: "expired", Reason: "expired on 2026-11-14, no effect; it would cover 1 finding"},
 		{Waiver: evidence.Waiver{Control: "RES-2", Target: evidence.Selector{Kind: "Job", Name: "migrate-*"}, Reason: "One-off migration.",
-			ApprovedBy: "R. Okafor", ExpiresAt: evaluated.AddDate(0, 1, 0)}, Status: "unused"},
+			ApprovedBy: "R. Okafor", ExpiresAt: evaluated.AddDate(0, 1, 0)}, Status: "unused", Reason: "no failing or unchecked finding matches its target"},
 	})
+}
+
+// Small is a release with one control of each outcome.
+func Small() report.Input {
+	b := newBuilder("mini", "0.2.0")
+	var controls []evidence.Control
+	for _, c := range chartControls() {
+		switch c.ID {
+		case "CHT-2", "CHT-3", "RES-1", "HLT-3", "SEC-5", "ASC-3":
+			controls = append(controls, c)
+		}
+	}
+	chart := evidence.Target{Kind: "Chart", Name: "mini"}
+	b.add(controls[0], evidence.OutcomePass, chart, "holds")
+	b.add(controls[1], evidence.OutcomeNotChecked, deployment("api", "", 3), "No schema for this kind.")
+	b.add(controls[2], evidence.OutcomeFail, deployment("api", "api", 12), "No memory request.")
+	b.add(controls[2], evidence.OutcomeFail, chart, "The values name no requests.")
+	b.add(controls[2], evidence.OutcomePass, deployment("api", "proxy", 19), "holds")
+	waived := b.add(controls[3], evidence.OutcomeFail, deployment("api", "api", 12), "No startup probe.")
+	b.add(controls[4], evidence.OutcomeWarn, deployment("api", "api", 12), "The root file system is writable.")
+	b.add(controls[5], evidence.OutcomeNotApplicable, chart, "no object of this kind")
+	return b.finish(controls, []evidence.WaiverResult{{
+		Waiver: evidence.Waiver{Control: "HLT-3", Target: evidence.Selector{Kind: "Deployment"}, Reason: "Starts at once.", ApprovedBy: "R. Okafor", ExpiresAt: evaluated.AddDate(0, 1, 0)},
+		Status: "applied", Reason: "accepts 1 finding until 2026-12-23", Findings: []string{waived},
+	}})
 }
 
 // Passing is a release that passes.
@@ -266,6 +291,6 @@ func Hostile(s string) report.Input {
 	b.in.Artifacts = append(b.in.Artifacts, report.Artifact{Name: s, Digest: evidence.Digest(s)})
 	return b.finish(controls, []evidence.WaiverResult{
 		{Waiver: evidence.Waiver{Control: controls[0].ID, Target: evidence.Selector{Kind: s, Name: s}, Reason: s, ApprovedBy: s, ExpiresAt: evaluated}, Status: "applied", Findings: []string{w, s}},
-		{Waiver: evidence.Waiver{Control: evidence.ControlID(s), Reason: s}, Status: s},
+		{Waiver: evidence.Waiver{Control: evidence.ControlID(s), Reason: s}, Status: s, Reason: s},
 	})
 }
