@@ -1,0 +1,224 @@
+package attest
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// maxKeyFile bounds a key file that is read, in bytes.
+const maxKeyFile = 64 << 10
+
+// Signer signs statements.
+type Signer interface {
+	// Sign returns a Sigstore bundle v0.3 (JSON) that holds the signed statement.
+	Sign(ctx context.Context, s *Statement) ([]byte, error)
+	PublicKeyPEM() []byte
+	// KeyID is the hexadecimal SHA-256 of the public key's DER form (SubjectPublicKeyInfo).
+	KeyID() string
+}
+
+// LoadSigner reads a private key: cosign's encrypted PEM, PKCS #8, SEC 1 or
+// PKCS #1. password is called for encrypted keys only.
+func LoadSigner(path string, password func() ([]byte, error)) (Signer, error) {
+	raw, err := readKey(path)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", path, err)
+	}
+	s, err := newKeySigner(raw, password)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxKeyFile {
+		return nil, errors.New("too large for a key")
+	}
+	return raw, nil
+}
+
+func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, error) {
+	block, _ := pem.Decode(raw)
+	switch {
+	case block == nil:
+		return nil, errors.New("not a PEM file: want a private key made by helmproof keygen, cosign or openssl")
+	case block.Type == "PUBLIC KEY":
+		return nil, errors.New("this is a public key: sign with the private key, and give this one to --trust")
+	}
+	key, err := cryptoutils.UnmarshalPEMToPrivateKey(raw, func(bool) ([]byte, error) { return password() })
+	if err != nil {
+		if block.Type == "ENCRYPTED SIGSTORE PRIVATE KEY" || block.Type == "ENCRYPTED COSIGN PRIVATE KEY" {
+			return nil, fmt.Errorf("%w: is COSIGN_PASSWORD right?", err)
+		}
+		return nil, err
+	}
+	return signerOf(key)
+}
+
+// keySigner signs with a key in memory.
+type keySigner struct {
+	key       crypto.Signer
+	hash      crypto.Hash // 0 for Ed25519
+	algorithm protocommon.PublicKeyDetails
+	pub       []byte // PEM
+	id        string
+	tsa       []*sign.TimestampAuthority
+}
+
+func signerOf(key any) (*keySigner, error) {
+	s := &keySigner{hash: crypto.SHA256}
+	switch k := key.(type) {
+	case *ecdsa.PrivateKey:
+		s.key = k
+		switch k.Curve {
+		case elliptic.P256():
+			s.algorithm = protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256
+		case elliptic.P384():
+			s.hash, s.algorithm = crypto.SHA384, protocommon.PublicKeyDetails_PKIX_ECDSA_P384_SHA_384
+		default:
+			return nil, fmt.Errorf("curve %s: want P-256 or P-384", k.Params().Name)
+		}
+	case *rsa.PrivateKey:
+		if k.N.BitLen() < 3072 {
+			return nil, fmt.Errorf("RSA key of %d bits: want at least 3072", k.N.BitLen())
+		}
+		s.key, s.algorithm = k, protocommon.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256
+	case ed25519.PrivateKey:
+		s.key, s.hash, s.algorithm = k, 0, protocommon.PublicKeyDetails_PKIX_ED25519
+	default:
+		return nil, fmt.Errorf("key of type %T: want ECDSA, RSA or Ed25519", key)
+	}
+	pub, err := cryptoutils.MarshalPublicKeyToPEM(s.key.Public())
+	if err != nil {
+		return nil, err
+	}
+	s.pub, s.id = pub, KeyID(pub)
+	return s, nil
+}
+
+// KeyID is the id of a PEM public key: hexadecimal SHA-256 of its DER form.
+func KeyID(pubPEM []byte) string {
+	block, _ := pem.Decode(pubPEM)
+	if block == nil {
+		return ""
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return hex.EncodeToString(sum[:])
+}
+
+// WithTimestampAuthority returns a signer that also gets an RFC 3161 timestamp
+// of each signature; if it cannot, nothing is signed.
+func WithTimestampAuthority(s Signer, url string, transport http.RoundTripper) (Signer, error) {
+	k, ok := s.(*keySigner)
+	if !ok {
+		return nil, fmt.Errorf("timestamps are not supported for a signer of type %T", s)
+	}
+	with := *k
+	with.tsa = []*sign.TimestampAuthority{sign.NewTimestampAuthority(&sign.TimestampAuthorityOptions{URL: url, Timeout: 30 * time.Second, Retries: 2, Transport: transport})}
+	return &with, nil
+}
+
+func (s *keySigner) PublicKeyPEM() []byte { return s.pub }
+func (s *keySigner) KeyID() string        { return s.id }
+
+func (s *keySigner) Sign(ctx context.Context, st *Statement) ([]byte, error) {
+	payload, err := st.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	b, err := sign.Bundle(&sign.DSSEData{Data: payload, PayloadType: payloadType}, keypair{s}, sign.BundleOptions{TimestampAuthorities: s.tsa, Context: ctx})
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", st.PredicateType, err)
+	}
+	raw, err := protojson.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", st.PredicateType, err)
+	}
+	// protojson varies its white space on purpose.
+	return jsoncanonicalizer.Transform(raw)
+}
+
+// keypair is a keySigner as sigstore-go wants it.
+type keypair struct{ s *keySigner }
+
+func (k keypair) GetHashAlgorithm() protocommon.HashAlgorithm {
+	if k.s.hash == crypto.SHA384 {
+		return protocommon.HashAlgorithm_SHA2_384
+	}
+	return protocommon.HashAlgorithm_SHA2_256
+}
+func (k keypair) GetSigningAlgorithm() protocommon.PublicKeyDetails { return k.s.algorithm }
+func (k keypair) GetHint() []byte                                   { return []byte(k.s.id) }
+func (k keypair) GetPublicKey() crypto.PublicKey                    { return k.s.key.Public() }
+func (k keypair) GetPublicKeyPem() (string, error)                  { return string(k.s.pub), nil }
+
+func (k keypair) GetKeyAlgorithm() string {
+	switch k.s.key.(type) {
+	case *rsa.PrivateKey:
+		return "RSA"
+	case ed25519.PrivateKey:
+		return "ED25519"
+	}
+	return "ECDSA"
+}
+
+func (k keypair) SignData(_ context.Context, data []byte) (sig, digest []byte, err error) {
+	digest = data
+	if k.s.hash != 0 {
+		h := k.s.hash.New()
+		h.Write(data)
+		digest = h.Sum(nil)
+	}
+	sig, err = k.s.key.Sign(rand.Reader, digest, k.s.hash)
+	return sig, digest, err
+}
+
+// GenerateKeyPair makes an ECDSA P-256 key pair in cosign's format: the private
+// half encrypted with the password, which may be empty.
+func GenerateKeyPair(password []byte) (privPEM, pubPEM []byte, err error) {
+	return cryptoutils.GeneratePEMEncodedECDSAKeyPair(elliptic.P256(), cryptoutils.StaticPasswordFunc(password))
+}
+
+// GeneratePlainKeyPair makes an ECDSA P-256 key pair whose private half is not
+// encrypted (PKCS #8): its protection is that of the file.
+func GeneratePlainKeyPair() (privPEM, pubPEM []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	if privPEM, err = cryptoutils.MarshalPrivateKeyToPEM(key); err != nil {
+		return nil, nil, err
+	}
+	pubPEM, err = cryptoutils.MarshalPublicKeyToPEM(key.Public())
+	return privPEM, pubPEM, err
+}
