@@ -1,15 +1,251 @@
 package pdf_test
 
 import (
+	"bytes"
+	"compress/zlib"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"regexp"
+	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf16"
 
+	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/report"
 	"github.com/companyos/helmproof/report/pdf"
 	"github.com/companyos/helmproof/report/reporttest"
 )
 
+func render(t testing.TB, in report.Input, o pdf.Options) []byte {
+	t.Helper()
+	b, err := pdf.Render(report.New(in), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+var shown = regexp.MustCompile(`(?s)Td \((.*?[^\\]|)\) Tj`)
+
+// pages reads the text of each page: gofpdf writes it as UTF-16, one string a line.
+func pages(t *testing.T, b []byte) []string {
+	t.Helper()
+	var out []string
+	for _, part := range bytes.Split(b, []byte("/Contents "))[1:] {
+		_, rest, _ := bytes.Cut(part, []byte("stream\n"))
+		r, err := zlib.NewReader(bytes.NewReader(rest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(io.LimitReader(r, 1<<24))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		for _, m := range shown.FindAllSubmatch(raw, -1) {
+			s := strings.NewReplacer(`\\`, `\`, `\(`, "(", `\)`, ")", `\r`, "\r").Replace(string(m[1]))
+			u := make([]uint16, len(s)/2)
+			for i := range u {
+				u[i] = uint16(s[2*i])<<8 | uint16(s[2*i+1])
+			}
+			text.WriteString(string(utf16.Decode(u)))
+			text.WriteByte('\n')
+		}
+		out = append(out, text.String())
+	}
+	return out
+}
+
+// squeeze leaves spaces and line breaks out, so that wrapped text can be found.
+func squeeze(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+func TestEveryFailedFindingIsPrinted(t *testing.T) {
+	t.Parallel()
+	for _, in := range []report.Input{reporttest.Weak(), reporttest.Small(), reporttest.Many(300)} {
+		text := squeeze(strings.Join(pages(t, render(t, in, pdf.Options{})), ""))
+		for _, f := range in.Findings {
+			if f.Outcome != evidence.OutcomeFail && f.Outcome != evidence.OutcomeWarn {
+				continue
+			}
+			for _, want := range []string{f.ID, f.Target.Object(), f.Message, f.Remediation, f.Evidence[0].Artifact} {
+				if !strings.Contains(text, squeeze(want)) {
+					t.Errorf("%s: %q is not in the PDF", in.Release.Chart, want)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPageSaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	in := reporttest.Weak()
+	all := pages(t, render(t, in, pdf.Options{}))
+	if len(all) < 8 {
+		t.Fatalf("%d pages", len(all))
+	}
+	for i, p := range all {
+		for _, want := range []string{string(in.BundleID), fmt.Sprintf("Page %d of %d", i+1, len(all)), "FAIL"} {
+			if !strings.Contains(p, want) {
+				t.Errorf("page %d lacks %q", i+1, want)
+			}
+		}
+	}
+	if last := all[len(all)-1]; !strings.Contains(last, "helmproof verify "+in.BundleID.Hex()) {
+		t.Errorf("the last page lacks the verify command:\n%s", last)
+	}
+	for _, p := range pages(t, render(t, reporttest.Unsealed(), pdf.Options{})) {
+		if !strings.Contains(p, "not sealed") {
+			t.Errorf("a page does not say that nothing was sealed:\n%s", p)
+		}
+	}
+}
+
+func TestFindingStaysWithItsRemediation(t *testing.T) {
+	t.Parallel()
+	for _, paper := range []string{"A4", "Letter"} {
+		n := 0
+		for i, p := range pages(t, render(t, reporttest.Many(200), pdf.Options{Paper: paper})) {
+			heads, fixes := strings.Count(p, "Deployment payments/"), strings.Count(p, "Fix: ")
+			if heads != fixes {
+				t.Errorf("%s page %d: %d findings begin and %d remediations stand on it", paper, i+1, heads, fixes)
+			}
+			n += fixes
+		}
+		if n != 200 {
+			t.Errorf("%s: %d remediations, want 200", paper, n)
+		}
+	}
+}
+
+func TestMissingGlyphShowsItsCodePoint(t *testing.T) {
+	t.Parallel()
+	text := squeeze(strings.Join(pages(t, render(t, reporttest.Hostile("支付 🚀 rtl\u202e é"), pdf.Options{})), ""))
+	for _, want := range []string{"[U+652F][U+4ED8]", "[U+1F680]", "rtl[U+202E]", "é"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the PDF lacks %s", want)
+		}
+	}
+}
+
+func TestStructure(t *testing.T) {
+	t.Parallel()
+	in := reporttest.Weak()
+	b := render(t, in, pdf.Options{})
+	if n := bytes.Count(b, []byte("/Subtype /Link")); n < len(in.Verdict.Results) {
+		t.Errorf("%d links, want at least one for each control", n)
+	}
+	for _, want := range []string{"/Type /Outlines", "/Title ", "/CreationDate (D:20261123093012)", "/ModDate (D:20261123093012)"} {
+		if !bytes.Contains(b, []byte(want)) {
+			t.Errorf("the PDF lacks %s", want)
+		}
+	}
+	if bytes.Contains(b, []byte("/MediaBox [0 0 612.00 792.00]")) {
+		t.Error("A4 came out as Letter")
+	}
+	if !bytes.Contains(render(t, in, pdf.Options{Paper: "Letter"}), []byte("/MediaBox [0 0 612.00 792.00]")) {
+		t.Error("Letter is not Letter")
+	}
+}
+
+func TestPaperUnknown(t *testing.T) {
+	t.Parallel()
+	_, err := pdf.Render(report.New(reporttest.Small()), pdf.Options{Paper: "A5"})
+	if want := `paper "A5": want A4 or Letter`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+// digests are those of every format, for inputs that have tempted map order.
+func digests(t *testing.T) string {
+	t.Helper()
+	var out strings.Builder
+	inputs := []report.Input{reporttest.Weak(), reporttest.Hostile(strings.Join(reporttest.HostileNames, " ")), reporttest.Hostile("- \u2010 Ω \u2126 A\u0391\u0410")}
+	for i, in := range inputs {
+		d := report.New(in)
+		for _, f := range report.Formats() {
+			b, err := renderAs(f.Name, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := sha256.Sum256(b)
+			fmt.Fprintf(&out, "%d %s %s\n", i, f.FileName, hex.EncodeToString(sum[:]))
+		}
+	}
+	return out.String()
+}
+
+func renderAs(name string, d *report.Document) ([]byte, error) {
+	switch name {
+	case "pdf":
+		return pdf.Render(d, pdf.Options{})
+	case "md":
+		return report.Markdown(d)
+	case "html":
+		return report.HTML(d)
+	case "json":
+		return report.JSON(d)
+	case "sarif":
+		return report.SARIF(d, report.SARIFOptions{})
+	case "junit":
+		return report.JUnit(d)
+	}
+	return nil, fmt.Errorf("format %q has no renderer", name)
+}
+
+const childEnv = "HELMPROOF_TEST_PRINT_DIGESTS"
+
+func TestSameBytesInEveryProcess(t *testing.T) {
+	if os.Getenv(childEnv) != "" {
+		fmt.Print(digests(t))
+		os.Exit(0)
+	}
+	t.Parallel()
+	want := digests(t)
+	if again := digests(t); again != want {
+		t.Errorf("a second rendering differs:\n%s\n%s", want, again)
+	}
+	for _, zone := range []string{"TZ=UTC", "TZ=Asia/Tokyo"} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSameBytesInEveryProcess$")
+		cmd.Env = append(os.Environ(), childEnv+"=1", zone, "LANG=de_DE.UTF-8")
+		got, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s: another process renders other bytes:\n%s\nwant\n%s", zone, got, want)
+		}
+	}
+}
+
+func FuzzRender(f *testing.F) {
+	for _, s := range reporttest.HostileNames {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) > 256 {
+			t.Skip()
+		}
+		if b := render(t, reporttest.Hostile(s), pdf.Options{}); !bytes.HasPrefix(b, []byte("%PDF-")) {
+			t.Errorf("%q: not a PDF", s)
+		}
+	})
+}
+
 func BenchmarkPDF300(b *testing.B) { benchmark(b, 300) }
+
+func BenchmarkPDF1250(b *testing.B) { benchmark(b, 1250) }
 
 func BenchmarkPDF5000(b *testing.B) { benchmark(b, 5000) }
 
@@ -20,23 +256,5 @@ func benchmark(b *testing.B, n int) {
 		if _, err := pdf.Render(d, pdf.Options{}); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-func TestDump(t *testing.T) {
-	dir := os.Getenv("DUMP")
-	if dir == "" {
-		t.Skip()
-	}
-	all := ""
-	for _, s := range reporttest.HostileNames {
-		all += s + " / "
-	}
-	for name, in := range map[string]report.Input{"weak": reporttest.Weak(), "pass": reporttest.Passing(), "unsealed": reporttest.Unsealed(), "many": reporttest.Many(300), "hostile": reporttest.Hostile(all)} {
-		b, err := pdf.Render(report.New(in), pdf.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		os.WriteFile(dir+"/"+name+".pdf", b, 0o644)
 	}
 }

@@ -20,7 +20,7 @@ func (c *canvas) plot(d *report.Document) {
 	}
 	step := tick(longest)
 	limit := (longest + step - 1) / step * step
-	unit := (c.column() - label) / float64(limit)
+	unit := (c.column() - label - 5) / float64(limit) // 5: half of the last number on the axis
 	top := c.y
 	rows := make([][]string, len(d.Groups))
 	height := 0.0

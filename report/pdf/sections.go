@@ -415,7 +415,10 @@ func (c *canvas) appendix(d *report.Document) {
 		}
 		c.table([]column{{"Bundle", w * .42, false}, {"Scope", 54, false}, {"Evaluated", 74, false}, {"Controls", w*.58 - 128, false}}, rows)
 	}
-	c.subheading("Runs", d.Tool, "", 50)
+	c.subheading("Runs", "", "", 70)
+	if d.Tool != "" {
+		c.paragraph(noteText, "Collected by "+d.Tool+".")
+	}
 	var rows [][]cell
 	for _, r := range d.Runs {
 		rows = append(rows, []cell{{s: r.Collector, style: bodyText}, marked(r.Mark), {s: report.Time(r.Started), style: bodyText}, {s: r.Took.String(), style: bodyText}, {s: r.Error, style: bodyText}})
