@@ -1,0 +1,213 @@
+// Package bundle is the evidence bundle: everything that a verdict rests on in
+// one deterministic zip, one signature over it, and the reports that it renders
+// to. Verify checks all of that again, the reasoning included.
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// The files of a bundle beside its reports.
+const (
+	EvidenceFile  = "evidence.zip"
+	SignatureFile = "evidence.sigstore.json"
+	ReportsFile   = "reports.sigstore.json"
+	VSAFile       = "verdict.vsa.sigstore.json"
+)
+
+// The files of evidence.zip beside artifacts/.
+const (
+	releaseFile  = "release.json"
+	profileFile  = "profile.yaml"
+	catalogFile  = "catalog.yaml"
+	waiversFile  = "waivers.yaml"
+	policiesFile = "policies.yaml"
+	runsFile     = "runs.json"
+	findingsFile = "findings.json"
+	verdictFile  = "verdict.json"
+	inputsFile   = "inputs.json"
+
+	artifactsPrefix = "artifacts/"
+)
+
+var requiredFiles = []string{releaseFile, profileFile, catalogFile, waiversFile, policiesFile, runsFile, findingsFile, verdictFile}
+
+// Contents is what goes into evidence.zip.
+type Contents struct {
+	Release                             evidence.Release
+	Profile, Catalog, Waivers, Policies []byte // what it was judged by, raw
+	Runs                                evidence.Runs
+	Findings                            []evidence.Finding
+	Verdict                             evidence.Verdict
+	Artifacts                           map[string][]byte    // by name in the zip, under artifacts/
+	Inputs                              []evidence.BundleRef // the bundles that a composed verdict rests on
+}
+
+// CanonicalJSON is how JSON is written inside a bundle (RFC 8785).
+func CanonicalJSON(v any) ([]byte, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return jsoncanonicalizer.Transform(raw)
+}
+
+// Pack returns evidence.zip. The same contents give the same bytes.
+func Pack(c *Contents) ([]byte, error) {
+	files := map[string][]byte{profileFile: c.Profile, catalogFile: c.Catalog, waiversFile: c.Waivers, policiesFile: c.Policies}
+	for name, v := range map[string]any{releaseFile: c.Release, runsFile: c.Runs, findingsFile: nonNil(c.Findings), verdictFile: c.Verdict} {
+		raw, err := CanonicalJSON(v)
+		if err != nil {
+			return nil, fmt.Errorf("pack %s: %w", name, err)
+		}
+		files[name] = raw
+	}
+	if c.Release.Scope == evidence.ScopeComposed {
+		raw, err := CanonicalJSON(nonNil(c.Inputs))
+		if err != nil {
+			return nil, fmt.Errorf("pack %s: %w", inputsFile, err)
+		}
+		files[inputsFile] = raw
+	}
+	for name, b := range c.Artifacts {
+		if !strings.HasPrefix(name, artifactsPrefix) {
+			return nil, fmt.Errorf("pack %s: artifacts live under %s", name, artifactsPrefix)
+		}
+		files[name] = b
+	}
+	return writeZip(files)
+}
+
+func nonNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// Bundle is an opened evidence.zip. Opening proves nothing about who made it:
+// see Verifier. Nobody may change what it returns.
+type Bundle struct {
+	id       evidence.Digest
+	files    map[string][]byte
+	release  evidence.Release
+	runs     evidence.Runs
+	findings []evidence.Finding
+	verdict  evidence.Verdict
+	inputs   []evidence.BundleRef
+}
+
+// Open unpacks evidence.zip within the limits and reads its records strictly:
+// a record that is not exactly what Pack writes is refused.
+func Open(zip []byte, lim Limits) (*Bundle, error) {
+	files, err := readZip(zip, lim)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{id: evidence.DigestOf(zip), files: files}
+	for name := range files {
+		if !strings.HasPrefix(name, artifactsPrefix) && !slices.Contains(requiredFiles, name) && name != inputsFile {
+			return nil, fmt.Errorf("evidence.zip holds %s, which does not belong there", name)
+		}
+	}
+	for _, name := range requiredFiles {
+		if _, ok := files[name]; !ok {
+			return nil, fmt.Errorf("evidence.zip lacks %s", name)
+		}
+	}
+	records := map[string]any{releaseFile: &b.release, runsFile: &b.runs, findingsFile: &b.findings, verdictFile: &b.verdict}
+	if _, ok := files[inputsFile]; ok {
+		records[inputsFile] = &b.inputs
+	}
+	for name, v := range records {
+		if err := readRecord(files[name], v); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if _, ok := files[inputsFile]; ok != (b.release.Scope == evidence.ScopeComposed) {
+		return nil, fmt.Errorf("a bundle of scope %s and %s do not go together", b.release.Scope, inputsFile)
+	}
+	return b, nil
+}
+
+// readRecord parses canonical JSON and holds that writing it again gives the same
+// bytes: no unknown, repeated or differently spelled key, no other form of a value.
+func readRecord(raw []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	again, err := CanonicalJSON(v)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(raw, again) {
+		return errors.New("not in the canonical form that helmproof writes")
+	}
+	return nil
+}
+
+// ID is the digest of evidence.zip: the bundle's id.
+func (b *Bundle) ID() evidence.Digest { return b.id }
+
+// Release returns release.json.
+func (b *Bundle) Release() *evidence.Release { return &b.release }
+
+// Runs returns runs.json.
+func (b *Bundle) Runs() *evidence.Runs { return &b.runs }
+
+// Findings returns findings.json.
+func (b *Bundle) Findings() []evidence.Finding { return b.findings }
+
+// Verdict returns verdict.json.
+func (b *Bundle) Verdict() *evidence.Verdict { return &b.verdict }
+
+// Inputs returns the bundles that a composed verdict rests on.
+func (b *Bundle) Inputs() []evidence.BundleRef { return b.inputs }
+
+// Profile returns profile.yaml as sealed.
+func (b *Bundle) Profile() []byte { return b.files[profileFile] }
+
+// Catalog returns catalog.yaml as sealed.
+func (b *Bundle) Catalog() []byte { return b.files[catalogFile] }
+
+// Waivers returns waivers.yaml as sealed.
+func (b *Bundle) Waivers() []byte { return b.files[waiversFile] }
+
+// Names implements evidence.ArtifactReader.
+func (b *Bundle) Names() []string {
+	var names []string
+	for name := range b.files {
+		if readable(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Read implements evidence.ArtifactReader.
+func (b *Bundle) Read(name string) ([]byte, error) {
+	raw, ok := b.files[name]
+	if !ok || !readable(name) {
+		return nil, fmt.Errorf("artifact %q: %w", name, fs.ErrNotExist)
+	}
+	return raw, nil
+}
+
+// readable are the files that findings are derived from; findings, runs and
+// verdict are what is derived.
+func readable(name string) bool {
+	return name == releaseFile || name == policiesFile || strings.HasPrefix(name, artifactsPrefix)
+}

@@ -1,0 +1,186 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/attest"
+)
+
+// Package is a sealed bundle: its id and its files by name.
+type Package struct {
+	ID    evidence.Digest
+	Files map[string][]byte
+}
+
+// RenderFunc renders the reports of a bundle by file name. keyID is the key
+// that signed. The same arguments must give the same bytes.
+type RenderFunc func(b *Bundle, keyID string) (map[string][]byte, error)
+
+// Seal packs the contents, renders the reports, and signs evidence, reports and verdict.
+func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderFunc) (*Package, error) {
+	zip, err := Pack(c)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{id: evidence.DigestOf(zip), release: c.Release, runs: c.Runs, findings: c.Findings, verdict: c.Verdict, inputs: c.Inputs}
+	b.files = map[string][]byte{profileFile: c.Profile, catalogFile: c.Catalog, waiversFile: c.Waivers, policiesFile: c.Policies}
+	if b.files[releaseFile], err = CanonicalJSON(c.Release); err != nil {
+		return nil, err
+	}
+	for name, raw := range c.Artifacts {
+		b.files[name] = raw
+	}
+	reports, err := render(b, signer.KeyID())
+	if err != nil {
+		return nil, err
+	}
+	p := &Package{ID: b.id, Files: map[string][]byte{EvidenceFile: zip}}
+	for name, raw := range reports {
+		p.Files[name] = raw
+	}
+	statements := map[string]func() (*attest.Statement, error){
+		SignatureFile: func() (*attest.Statement, error) { return evidenceStatement(b) },
+		VSAFile:       func() (*attest.Statement, error) { return vsaStatement(b) },
+	}
+	if len(reports) > 0 {
+		statements[ReportsFile] = func() (*attest.Statement, error) { return reportsStatement(b, reports) }
+	}
+	for name, statement := range statements {
+		st, err := statement()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if p.Files[name], err = signer.Sign(ctx, st); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return p, nil
+}
+
+// evidencePredicate says in short what is in evidence.zip, for consumers that
+// look a verdict up without unpacking. Its form may only grow.
+type evidencePredicate struct {
+	Scope       evidence.Scope          `json:"scope"`
+	Chart       string                  `json:"chart"`
+	Version     string                  `json:"version,omitempty"`
+	Release     string                  `json:"release"`
+	Namespace   string                  `json:"namespace"`
+	Cluster     string                  `json:"cluster,omitempty"`
+	Profile     digested                `json:"profile"`
+	Catalog     digested                `json:"catalog"`
+	Outcome     evidence.VerdictOutcome `json:"outcome"`
+	EvaluatedAt time.Time               `json:"evaluatedAt"`
+	Sealed      evidence.Digest         `json:"sealedManifests,omitempty"` // the manifests inside, where secrets were redacted
+	Inputs      []evidence.BundleRef    `json:"inputs,omitempty"`
+}
+
+type digested struct {
+	Name   string          `json:"name"`
+	Digest evidence.Digest `json:"digest"`
+}
+
+func evidenceStatement(b *Bundle) (*attest.Statement, error) {
+	v, r := b.verdict, b.release
+	pred, err := json.Marshal(evidencePredicate{
+		Scope: r.Scope, Chart: r.Chart, Version: r.Version, Release: r.ReleaseName, Namespace: r.Namespace, Cluster: r.Cluster,
+		Profile: digested{v.Profile, v.ProfileDigest}, Catalog: digested{"catalog", v.CatalogDigest},
+		Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt, Sealed: r.SealedManifestsDigest, Inputs: b.inputs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &attest.Statement{
+		PredicateType: attest.EvidenceType, Predicate: pred,
+		Subjects: append([]attest.Subject{{Name: EvidenceFile, Digest: b.id}}, releaseSubjects(&r)...),
+	}, nil
+}
+
+// releaseSubjects are what somebody may look a verdict up by: the chart, the
+// true rendered manifests, and every image that is pinned by digest.
+func releaseSubjects(r *evidence.Release) []attest.Subject {
+	var out []attest.Subject
+	seen := map[evidence.Digest]bool{}
+	add := func(name string, d evidence.Digest) {
+		if d != "" && !seen[d] {
+			seen[d] = true
+			out = append(out, attest.Subject{Name: name, Digest: d})
+		}
+	}
+	add("manifests.yaml", r.ManifestsDigest)
+	add("chart:"+r.Chart, r.ChartDigest)
+	add(r.Chart+"-"+r.Version+".tgz", r.ArchiveDigest)
+	for _, image := range r.Images {
+		if _, hex, ok := strings.Cut(image, "@sha256:"); ok {
+			if d, err := evidence.ParseDigest(hex); err == nil {
+				add(image, d)
+			}
+		}
+	}
+	return out
+}
+
+func reportsStatement(b *Bundle, reports map[string][]byte) (*attest.Statement, error) {
+	pred, err := json.Marshal(map[string]evidence.Digest{"evidence": b.id})
+	if err != nil {
+		return nil, err
+	}
+	st := &attest.Statement{PredicateType: attest.ReportsType, Predicate: pred}
+	names := make([]string, 0, len(reports))
+	for name := range reports {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		st.Subjects = append(st.Subjects, attest.Subject{Name: name, Digest: evidence.DigestOf(reports[name])})
+	}
+	return st, nil
+}
+
+// vsaPredicate is a SLSA verification summary (https://slsa.dev/spec/v1.0/verification_summary).
+type vsaPredicate struct {
+	Verifier struct {
+		ID string `json:"id"`
+	} `json:"verifier"`
+	TimeVerified       time.Time     `json:"timeVerified"`
+	ResourceURI        string        `json:"resourceUri"`
+	Policy             vsaResource   `json:"policy"`
+	InputAttestations  []vsaResource `json:"inputAttestations"`
+	VerificationResult string        `json:"verificationResult"`
+	VerifiedLevels     []string      `json:"verifiedLevels"`
+}
+
+type vsaResource struct {
+	URI    string            `json:"uri"`
+	Digest map[string]string `json:"digest"`
+}
+
+// vsaStatement is PASSED for a passing verdict only. A release that has no
+// digest of its own (composed, cluster) is summarized about evidence.zip.
+func vsaStatement(b *Bundle) (*attest.Statement, error) {
+	v, r := b.verdict, b.release
+	p := vsaPredicate{
+		TimeVerified: v.EvaluatedAt, ResourceURI: "helm:" + r.Chart + "@" + r.Version,
+		Policy:             vsaResource{"helmproof:profile/" + v.Profile, map[string]string{"sha256": v.ProfileDigest.Hex()}},
+		InputAttestations:  []vsaResource{{"helmproof:bundle/" + b.id.Hex(), map[string]string{"sha256": b.id.Hex()}}},
+		VerificationResult: "FAILED", VerifiedLevels: []string{},
+	}
+	p.Verifier.ID = "https://github.com/companyos/helmproof"
+	if v.Outcome == evidence.VerdictPass {
+		p.VerificationResult, p.VerifiedLevels = "PASSED", []string{"HELMPROOF_PROFILE_" + strings.ToUpper(v.Profile)}
+	}
+	pred, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	subjects := releaseSubjects(&r)
+	if len(subjects) == 0 {
+		subjects = []attest.Subject{{Name: EvidenceFile, Digest: b.id}}
+	}
+	return &attest.Statement{PredicateType: attest.VSAType, Subjects: subjects, Predicate: pred}, nil
+}

@@ -1,0 +1,417 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/evidence/gate"
+)
+
+// Verifier checks bundles offline.
+type Verifier struct {
+	Trust *attest.Trust
+	// Replay derives findings from the sealed artifacts again. It also returns the
+	// runs, in which a collector whose derivation failed has become an error.
+	Replay func(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error)
+	// Compose derives findings and verdict of a composed bundle from its inputs
+	// again. Without it composed bundles do not verify.
+	Compose func(ctx context.Context, b *Bundle) ([]evidence.Finding, evidence.Verdict, error)
+	// Render renders all reports again.
+	Render RenderFunc
+	Tool   string // this program, as runs.json names it: to explain what another version does otherwise
+	Limits Limits // the zero value means DefaultLimits
+}
+
+// Check is one line of what verify found.
+type Check struct {
+	Name    string           `json:"name"`
+	Outcome evidence.Outcome `json:"outcome"` // pass, fail or not-checked
+	Reason  string           `json:"reason"`
+}
+
+// Result is what verify found out about one bundle.
+type Result struct {
+	Bundle  evidence.Digest  `json:"bundle"`
+	Outcome evidence.Outcome `json:"outcome"` // pass or fail
+	KeyID   string           `json:"keyID,omitempty"`
+	Checks  []Check          `json:"checks"`
+
+	bundle *Bundle
+}
+
+// OK reports whether every check passed.
+func (r *Result) OK() bool { return r.Outcome == evidence.OutcomePass }
+
+// Verified returns the opened bundle if every check passed, else nil.
+func (r *Result) Verified() *Bundle {
+	if !r.OK() {
+		return nil
+	}
+	return r.bundle
+}
+
+// Reason is why a bundle is not verified: the first check that did not pass.
+func (r *Result) Reason() string {
+	for _, c := range r.Checks {
+		if c.Outcome != evidence.OutcomePass {
+			return c.Name + ": " + c.Reason
+		}
+	}
+	return ""
+}
+
+// step is one check: it returns what it found to hold, or an error.
+type step struct {
+	name string
+	run  func() (string, error)
+}
+
+// Verify checks the files of a bundle against its id. Once a check fails, the
+// later ones are not checked: they would judge bytes that nobody vouches for.
+func (v *Verifier) Verify(ctx context.Context, files map[string][]byte, id evidence.Digest) *Result {
+	r := &Result{Bundle: id, Outcome: evidence.OutcomePass}
+	s := &verification{Verifier: v, ctx: ctx, files: files, id: id, result: r}
+	if s.Limits == (Limits{}) {
+		s.Limits = DefaultLimits()
+	}
+	for _, st := range []step{
+		{"id", s.checkID}, {"signature", s.checkSignature}, {"contents", s.checkContents}, {"statement", s.checkStatement},
+		{"findings", s.checkFindings}, {"verdict", s.checkVerdict}, {"reports", s.checkReports}, {"summary", s.checkSummary},
+	} {
+		c := Check{Name: st.name, Outcome: evidence.OutcomeNotChecked, Reason: "an earlier check failed"}
+		if r.OK() {
+			reason, err := st.run()
+			c.Outcome, c.Reason = evidence.OutcomePass, reason
+			if err != nil {
+				c.Outcome, c.Reason, r.Outcome = evidence.OutcomeFail, err.Error(), evidence.OutcomeFail
+			}
+		}
+		r.Checks = append(r.Checks, c)
+	}
+	return r
+}
+
+// verification is one run of Verify.
+type verification struct {
+	*Verifier
+	ctx       context.Context
+	files     map[string][]byte
+	id        evidence.Digest
+	result    *Result
+	statement *attest.Statement
+	b         *Bundle
+}
+
+func (s *verification) checkID() (string, error) {
+	zip, ok := s.files[EvidenceFile]
+	if !ok {
+		return "", fmt.Errorf("%s is missing", EvidenceFile)
+	}
+	if got := evidence.DigestOf(zip); got != s.id {
+		return "", fmt.Errorf("%s has digest %s: it was changed, or belongs to another bundle", EvidenceFile, got)
+	}
+	return fmt.Sprintf("%s has the digest that names the bundle", EvidenceFile), nil
+}
+
+func (s *verification) checkSignature() (string, error) {
+	st, sig, err := s.Trust.Verify(s.files[SignatureFile], attest.EvidenceType, s.id)
+	if err != nil {
+		return "", err
+	}
+	s.statement, s.result.KeyID = st, sig.KeyID
+	reason := "signed by trusted key " + evidence.Digest(sig.KeyID).Short()
+	if len(sig.Timestamps) > 0 {
+		reason += ", timestamped " + sig.Timestamps[0].UTC().Format("2006-01-02 15:04:05Z")
+	} else {
+		reason += ", no trusted timestamp"
+	}
+	return reason, nil
+}
+
+func (s *verification) checkContents() (string, error) {
+	b, err := Open(s.files[EvidenceFile], s.Limits)
+	if err != nil {
+		return "", err
+	}
+	s.b, s.result.bundle = b, b
+	return fmt.Sprintf("%d files, nothing missing, nothing added", len(b.files)), nil
+}
+
+// checkStatement holds that what was signed says what the bundle says, and that
+// the release record's digest of the sealed manifests is theirs.
+func (s *verification) checkStatement() (string, error) {
+	want, err := evidenceStatement(s.b)
+	if err != nil {
+		return "", err
+	}
+	if err := sameStatement(s.statement, want); err != nil {
+		return "", err
+	}
+	if s.b.release.Scope == evidence.ScopeRelease {
+		raw, err := s.b.Read("artifacts/release/manifests.yaml")
+		if err != nil {
+			return "", err
+		}
+		if got := evidence.DigestOf(raw); got != s.b.release.SealedManifestsDigest {
+			return "", fmt.Errorf("the sealed manifests have digest %s, %s says %s", got, releaseFile, s.b.release.SealedManifestsDigest)
+		}
+		if s.b.release.Redactions == 0 && s.b.release.ManifestsDigest != s.b.release.SealedManifestsDigest {
+			return "", errors.New("the sealed manifests differ from the rendered ones although nothing was redacted")
+		}
+	}
+	return "the signed statement names this chart, these manifests and this verdict", nil
+}
+
+func sameStatement(got, want *attest.Statement) error {
+	g, err := got.Marshal()
+	if err != nil {
+		return err
+	}
+	w, err := want.Marshal()
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(g, w) {
+		return errors.New("the signed statement does not say what the evidence says")
+	}
+	return nil
+}
+
+func (s *verification) checkFindings() (string, error) {
+	if s.b.release.Scope == evidence.ScopeComposed {
+		return s.checkInputs()
+	}
+	if s.Replay == nil {
+		return "", errors.New("nothing to derive the findings with")
+	}
+	found, runs, err := s.Replay(s.b, s.b.runs.Collectors)
+	if err != nil {
+		return "", fmt.Errorf("derive the findings again: %w", err)
+	}
+	for i, run := range runs {
+		if run.Outcome != s.b.runs.Collectors[i].Outcome {
+			return "", fmt.Errorf("deriving the findings of collector %s again ends in %s: %s%s", run.Collector, run.Outcome, run.Error, s.otherTool())
+		}
+	}
+	if err := sameFindings(found, s.b.findings); err != nil {
+		return "", fmt.Errorf("%w%s", err, s.otherTool())
+	}
+	return fmt.Sprintf("all %d follow from the sealed artifacts", len(found)), nil
+}
+
+// sameFindings names the first finding that differs.
+func sameFindings(derived, sealed []evidence.Finding) error {
+	d, err := CanonicalJSON(nonNil(derived))
+	if err != nil {
+		return err
+	}
+	f, err := CanonicalJSON(nonNil(sealed))
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(d, f) {
+		return nil
+	}
+	byID := func(list []evidence.Finding) map[string]string {
+		m := map[string]string{}
+		for _, x := range list {
+			if raw, err := CanonicalJSON(x); err == nil {
+				m[x.ID] = string(raw)
+			}
+		}
+		return m
+	}
+	was, is := byID(sealed), byID(derived)
+	for _, x := range derived {
+		if _, ok := was[x.ID]; !ok {
+			return fmt.Errorf("the artifacts show a finding that is not in the bundle: %s, %s, %s", x.Rule, x.Target.Object(), x.Outcome)
+		}
+	}
+	for _, x := range sealed {
+		if again, ok := is[x.ID]; !ok {
+			return fmt.Errorf("the bundle holds a finding that its artifacts do not show: %s, %s, %s", x.Rule, x.Target.Object(), x.Outcome)
+		} else if again != was[x.ID] {
+			return fmt.Errorf("the artifacts show another outcome or text for a finding: %s, %s, sealed as %s", x.Rule, x.Target.Object(), x.Outcome)
+		}
+	}
+	return errors.New("the findings are not in the order, or not as many, as the artifacts show")
+}
+
+// otherTool explains a difference that another version may be the reason of.
+func (s *verification) otherTool() string {
+	if s.Tool == "" || s.b.runs.Tool == s.Tool {
+		return ""
+	}
+	return fmt.Sprintf(" (sealed by %s, this is %s: verify with that version)", s.b.runs.Tool, s.Tool)
+}
+
+// judgedBy parses the sealed profile, catalog and waivers.
+func (s *verification) judgedBy() (in gate.Input, err error) {
+	if in.Profile, err = gate.ParseProfile(s.b.Profile()); err != nil {
+		return in, fmt.Errorf("%s: %w", profileFile, err)
+	}
+	if in.Catalog, err = gate.ParseCatalog(s.b.Catalog()); err != nil {
+		return in, fmt.Errorf("%s: %w", catalogFile, err)
+	}
+	if in.Waivers, err = gate.ParseWaivers(s.b.Waivers()); err != nil {
+		return in, fmt.Errorf("%s: %w", waiversFile, err)
+	}
+	in.ProfileDigest, in.CatalogDigest = evidence.DigestOf(s.b.Profile()), evidence.DigestOf(s.b.Catalog())
+	in.Findings, in.Runs, in.At = s.b.findings, s.b.runs.Collectors, s.b.verdict.EvaluatedAt
+	return in, nil
+}
+
+func (s *verification) checkVerdict() (string, error) {
+	if s.b.release.Scope == evidence.ScopeComposed {
+		return fmt.Sprintf("%s follows from the bundles that it names", s.b.verdict.Outcome), nil // checkInputs held it
+	}
+	in, err := s.judgedBy()
+	if err != nil {
+		return "", err
+	}
+	if err := s.sameVerdict(gate.Evaluate(in)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s follows from findings, profile %s and waivers", s.b.verdict.Outcome, in.Profile.Name), nil
+}
+
+func (s *verification) sameVerdict(derived evidence.Verdict) error {
+	d, err := CanonicalJSON(derived)
+	if err != nil {
+		return err
+	}
+	f, err := CanonicalJSON(s.b.verdict)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(d, f) {
+		return nil
+	}
+	if derived.Outcome != s.b.verdict.Outcome {
+		return fmt.Errorf("the evidence gives %s, the bundle says %s%s", derived.Outcome, s.b.verdict.Outcome, s.otherTool())
+	}
+	return fmt.Errorf("the evidence gives other results per control than the bundle says%s", s.otherTool())
+}
+
+func (s *verification) checkInputs() (string, error) {
+	if s.Compose == nil {
+		return "", errors.New("a composed verdict: give the repository that holds its inputs")
+	}
+	found, verdict, err := s.Compose(s.ctx, s.b)
+	if err != nil {
+		return "", err
+	}
+	if err := sameFindings(found, s.b.findings); err != nil {
+		return "", err
+	}
+	if err := s.sameVerdict(verdict); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d bundles that this verdict rests on are verified", len(s.b.inputs)), nil
+}
+
+// checkReports holds that the reports are signed by the same key and are what
+// this evidence renders to.
+func (s *verification) checkReports() (string, error) {
+	reports := map[string][]byte{}
+	for name, raw := range s.files {
+		if !slices.Contains([]string{EvidenceFile, SignatureFile, ReportsFile, VSAFile}, name) {
+			reports[name] = raw
+		}
+	}
+	if len(reports) == 0 {
+		if _, ok := s.files[ReportsFile]; ok {
+			return "", fmt.Errorf("%s signs reports that are not there", ReportsFile)
+		}
+		return "none stored", nil
+	}
+	want, err := reportsStatement(s.b, reports)
+	if err != nil {
+		return "", err
+	}
+	st, sig, err := s.Trust.Verify(s.files[ReportsFile], attest.ReportsType, want.Subjects[0].Digest)
+	if err != nil {
+		if errors.Is(err, attest.ErrWrongSubject) {
+			return "", fmt.Errorf("%s, or another report, was changed, removed or added: %w", want.Subjects[0].Name, err)
+		}
+		return "", fmt.Errorf("%s: %w", ReportsFile, err)
+	}
+	if err := sameSubjects(st, want); err != nil {
+		return "", err
+	}
+	if err := sameStatement(st, want); err != nil {
+		return "", err
+	}
+	if sig.KeyID != s.result.KeyID {
+		return "", errors.New("the reports are signed by another key than the evidence")
+	}
+	if s.Render == nil {
+		return "", errors.New("nothing to render the reports with")
+	}
+	again, err := s.Render(s.b, s.result.KeyID)
+	if err != nil {
+		return "", fmt.Errorf("render the reports again: %w", err)
+	}
+	for _, subject := range want.Subjects {
+		if raw, ok := again[subject.Name]; !ok {
+			return "", fmt.Errorf("%s is not a report", subject.Name)
+		} else if !bytes.Equal(raw, reports[subject.Name]) {
+			return "", fmt.Errorf("%s is not what this evidence renders to%s", subject.Name, s.otherTool())
+		}
+	}
+	return fmt.Sprintf("%d are signed and are what this evidence renders to", len(reports)), nil
+}
+
+// sameSubjects names the report that was changed, removed or added.
+func sameSubjects(signed, have *attest.Statement) error {
+	digests := func(st *attest.Statement) map[string]evidence.Digest {
+		m := map[string]evidence.Digest{}
+		for _, x := range st.Subjects {
+			m[x.Name] = x.Digest
+		}
+		return m
+	}
+	s, h := digests(signed), digests(have)
+	var wrong []string
+	for name, d := range s {
+		if _, ok := h[name]; !ok {
+			wrong = append(wrong, name+" is missing")
+		} else if h[name] != d {
+			wrong = append(wrong, name+" was changed")
+		}
+	}
+	for name := range h {
+		if _, ok := s[name]; !ok {
+			wrong = append(wrong, name+" was added")
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	slices.Sort(wrong)
+	return errors.New(strings.Join(wrong, ", "))
+}
+
+func (s *verification) checkSummary() (string, error) {
+	want, err := vsaStatement(s.b)
+	if err != nil {
+		return "", err
+	}
+	st, sig, err := s.Trust.Verify(s.files[VSAFile], attest.VSAType, want.Subjects[0].Digest)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", VSAFile, err)
+	}
+	if err := sameStatement(st, want); err != nil {
+		return "", fmt.Errorf("%s: %w", VSAFile, err)
+	}
+	if sig.KeyID != s.result.KeyID {
+		return "", errors.New("the verification summary is signed by another key than the evidence")
+	}
+	return "the verification summary says the same as the verdict", nil
+}
