@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/gate"
@@ -115,6 +117,42 @@ func TestCatalogKnowsTheRules(t *testing.T) {
 	}
 	if len(rules) > 0 {
 		t.Errorf("profile chart leaves out %v", rules)
+	}
+}
+
+// Each policy repeats the title, severity and remediation of its control, for
+// whoever reads it in a cluster.
+func TestPoliciesSayWhatTheCatalogSays(t *testing.T) {
+	t.Parallel()
+	const prefix = "helmproof.companyos.github.io/"
+	_, c := Catalog()
+	for _, x := range c.Controls {
+		rule, ok := strings.CutPrefix(x.Rules[0], "policy/")
+		if !ok || rule == "*" {
+			continue
+		}
+		raw, err := os.ReadFile("../templates/policies/" + rule + ".yaml")
+		if err != nil {
+			t.Errorf("%s: %v", x.ID, err)
+			continue
+		}
+		first, _, _ := strings.Cut(string(raw), "\n---\n")
+		var policy struct {
+			Metadata struct {
+				Annotations map[string]string `json:"annotations"`
+			} `json:"metadata"`
+		}
+		if err := yaml.Unmarshal([]byte(first), &policy); err != nil {
+			t.Errorf("%s: %v", rule, err)
+			continue
+		}
+		want := map[string]string{
+			prefix + "controls": string(x.ID), prefix + "title": x.Title,
+			prefix + "severity": string(x.Severity), prefix + "remediation": x.Remediation,
+		}
+		if diff := cmp.Diff(want, policy.Metadata.Annotations); diff != "" {
+			t.Errorf("%s (catalog -, policy +):\n%s", rule, diff)
+		}
 	}
 }
 
