@@ -134,13 +134,15 @@ func generatedText(n, call int, alphabet string) string {
 		mark = "0"
 	}
 	b := []byte(strings.Repeat(mark, n/len(mark)+1)[:n])
-	digits := min(4, (n+1)/2)
-	for i := n - 1; i >= n-digits; i-- {
+	for i := n - 1; i >= n-generatedDigits(n); i-- {
 		b[i] = alphabet[call%len(alphabet)]
 		call /= len(alphabet)
 	}
 	return string(b)
 }
+
+// generatedDigits is how many of n characters number the call.
+func generatedDigits(n int) int { return min(4, (n+1)/2) }
 
 // generatedBcrypt has the form of a bcrypt hash, of no password.
 func generatedBcrypt(call int) string { return "$2a$10$" + generatedText(53, call, lowerDigits) }

@@ -73,15 +73,22 @@ func holdsGenerated(s string) bool {
 }
 
 // isGeneratedText reports whether s is what generatedText made, of 6 characters
-// at least.
+// at least. The number at its end starts with a zero, for there are not that many
+// calls, or with an "a" where the alphabet has no digits.
 func isGeneratedText(s string) bool {
 	n := len(s)
 	if n < 6 || strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(lowerDigits, c) }) {
 		return false
 	}
-	head := s[:n-min(4, (n+1)/2)]
-	want := strings.Repeat(generatedMark, len(head)/len(generatedMark)+1)[:len(head)]
-	return head == want || head == strings.Repeat("0", len(head)) && len(head) >= 4
+	cut := n - generatedDigits(n)
+	head, first := s[:cut], s[cut]
+	switch {
+	case head == strings.Repeat("0", cut):
+		return true
+	case head != strings.Repeat(generatedMark, cut/len(generatedMark)+1)[:cut]:
+		return false
+	}
+	return first == '0' || first == 'a' && cut >= len(generatedMark)
 }
 
 // certificate is what sprig's certificate functions return.

@@ -242,7 +242,7 @@ func (w *dirWalk) open(name string) (*os.File, error) {
 	if w.follow {
 		return os.Open(filepath.Join(w.dir, filepath.FromSlash(name)))
 	}
-	return nil, fmt.Errorf("%s: %w that leads out of the chart", name, errLink)
+	return nil, fmt.Errorf("%s: %w that leads out of the chart or in a circle", name, errLink)
 }
 
 func (w *dirWalk) ignoreRules() (*ignore.Rules, error) {

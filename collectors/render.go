@@ -368,8 +368,8 @@ func checkBlocks(text string) error {
 
 // guard makes all templates of t's set countable. {{template "x" .}} becomes
 // {{include "x" .}}: text/template alone lets the stack grow too far. The body of
-// each range gets an empty text, which calls Write at each turn. Templates that
-// were guarded before stay as they are.
+// each range gets an empty text, which calls Write at each turn. What is printed
+// passes checkPrint. Templates that were guarded before stay as they are.
 func guard(t *template.Template) {
 	for _, t := range t.Templates() {
 		if t.Tree != nil && t.Root != nil {
@@ -386,6 +386,8 @@ func guardList(tree *parse.Tree, list *parse.ListNode) {
 		switch n := n.(type) {
 		case *parse.TemplateNode:
 			list.Nodes[i] = includeNode(tree, n)
+		case *parse.ActionNode:
+			guardPrint(tree, n.Pipe)
 		case *parse.IfNode:
 			guardList(tree, n.List)
 			guardList(tree, n.ElseList)
@@ -400,6 +402,27 @@ func guardList(tree *parse.Tree, list *parse.ListNode) {
 			guardList(tree, n.ElseList)
 		}
 	}
+}
+
+// printsText are functions whose result is text or a number, never a mapping.
+var printsText = map[string]bool{
+	checkPrint: true, "include": true, "tpl": true, "toYaml": true, "nindent": true, "indent": true, "quote": true,
+	"squote": true, "printf": true, "trunc": true, "b64enc": true, "lower": true, "trimSuffix": true, "replace": true, "int": true,
+}
+
+// guardPrint adds a call of checkPrint at the end of a pipeline that is printed.
+func guardPrint(tree *parse.Tree, pipe *parse.PipeNode) {
+	if len(pipe.Decl) > 0 || len(pipe.Cmds) == 0 {
+		return
+	}
+	last := pipe.Cmds[len(pipe.Cmds)-1]
+	if id, ok := last.Args[0].(*parse.IdentifierNode); ok && printsText[id.Ident] {
+		return
+	}
+	pipe.Cmds = append(pipe.Cmds, &parse.CommandNode{
+		NodeType: parse.NodeCommand, Pos: last.Pos,
+		Args: []parse.Node{parse.NewIdentifier(checkPrint).SetPos(last.Pos).SetTree(tree)},
+	})
 }
 
 func startsGuarded(list *parse.ListNode) bool {

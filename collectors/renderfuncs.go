@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"text/template"
@@ -50,7 +51,121 @@ func (r *rendering) functions() template.FuncMap {
 	}
 	f["keys"] = sortedKeys
 	f["values"] = sortedValues
+	for _, name := range []string{
+		"printf", "print", "println", "cat", "join", "toString", "toStrings", "quote", "squote", "html", "js", "urlquery",
+		"toYaml", "mustToYaml", "toYamlPretty", "toToml", "mustToToml", "toJson", "mustToJson", "toPrettyJson",
+		"mustToPrettyJson", "toRawJson", "mustToRawJson", "deepCopy", "mustDeepCopy", "deepEqual",
+		"merge", "mustMerge", "mergeOverwrite", "mustMergeOverwrite",
+	} {
+		if f[name] != nil {
+			f[name] = checked(f[name])
+		}
+	}
+	// As a reflect.Value it stays addressable, for the String method of a pointer.
+	f[checkPrint] = func(v reflect.Value) (reflect.Value, error) {
+		if v.IsValid() && v.CanInterface() {
+			return v, checkValue(v.Interface())
+		}
+		return v, nil
+	}
 	return f
+}
+
+// checkPrint is the function that looks at what a template is about to print.
+const checkPrint = "helmproofCheckPrint"
+
+// maxNodes bounds the values that are printed, copied or merged, counted as
+// often as they are reached.
+const maxNodes = 2_000_000
+
+// checkValue refuses a value that holds itself, or the same things so often, that
+// to print it would not end.
+func checkValue(v any) error {
+	left := maxNodes
+	if !walkValue(v, maxNesting, &left) {
+		return fmt.Errorf("a value that holds itself, is nested more than %d deep or has more than %d parts", maxNesting, maxNodes)
+	}
+	return nil
+}
+
+func walkValue(v any, depth int, left *int) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		*left -= len(v)
+		if depth == 0 || *left < 0 {
+			return false
+		}
+		for _, e := range v {
+			if !walkValue(e, depth-1, left) {
+				return false
+			}
+		}
+	case common.Values:
+		return walkValue(map[string]any(v), depth, left)
+	case []any:
+		*left -= len(v)
+		if depth == 0 || *left < 0 {
+			return false
+		}
+		for _, e := range v {
+			if !walkValue(e, depth-1, left) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// checked wraps a function to look at its arguments first. text/template turns
+// the panic into the call's error.
+func checked(f any) any {
+	switch f := f.(type) { // the frequent ones, without reflection
+	case func(any) string:
+		return func(v any) (string, error) {
+			if err := checkValue(v); err != nil {
+				return "", err
+			}
+			return f(v), nil
+		}
+	case func(...any) string:
+		return func(v ...any) (string, error) {
+			if err := checkValue(v); err != nil {
+				return "", err
+			}
+			return f(v...), nil
+		}
+	case func(string, ...any) (string, error):
+		return func(format string, v ...any) (string, error) {
+			if err := checkValue(v); err != nil {
+				return "", err
+			}
+			return f(format, v...)
+		}
+	}
+	fn := reflect.ValueOf(f)
+	return reflect.MakeFunc(fn.Type(), func(args []reflect.Value) []reflect.Value {
+		for _, a := range args {
+			if err := checkArgument(a); err != nil {
+				panic(err)
+			}
+		}
+		if fn.Type().IsVariadic() {
+			return fn.CallSlice(args)
+		}
+		return fn.Call(args)
+	}).Interface()
+}
+
+// checkArgument is checkValue; variadic arguments come as a slice.
+func checkArgument(a reflect.Value) error {
+	if a.Kind() != reflect.Slice {
+		return checkValue(a.Interface())
+	}
+	list := make([]any, a.Len())
+	for i := range list {
+		list[i] = a.Index(i).Interface()
+	}
+	return checkValue(list)
 }
 
 // encodingFunctions are what Helm adds to sprig. Those that do not start with
