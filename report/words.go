@@ -64,8 +64,11 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 				bad++
 			}
 		}
-		if bad > worstN {
+		switch {
+		case bad > worstN:
 			worst, worstN = g.Title, bad
+		case bad == worstN:
+			worst = "" // no one group stands out
 		}
 	}
 	if required == 0 {

@@ -68,16 +68,25 @@ func (c *canvas) plot(d *report.Document) {
 	c.y += noteText.line()
 }
 
-// segment draws one outcome's part of a bar. What is not a verdict either way
-// is drawn light, so that black and white print keeps the difference.
+// tints fill the segments. Only a failure is dark, so that it stands out in
+// black and white print, too; the rest differ by shape and outline.
+var tints = map[string]color{
+	report.MarkIncomplete.Key:    {0xb8, 0xc0, 0xc9},
+	report.MarkWarn.Key:          {0xf3, 0xd9, 0x8f},
+	report.MarkWaived.Key:        {0xe4, 0xd6, 0xfa},
+	report.MarkPass.Key:          {0xd4, 0xf0, 0xdb},
+	report.MarkNotApplicable.Key: white,
+}
+
+// segment draws one outcome's part of a bar.
 func (c *canvas) segment(x, y, w, h float64, n report.Count) {
 	col := hexColor(n.Mark.Color)
 	on := white
-	switch n.Mark.Key {
-	case report.MarkNotApplicable.Key:
-		col, on = hair, ink
-	}
 	c.rect(x, y, w-1, h, col)
+	if tint, ok := tints[n.Mark.Key]; ok {
+		c.rect(x+.7, y+.7, w-2.4, h-1.4, tint)
+		on = ink
+	}
 	s := strconv.Itoa(n.N)
 	st := style{bold, note, on}
 	if tw := c.measure(st, s); w > tw+note+8 {

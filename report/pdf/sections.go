@@ -142,7 +142,7 @@ func (c *canvas) reasons(d *report.Document) {
 		return
 	}
 	w := c.column()
-	cols := []column{{"Control", w * .42, false}, {"Outcome", 104, false}, {"Severity", 54, false}, {"Reason", w*.58 - 158, false}}
+	cols := []column{{"Control", w * .4, false}, {"Outcome", 95, false}, {"Severity", 50, false}, {"Reason", w*.6 - 145, false}}
 	var rows [][]cell
 	for _, r := range d.Reasons {
 		title := r.ID + " " + r.Title
@@ -319,7 +319,7 @@ func (c *canvas) waivers(d *report.Document) {
 		return
 	}
 	w := c.column()
-	cols := []column{{"Control", 60, false}, {"Status", 84, false}, {"Target", (w - 264) * .4, false}, {"Reason and approver", (w - 264) * .6, false}, {"Expires", 72, false}, {"Findings", 48, true}}
+	cols := []column{{"Control", 58, false}, {"Status", 82, false}, {"Target", (w - 264) * .38, false}, {"Reason and approver", (w - 264) * .62, false}, {"Expires", 78, false}, {"Findings", 46, true}}
 	var rows [][]cell
 	for _, v := range d.Waivers {
 		rows = append(rows, []cell{

@@ -16,7 +16,7 @@ type cell struct {
 	mark   *report.Mark
 }
 
-const gutter = 12.0
+const gutter = 10.0
 
 // table lays rows out under a head that every new page repeats; a row stays on one page.
 func (c *canvas) table(cols []column, rows [][]cell) {
