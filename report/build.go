@@ -38,7 +38,7 @@ func New(in Input) *Document {
 	}
 	// The verdict's own word: an unknown outcome is shown as it is, with the mark of INCOMPLETE.
 	if in.Verdict.Outcome != "" {
-		d.Verdict.Mark.Word = string(in.Verdict.Outcome)
+		d.Verdict.Mark.Word = word(string(in.Verdict.Outcome))
 	}
 	d.Waivers = b.waivers()
 	d.Sections, d.Findings = b.sections()
@@ -78,6 +78,24 @@ func anchor(prefix, id string) string {
 		id = evidence.DigestOf([]byte(id)).Short()
 	}
 	return prefix + id
+}
+
+var shortWord = regexp.MustCompile(`^[A-Za-z][A-Za-z -]{0,23}$`)
+
+// word is s where it can stand beside a shape; what is not a short word is "UNKNOWN".
+func word(s string) string {
+	if !shortWord.MatchString(s) {
+		return "UNKNOWN"
+	}
+	return s
+}
+
+// severity is s, or "unknown", which ranks with critical.
+func severity(s evidence.Severity) evidence.Severity {
+	if s != "" && s.Validate() != nil {
+		return "unknown"
+	}
+	return s
 }
 
 // ref names a control; it is linked when the verdict has a result for it.
@@ -131,7 +149,7 @@ func (b *builder) waivers() []Waiver {
 			v.Mark.Word = "EXPIRED"
 		default:
 			v.Mark = MarkNotApplicable
-			v.Mark.Word = strings.ToUpper(w.Status)
+			v.Mark.Word = word(strings.ToUpper(w.Status))
 		}
 		out = append(out, v)
 	}
@@ -208,7 +226,7 @@ func (b *builder) sections() ([]Section, FindingCounts) {
 
 func (b *builder) finding(f *evidence.Finding, w *Waiver) Finding {
 	v := Finding{
-		ID: f.ID, Anchor: anchor("f-", f.ID), Mark: findingMark(f.Outcome), Severity: f.Severity, Rule: f.Rule,
+		ID: f.ID, Anchor: anchor("f-", f.ID), Mark: findingMark(f.Outcome), Severity: severity(f.Severity), Rule: f.Rule,
 		Controls: b.refs(f.Controls), Object: f.Target.Object(), Location: location(f.Target),
 		Message: f.Message, Remediation: f.Remediation, Evidence: pointers(f.Evidence), Waiver: w,
 	}
@@ -276,7 +294,7 @@ func (b *builder) groups() []Group {
 			out = append(out, Group{ID: group, Title: group})
 		}
 		v := Control{
-			ControlRef: b.ref(r.Control), Mark: controlMark(r.Outcome), Required: r.Required, Severity: c.Severity,
+			ControlRef: b.ref(r.Control), Mark: controlMark(r.Outcome), Required: r.Required, Severity: severity(c.Severity),
 			Reason: r.Reason, Statement: c.Statement, Remediation: c.Remediation, Frameworks: b.frameworks(c),
 			Counts: r.Counts, Findings: b.findingRefs(r.Findings), Evidence: r.Evidence,
 		}
