@@ -1,0 +1,259 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	apiservercel "k8s.io/apiserver/pkg/cel"
+
+	"github.com/google/cel-go/common/types"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// result is what one policy says about one object.
+type result struct {
+	outcome evidence.Outcome
+	message string
+}
+
+// evaluate returns what the policy says about the object; nothing when it does
+// not apply to it. The error is non-nil only when the policy does not compile.
+func (s *policySet) evaluate(r *policyRule, w *world, sub *subject) ([]result, error) {
+	eq := &equivalents{rule: r, s: sub}
+	matches, gvr, gvk, unknown, err := matchDefinition(r.policy, w, sub, eq)
+	switch {
+	case err != nil:
+		return []result{failed(r, "match: "+err.Error())}, nil
+	case !matches:
+		return nil, nil
+	case unknown != "":
+		return []result{unknownNamespace(unknown, sub)}, nil
+	case !sub.convertible(gvk):
+		return []result{{evidence.OutcomeNotChecked, fmt.Sprintf("only the API server can convert %s to the %s that the policy is about", sub.gvk.GroupVersion(), gvk.GroupVersion())}}, nil
+	}
+	p, err := r.compile()
+	if err != nil {
+		return nil, err
+	}
+	if p.authorizer {
+		return []result{{evidence.OutcomeNotChecked, "the policy asks the authorizer, which only a cluster has"}}, nil
+	}
+	var out []result
+	for _, b := range r.bindings {
+		out = append(out, s.evaluateBinding(r, p, b, w, sub, eq, gvr, gvk)...)
+	}
+	return out, nil
+}
+
+func (s *policySet) evaluateBinding(r *policyRule, p *program, b *admissionv1.ValidatingAdmissionPolicyBinding, w *world, sub *subject, eq *equivalents, gvr schema.GroupVersionResource, gvk schema.GroupVersionKind) []result {
+	matches, unknown, err := matchBinding(b, w, sub, eq)
+	switch {
+	case err != nil:
+		return []result{failed(r, "match: "+err.Error())}
+	case !matches:
+		return nil
+	case unknown != "":
+		return []result{unknownNamespace(unknown, sub)}
+	}
+	params, err := s.paramsFor(r, b, sub)
+	if err != nil {
+		return []result{failed(r, err.Error())}
+	}
+	onDeny := evidence.OutcomeWarn
+	if slices.Contains(b.Spec.ValidationActions, admissionv1.Deny) {
+		onDeny = evidence.OutcomeFail
+	}
+	va := sub.versioned(gvk)
+	var out []result
+	for _, param := range params {
+		for _, d := range p.decide(va, gvr, param, sub.ns) {
+			switch d.Evaluation {
+			case validating.EvalAdmit:
+				out = append(out, result{outcome: evidence.OutcomePass})
+			case validating.EvalDeny:
+				out = append(out, result{onDeny, d.Message})
+			default:
+				out = append(out, failed(r, d.Message))
+			}
+		}
+	}
+	return out
+}
+
+// failed is a policy that could not be evaluated: never a pass, although the
+// API server admits the object where failurePolicy is Ignore.
+func failed(r *policyRule, message string) result {
+	message = shorten(message, 600)
+	if *r.policy.Spec.FailurePolicy == admissionv1.Ignore {
+		return result{evidence.OutcomeNotChecked, "the policy could not be evaluated, and its failurePolicy is Ignore: " + message}
+	}
+	return result{evidence.OutcomeError, "the policy could not be evaluated: " + message}
+}
+
+func unknownNamespace(key string, sub *subject) result {
+	return result{evidence.OutcomeNotChecked, fmt.Sprintf("the policy selects namespaces by label %q, and the labels of namespace %s are known only in a cluster", key, sub.attr.GetNamespace())}
+}
+
+// matchDefinition asks the API server's matcher. unknown is the key of a
+// namespace label on which the answer depends and that is not known.
+func matchDefinition(p *admissionv1.ValidatingAdmissionPolicy, w *world, sub *subject, eq *equivalents) (matches bool, gvr schema.GroupVersionResource, gvk schema.GroupVersionKind, unknown string, err error) {
+	if key, ok := w.unknownLabel(p.Spec.MatchConstraints.NamespaceSelector, sub); ok {
+		open := *p
+		open.Spec.MatchConstraints = anyNamespace(p.Spec.MatchConstraints)
+		p, unknown = &open, key
+	}
+	matches, gvr, gvk, err = w.matcher.DefinitionMatches(sub.attr, eq, validating.NewValidatingAdmissionPolicyAccessor(p))
+	return matches, gvr, gvk, unknown, err
+}
+
+func matchBinding(b *admissionv1.ValidatingAdmissionPolicyBinding, w *world, sub *subject, eq *equivalents) (matches bool, unknown string, err error) {
+	if m := b.Spec.MatchResources; m != nil {
+		if key, ok := w.unknownLabel(m.NamespaceSelector, sub); ok {
+			open := *b
+			open.Spec.MatchResources = anyNamespace(m)
+			b, unknown = &open, key
+		}
+	}
+	matches, err = w.matcher.BindingMatches(sub.attr, eq, validating.NewValidatingAdmissionPolicyBindingAccessor(b))
+	return matches, unknown, err
+}
+
+func anyNamespace(m *admissionv1.MatchResources) *admissionv1.MatchResources {
+	open := *m
+	open.NamespaceSelector = &metav1.LabelSelector{}
+	return &open
+}
+
+// unknownLabel returns the first label key that the selector asks of the
+// object's namespace and that is not known. Of a namespace that the release
+// renders all labels are known.
+func (w *world) unknownLabel(sel *metav1.LabelSelector, sub *subject) (string, bool) {
+	if sel == nil || len(sel.MatchLabels)+len(sel.MatchExpressions) == 0 || sub.ns == nil || w.namespaces[sub.ns.Name] != nil {
+		return "", false
+	}
+	return selectsUnknown(sel, sub.ns.Labels)
+}
+
+// paramsFor collects the parameters as the API server does, from the objects
+// beside the policies. A nil parameter stands for a policy without any.
+func (s *policySet) paramsFor(r *policyRule, b *admissionv1.ValidatingAdmissionPolicyBinding, sub *subject) ([]runtime.Object, error) {
+	ref := b.Spec.ParamRef
+	if r.policy.Spec.ParamKind == nil || ref == nil {
+		return []runtime.Object{nil}, nil
+	}
+	namespace := ref.Namespace
+	if namespace == "" {
+		namespace = sub.attr.GetNamespace()
+	}
+	selector, err := metav1.LabelSelectorAsSelector(ref.Selector)
+	if err != nil {
+		return nil, fmt.Errorf("binding %q: paramRef.selector: %w", b.Name, err)
+	}
+	var found []runtime.Object
+	for i := range s.params {
+		o := &s.params[i]
+		// Offline a parameter without a namespace is taken to be in the right one.
+		if !isParam(r, o) || o.GetNamespace() != "" && o.GetNamespace() != namespace {
+			continue
+		}
+		if ref.Name != "" && o.GetName() == ref.Name || ref.Name == "" && selector.Matches(labels.Set(o.GetLabels())) {
+			found = append(found, &o.Unstructured)
+		}
+	}
+	if len(found) == 0 && *ref.ParameterNotFoundAction == admissionv1.DenyAction {
+		return nil, fmt.Errorf("binding %q: no %s found that its paramRef names; put it beside the policy", b.Name, r.policy.Spec.ParamKind.Kind)
+	}
+	return found, nil
+}
+
+// decide does what validating.Validator.Validate does with one object, except
+// that it evaluates no message expression whose result cannot matter, and does
+// not cut long messages, since they are told apart by container. No decisions
+// mean that the match conditions exclude the object.
+func (p *program) decide(va *admission.VersionedAttributes, gvr schema.GroupVersionResource, param runtime.Object, ns *corev1.Namespace) []validating.PolicyDecision {
+	ctx := context.Background()
+	bindings := cel.OptionalVariableBindings{VersionedParams: param}
+	if p.matcher != nil {
+		m := p.matcher.Match(ctx, va, param, nil)
+		if m.Error != nil {
+			return evalError(m.Error)
+		}
+		if !m.Matches {
+			return nil
+		}
+	}
+	request := cel.CreateAdmissionRequest(va.Attributes, metav1.GroupVersionResource(gvr), metav1.GroupVersionKind(va.VersionedKind))
+	results, left, err := p.validations.ForInput(ctx, va, request, bindings, ns, celconfig.RuntimeCELCostBudget)
+	if err != nil {
+		return evalError(err)
+	}
+	passed := !slices.ContainsFunc(results, func(e cel.EvaluationResult) bool { return e.Error != nil || e.EvalResult != types.True })
+	var texts []cel.EvaluationResult
+	if p.messages != nil && !(passed && left >= p.spare) {
+		texts, _, err = p.messages.ForInput(ctx, va, request, bindings, ns, left)
+	}
+	decisions := make([]validating.PolicyDecision, len(results))
+	for i, res := range results {
+		d := &decisions[i]
+		switch {
+		case res.Error != nil:
+			d.Evaluation, d.Message = validating.EvalError, res.Error.Error()
+		case errors.Is(err, apiservercel.ErrInternal) || errors.Is(err, apiservercel.ErrOutOfBudget):
+			d.Evaluation, d.Message = validating.EvalError, "messageExpression: "+err.Error()
+		case res.EvalResult != types.True:
+			d.Evaluation, d.Message = validating.EvalDeny, denial(res.ExpressionAccessor.(*validating.ValidationCondition), texts, i)
+		default:
+			d.Evaluation = validating.EvalAdmit
+		}
+	}
+	if p.annotations != nil {
+		// Their values go to a cluster's audit log, but one that fails denies.
+		whole := p.validator.Validate(ctx, gvr, va, param, ns, celconfig.RuntimeCELCostBudget, nil)
+		for _, a := range whole.AuditAnnotations {
+			if a.Action == validating.AuditAnnotationActionError {
+				decisions = append(decisions, evalError(fmt.Errorf("audit annotation %q: %s", a.Key, a.Error))...)
+			}
+		}
+		if len(results) == 0 && len(decisions) == 0 {
+			decisions = append(decisions, validating.PolicyDecision{Evaluation: validating.EvalAdmit})
+		}
+	}
+	return decisions
+}
+
+func evalError(err error) []validating.PolicyDecision {
+	return []validating.PolicyDecision{{Evaluation: validating.EvalError, Message: err.Error()}}
+}
+
+// maxMessage bounds a message, in bytes; a server cuts at 5 KiB.
+const maxMessage = 4 << 20
+
+// denial is the message of a validation that failed: of its expression, or the
+// fixed one, or the expression itself.
+func denial(v *validating.ValidationCondition, texts []cel.EvaluationResult, i int) string {
+	if i < len(texts) && texts[i].Error == nil && texts[i].EvalResult != nil {
+		if s, ok := texts[i].EvalResult.Value().(string); ok {
+			if s = strings.TrimSpace(s); s != "" && len(s) <= maxMessage && !strings.Contains(s, "\n") {
+				return s
+			}
+		}
+	}
+	if s := strings.TrimSpace(v.Message); s != "" {
+		return s
+	}
+	return "failed expression: " + shorten(v.Expression, 600)
+}

@@ -1,0 +1,299 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/generic"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/matching"
+	"k8s.io/apiserver/pkg/authentication/user"
+	listersv1 "k8s.io/client-go/listers/core/v1"
+
+	"github.com/companyos/helmproof/collectors"
+)
+
+// nameLabel is the label that the API server puts on every namespace.
+const nameLabel = "kubernetes.io/metadata.name"
+
+// clusterScoped are the built-in kinds that have no namespace.
+var clusterScoped = func() map[schema.GroupKind]bool {
+	m := map[schema.GroupKind]bool{}
+	for group, kinds := range map[string]string{
+		"":                             "Namespace Node PersistentVolume ComponentStatus",
+		"admissionregistration.k8s.io": "MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding MutatingAdmissionPolicy MutatingAdmissionPolicyBinding",
+		"apiextensions.k8s.io":         "CustomResourceDefinition",
+		"apiregistration.k8s.io":       "APIService",
+		"authentication.k8s.io":        "TokenReview SelfSubjectReview",
+		"authorization.k8s.io":         "SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview",
+		"certificates.k8s.io":          "CertificateSigningRequest ClusterTrustBundle",
+		"flowcontrol.apiserver.k8s.io": "FlowSchema PriorityLevelConfiguration",
+		"internal.apiserver.k8s.io":    "StorageVersion",
+		"networking.k8s.io":            "IngressClass IPAddress ServiceCIDR",
+		"node.k8s.io":                  "RuntimeClass",
+		"policy":                       "PodSecurityPolicy",
+		"rbac.authorization.k8s.io":    "ClusterRole ClusterRoleBinding",
+		"resource.k8s.io":              "DeviceClass ResourceSlice DeviceTaintRule",
+		"scheduling.k8s.io":            "PriorityClass",
+		"storage.k8s.io":               "CSIDriver CSINode StorageClass VolumeAttachment VolumeAttributesClass",
+		"storagemigration.k8s.io":      "StorageVersionMigration",
+	} {
+		for kind := range strings.FieldsSeq(kinds) {
+			m[schema.GroupKind{Group: group, Kind: kind}] = true
+		}
+	}
+	return m
+}()
+
+// sameShape lists API versions, long removed, whose objects read like those of
+// the version that replaced them: the API server's conversion only renames.
+var sameShape = map[schema.GroupVersionResource]schema.GroupVersion{
+	{Group: "extensions", Version: "v1beta1", Resource: "deployments"}:               {Group: "apps", Version: "v1"},
+	{Group: "extensions", Version: "v1beta1", Resource: "daemonsets"}:                {Group: "apps", Version: "v1"},
+	{Group: "extensions", Version: "v1beta1", Resource: "replicasets"}:               {Group: "apps", Version: "v1"},
+	{Group: "apps", Version: "v1beta1", Resource: "deployments"}:                     {Group: "apps", Version: "v1"},
+	{Group: "apps", Version: "v1beta1", Resource: "statefulsets"}:                    {Group: "apps", Version: "v1"},
+	{Group: "apps", Version: "v1beta2", Resource: "deployments"}:                     {Group: "apps", Version: "v1"},
+	{Group: "apps", Version: "v1beta2", Resource: "statefulsets"}:                    {Group: "apps", Version: "v1"},
+	{Group: "apps", Version: "v1beta2", Resource: "daemonsets"}:                      {Group: "apps", Version: "v1"},
+	{Group: "apps", Version: "v1beta2", Resource: "replicasets"}:                     {Group: "apps", Version: "v1"},
+	{Group: "batch", Version: "v1beta1", Resource: "cronjobs"}:                       {Group: "batch", Version: "v1"},
+	{Group: "autoscaling", Version: "v2beta2", Resource: "horizontalpodautoscalers"}: {Group: "autoscaling", Version: "v2"},
+	{Group: "policy", Version: "v1beta1", Resource: "poddisruptionbudgets"}:          {Group: "policy", Version: "v1"},
+}
+
+// world is what the objects of one release say about resources and namespaces.
+type world struct {
+	namespace  string // the release's
+	crds       map[schema.GroupKind]crd
+	namespaces map[string]*corev1.Namespace // those that the release renders
+	matcher    generic.PolicyMatcher
+}
+
+type crd struct {
+	plural  string
+	cluster bool
+}
+
+func newWorld(namespace string, objects []collectors.Object) *world {
+	w := &world{namespace: namespace, crds: map[schema.GroupKind]crd{}, namespaces: map[string]*corev1.Namespace{}}
+	for i := range objects {
+		o := &objects[i]
+		switch gk := o.GroupVersionKind().GroupKind(); gk {
+		case schema.GroupKind{Kind: "Namespace"}:
+			w.namespaces[o.GetName()] = newNamespace(o.GetName(), o.GetLabels(), o.GetAnnotations())
+		case schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}:
+			group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+			kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+			plural, _, _ := unstructured.NestedString(o.Object, "spec", "names", "plural")
+			scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
+			if kind != "" && plural != "" {
+				w.crds[schema.GroupKind{Group: group, Kind: kind}] = crd{plural: plural, cluster: scope == "Cluster"}
+			}
+		}
+	}
+	w.matcher = generic.NewPolicyMatcher(matching.NewMatcher(namespaceLister{w: w}, nil))
+	return w
+}
+
+func newNamespace(name string, l, annotations map[string]string) *corev1.Namespace {
+	all := maps.Clone(l)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[nameLabel] = name
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: all, Annotations: annotations}}
+}
+
+// namespaceOf returns a namespace as far as it is known: as rendered, or with
+// nothing but its name.
+func (w *world) namespaceOf(name string) *corev1.Namespace {
+	if ns := w.namespaces[name]; ns != nil {
+		return ns
+	}
+	return newNamespace(name, nil, nil)
+}
+
+// namespaceLister gives the API server's matcher the world's namespaces.
+type namespaceLister struct {
+	listersv1.NamespaceLister // List is not called
+	w                         *world
+}
+
+func (l namespaceLister) Get(name string) (*corev1.Namespace, error) {
+	return l.w.namespaceOf(name), nil
+}
+
+// resource names an object's resource and says whether it has a namespace: from
+// the built-in kinds, the release's own CRDs, or by the usual rules of naming.
+func (w *world) resource(gvk schema.GroupVersionKind, hasNamespace bool) (gvr schema.GroupVersionResource, cluster bool) {
+	gk := gvk.GroupKind()
+	if c, ok := w.crds[gk]; ok {
+		return gvk.GroupVersion().WithResource(c.plural), c.cluster
+	}
+	cluster = clusterScoped[gk]
+	if !cluster && !hasNamespace && strings.HasPrefix(gvk.Kind, "Cluster") && strings.Contains(gvk.Group, ".") {
+		cluster = true // ClusterIssuer, ClusterSecretStore …: by convention
+	}
+	return gvk.GroupVersion().WithResource(plural(gvk)), cluster
+}
+
+func plural(gvk schema.GroupVersionKind) string {
+	s := strings.ToLower(gvk.Kind)
+	for _, suffix := range []string{"ay", "ey", "oy", "uy"} { // Gateway
+		if strings.HasSuffix(s, suffix) {
+			return s + "s"
+		}
+	}
+	for _, suffix := range []string{"x", "ch", "sh"} { // ServiceMesh
+		if strings.HasSuffix(s, suffix) {
+			return s + "es"
+		}
+	}
+	p, _ := meta.UnsafeGuessKindToResource(gvk)
+	return p.Resource
+}
+
+// subject is an object as a request to create it. It is used by one goroutine.
+type subject struct {
+	object     *collectors.Object
+	attr       admission.Attributes
+	gvk        schema.GroupVersionKind
+	gvr        schema.GroupVersionResource
+	ns         *corev1.Namespace // nil when cluster-scoped
+	selfLabels labels.Set        // the labels that namespace selectors see
+	versions   map[schema.GroupVersionKind]*admission.VersionedAttributes
+}
+
+func (w *world) subject(o *collectors.Object) *subject {
+	s := &subject{object: o, gvk: o.GroupVersionKind(), versions: map[schema.GroupVersionKind]*admission.VersionedAttributes{}}
+	var cluster bool
+	s.gvr, cluster = w.resource(s.gvk, o.GetNamespace() != "")
+	namespace := ""
+	if !cluster {
+		if namespace = o.GetNamespace(); namespace == "" {
+			namespace = w.namespace
+		}
+		s.ns = w.namespaceOf(namespace)
+		s.selfLabels = s.ns.Labels
+	} else if s.gvk.Group == "" && s.gvk.Kind == "Namespace" {
+		namespace = o.GetName() // as the API server has it for requests about a namespace
+		s.selfLabels = w.namespaceOf(namespace).Labels
+	}
+	u := &unstructured.Unstructured{Object: withoutNulls(o.Object)}
+	s.attr = admission.NewAttributesRecord(u, nil, s.gvk, namespace, o.GetName(), s.gvr, "", admission.Create,
+		&metav1.CreateOptions{}, false, &user.DefaultInfo{})
+	return s
+}
+
+// versioned returns the request with its object in the version gvk, of which
+// convertible has said that it reads the same.
+func (s *subject) versioned(gvk schema.GroupVersionKind) *admission.VersionedAttributes {
+	if va := s.versions[gvk]; va != nil {
+		return va
+	}
+	u := s.attr.GetObject().(*unstructured.Unstructured)
+	if gvk != s.gvk {
+		u = &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+		u.SetGroupVersionKind(gvk)
+	}
+	va := &admission.VersionedAttributes{Attributes: s.attr, VersionedKind: gvk, VersionedObject: admission.NewLazyObject(u)}
+	s.versions[gvk] = va
+	return va
+}
+
+// convertible reports whether the object can be read as that version offline.
+func (s *subject) convertible(to schema.GroupVersionKind) bool {
+	return to == s.gvk || sameShape[s.gvr] == to.GroupVersion()
+}
+
+// withoutNulls drops the null values of mappings, as the API server's decoding
+// does. It copies only what it changes.
+func withoutNulls(m map[string]any) map[string]any {
+	out, changed := dropNulls(m)
+	if !changed {
+		return m
+	}
+	return out.(map[string]any)
+}
+
+func dropNulls(v any) (out any, changed bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		var copied map[string]any
+		for k, e := range v {
+			n, c := dropNulls(e)
+			if e != nil && !c {
+				continue
+			}
+			if copied == nil {
+				copied = maps.Clone(v)
+			}
+			if e == nil {
+				delete(copied, k)
+			} else {
+				copied[k] = n
+			}
+		}
+		if copied != nil {
+			return copied, true
+		}
+	case []any:
+		var copied []any
+		for i, e := range v {
+			if n, c := dropNulls(e); c {
+				if copied == nil {
+					copied = slices.Clone(v)
+				}
+				copied[i] = n
+			}
+		}
+		if copied != nil {
+			return copied, true
+		}
+	}
+	return v, false
+}
+
+// equivalents answers the API server's matcher which other versions of the
+// object's resource there are: those that the policy's rules name.
+type equivalents struct {
+	admission.RuntimeObjectInterfaces
+	rule *policyRule
+	s    *subject
+}
+
+func (e *equivalents) GetEquivalentResourceMapper() runtime.EquivalentResourceMapper { return e }
+
+// EquivalentResourcesFor implements runtime.EquivalentResourceMapper.
+func (e *equivalents) EquivalentResourcesFor(r schema.GroupVersionResource, sub string) []schema.GroupVersionResource {
+	if sub != "" {
+		return nil
+	}
+	var list []schema.GroupVersionResource
+	if gv, ok := sameShape[r]; ok {
+		list = append(list, gv.WithResource(r.Resource))
+	}
+	for _, v := range e.rule.versions[r.GroupResource()] {
+		if gvr := r.GroupResource().WithVersion(v); !slices.Contains(list, gvr) {
+			list = append(list, gvr)
+		}
+	}
+	return list
+}
+
+// KindFor implements runtime.EquivalentResourceMapper.
+func (e *equivalents) KindFor(r schema.GroupVersionResource, _ string) schema.GroupVersionKind {
+	return r.GroupVersion().WithKind(e.s.gvk.Kind)
+}
+
+func (s *subject) String() string { return fmt.Sprintf("%s %s", s.gvk.Kind, s.object.GetName()) }
