@@ -58,5 +58,11 @@ func (o *Object) PodTemplate() (tpl *corev1.PodTemplateSpec, ok bool, err error)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &t); err != nil {
 		return nil, true, fmt.Errorf("%s: pod template: %w", o.Target("").Object(), err)
 	}
+	for i := range t.Spec.Volumes {
+		// The API server makes a volume without a source an emptyDir, before admission.
+		if v := &t.Spec.Volumes[i]; v.VolumeSource == (corev1.VolumeSource{}) {
+			v.EmptyDir = &corev1.EmptyDirVolumeSource{}
+		}
+	}
 	return &corev1.PodTemplateSpec{ObjectMeta: t.Metadata, Spec: t.Spec}, true, nil
 }
