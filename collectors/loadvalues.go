@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -166,12 +167,57 @@ func checkSchemas(c *chartv2.Chart, values map[string]any, refused map[string]st
 
 const schemaURL = "file:///values.schema.json"
 
-// refusingLoader is a jsonschema.URLLoader without access to anything.
-type refusingLoader map[string]struct{}
+// refusingLoader is a jsonschema.URLLoader without access to anything: each
+// document is one in which every fragment that is referred to permits all.
+type refusingLoader struct {
+	refused map[string]struct{}
+	stub    any
+}
 
 func (r refusingLoader) Load(url string) (any, error) {
-	r[url+" ($ref in values.schema.json)"] = struct{}{}
-	return true, nil
+	r.refused[url+" ($ref in values.schema.json)"] = struct{}{}
+	return r.stub, nil
+}
+
+// stubSchema has, for each fragment in a $ref of schema that is a JSON pointer,
+// an empty schema at that place.
+func stubSchema(schema any) any {
+	stub := map[string]any{}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			if ref, ok := v["$ref"].(string); ok {
+				if url, pointer, ok := strings.Cut(ref, "#/"); ok && url != "" {
+					addPointer(stub, strings.Split(pointer, "/"))
+				}
+			}
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(schema)
+	return stub
+}
+
+func addPointer(m map[string]any, path []string) {
+	for _, token := range path {
+		if t, err := url.PathUnescape(token); err == nil {
+			token = t
+		}
+		token = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+		next, ok := m[token].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			m[token] = next
+		}
+		m = next
+	}
 }
 
 func checkSchema(raw []byte, values map[string]any, refused map[string]struct{}) (problems []string, err error) {
@@ -185,7 +231,7 @@ func checkSchema(raw []byte, values map[string]any, refused map[string]struct{})
 		return nil, err
 	}
 	compiler := jsonschema.NewCompiler()
-	compiler.UseLoader(refusingLoader(refused))
+	compiler.UseLoader(refusingLoader{refused: refused, stub: stubSchema(doc)})
 	if err := compiler.AddResource(schemaURL, doc); err != nil {
 		return nil, err
 	}
