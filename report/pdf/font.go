@@ -17,8 +17,8 @@ import (
 // font in some 50 ms, and a subset of it in less than one.
 type face struct {
 	tables map[string][]byte
-	gid    map[rune]uint16 // Basic Multilingual Plane only: gofpdf knows no more
-	width  map[rune]float64
+	gids   [1 << 16]uint16 // by character of the Basic Multilingual Plane: gofpdf knows no more
+	widths [1 << 16]float32
 	loca   []uint32
 	units  int
 	nhm    int // entries of hmtx that have a width
@@ -38,7 +38,7 @@ var be = binary.BigEndian
 // parseFace reads the tables that drawing and subsetting need. It trusts the
 // font, which is compiled in.
 func parseFace(ttf []byte) (*face, error) {
-	f := &face{tables: map[string][]byte{}, gid: map[rune]uint16{}, width: map[rune]float64{}}
+	f := &face{tables: map[string][]byte{}}
 	for i := range int(be.Uint16(ttf[4:])) {
 		rec := ttf[12+16*i:]
 		off, n := be.Uint32(rec[8:]), be.Uint32(rec[12:])
@@ -89,12 +89,28 @@ func (f *face) parseCmap() error {
 				g += be.Uint16(deltas[i:])
 			}
 			if g != 0 {
-				f.gid[rune(c)] = g
-				f.width[rune(c)] = float64(f.advance(g)) / float64(f.units)
+				f.gids[c] = g
+				f.widths[c] = float32(f.advance(g)) / float32(f.units)
 			}
 		}
 	}
 	return nil
+}
+
+// gid is the glyph of r, or 0.
+func (f *face) gid(r rune) uint16 {
+	if r < 0 || int(r) >= len(f.gids) {
+		return 0
+	}
+	return f.gids[r]
+}
+
+// width is how far r advances at size 1.
+func (f *face) width(r rune) float64 {
+	if r < 0 || int(r) >= len(f.widths) {
+		return 0
+	}
+	return float64(f.widths[r])
 }
 
 func (f *face) advance(g uint16) uint16 {
@@ -150,10 +166,10 @@ func components(g []byte, do func(at int)) {
 // walks runes in map order, and with shared glyphs its output would differ from
 // run to run.
 func (f *face) subset(runes map[rune]bool) []byte {
-	chars := slices.DeleteFunc(slices.Sorted(maps.Keys(runes)), func(r rune) bool { return f.gid[r] == 0 })
+	chars := slices.DeleteFunc(slices.Sorted(maps.Keys(runes)), func(r rune) bool { return f.gid(r) == 0 })
 	old := []uint16{0}
 	for _, r := range chars {
-		old = append(old, f.gid[r])
+		old = append(old, f.gid(r))
 	}
 	parts := map[uint16]uint16{}
 	var glyf, hmtx []byte

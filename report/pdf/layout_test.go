@@ -49,7 +49,7 @@ func TestEveryGlyphIsInItsFace(t *testing.T) {
 				continue
 			}
 			for _, r := range o.s {
-				if c.faces[o.style.face].gid[r] == 0 {
+				if c.faces[o.style.face].gid(r) == 0 {
 					t.Errorf("%U is drawn with a face that lacks it", r)
 				}
 			}
@@ -71,7 +71,7 @@ func TestSubset(t *testing.T) {
 		}
 		seen := map[uint16]bool{}
 		for r := range runes {
-			g := sub.gid[r]
+			g := sub.gid(r)
 			if r == '支' {
 				if g != 0 {
 					t.Errorf("face %d: a glyph for %q, which the font lacks", i, r)
@@ -82,10 +82,10 @@ func TestSubset(t *testing.T) {
 				t.Errorf("face %d: glyph %d for %q; want one of its own", i, g, r)
 			}
 			seen[g] = true
-			if sub.width[r] != f.width[r] {
-				t.Errorf("face %d: width of %q is %v, want %v", i, r, sub.width[r], f.width[r])
+			if sub.width(r) != f.width(r) {
+				t.Errorf("face %d: width of %q is %v, want %v", i, r, sub.width(r), f.width(r))
 			}
-			if got, want := len(sub.glyph(g)), len(f.glyph(f.gid[r])); got < want {
+			if got, want := len(sub.glyph(g)), len(f.glyph(f.gid(r))); got < want {
 				t.Errorf("face %d: outline of %q has %d bytes, want %d", i, r, got, want)
 			}
 			components(sub.glyph(g), func(at int) {
@@ -104,7 +104,7 @@ func TestWrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := fs[mono]
-	width := 10.5 * f.width['a'] * body // ten characters
+	width := 10.5 * f.width('a') * body // ten characters
 	for in, want := range map[string][]string{
 		"":                       {""},
 		"short":                  {"short"},

@@ -92,7 +92,7 @@ func (c *canvas) cut(st style, s string, width float64) string {
 	}
 	at := 0.0
 	for i, r := range s {
-		if at += f.width[r] * st.size; at > width-st.size {
+		if at += f.width(r) * st.size; at > width-st.size {
 			return s[:i] + "…"
 		}
 	}

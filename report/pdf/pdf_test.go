@@ -245,6 +245,8 @@ func FuzzRender(f *testing.F) {
 
 func BenchmarkPDF300(b *testing.B) { benchmark(b, 300) }
 
+func BenchmarkPDF1(b *testing.B) { benchmark(b, 1) }
+
 func BenchmarkPDF1250(b *testing.B) { benchmark(b, 1250) }
 
 func BenchmarkPDF5000(b *testing.B) { benchmark(b, 5000) }

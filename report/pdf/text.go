@@ -73,7 +73,7 @@ func (f *face) text(s string) string {
 	s = report.Visible(s)
 	ok := true
 	for _, r := range s {
-		if f.gid[r] == 0 {
+		if f.gid(r) == 0 {
 			ok = false
 			break
 		}
@@ -83,7 +83,7 @@ func (f *face) text(s string) string {
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if f.gid[r] == 0 {
+		if f.gid(r) == 0 {
 			fmt.Fprintf(&b, "[U+%04X]", r)
 		} else {
 			b.WriteRune(r)
@@ -96,7 +96,7 @@ func (f *face) text(s string) string {
 func (f *face) measure(s string, size float64) float64 {
 	w := 0.0
 	for _, r := range s {
-		w += f.width[r]
+		w += f.width(r)
 	}
 	return w * size
 }
@@ -110,7 +110,7 @@ func (f *face) wrap(s string, size, width float64) []string {
 	start, soft, at := 0, -1, 0.0
 	for i := 0; i < len(rs); i++ {
 		r := rs[i]
-		w := f.width[r]
+		w := f.width(r)
 		if at+w > max && i > start && r != ' ' {
 			end := i
 			if soft > start {
@@ -142,12 +142,12 @@ func (f *face) wrap(s string, size, width float64) []string {
 func (f *face) longWord(rs []rune, i int, max float64) bool {
 	w := 0.0
 	for k := i; k >= 0 && rs[k] != ' '; k-- {
-		if w += f.width[rs[k]]; w > max {
+		if w += f.width(rs[k]); w > max {
 			return true
 		}
 	}
 	for k := i + 1; k < len(rs) && rs[k] != ' '; k++ {
-		if w += f.width[rs[k]]; w > max {
+		if w += f.width(rs[k]); w > max {
 			return true
 		}
 	}
