@@ -1,0 +1,379 @@
+// Package workload judges what one object alone cannot show: that a disruption
+// budget, a network policy, an autoscaler and an ExternalSecret meet the
+// workload that they are meant for.
+package workload
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// The rules and the control that each decides.
+const (
+	RulePDBSelects    = "workload/pdb-selects"
+	RulePDBAllows     = "workload/pdb-allows-disruption"
+	RuleReplicas      = "workload/replicas"
+	RuleNetworkPolicy = "workload/network-policy"
+	RuleConflict      = "workload/hpa-vpa-conflict"
+	RuleSecret        = "workload/secret-from-externalsecret"
+)
+
+var rules = map[string]struct {
+	control  evidence.ControlID
+	severity evidence.Severity
+	nothing  string // said when the release has nothing that the rule is about
+}{
+	RulePDBSelects:    {"AVL-1", evidence.SeverityMedium, "the release has no replicated workload"},
+	RulePDBAllows:     {"AVL-2", evidence.SeverityMedium, "the release has no PodDisruptionBudget"},
+	RuleReplicas:      {"AVL-4", evidence.SeverityMedium, "the release has no Deployment or StatefulSet"},
+	RuleNetworkPolicy: {"SEC-7", evidence.SeverityHigh, "the release runs no pods"},
+	RuleConflict:      {"ASC-4", evidence.SeverityMedium, "the release has no autoscaler"},
+	RuleSecret:        {"SCR-2", evidence.SeverityHigh, "the release refers to no Secret"},
+}
+
+type collector struct{}
+
+// New returns the collector.
+func New() collectors.Collector { return collector{} }
+
+func (collector) Name() string { return "workload" }
+
+// Collect has nothing to look at beyond the rendered manifests, which loading
+// has sealed already.
+func (collector) Collect(context.Context, collectors.Input, evidence.ArtifactWriter) error {
+	return nil
+}
+
+func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
+	rel, err := in.Release()
+	if err != nil {
+		return nil, err
+	}
+	set, err := in.Objects()
+	if err != nil {
+		return nil, err
+	}
+	r := &release{in: in, namespace: rel.Namespace}
+	r.read(set)
+	r.budgetsAndReplicas()
+	r.networkPolicies()
+	r.autoscalerConflicts()
+	r.secretReferences(set)
+	for rule, about := range rules {
+		if !slices.ContainsFunc(r.out, func(f evidence.Finding) bool { return f.Rule == rule }) {
+			r.out = append(r.out, evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity,
+				Target: evidence.Target{Kind: "Chart", Name: rel.Chart}, Outcome: evidence.OutcomeNotApplicable, Message: about.nothing})
+		}
+	}
+	return evidence.NormalizeFindings(r.out), nil
+}
+
+// release is the rendered set, sorted by what the rules need.
+type release struct {
+	in        *collectors.Sealed
+	namespace string
+	out       []evidence.Finding
+
+	pods     []pod
+	budgets  []budget
+	policies []netpol
+	hpas     []scaler
+	vpas     []vpa
+}
+
+// pod is a workload with its pod template.
+type pod struct {
+	o        *collectors.Object
+	ns       string
+	tpl      *corev1.PodTemplateSpec
+	replicas int // as written; 1 if unset; -1 if unreadable
+}
+
+func (p pod) labels() labels.Set { return labels.Set(p.tpl.Labels) }
+
+// replicated are the kinds that hold a number of like pods.
+func (p pod) replicated() bool {
+	switch p.o.GetKind() {
+	case "Deployment", "StatefulSet", "ReplicaSet", "ReplicationController":
+		return true
+	}
+	return false
+}
+
+type budget struct {
+	o        *collectors.Object
+	ns       string
+	spec     policyv1.PodDisruptionBudgetSpec
+	selector labels.Selector
+}
+
+type netpol struct {
+	o        *collectors.Object
+	ns       string
+	spec     networkingv1.NetworkPolicySpec
+	selector labels.Selector
+}
+
+// scaler is a HorizontalPodAutoscaler of any version, as v2 says it.
+type scaler struct {
+	o         *collectors.Object
+	ns        string
+	target    autoscalingv2.CrossVersionObjectReference
+	min       int
+	resources []string // cpu, memory
+}
+
+type vpa struct {
+	o          *collectors.Object
+	ns         string
+	kind, name string
+	mode       string
+	resources  []string
+}
+
+func (r *release) ns(o *collectors.Object) string {
+	if ns := o.GetNamespace(); ns != "" {
+		return ns
+	}
+	return r.namespace
+}
+
+// add appends a finding about o; where else it can be seen goes to also.
+func (r *release) add(rule string, o *collectors.Object, container string, outcome evidence.Outcome, message, fix string, also ...*collectors.Object) {
+	about := rules[rule]
+	f := evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Target: o.Target(container), Outcome: outcome,
+		Severity: about.severity, Message: message}
+	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
+		f.Remediation = fix
+	}
+	for _, x := range append([]*collectors.Object{o}, also...) {
+		f.Evidence = append(f.Evidence, r.in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", x.From, x.To)))
+	}
+	r.out = append(r.out, f)
+}
+
+// decode reads an object into its API type, strictly about types but not about
+// unknown fields: those are the schema's business.
+func decode(content map[string]any, into any) error {
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
+}
+
+// read sorts the objects. What does not decode is an error finding of the rules
+// that it would have counted for.
+func (r *release) read(set *collectors.ObjectSet) {
+	for i := range set.Objects {
+		o := &set.Objects[i]
+		if o.IsWorkload() {
+			r.readPod(o)
+			continue
+		}
+		var err error
+		rule := ""
+		switch o.GroupVersionKind().Group + "/" + o.GetKind() {
+		case "policy/PodDisruptionBudget":
+			rule, err = RulePDBSelects, r.readBudget(o)
+		case "networking.k8s.io/NetworkPolicy", "extensions/NetworkPolicy":
+			rule, err = RuleNetworkPolicy, r.readNetworkPolicy(o)
+		case "autoscaling/HorizontalPodAutoscaler":
+			rule, err = RuleConflict, r.readHPA(o)
+		case "autoscaling.k8s.io/VerticalPodAutoscaler":
+			rule, err = RuleConflict, r.readVPA(o)
+		}
+		if err != nil {
+			r.add(rule, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
+			if rule == RulePDBSelects {
+				r.add(RulePDBAllows, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
+			}
+		}
+	}
+}
+
+func (r *release) readPod(o *collectors.Object) {
+	tpl, _, err := o.PodTemplate()
+	if err != nil {
+		for _, rule := range []string{RuleNetworkPolicy, RuleSecret, RulePDBSelects} {
+			r.add(rule, o, "", evidence.OutcomeError, err.Error(), "Correct the pod template so that Kubernetes can read it.")
+		}
+		return
+	}
+	p := pod{o: o, ns: r.ns(o), tpl: tpl, replicas: 1}
+	switch n, found, err := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); {
+	case err != nil:
+		p.replicas = -1
+	case found && n != nil:
+		if v, ok := n.(int64); ok && v >= 0 && v < 1<<31 {
+			p.replicas = int(v)
+		} else {
+			p.replicas = -1
+		}
+	}
+	r.pods = append(r.pods, p)
+}
+
+func (r *release) readBudget(o *collectors.Object) error {
+	var pdb policyv1.PodDisruptionBudget
+	if err := decode(o.Object, &pdb); err != nil {
+		return err
+	}
+	sel, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
+	if err != nil {
+		return fmt.Errorf("spec.selector: %w", err)
+	}
+	// In policy/v1beta1 an empty selector selects nothing (removed in Kubernetes 1.25).
+	if o.GroupVersionKind().Version == "v1beta1" && pdb.Spec.Selector != nil && sel.Empty() {
+		sel = labels.Nothing()
+	}
+	r.budgets = append(r.budgets, budget{o, r.ns(o), pdb.Spec, sel})
+	return nil
+}
+
+func (r *release) readNetworkPolicy(o *collectors.Object) error {
+	var np networkingv1.NetworkPolicy
+	if err := decode(o.Object, &np); err != nil {
+		return err
+	}
+	sel, err := metav1.LabelSelectorAsSelector(&np.Spec.PodSelector)
+	if err != nil {
+		return fmt.Errorf("spec.podSelector: %w", err)
+	}
+	r.policies = append(r.policies, netpol{o, r.ns(o), np.Spec, sel})
+	return nil
+}
+
+func (r *release) readHPA(o *collectors.Object) error {
+	// All versions share scaleTargetRef and minReplicas; metrics differ.
+	var h struct {
+		Spec struct {
+			ScaleTargetRef autoscalingv2.CrossVersionObjectReference `json:"scaleTargetRef"`
+			MinReplicas    *int32                                    `json:"minReplicas"`
+			CPU            *int32                                    `json:"targetCPUUtilizationPercentage"` // autoscaling/v1
+			Metrics        []struct {
+				Type     string `json:"type"`
+				Resource struct {
+					Name string `json:"name"`
+				} `json:"resource"`
+				ContainerResource struct {
+					Name string `json:"name"`
+				} `json:"containerResource"`
+			} `json:"metrics"`
+		} `json:"spec"`
+	}
+	if err := decode(o.Object, &h); err != nil {
+		return err
+	}
+	s := scaler{o: o, ns: r.ns(o), target: h.Spec.ScaleTargetRef, min: 1}
+	if h.Spec.MinReplicas != nil {
+		s.min = int(*h.Spec.MinReplicas)
+	}
+	if h.Spec.CPU != nil {
+		s.resources = append(s.resources, "cpu")
+	}
+	for _, m := range h.Spec.Metrics {
+		for _, name := range []string{m.Resource.Name, m.ContainerResource.Name} {
+			if name != "" {
+				s.resources = append(s.resources, name)
+			}
+		}
+	}
+	if len(h.Spec.Metrics) == 0 && h.Spec.CPU == nil {
+		s.resources = []string{"cpu"} // the API server's default: cpu at 80 %
+	}
+	r.hpas = append(r.hpas, s)
+	return nil
+}
+
+func (r *release) readVPA(o *collectors.Object) error {
+	var v struct {
+		Spec struct {
+			TargetRef    autoscalingv2.CrossVersionObjectReference `json:"targetRef"`
+			UpdatePolicy *struct {
+				UpdateMode *string `json:"updateMode"`
+			} `json:"updatePolicy"`
+			ResourcePolicy *struct {
+				ContainerPolicies []struct {
+					ContainerName       string    `json:"containerName"`
+					Mode                string    `json:"mode"`
+					ControlledResources *[]string `json:"controlledResources"`
+				} `json:"containerPolicies"`
+			} `json:"resourcePolicy"`
+		} `json:"spec"`
+	}
+	if err := decode(o.Object, &v); err != nil {
+		return err
+	}
+	x := vpa{o: o, ns: r.ns(o), kind: v.Spec.TargetRef.Kind, name: v.Spec.TargetRef.Name, mode: "Auto"}
+	if v.Spec.UpdatePolicy != nil && v.Spec.UpdatePolicy.UpdateMode != nil {
+		x.mode = *v.Spec.UpdatePolicy.UpdateMode
+	}
+	all := v.Spec.ResourcePolicy == nil || len(v.Spec.ResourcePolicy.ContainerPolicies) == 0
+	if !all {
+		wildcard := false
+		for _, p := range v.Spec.ResourcePolicy.ContainerPolicies {
+			wildcard = wildcard || p.ContainerName == "*"
+			switch {
+			case p.Mode == "Off":
+			case p.ControlledResources == nil:
+				x.resources = append(x.resources, "cpu", "memory")
+			default:
+				x.resources = append(x.resources, *p.ControlledResources...)
+			}
+		}
+		// Without a policy for "*", some container may be controlled whole.
+		all = !wildcard
+	}
+	if all {
+		x.resources = []string{"cpu", "memory"}
+	}
+	r.vpas = append(r.vpas, x)
+	return nil
+}
+
+func (s scaler) scales(p pod) bool {
+	return s.ns == p.ns && s.target.Kind == p.o.GetKind() && s.target.Name == p.o.GetName()
+}
+
+func (x vpa) scales(p pod) bool {
+	return x.ns == p.ns && x.kind == p.o.GetKind() && x.name == p.o.GetName()
+}
+
+// scalersOf returns the HPAs that scale the workload.
+func (r *release) scalersOf(p pod) []scaler {
+	var out []scaler
+	for _, s := range r.hpas {
+		if s.scales(p) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// floor is the smallest number of pods that the workload runs by intent, and
+// what says so.
+func (r *release) floor(p pod) (n int, said string, by *collectors.Object) {
+	if hs := r.scalersOf(p); len(hs) > 0 {
+		return hs[0].min, fmt.Sprintf("HorizontalPodAutoscaler %s keeps at least %d", hs[0].o.GetName(), hs[0].min), hs[0].o
+	}
+	return p.replicas, fmt.Sprintf("spec.replicas is %d", p.replicas), p.o
+}
+
+func names(os []*collectors.Object) string {
+	var list []string
+	for _, o := range os {
+		list = append(list, o.GetName())
+	}
+	return strings.Join(list, ", ")
+}
