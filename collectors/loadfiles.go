@@ -117,6 +117,10 @@ func (s *fileSet) packedPrefix(dir, base string, raw []byte) (string, error) {
 	}
 	top, _, _ := strings.Cut(strings.ReplaceAll(hd.Name, `\`, "/"), "/")
 	for _, name := range []string{top, strings.TrimSuffix(base, ".tgz")} {
+		// Helm leaves folders with such names out, but loads the archive.
+		if strings.IndexAny(name, "_.") == 0 {
+			continue
+		}
 		prefix := dir + name + "/"
 		taken := slices.ContainsFunc(s.files, func(f chartFile) bool { return strings.HasPrefix(f.name, prefix) })
 		if !taken && checkName(prefix+"x") == nil && !strings.HasSuffix(name, ".tgz") {

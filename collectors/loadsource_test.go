@@ -98,6 +98,14 @@ func TestPackedSubcharts(t *testing.T) {
 	if !strings.Contains(string(a.Manifests), "# Source: charts/sub/templates/x.yaml:1\n") {
 		t.Errorf("manifests:\n%s", a.Manifests)
 	}
+	// What Helm would load cannot hide behind the name of its folder.
+	for _, folder := range []string{"_sub", ".sub", "x.tgz"} {
+		hidden := tgz(t, entry(folder+"/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 1.0.0\n"), entry(folder+"/templates/x.yaml", "apiVersion: v1\nkind: Sub\n"))
+		rel := mustLoad(t, demoChart(t, map[string]string{"charts/sub-1.0.0.tgz": string(hidden)}), LoadOptions{})
+		if !strings.Contains(string(rel.Manifests), "kind: Sub") {
+			t.Errorf("packed in %s: manifests %q", folder, rel.Manifests)
+		}
+	}
 }
 
 func TestLoadErrors(t *testing.T) {

@@ -109,6 +109,18 @@ func (s *ObjectSet) addObject(d document, m map[string]any, depth int) {
 	}
 }
 
+// Hooks returns the Helm hooks that the object belongs to ("pre-install",
+// "test"), nil for what is installed. Hooks run in the cluster as well.
+func (o *Object) Hooks() []string {
+	var hooks []string
+	for h := range strings.SplitSeq(o.GetAnnotations()["helm.sh/hook"], ",") {
+		if h = strings.TrimSpace(h); h != "" {
+			hooks = append(hooks, h)
+		}
+	}
+	return hooks
+}
+
 func (s *ObjectSet) broken(d document, msg string) {
 	s.Broken = append(s.Broken, BrokenDocument{File: d.file, Line: d.line, From: d.from, To: d.to, Error: msg})
 }

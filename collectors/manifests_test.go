@@ -187,6 +187,19 @@ items: []
 	}
 }
 
+func TestHooks(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string][]string{
+		"{apiVersion: v1, kind: A, metadata: {annotations: {helm.sh/hook: 'pre-install, test'}}}": {"pre-install", "test"},
+		"{apiVersion: v1, kind: A, metadata: {annotations: {helm.sh/hook: ''}}}":                  nil,
+		"{apiVersion: v1, kind: A}": nil,
+	} {
+		if diff := cmp.Diff(want, parseOK(t, raw).Objects[0].Hooks()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", raw, diff)
+		}
+	}
+}
+
 func FuzzParseManifests(f *testing.F) {
 	f.Add([]byte("---\n# Source: a:1\napiVersion: v1\nkind: List\nitems: [{kind: Pod, apiVersion: v1}]\n"))
 	f.Add([]byte("apiVersion: v1\nkind: A\nx: &a [*a]\n...\n---\n--- b\n"))
