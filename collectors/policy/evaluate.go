@@ -45,6 +45,9 @@ func (s *policySet) evaluate(r *policyRule, w *world, sub *subject) ([]result, e
 	case !sub.convertible(gvk):
 		return []result{{evidence.OutcomeNotChecked, fmt.Sprintf("only the API server can convert %s to the %s that the policy is about", sub.gvk.GroupVersion(), gvk.GroupVersion())}}, nil
 	}
+	if sub.longest > maxList {
+		return []result{failed(r, fmt.Sprintf("a list in the object has %d items, at most %d are evaluated", sub.longest, maxList))}, nil
+	}
 	p, err := r.compile()
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -163,6 +161,10 @@ func plural(gvk schema.GroupVersionKind) string {
 	return p.Resource
 }
 
+// maxList is the length of the longest list that is evaluated: the cost tracker
+// of CEL takes time that grows with the square of it.
+const maxList = 2000
+
 // subject is an object as a request to create it. It is used by one goroutine.
 type subject struct {
 	object     *collectors.Object
@@ -170,7 +172,7 @@ type subject struct {
 	gvk        schema.GroupVersionKind
 	gvr        schema.GroupVersionResource
 	ns         *corev1.Namespace // nil when cluster-scoped
-	selfLabels labels.Set        // the labels that namespace selectors see
+	longest    int               // length of the longest list in it
 	versions   map[schema.GroupVersionKind]*admission.VersionedAttributes
 }
 
@@ -184,12 +186,13 @@ func (w *world) subject(o *collectors.Object) *subject {
 			namespace = w.namespace
 		}
 		s.ns = w.namespaceOf(namespace)
-		s.selfLabels = s.ns.Labels
 	} else if s.gvk.Group == "" && s.gvk.Kind == "Namespace" {
 		namespace = o.GetName() // as the API server has it for requests about a namespace
-		s.selfLabels = w.namespaceOf(namespace).Labels
 	}
-	u := &unstructured.Unstructured{Object: withoutNulls(o.Object)}
+	var c cleaner
+	content, _ := c.clean(o.Object)
+	s.longest = c.longest
+	u := &unstructured.Unstructured{Object: content.(map[string]any)}
 	s.attr = admission.NewAttributesRecord(u, nil, s.gvk, namespace, o.GetName(), s.gvr, "", admission.Create,
 		&metav1.CreateOptions{}, false, &user.DefaultInfo{})
 	return s
@@ -216,23 +219,17 @@ func (s *subject) convertible(to schema.GroupVersionKind) bool {
 	return to == s.gvk || sameShape[s.gvr] == to.GroupVersion()
 }
 
-// withoutNulls drops the null values of mappings, as the API server's decoding
-// does. It copies only what it changes.
-func withoutNulls(m map[string]any) map[string]any {
-	out, changed := dropNulls(m)
-	if !changed {
-		return m
-	}
-	return out.(map[string]any)
-}
+// cleaner drops the null values of mappings, as the API server's decoding does,
+// copying only what it changes, and notes the length of the longest list.
+type cleaner struct{ longest int }
 
-func dropNulls(v any) (out any, changed bool) {
+func (c *cleaner) clean(v any) (out any, changed bool) {
 	switch v := v.(type) {
 	case map[string]any:
 		var copied map[string]any
 		for k, e := range v {
-			n, c := dropNulls(e)
-			if e != nil && !c {
+			n, changed := c.clean(e)
+			if e != nil && !changed {
 				continue
 			}
 			if copied == nil {
@@ -248,9 +245,10 @@ func dropNulls(v any) (out any, changed bool) {
 			return copied, true
 		}
 	case []any:
+		c.longest = max(c.longest, len(v))
 		var copied []any
 		for i, e := range v {
-			if n, c := dropNulls(e); c {
+			if n, changed := c.clean(e); changed {
 				if copied == nil {
 					copied = slices.Clone(v)
 				}
@@ -295,5 +293,3 @@ func (e *equivalents) EquivalentResourcesFor(r schema.GroupVersionResource, sub 
 func (e *equivalents) KindFor(r schema.GroupVersionResource, _ string) schema.GroupVersionKind {
 	return r.GroupVersion().WithKind(e.s.gvk.Kind)
 }
-
-func (s *subject) String() string { return fmt.Sprintf("%s %s", s.gvk.Kind, s.object.GetName()) }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/companyos/helmproof/collectors"
@@ -40,7 +39,7 @@ func seal(tb testing.TB, policies []byte, manifests string) *collectors.Sealed {
 	})
 }
 
-// bundle makes policies.yaml of the built-in policies and of own files by name.
+// builtin returns policies.yaml without policies of the user.
 func builtin(tb testing.TB) []byte {
 	tb.Helper()
 	raw, err := Bundle("")
@@ -75,26 +74,7 @@ func summary(list []evidence.Finding, rule string) []string {
 	return out
 }
 
-func TestBuiltinPoliciesCompile(t *testing.T) {
-	t.Parallel()
-	set, err := parseSet(builtin(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range set.policies {
-		if _, err := r.compile(); err != nil {
-			t.Errorf("%v", err)
-		}
-	}
-}
-
-func TestSmoke(t *testing.T) {
-	for _, f := range findings(t, builtin(t), strings.Repeat(weak, 1)) {
-		t.Log(f.Outcome, f.Rule, f.Target.String(), f.Message)
-	}
-}
-
-const weak = `---
+const weakDeployment = `---
 # Source: templates/deployment.yaml:1
 apiVersion: apps/v1
 kind: Deployment
@@ -116,7 +96,9 @@ spec:
         - name: side
           image: x
           resources:
----
+`
+
+const weak = weakDeployment + `---
 # Source: templates/hpa.yaml:1
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler

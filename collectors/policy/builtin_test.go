@@ -1,0 +1,303 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// object wraps a pod spec, given as flow YAML, into a kind.
+func object(kind, podSpec string) string {
+	switch kind {
+	case "Pod":
+		return fmt.Sprintf("---\napiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: %s\n", podSpec)
+	case "CronJob":
+		return fmt.Sprintf("---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: x}\nspec: {schedule: '* * * * *', jobTemplate: {spec: {template: {spec: %s}}}}\n", podSpec)
+	}
+	group := map[string]string{"ReplicationController": "v1", "Job": "batch/v1"}[kind]
+	if group == "" {
+		group = "apps/v1"
+	}
+	return fmt.Sprintf("---\napiVersion: %s\nkind: %s\nmetadata: {name: x}\nspec: {template: {metadata: {labels: {app: x, tier: web}}, spec: %s}}\n", group, kind, podSpec)
+}
+
+func deployment(podSpec string) string { return object("Deployment", podSpec) }
+
+// containers makes a pod spec with one container c of those fields.
+func container(fields string) string { return "{containers: [{name: c, image: i, " + fields + "}]}" }
+
+func hpa(spec string) string {
+	return "---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: x}\nspec: " + spec + "\n"
+}
+
+func vpa(spec string) string {
+	return "---\napiVersion: autoscaling.k8s.io/v1\nkind: VerticalPodAutoscaler\nmetadata: {name: x}\nspec: " + spec + "\n"
+}
+
+func externalSecret(spec string) string {
+	return "---\napiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: x}\nspec: " + spec + "\n"
+}
+
+func spread(constraints string) string {
+	return deployment("{containers: [], topologySpreadConstraints: " + constraints + "}")
+}
+
+const notApplicable = "not-applicable Chart/shop: no rendered object is of a kind that the policy is about"
+
+const (
+	hex64    = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	httpA    = "httpGet: {path: /a, port: 80}"
+	sameSelf = "labelSelector: {matchLabels: {app: x}}"
+)
+
+// pass, failC and fail make the summaries that the cases expect.
+func pass(kind, title string) []string { return []string{"pass " + kind + "/x: " + title} }
+
+func failC(messages ...string) []string { return expect("fail Deployment/x[c]: ", messages) }
+
+func fail(kind string, messages ...string) []string { return expect("fail "+kind+"/x: ", messages) }
+
+func expect(prefix string, messages []string) []string {
+	out := make([]string, len(messages))
+	for i, m := range messages {
+		out[i] = prefix + m
+	}
+	return out
+}
+
+type builtinCase struct {
+	name, manifest string
+	want           []string
+}
+
+// builtinCases is shared by the tests that judge them in other ways.
+var builtinCases = map[string][]builtinCase{
+	"resource-requests": {
+		{"good", deployment(container("resources: {requests: {cpu: 1, memory: 1Mi}}")), pass("Deployment", "Every container requests cpu and memory")},
+		{"nothing", deployment(container("tty: true")), failC("no cpu request, no memory request")},
+		{"null resources", deployment("{containers: [{name: c, image: i, resources: }]}"), failC("no cpu request, no memory request")},
+		{"null quantity", deployment("{containers: [{name: c, image: i, resources: {requests: {cpu: , memory: 1Mi}}}]}"), failC("no cpu request")},
+		{"a limit is not a request", deployment(container("resources: {limits: {cpu: 1, memory: 1Mi}, requests: {cpu: 1}}")), failC("no memory request")},
+		{"init and sidecar", deployment("{initContainers: [{name: i, image: i}, {name: s, image: i, restartPolicy: Always}], containers: [{name: c, image: i, resources: {requests: {cpu: 1, memory: 1}}}]}"),
+			[]string{"fail Deployment/x[i]: no cpu request, no memory request", "fail Deployment/x[s]: no cpu request, no memory request"}},
+		{"no workload", "kind: Service\napiVersion: v1\n", []string{notApplicable}},
+	},
+	"resource-limits": {
+		{"good", deployment(container("resources: {limits: {cpu: 500m, memory: 1Mi}}")), pass("Deployment", "Every container limits cpu and memory")},
+		{"no cpu", deployment(container("resources: {limits: {memory: 1Mi}}")), failC("no cpu limit")},
+		{"no memory", deployment(container("resources: {limits: {cpu: 1}}")), failC("no memory limit")},
+		{"init", object("Job", "{initContainers: [{name: i, image: i}], containers: [{name: c, image: i, resources: {limits: {cpu: 1, memory: 1}}}]}"),
+			[]string{"fail Job/x[i]: no cpu limit, no memory limit"}},
+	},
+	"limits-at-least-requests": {
+		{"equal, written differently", deployment(container("resources: {limits: {cpu: 500m, memory: 1k}, requests: {cpu: 0.5, memory: 1e3}}")), pass("Deployment", "Limits are at or above requests")},
+		{"limit only", deployment(container("resources: {limits: {cpu: 1}}")), pass("Deployment", "Limits are at or above requests")},
+		{"cpu below", deployment(container("resources: {limits: {cpu: 0.1}, requests: {cpu: 200m}}")), failC("cpu limit 0.1 is below the request 200m")},
+		{"binary and decimal", deployment(container("resources: {limits: {memory: 1M}, requests: {memory: 1Mi}}")), failC("memory limit 1M is below the request 1Mi")},
+		{"ephemeral storage", deployment(container("resources: {limits: {ephemeral-storage: 1Gi}, requests: {ephemeral-storage: 2Gi}}")), failC("ephemeral-storage limit 1Gi is below the request 2Gi")},
+		{"two", deployment(container("resources: {limits: {cpu: 1, memory: 1}, requests: {cpu: 2, memory: 2}}")), failC("cpu limit 1 is below the request 2, memory limit 1 is below the request 2")},
+	},
+	"readiness-probe": {
+		{"good", deployment(container("readinessProbe: {" + httpA + "}")), pass("Deployment", "Every long-running container has a readiness probe")},
+		{"none", deployment(container("livenessProbe: {" + httpA + "}")), failC("no readinessProbe")},
+		{"without handler", deployment(container("readinessProbe: {periodSeconds: 3}")), failC("no readinessProbe")},
+		{"init containers are not asked", deployment("{initContainers: [{name: i, image: i}, {name: s, image: i, restartPolicy: Always}], containers: [{name: c, image: i, readinessProbe: {exec: {command: [x]}}}]}"), pass("Deployment", "Every long-running container has a readiness probe")},
+		{"bare pod", object("Pod", container("tty: true")), []string{"fail Pod/x[c]: no readinessProbe"}},
+		{"pod that ends", object("Pod", "{restartPolicy: Never, containers: [{name: c, image: i}]}"), []string{notApplicable}},
+		{"job", object("Job", container("tty: true")), []string{notApplicable}},
+		{"cronjob", object("CronJob", container("tty: true")), []string{notApplicable}},
+	},
+	"liveness-probe": {
+		{"good", deployment(container("livenessProbe: {grpc: {port: 1}}")), pass("Deployment", "Every long-running container has a liveness probe")},
+		{"none", deployment(container("tty: true")), failC("no livenessProbe")},
+		{"job", object("Job", container("tty: true")), []string{notApplicable}},
+	},
+	"startup-probe": {
+		{"good", deployment(container("startupProbe: {tcpSocket: {port: 1}}")), pass("Deployment", "Every long-running container has a startup probe")},
+		{"none", deployment(container("tty: true")), failC("no startupProbe")},
+	},
+	"distinct-probes": {
+		{"other path", deployment(container("livenessProbe: {" + httpA + "}, readinessProbe: {httpGet: {path: /b, port: 80}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+		{"more patient", deployment(container("livenessProbe: {" + httpA + ", failureThreshold: 4}, readinessProbe: {" + httpA + "}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+		{"one probe", deployment(container("livenessProbe: {" + httpA + "}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+		{"twins", deployment(container("livenessProbe: {" + httpA + "}, readinessProbe: {" + httpA + "}")), failC("livenessProbe repeats the readinessProbe and gives up after 30 s, no later than its 30 s")},
+		{"defaults written out", deployment(container("livenessProbe: {httpGet: {path: /, port: '80', scheme: HTTP}, periodSeconds: 10, failureThreshold: 3}, readinessProbe: {httpGet: {port: 80}}")), failC("livenessProbe repeats the readinessProbe and gives up after 30 s, no later than its 30 s")},
+		{"earlier", deployment(container("livenessProbe: {exec: {command: [a, b]}, periodSeconds: 1}, readinessProbe: {exec: {command: [a, b]}}")), failC("livenessProbe repeats the readinessProbe and gives up after 3 s, no later than its 30 s")},
+		{"other command", deployment(container("livenessProbe: {exec: {command: [a]}}, readinessProbe: {exec: {command: [b]}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+		{"other handler", deployment(container("livenessProbe: {tcpSocket: {port: 80}}, readinessProbe: {httpGet: {port: 80}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+		{"tcp", deployment(container("livenessProbe: {tcpSocket: {port: 80}}, readinessProbe: {tcpSocket: {port: 80}}")), failC("livenessProbe repeats the readinessProbe and gives up after 30 s, no later than its 30 s")},
+		{"grpc services", deployment(container("livenessProbe: {grpc: {port: 80, service: a}}, readinessProbe: {grpc: {port: 80}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+	},
+	"topology-spread": {
+		{"constraints", spread("[{topologyKey: topology.kubernetes.io/zone, " + sameSelf + "}, {topologyKey: kubernetes.io/hostname, " + sameSelf + "}]"), pass("Deployment", "Replicas spread over zones and nodes")},
+		{"anti-affinity, hard and soft", deployment("{containers: [], affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchExpressions: [{key: app, operator: In, values: [x]}]}}], preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: topology.kubernetes.io/zone, " + sameSelf + "}}]}}}"), pass("Deployment", "Replicas spread over zones and nodes")},
+		{"nothing", spread("[]"), fail("Deployment", "pods are not spread over topology.kubernetes.io/zone, nor over kubernetes.io/hostname")},
+		{"no zone", spread("[{topologyKey: kubernetes.io/hostname, " + sameSelf + "}]"), fail("Deployment", "pods are not spread over topology.kubernetes.io/zone")},
+		{"no selector", spread("[{topologyKey: topology.kubernetes.io/zone}, {topologyKey: kubernetes.io/hostname, " + sameSelf + "}]"), fail("Deployment", "pods are not spread over topology.kubernetes.io/zone")},
+		{"selects others", spread("[{topologyKey: topology.kubernetes.io/zone, " + sameSelf + "}, {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: z}}}]"), fail("Deployment", "pods are not spread over kubernetes.io/hostname")},
+		{"expressions", spread("[{topologyKey: topology.kubernetes.io/zone, labelSelector: {matchExpressions: [{key: app, operator: Exists}, {key: tier, operator: NotIn, values: [db]}, {key: z, operator: DoesNotExist}]}}, {topologyKey: kubernetes.io/hostname, labelSelector: {matchExpressions: [{key: tier, operator: NotIn, values: [web]}]}}]"), fail("Deployment", "pods are not spread over kubernetes.io/hostname")},
+		{"one replica", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: 1, template: {spec: {containers: []}}}\n", []string{notApplicable}},
+		{"daemon set", object("DaemonSet", "{containers: []}"), []string{notApplicable}},
+	},
+	"run-as-non-root": {
+		{"pod level", deployment("{securityContext: {runAsNonRoot: true, runAsUser: 1, fsGroup: 1}, containers: [{name: c, image: i}]}"), pass("Deployment", "Containers run as a numbered user that is not root")},
+		{"container level", deployment("{securityContext: {fsGroup: 1}, containers: [{name: c, image: i, securityContext: {runAsNonRoot: true, runAsUser: 1}}]}"), pass("Deployment", "Containers run as a numbered user that is not root")},
+		{"empty security contexts", deployment("{securityContext: {}, containers: [{name: c, image: i, securityContext: {}}]}"),
+			[]string{"fail Deployment/x: no fsGroup in the pod's securityContext", "fail Deployment/x[c]: runAsNonRoot is not true, no runAsUser"}},
+		{"container overrides", deployment("{securityContext: {runAsNonRoot: true, runAsUser: 1, fsGroup: 1}, containers: [{name: c, image: i, securityContext: {runAsNonRoot: false, runAsUser: 0}}]}"), failC("runAsNonRoot is not true, runAsUser is 0")},
+		{"pod is root", deployment("{securityContext: {runAsNonRoot: true, runAsUser: 0, fsGroup: 1}, containers: [{name: c, image: i}]}"), failC("runAsUser is 0")},
+		{"windows", deployment("{os: {name: windows}, containers: [{name: c, image: i}]}"), []string{notApplicable}},
+	},
+	"seccomp": {
+		{"pod level", deployment("{securityContext: {seccompProfile: {type: RuntimeDefault}}, containers: [{name: c, image: i}]}"), pass("Deployment", "A seccomp profile is set")},
+		{"localhost", deployment(container("securityContext: {seccompProfile: {type: Localhost, localhostProfile: a}}")), pass("Deployment", "A seccomp profile is set")},
+		{"none", deployment(container("securityContext: {}")), failC("no seccompProfile")},
+		{"override", deployment("{securityContext: {seccompProfile: {type: RuntimeDefault}}, containers: [{name: c, image: i, securityContext: {seccompProfile: {type: Unconfined}}}]}"), failC("seccompProfile is Unconfined")},
+	},
+	"privilege-escalation": {
+		{"good", deployment(container("securityContext: {allowPrivilegeEscalation: false, privileged: false, capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}")), pass("Deployment", "No privilege escalation, all capabilities dropped")},
+		{"nothing", deployment(container("securityContext: {}")), failC("allowPrivilegeEscalation is not false, capabilities do not drop ALL")},
+		{"privileged", deployment(container("securityContext: {allowPrivilegeEscalation: false, privileged: true, capabilities: {drop: [ALL]}}")), failC("privileged is not false")},
+		{"adds", deployment(container("securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [NET_RAW, ALL], add: [SYS_ADMIN, NET_BIND_SERVICE, SYS_PTRACE]}}")), failC("adds capability SYS_ADMIN, adds capability SYS_PTRACE")},
+		{"drops some", deployment(container("securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [NET_RAW]}}")), failC("capabilities do not drop ALL")},
+	},
+	"read-only-root": {
+		{"good", deployment(container("securityContext: {readOnlyRootFilesystem: true}")), pass("Deployment", "The root filesystem is read-only")},
+		{"false", deployment(container("securityContext: {readOnlyRootFilesystem: false}")), failC("readOnlyRootFilesystem is not true")},
+		{"unset", deployment(container("tty: true")), failC("readOnlyRootFilesystem is not true")},
+	},
+	"service-account-token": {
+		{"good", deployment("{automountServiceAccountToken: false, containers: []}"), pass("Deployment", "No service account token is mounted by itself")},
+		{"true", deployment("{automountServiceAccountToken: true, containers: []}"), fail("Deployment", "automountServiceAccountToken is not false")},
+		{"unset", object("CronJob", "{containers: []}"), fail("CronJob", "automountServiceAccountToken is not false")},
+	},
+	"image-digest": {
+		{"digest", deployment("{containers: [{name: c, image: 'r.io/a/b@sha256:" + hex64 + "'}]}"), pass("Deployment", "Every image is pinned by digest")},
+		{"tag and digest", deployment("{containers: [{name: c, image: 'r.io:5000/b:1@sha256:" + hex64 + "'}]}"), pass("Deployment", "Every image is pinned by digest")},
+		{"tag", deployment("{containers: [{name: c, image: 'b:1'}]}"), failC("image b:1 has no sha256 digest")},
+		{"short digest", deployment("{containers: [{name: c, image: 'b@sha256:abc'}]}"), failC("image b@sha256:abc has no sha256 digest")},
+		{"none", deployment("{containers: [{name: c}]}"), failC("image (none) has no sha256 digest")},
+		{"no name", deployment("{containers: [{name: c, image: '@sha256:" + hex64 + "'}]}"), failC("image @sha256:" + hex64 + " has no sha256 digest")},
+	},
+	"hpa-bounds": {
+		{"good", hpa("{minReplicas: 2, maxReplicas: 3}"), pass("HorizontalPodAutoscaler", "The HPA has bounds")},
+		{"v1", "apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: x}\nspec: {minReplicas: 2, maxReplicas: 3}\n", pass("HorizontalPodAutoscaler", "The HPA has bounds")},
+		{"no minReplicas", hpa("{maxReplicas: 3}"), fail("HorizontalPodAutoscaler", "no minReplicas, the default is 1")},
+		{"zero", hpa("{minReplicas: 0, maxReplicas: 3}"), fail("HorizontalPodAutoscaler", "minReplicas is 0, below 2")},
+		{"no room", hpa("{minReplicas: 3, maxReplicas: 3}"), fail("HorizontalPodAutoscaler", "maxReplicas 3 is not above minReplicas 3")},
+	},
+	"hpa-stabilization": {
+		{"good", hpa("{behavior: {scaleDown: {stabilizationWindowSeconds: 300}, scaleUp: {stabilizationWindowSeconds: 0}}}"), pass("HorizontalPodAutoscaler", "The HPA has stabilization windows")},
+		{"none", hpa("{maxReplicas: 2}"), fail("HorizontalPodAutoscaler", "no behavior.scaleDown.stabilizationWindowSeconds", "no behavior.scaleUp.stabilizationWindowSeconds")},
+		{"no window down", hpa("{behavior: {scaleDown: {stabilizationWindowSeconds: 0}, scaleUp: {stabilizationWindowSeconds: 0}}}"), fail("HorizontalPodAutoscaler", "behavior.scaleDown.stabilizationWindowSeconds is 0")},
+	},
+	"vpa-recommend-only": {
+		{"good", vpa("{updatePolicy: {updateMode: 'Off'}, resourcePolicy: {containerPolicies: [{containerName: '*', minAllowed: {cpu: 1}, maxAllowed: {cpu: 2}}, {containerName: skip, mode: 'Off'}]}}"), pass("VerticalPodAutoscaler", "The VPA recommends only, with bounds")},
+		{"auto", vpa("{updatePolicy: {updateMode: Auto}}"), fail("VerticalPodAutoscaler", "no containerPolicies with minAllowed and maxAllowed", "updateMode is Auto, not \"Off\"")},
+		{"unset", vpa("{resourcePolicy: {containerPolicies: [{containerName: a}, {containerName: b, minAllowed: {cpu: 1}}]}}"), fail("VerticalPodAutoscaler", "container policy \"a\": no minAllowed, no maxAllowed; container policy \"b\": no maxAllowed", "no updateMode, the default is Auto")},
+		{"bare Off is false", vpa("{updatePolicy: {updateMode: Off}, resourcePolicy: {containerPolicies: [{containerName: a, minAllowed: {cpu: 1}, maxAllowed: {cpu: 2}}]}}"), fail("VerticalPodAutoscaler", "updateMode is false, not \"Off\"")},
+	},
+	"secret-rotation-interval": {
+		{"good", externalSecret("{refreshInterval: 1h30m}"), pass("ExternalSecret", "A rotation interval is set")},
+		{"a day", externalSecret("{refreshInterval: 24h0m0s, refreshPolicy: Periodic}"), pass("ExternalSecret", "A rotation interval is set")},
+		{"unset", externalSecret("{data: []}"), fail("ExternalSecret", "no refreshInterval")},
+		{"zero", externalSecret("{refreshInterval: 0}"), fail("ExternalSecret", "refreshInterval 0 never refreshes")},
+		{"zero seconds", externalSecret("{refreshInterval: 0s}"), fail("ExternalSecret", "refreshInterval 0s never refreshes")},
+		{"long", externalSecret("{refreshInterval: 25h}"), fail("ExternalSecret", "refreshInterval 25h is longer than a day")},
+		{"nonsense", externalSecret("{refreshInterval: daily}"), fail("ExternalSecret", "refreshInterval daily is not a duration")},
+		{"once", externalSecret("{refreshInterval: 1h, refreshPolicy: CreatedOnce}"), fail("ExternalSecret", "refreshPolicy is CreatedOnce, which does not refresh by interval")},
+		{"cluster-wide", "apiVersion: external-secrets.io/v1\nkind: ClusterExternalSecret\nmetadata: {name: x}\nspec: {externalSecretSpec: {refreshInterval: 1h}}\n", pass("ClusterExternalSecret", "A rotation interval is set")},
+		{"old version", "apiVersion: external-secrets.io/v1beta1\nkind: ExternalSecret\nmetadata: {name: x}\nspec: {}\n", fail("ExternalSecret", "no refreshInterval")},
+	},
+}
+
+func TestBuiltinPolicies(t *testing.T) {
+	t.Parallel()
+	raw := builtin(t)
+	for slug, cases := range builtinCases {
+		for _, c := range cases {
+			t.Run(slug+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				got := summary(findings(t, raw, c.manifest), "policy/"+slug)
+				slices.Sort(got)
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+}
+
+// TestBuiltinPoliciesFindEveryPod puts one bad container into each kind.
+func TestBuiltinPoliciesFindEveryPod(t *testing.T) {
+	t.Parallel()
+	raw := builtin(t)
+	bad := "{initContainers: [{name: i, image: x}], containers: [{name: c, image: x, resources: {limits: {cpu: 1}, requests: {cpu: 2}}, livenessProbe: {" + httpA + "}, readinessProbe: {" + httpA + "}}]}"
+	everywhere := []string{"resource-requests", "resource-limits", "limits-at-least-requests", "run-as-non-root", "seccomp", "privilege-escalation", "read-only-root", "service-account-token", "image-digest"}
+	longRunning := append(slices.Clone(everywhere), "startup-probe", "distinct-probes")
+	replicated := append(slices.Clone(longRunning), "topology-spread")
+	for kind, want := range map[string][]string{
+		"Pod": longRunning, "DaemonSet": longRunning, "Job": everywhere, "CronJob": everywhere,
+		"Deployment": replicated, "StatefulSet": replicated, "ReplicaSet": replicated, "ReplicationController": replicated,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			failing := map[string]bool{}
+			for _, f := range findings(t, raw, object(kind, bad)) {
+				if f.Outcome == "fail" {
+					failing[strings.TrimPrefix(f.Rule, "policy/")] = true
+					if f.Remediation == "" || f.Message == "" || len(f.Evidence) != 2 {
+						t.Errorf("incomplete finding %+v", f)
+					}
+				} else if f.Outcome != "pass" && f.Outcome != "not-applicable" {
+					t.Errorf("%s %s: %s", f.Outcome, f.Rule, f.Message)
+				}
+			}
+			for slug := range builtinCases {
+				if failing[slug] != slices.Contains(want, slug) {
+					t.Errorf("%s: failing %v, want %v", slug, failing[slug], !failing[slug])
+				}
+			}
+		})
+	}
+}
+
+func TestMalformedObjectIsAnError(t *testing.T) {
+	t.Parallel()
+	for name, manifest := range map[string]string{
+		"no template":        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {}\n",
+		"spec is null":       "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec:\n",
+		"containers is text": deployment("{containers: none}"),
+		"container is text":  deployment("{containers: [none]}"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, f := range findings(t, builtin(t), manifest) {
+				if f.Rule != "policy/resource-limits" {
+					continue
+				}
+				if name == "container is text" {
+					if f.Outcome != "fail" {
+						t.Errorf("%s: %s", f.Outcome, f.Message)
+					}
+				} else if f.Outcome != "error" || !strings.HasPrefix(f.Message, "the policy could not be evaluated: ") {
+					t.Errorf("%s: %s", f.Outcome, f.Message)
+				}
+			}
+		})
+	}
+}
+
+func TestOldWorkloadVersions(t *testing.T) {
+	t.Parallel()
+	for _, apiVersion := range []string{"extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"} {
+		manifest := strings.Replace(deployment(container("tty: true")), "apps/v1", apiVersion, 1)
+		got := summary(findings(t, builtin(t), manifest), "policy/startup-probe")
+		if diff := cmp.Diff(failC("no startupProbe"), got); diff != "" {
+			t.Errorf("%s: %s", apiVersion, diff)
+		}
+	}
+}
