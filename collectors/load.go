@@ -105,8 +105,9 @@ func oneLine(s string) string {
 // access, and with the same bytes every time. The caller closes the release.
 // Errors are *LoadError, or ctx's cause.
 //
-// A template that ignores ctx for ever cannot be stopped from outside: Load
-// then returns while its goroutine ends at its next output or function call.
+// Load returns when ctx ends. What then still runs ends by itself: a template at
+// its next output, turn of a loop, include or tpl; a fetch, for which Helm's
+// downloader takes neither a context nor a limit of size, with its connection.
 func Load(ctx context.Context, ref string, o LoadOptions) (*Release, error) {
 	l := &load{ref: ref, o: o}
 	rel, err := l.run(ctx)
