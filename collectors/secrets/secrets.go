@@ -1,0 +1,124 @@
+// Package secrets finds plaintext secrets in a chart, its values and its
+// rendering, and redacts them from everything that is sealed. What it finds
+// is never written anywhere in clear, nor as a hash: short secrets can be
+// guessed from one.
+package secrets
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// The rules; all of them decide SCR-1.
+const (
+	RuleGitleaks  = "secrets/gitleaks"
+	RuleData      = "secrets/secret-data"
+	RuleEnv       = "secrets/env-literal"
+	RuleValuesKey = "secrets/values-key"
+)
+
+var controls = []evidence.ControlID{"SCR-1"}
+
+const reportName = "report.json"
+
+// Report is what the scan saw, without the values: sealed as report.json.
+type Report struct {
+	Places  []Place `json:"places"`
+	Scanned Scanned `json:"scanned"`
+}
+
+// Scanned says what was looked at.
+type Scanned struct {
+	Files   int `json:"files"`
+	Objects int `json:"objects"`
+}
+
+// Place is one place in which one secret stands.
+type Place struct {
+	Rule   string          `json:"rule"`
+	Detail string          `json:"detail"` // gitleaks' rule id, or what makes it a secret
+	Target evidence.Target `json:"target"`
+	Key    string          `json:"key,omitempty"` // data key, variable or values path
+	// Partial says that the value also is a name used in the release, so that only
+	// its occurrences beside the key were redacted.
+	Partial bool `json:"partial,omitempty"`
+}
+
+type collector struct{ report *Report }
+
+// New returns the collector for what Scan found. Findings needs no report: it
+// derives from what was sealed.
+func New(report *Report) collectors.Collector { return collector{report} }
+
+func (collector) Name() string { return "secrets" }
+
+// Collect writes the report of the scan, which ran before anything was sealed.
+func (c collector) Collect(_ context.Context, _ collectors.Input, out evidence.ArtifactWriter) error {
+	if c.report == nil {
+		return fmt.Errorf("the release was not scanned for secrets")
+	}
+	raw, err := json.Marshal(c.report)
+	if err != nil {
+		return fmt.Errorf("secrets report: %w", err)
+	}
+	return out.Write(reportName, raw)
+}
+
+func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
+	rel, err := in.Release()
+	if err != nil {
+		return nil, err
+	}
+	name := "artifacts/" + c.Name() + "/" + reportName
+	raw, err := in.Read(name)
+	if err != nil {
+		return nil, err
+	}
+	var rep Report
+	if err := json.Unmarshal(raw, &rep); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", name, err)
+	}
+	var out []evidence.Finding
+	for i, p := range rep.Places {
+		f := evidence.Finding{
+			Rule: p.Rule, Controls: controls, Target: p.Target, Outcome: evidence.OutcomeFail, Severity: evidence.SeverityCritical,
+			Message:     message(p),
+			Remediation: "Move the value to a secret store, refer to it through an ExternalSecret, and rotate it: it has been in plain text.",
+			Evidence:    []evidence.Pointer{in.Pointer(name, fmt.Sprintf("/places/%d", i), "")},
+		}
+		if p.Rule == RuleValuesKey || p.Rule == RuleEnv {
+			f.Severity = evidence.SeverityHigh
+		}
+		out = append(out, f)
+	}
+	for _, rule := range []string{RuleGitleaks, RuleData, RuleEnv, RuleValuesKey} {
+		if !slices.ContainsFunc(out, func(f evidence.Finding) bool { return f.Rule == rule }) {
+			out = append(out, evidence.Finding{Rule: rule, Controls: controls, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
+				Outcome: evidence.OutcomePass, Severity: evidence.SeverityCritical,
+				Message:  fmt.Sprintf("nothing found in %d files and %d objects", rep.Scanned.Files, rep.Scanned.Objects),
+				Evidence: []evidence.Pointer{in.Pointer(name, "/scanned", "")}})
+		}
+	}
+	return out, nil
+}
+
+func message(p Place) string {
+	key := ""
+	if p.Key != "" {
+		key = " in " + p.Key
+	}
+	switch p.Rule {
+	case RuleData:
+		return "the Secret carries its value in plain text" + key
+	case RuleEnv:
+		return "a literal value that looks like a secret" + key
+	case RuleValuesKey:
+		return "a values key that looks like a secret has a value" + key
+	}
+	return "a plaintext secret (" + p.Detail + ")" + key
+}

@@ -1,0 +1,264 @@
+package secrets_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// load writes a chart and loads it.
+func load(tb testing.TB, dir string, files map[string]string) *collectors.Release {
+	tb.Helper()
+	files["Chart.yaml"] = "apiVersion: v2\nname: shop\nversion: 1.0.0\n"
+	for name, text := range files {
+		p := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			tb.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	rel, err := collectors.Load(tb.Context(), dir, collectors.LoadOptions{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return rel
+}
+
+func scan(tb testing.TB, rel *collectors.Release) (*secrets.Report, collectors.Redactor) {
+	tb.Helper()
+	rep, red, err := secrets.Scan(tb.Context(), rel)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return rep, red
+}
+
+const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
+
+func container(env string) string {
+	return "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: app\n    image: i\n    env:\n" + env
+}
+
+// TestPlaces is the table of what is a secret and what only looks like one.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	none := []string{}
+	env := func(name, value string) map[string]string {
+		return map[string]string{"templates/p.yaml": container(fmt.Sprintf("    - name: %s\n      value: %q\n", name, value))}
+	}
+	values := func(text string) map[string]string { return map[string]string{"values.yaml": text} }
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"secret data":            {map[string]string{"templates/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  pass: aHVudGVyMmh1bnRlcjI=\n"}, []string{secrets.RuleData}},
+		"secret stringData":      {map[string]string{"templates/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  pass: hunter2hunter2\n"}, []string{secrets.RuleData}},
+		"empty secret":           {map[string]string{"templates/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  pass: \"\"\n"}, none},
+		"certificate only":       {map[string]string{"templates/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  ca.pem: |\n    -----BEGIN CERTIFICATE-----\n    AAAA\n    -----END CERTIFICATE-----\n"}, none},
+		"generated password":     {map[string]string{"templates/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  pass: {{ randAlphaNum 20 | b64enc }}\n"}, none},
+		"generated key":          {map[string]string{"templates/s.yaml": "{{ $c := genCA \"x\" 10 }}apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  tls.key: {{ $c.Key | b64enc }}\n"}, none},
+		"external secret":        {map[string]string{"templates/s.yaml": "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: s}\nspec:\n  data:\n  - secretKey: password\n    remoteRef: {key: prod/db-password}\n"}, none},
+		"env literal":            {env("DB_PASSWORD", "correct-horse-battery-9"), []string{secrets.RuleEnv}},
+		"env token":              {env("API_TOKEN", "s3cr3tvalue99"), []string{secrets.RuleEnv}},
+		"env short":              {env("PASSWORD", "abc"), []string{secrets.RuleEnv}},
+		"env url":                {env("DATABASE_URL", "postgres://app:hunter2hunter2@db/x"), []string{secrets.RuleEnv}},
+		"env url without":        {env("DATABASE_URL", "postgres://db/x"), none},
+		"env file":               {env("DB_PASSWORD_FILE", "/run/secrets/db"), none},
+		"env path":               {env("DB_PASSWORD", "/run/secrets/db"), none},
+		"env bool":               {env("ALLOW_EMPTY_PASSWORD", "true"), none},
+		"env expansion":          {env("DB_PASSWORD", "$(OTHER)"), none},
+		"env empty":              {env("DB_PASSWORD", ""), none},
+		"env name of secret":     {env("DB_SECRET_NAME", "db-credentials"), none},
+		"env reference":          {map[string]string{"templates/p.yaml": container("    - name: DB_PASSWORD\n      valueFrom: {secretKeyRef: {name: db, key: password}}\n")}, none},
+		"values password":        {values("db:\n  password: correct-horse-battery-9\n"), []string{secrets.RuleValuesKey}},
+		"values default":         {values("db:\n  password: changeme\n"), []string{secrets.RuleValuesKey}},
+		"values number":          {values("password: 12345678\n"), []string{secrets.RuleValuesKey}},
+		"values empty":           {values("password: \"\"\n"), none},
+		"values null":            {values("password: null\n"), none},
+		"values existing":        {values("existingSecret: db-credentials\n"), none},
+		"values secret name":     {values("tls:\n  secretName: shop-tls\n"), none},
+		"values secret ref":      {values("tls:\n  secret: shop-tls\n"), none},
+		"values secret keys":     {values("secretKeys:\n  adminPasswordKey: postgres-password\n"), none},
+		"values key reference":   {values("auth:\n  secretKey: redis-password\n"), none},
+		"values automount":       {values("automountServiceAccountToken: false\n"), none},
+		"values flag":            {values("generatePassword: true\n"), none},
+		"values client secret":   {values("oidc:\n  clientSecret: abcdefgh12345678\n"), []string{secrets.RuleGitleaks, secrets.RuleValuesKey}},
+		"values env list":        {values("env:\n- name: DB_PASSWORD\n  value: correct-horse-battery-9\n"), []string{secrets.RuleValuesKey}},
+		"values vault":           {values("password: vault:secret/data/db#password\n"), none},
+		"values image digest":    {values("image:\n  digest: sha256:0123456789012345678901234567890123456789012345678901234567890123\n"), none},
+		"values checksum":        {map[string]string{"templates/c.yaml": configMap + "data:\n  checksum/config: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n"}, none},
+		"private key in file":    {map[string]string{"templates/c.yaml": configMap + "data:\n  key: |\n    -----BEGIN RSA PRIVATE KEY-----\n    " + strings.Repeat("MIIEpAIBAAKCAQEA7bq9c", 6) + "\n    " + strings.Repeat("Zk3vQm1x8TnYp0LsRw2d", 6) + "\n    -----END RSA PRIVATE KEY-----\n"}, []string{secrets.RuleGitleaks}},
+		"public key":             {map[string]string{"templates/c.yaml": configMap + "data:\n  key: |\n    -----BEGIN PUBLIC KEY-----\n    MIIBIjANBgkq\n    -----END PUBLIC KEY-----\n"}, none},
+		"readme example":         {map[string]string{"README.md": "password: correct-horse-battery-9\n"}, none},
+		"template of a password": {map[string]string{"templates/c.yaml": configMap + "data:\n  a: {{ .Values.password | default \"\" | quote }}\n"}, none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rel := load(t, t.TempDir(), tt.files)
+			rep, _ := scan(t, rel)
+			got := []string{}
+			for _, p := range rep.Places {
+				if !slices.Contains(got, p.Rule) {
+					got = append(got, p.Rule)
+				}
+			}
+			slices.Sort(got)
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("rules (-want +got):\n%s\n%+v", d, rep.Places)
+			}
+		})
+	}
+}
+
+// TestNeverInClear injects random secrets in many places and looks for them in
+// everything that would be sealed.
+func TestNeverInClear(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	rapid.Check(t, func(rt *rapid.T) {
+		secret := rapid.StringMatching(`[a-zA-Z0-9!#%&*+./:;=?@^_|~" '-]{9,40}`).Filter(func(s string) bool {
+			return strings.TrimSpace(s) == s && len(strings.Trim(s, " \"'")) > 8 && !strings.HasPrefix(s, "/") && !strings.Contains(s, "://") &&
+				!strings.HasPrefix(s, "#") && strings.ContainsAny(s, "0123456789") && strings.ContainsAny(s, "!%&*+;=?^|~")
+		}).Draw(rt, "secret")
+		dir, err := os.MkdirTemp(base, "c")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		quoted, err := json.Marshal(secret)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		rel := load(t, dir, map[string]string{
+			"values.yaml":      "db:\n  password: " + string(quoted) + "\n",
+			"templates/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  pass: {{ .Values.db.password | b64enc }}\nstringData:\n  again: {{ .Values.db.password | quote }}\n",
+			"templates/c.yaml": configMap + "data:\n  conf: |\n    password = {{ .Values.db.password }}\n  json: {{ dict \"p\" .Values.db.password | toJson | quote }}\n",
+			"templates/p.yaml": container("    - name: DB_PASSWORD\n      value: {{ .Values.db.password | quote }}\n"),
+		})
+		rep, red := scan(t, rel)
+		raw, err := json.Marshal(rep)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		values, err := json.Marshal(rel.Values)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for what, b := range map[string][]byte{"report": raw, "manifests": rel.Manifests, "values": values, "log": []byte("warning: value " + secret + " is odd")} {
+			out := b
+			if what != "report" {
+				out, _ = red.Redact(b)
+			}
+			for _, form := range []string{secret, string(quoted[1 : len(quoted)-1]), base64.StdEncoding.EncodeToString([]byte(secret))} {
+				if strings.Contains(string(out), form) {
+					rt.Fatalf("%s still holds %q:\n%s", what, form, out)
+				}
+			}
+		}
+	})
+}
+
+// A secret that is also a name stays readable as a name, and is masked where it is a secret.
+func TestNameAsSecret(t *testing.T) {
+	t.Parallel()
+	rel := load(t, t.TempDir(), map[string]string{
+		"values.yaml": "password: postgres\n",
+		"templates/p.yaml": strings.ReplaceAll(container("    - name: POSTGRES_PASSWORD\n      value: {{ .Values.password }}\n"), "name: app", "name: postgres") +
+			"---\napiVersion: v1\nkind: Secret\nmetadata: {name: postgres}\nstringData:\n  password: {{ .Values.password }}\n",
+	})
+	rep, red := scan(t, rel)
+	out, n := red.Redact(rel.Manifests)
+	if n < 2 || strings.Contains(string(out), "value: postgres") || strings.Contains(string(out), "password: postgres") {
+		t.Errorf("%d replaced:\n%s", n, out)
+	}
+	if !strings.Contains(string(out), "name: postgres") {
+		t.Errorf("the name is gone:\n%s", out)
+	}
+	if !slices.ContainsFunc(rep.Places, func(p secrets.Place) bool { return p.Partial }) {
+		t.Error("the report does not say that the redaction is partial")
+	}
+}
+
+// Findings come from the sealed report alone, and a release without secrets passes.
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  evidence.Outcome
+	}{
+		"clean":  {map[string]string{"templates/c.yaml": configMap}, evidence.OutcomePass},
+		"secret": {map[string]string{"values.yaml": "password: correct-horse-battery-9\n", "templates/c.yaml": configMap}, evidence.OutcomeFail},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rel := load(t, t.TempDir(), tt.files)
+			rep, red := scan(t, rel)
+			art := collectors.NewArtifacts(red)
+			runs, err := collectors.Run(t.Context(), collectors.Input{Release: rel}, []collectors.Collector{secrets.New(rep)}, art, collectors.RunOptions{Now: fixedTime})
+			if err != nil || runs[0].Outcome != evidence.OutcomePass {
+				t.Fatalf("run: %v %+v", err, runs)
+			}
+			if _, err := art.Put(collectors.ReleaseFile, []byte(`{"chart":"shop"}`)); err != nil {
+				t.Fatal(err)
+			}
+			found, err := secrets.New(nil).Findings(collectors.NewSealed(art))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(found, func(f evidence.Finding) bool { return f.Outcome == tt.want }) {
+				t.Errorf("no finding %s in %+v", tt.want, found)
+			}
+			if tt.want == evidence.OutcomePass && slices.ContainsFunc(found, func(f evidence.Finding) bool { return f.Outcome != evidence.OutcomePass }) {
+				t.Errorf("something does not pass: %+v", found)
+			}
+		})
+	}
+}
+
+func FuzzRedact(f *testing.F) {
+	f.Add("correct-horse-battery-9", "x")
+	f.Add("a: b\n\"'", "name: {a: b}")
+	f.Fuzz(func(t *testing.T, secret, around string) {
+		value, err := json.Marshal(secret)
+		if err != nil || len(secret) > 1000 {
+			t.Skip()
+		}
+		rel := &collectors.Release{Values: map[string]any{"password": secret}, Manifests: []byte("---\n# Source: a.yaml:1\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {password: " + string(value) + "}\n")}
+		rel.Info.Chart = "fuzz"
+		rep, red, err := secrets.Scan(t.Context(), rel)
+		if err != nil {
+			return // refused: nothing is sealed
+		}
+		if len(rep.Places) > 0 && len(secret) >= 9 && !rep.Places[0].Partial {
+			if out, _ := red.Redact([]byte(around + " " + secret + " " + around)); strings.Contains(string(out), secret) && !strings.Contains("REDACTED", secret) {
+				t.Errorf("%q is still in %q", secret, out)
+			}
+		}
+	})
+}
+
+func fixedTime() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+func BenchmarkScan(b *testing.B) {
+	rel := load(b, b.TempDir(), map[string]string{
+		"values.yaml":      strings.Repeat("key: value # a comment with a token in it\n", 1) + strings.Repeat("# a line of documentation\n", 400),
+		"templates/p.yaml": container("    - name: DB_PASSWORD\n      valueFrom: {secretKeyRef: {name: db, key: password}}\n"),
+	})
+	for b.Loop() {
+		scan(b, rel)
+	}
+}
