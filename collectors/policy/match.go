@@ -167,13 +167,13 @@ const maxList = 2000
 
 // subject is an object as a request to create it. It is used by one goroutine.
 type subject struct {
-	object     *collectors.Object
-	attr       admission.Attributes
-	gvk        schema.GroupVersionKind
-	gvr        schema.GroupVersionResource
-	ns         *corev1.Namespace // nil when cluster-scoped
-	longest    int               // length of the longest list in it
-	versions   map[schema.GroupVersionKind]*admission.VersionedAttributes
+	object   *collectors.Object
+	attr     admission.Attributes
+	gvk      schema.GroupVersionKind
+	gvr      schema.GroupVersionResource
+	ns       *corev1.Namespace // nil when cluster-scoped
+	longest  int               // length of the longest list in it
+	versions map[schema.GroupVersionKind]*admission.VersionedAttributes
 }
 
 func (w *world) subject(o *collectors.Object) *subject {
@@ -192,10 +192,36 @@ func (w *world) subject(o *collectors.Object) *subject {
 	var c cleaner
 	content, _ := c.clean(o.Object)
 	s.longest = c.longest
-	u := &unstructured.Unstructured{Object: content.(map[string]any)}
+	u := &unstructured.Unstructured{Object: completed(content.(map[string]any), namespace, cluster)}
 	s.attr = admission.NewAttributesRecord(u, nil, s.gvk, namespace, o.GetName(), s.gvr, "", admission.Create,
 		&metav1.CreateOptions{}, false, &user.DefaultInfo{})
 	return s
+}
+
+// completed adds what the API server writes into every object before policies
+// see it: its namespace, or a namespace's own name as a label. m may be shared.
+func completed(m map[string]any, namespace string, cluster bool) map[string]any {
+	if namespace == "" {
+		return m
+	}
+	metadata, ok := m["metadata"].(map[string]any)
+	if !ok {
+		return m // not an object; whatever reads it fails
+	}
+	metadata = maps.Clone(metadata)
+	if !cluster {
+		metadata["namespace"] = namespace
+	} else {
+		l, _ := metadata["labels"].(map[string]any)
+		if l = maps.Clone(l); l == nil {
+			l = map[string]any{}
+		}
+		l[nameLabel] = namespace
+		metadata["labels"] = l
+	}
+	m = maps.Clone(m)
+	m["metadata"] = metadata
+	return m
 }
 
 // versioned returns the request with its object in the version gvk, of which

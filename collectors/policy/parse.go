@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
@@ -230,6 +232,9 @@ func (s *policySet) bind(bindings []collectors.Object, byName map[string]*policy
 		if r == nil {
 			return fmt.Errorf("%s: spec.policyName: there is no policy %q", documentName(&o), b.Spec.PolicyName)
 		}
+		if r.builtin && !strings.HasPrefix(o.File, builtinDir) {
+			return fmt.Errorf("%s: policy %q is helmproof's own; waive its findings instead of binding it", documentName(&o), r.policy.Name)
+		}
 		if r.policy.Spec.ParamKind != nil && b.Spec.ParamRef == nil {
 			return fmt.Errorf("%s: policy %q has a paramKind, so the binding needs a paramRef", documentName(&o), r.policy.Name)
 		}
@@ -274,10 +279,25 @@ func isParam(r *policyRule, o *collectors.Object) bool {
 }
 
 func decodeStrict(o collectors.Object, into any) error {
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true); err != nil {
-		return fmt.Errorf("decode: %w", err)
+	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true)
+	if err == nil {
+		return nil
 	}
-	return nil
+	// The JSON decoder says the same with the field's name.
+	raw, jsonErr := json.Marshal(o.Object)
+	if jsonErr == nil {
+		var strict []error
+		if strict, jsonErr = kjson.UnmarshalStrict(raw, into); jsonErr == nil {
+			jsonErr = errors.Join(strict...)
+		}
+	}
+	switch {
+	case jsonErr == nil:
+		return fmt.Errorf("decode: %w", err)
+	case strings.Contains(jsonErr.Error(), "cannot unmarshal"):
+		return fmt.Errorf("decode: %w; quote a text that YAML reads otherwise, like no or 1", jsonErr)
+	}
+	return fmt.Errorf("decode: %w", jsonErr)
 }
 
 // setDefaults does what the API server does to a policy that it stores.

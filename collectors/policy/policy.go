@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -55,6 +56,37 @@ func New(policies []byte) (collectors.Collector, error) {
 		return nil, errors.Join(errs...)
 	}
 	return collector{}, nil
+}
+
+// Changed lists the built-in policies, by rule, that are absent from a sealed
+// policies.yaml or differ in it from this version's: findings derived from it
+// are not what this version would find. Sorted; empty when there are none.
+func Changed(policies []byte) ([]string, error) {
+	raw, err := Bundle("")
+	if err != nil {
+		return nil, err
+	}
+	want, err := load(raw)
+	if err != nil {
+		return nil, err
+	}
+	have, err := load(policies)
+	if err != nil {
+		return nil, err
+	}
+	byRule := map[string]*policyRule{}
+	for _, r := range have.policies {
+		byRule[r.rule] = r
+	}
+	var changed []string
+	for _, r := range want.policies {
+		h := byRule[r.rule]
+		if h == nil || !reflect.DeepEqual(h.policy, r.policy) || !reflect.DeepEqual(h.bindings, r.bindings) {
+			changed = append(changed, r.rule)
+		}
+	}
+	slices.Sort(changed)
+	return changed, nil
 }
 
 // Replayer returns the collector for verifying a bundle: it needs no policies,
