@@ -213,10 +213,13 @@ func TestUnrenderedChartIsNotChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 18 {
-		t.Errorf("%d findings, want 18", len(got))
+	if len(got) != 19 {
+		t.Errorf("%d findings, want 18 and that there are no policies of the user's own", len(got))
 	}
 	for _, f := range got {
+		if f.Rule == "policy/own-policies" && f.Outcome == "not-applicable" {
+			continue
+		}
 		if f.Outcome != "not-checked" || f.Message != "the chart did not render" {
 			t.Errorf("%s %s: %s", f.Rule, f.Outcome, f.Message)
 		}

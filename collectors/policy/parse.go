@@ -30,6 +30,7 @@ const (
 	apiGroup      = "admissionregistration.k8s.io"
 	maxPolicies   = 2000
 	ownControl    = evidence.ControlID("POL-1")
+	ownRule       = "policy/own-policies" // of the finding that there are none
 	ownRemedy     = "Change the object as the policy's message says."
 	maxExpression = 64 << 10 // bytes of one CEL expression
 )

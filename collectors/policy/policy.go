@@ -167,6 +167,14 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 		}
 		out = append(out, f)
 	}
+	if !slices.ContainsFunc(s.policies, func(r *policyRule) bool { return slices.Contains(r.controls, ownControl) }) {
+		out = append(out, evidence.Finding{
+			Rule: ownRule, Controls: []evidence.ControlID{ownControl}, Severity: evidence.SeverityHigh,
+			Target:  evidence.Target{Kind: "Chart", Name: release.Chart},
+			Outcome: evidence.OutcomeNotApplicable, Message: "no policies of your own were given",
+			Evidence: []evidence.Pointer{in.Pointer(collectors.PoliciesFile, "", "")},
+		})
+	}
 	return out, nil
 }
 
