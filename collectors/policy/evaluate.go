@@ -30,11 +30,21 @@ type result struct {
 	message string
 }
 
+// question is one policy put to one object.
+type question struct {
+	equivalents
+	set  *policySet
+	w    *world
+	gvr  schema.GroupVersionResource // as what the rules matched the object
+	gvk  schema.GroupVersionKind
+	prog *program
+}
+
 // evaluate returns what the policy says about the object; nothing when it does
 // not apply to it. The error is non-nil only when the policy does not compile.
 func (s *policySet) evaluate(r *policyRule, w *world, sub *subject) ([]result, error) {
-	eq := &equivalents{rule: r, s: sub}
-	matches, gvr, gvk, unknown, err := matchDefinition(r.policy, w, sub, eq)
+	q := &question{equivalents: equivalents{rule: r, s: sub}, set: s, w: w}
+	matches, unknown, err := q.matchDefinition()
 	switch {
 	case err != nil:
 		return []result{failed(r, "match: "+err.Error())}, nil
@@ -42,55 +52,52 @@ func (s *policySet) evaluate(r *policyRule, w *world, sub *subject) ([]result, e
 		return nil, nil
 	case unknown != "":
 		return []result{unknownNamespace(unknown, sub)}, nil
-	case !sub.convertible(gvk):
-		return []result{{evidence.OutcomeNotChecked, fmt.Sprintf("only the API server can convert %s to the %s that the policy is about", sub.gvk.GroupVersion(), gvk.GroupVersion())}}, nil
-	}
-	if sub.longest > maxList {
+	case !sub.convertible(q.gvk):
+		return []result{{evidence.OutcomeNotChecked, fmt.Sprintf("only the API server can convert %s to the %s that the policy is about", sub.gvk.GroupVersion(), q.gvk.GroupVersion())}}, nil
+	case sub.longest > maxList:
 		return []result{failed(r, fmt.Sprintf("a list in the object has %d items, at most %d are evaluated", sub.longest, maxList))}, nil
 	}
-	p, err := r.compile()
-	if err != nil {
+	if q.prog, err = r.compile(); err != nil {
 		return nil, err
 	}
-	if p.authorizer {
+	if q.prog.authorizer {
 		return []result{{evidence.OutcomeNotChecked, "the policy asks the authorizer, which only a cluster has"}}, nil
 	}
 	var out []result
 	for _, b := range r.bindings {
-		out = append(out, s.evaluateBinding(r, p, b, w, sub, eq, gvr, gvk)...)
+		out = append(out, q.evaluateBinding(b)...)
 	}
 	return out, nil
 }
 
-func (s *policySet) evaluateBinding(r *policyRule, p *program, b *admissionv1.ValidatingAdmissionPolicyBinding, w *world, sub *subject, eq *equivalents, gvr schema.GroupVersionResource, gvk schema.GroupVersionKind) []result {
-	matches, unknown, err := matchBinding(b, w, sub, eq)
+func (q *question) evaluateBinding(b *admissionv1.ValidatingAdmissionPolicyBinding) []result {
+	matches, unknown, err := q.matchBinding(b)
 	switch {
 	case err != nil:
-		return []result{failed(r, "match: "+err.Error())}
+		return []result{failed(q.rule, "match: "+err.Error())}
 	case !matches:
 		return nil
 	case unknown != "":
-		return []result{unknownNamespace(unknown, sub)}
+		return []result{unknownNamespace(unknown, q.s)}
 	}
-	params, err := s.paramsFor(r, b, sub)
+	params, err := q.set.paramsFor(q.rule, b, q.s)
 	if err != nil {
-		return []result{failed(r, err.Error())}
+		return []result{failed(q.rule, err.Error())}
 	}
 	onDeny := evidence.OutcomeWarn
 	if slices.Contains(b.Spec.ValidationActions, admissionv1.Deny) {
 		onDeny = evidence.OutcomeFail
 	}
-	va := sub.versioned(gvk)
 	var out []result
 	for _, param := range params {
-		for _, d := range p.decide(va, gvr, param, sub.ns) {
+		for _, d := range q.prog.decide(q.s.versioned(q.gvk), q.gvr, param, q.s.ns) {
 			switch d.Evaluation {
 			case validating.EvalAdmit:
 				out = append(out, result{outcome: evidence.OutcomePass})
 			case validating.EvalDeny:
 				out = append(out, result{onDeny, d.Message})
 			default:
-				out = append(out, failed(r, d.Message))
+				out = append(out, failed(q.rule, d.Message))
 			}
 		}
 	}
@@ -111,27 +118,29 @@ func unknownNamespace(key string, sub *subject) result {
 	return result{evidence.OutcomeNotChecked, fmt.Sprintf("the policy selects namespaces by label %q, and the labels of namespace %s are known only in a cluster", key, sub.attr.GetNamespace())}
 }
 
-// matchDefinition asks the API server's matcher. unknown is the key of a
-// namespace label on which the answer depends and that is not known.
-func matchDefinition(p *admissionv1.ValidatingAdmissionPolicy, w *world, sub *subject, eq *equivalents) (matches bool, gvr schema.GroupVersionResource, gvk schema.GroupVersionKind, unknown string, err error) {
-	if key, ok := w.unknownLabel(p.Spec.MatchConstraints.NamespaceSelector, sub); ok {
+// matchDefinition asks the API server's matcher, and notes what it matched.
+// unknown is the key of a namespace label on which the answer depends and that
+// is not known.
+func (q *question) matchDefinition() (matches bool, unknown string, err error) {
+	p := q.rule.policy
+	if key, ok := q.w.unknownLabel(p.Spec.MatchConstraints.NamespaceSelector, q.s); ok {
 		open := *p
 		open.Spec.MatchConstraints = anyNamespace(p.Spec.MatchConstraints)
 		p, unknown = &open, key
 	}
-	matches, gvr, gvk, err = w.matcher.DefinitionMatches(sub.attr, eq, validating.NewValidatingAdmissionPolicyAccessor(p))
-	return matches, gvr, gvk, unknown, err
+	matches, q.gvr, q.gvk, err = q.w.matcher.DefinitionMatches(q.s.attr, q, validating.NewValidatingAdmissionPolicyAccessor(p))
+	return matches, unknown, err
 }
 
-func matchBinding(b *admissionv1.ValidatingAdmissionPolicyBinding, w *world, sub *subject, eq *equivalents) (matches bool, unknown string, err error) {
+func (q *question) matchBinding(b *admissionv1.ValidatingAdmissionPolicyBinding) (matches bool, unknown string, err error) {
 	if m := b.Spec.MatchResources; m != nil {
-		if key, ok := w.unknownLabel(m.NamespaceSelector, sub); ok {
+		if key, ok := q.w.unknownLabel(m.NamespaceSelector, q.s); ok {
 			open := *b
 			open.Spec.MatchResources = anyNamespace(m)
 			b, unknown = &open, key
 		}
 	}
-	matches, err = w.matcher.BindingMatches(sub.attr, eq, validating.NewValidatingAdmissionPolicyBindingAccessor(b))
+	matches, err = q.w.matcher.BindingMatches(q.s.attr, q, validating.NewValidatingAdmissionPolicyBindingAccessor(b))
 	return matches, unknown, err
 }
 

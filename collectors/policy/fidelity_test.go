@@ -115,7 +115,8 @@ func TestDecisionsAreTheServers(t *testing.T) {
 			for i := range objects.Objects {
 				sub := w.subject(&objects.Objects[i])
 				for _, r := range set.policies {
-					matches, gvr, gvk, _, err := matchDefinition(r.policy, w, sub, &equivalents{rule: r, s: sub})
+					q := &question{equivalents: equivalents{rule: r, s: sub}, set: set, w: w}
+					matches, _, err := q.matchDefinition()
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -126,6 +127,7 @@ func TestDecisionsAreTheServers(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
+					gvk, gvr := q.gvk, q.gvr
 					got := p.decide(sub.versioned(gvk), gvr, nil, sub.ns)
 					compared++
 					server := p.validator.Validate(context.Background(), gvr, sub.versioned(gvk), nil, sub.ns, celconfig.RuntimeCELCostBudget, nil)

@@ -99,7 +99,6 @@ func TestOwnPolicies(t *testing.T) {
 		{"params of another namespace", vap(withParam) + binding("validationActions: [Deny], paramRef: {name: small, parameterNotFoundAction: Allow}") + strings.Replace(param, "name: small", "name: small, namespace: other", 1), configMap, []string{notApplicable}},
 		{"by container", strings.NewReplacer("configmaps", "deployments", "apiGroups: ['']", "apiGroups: [apps]").Replace(vap("  validations: [{expression: 'false', message: 'container \"c\": bad; container \"i\": worse; much worse'}]\n")), deployment("{containers: [{name: c}], initContainers: [{name: i}]}"), []string{"fail Deployment/x[c]: bad", "fail Deployment/x[i]: worse; much worse"}},
 		{"by unknown container", strings.NewReplacer("configmaps", "deployments", "apiGroups: ['']", "apiGroups: [apps]").Replace(vap("  validations: [{expression: 'false', message: 'container \"c\": bad; container \"z\": worse'}]\n")), deployment("{containers: [{name: c}]}"), []string{`fail Deployment/x: container "c": bad; container "z": worse`}},
-		{"labels", strings.Replace(vap(deny), "{name: own}", "{name: own, annotations: {helmproof.companyos.github.io/controls: 'RES-2, SEC-1', helmproof.companyos.github.io/severity: low, helmproof.companyos.github.io/remediation: Do so.}}", 1), configMap, []string{"fail ConfigMap/x: denied"}},
 		{"unreadable document", vap(deny), "a: [\n", []string{"not-checked Chart/shop: 1 rendered documents could not be read as objects"}},
 		{"version that only a server converts", strings.NewReplacer("configmaps", "widgets", "apiGroups: ['']", "apiGroups: [example.com]").Replace(vap(deny)), "kind: Widget\napiVersion: example.com/v2\nmetadata: {name: x}\n", []string{"not-checked Widget/x: only the API server can convert example.com/v2 to the example.com/v1 that the policy is about"}},
 		{"exact version", strings.NewReplacer("configmaps", "widgets", "apiGroups: ['']", "apiGroups: [example.com]", "{resourceRules", "{matchPolicy: Exact, resourceRules").Replace(vap(deny)), "kind: Widget\napiVersion: example.com/v2\nmetadata: {name: x}\n", []string{notApplicable}},
@@ -129,6 +128,23 @@ func TestOwnPolicyLabels(t *testing.T) {
 		if f.Rule == "policy/own" && (len(f.Controls) != 2 || f.Controls[0] != "RES-2" || f.Severity != "low" || f.Remediation != "Do so.") {
 			t.Errorf("not labelled as annotated: %+v", f)
 		}
+	}
+}
+
+// TestControlOfOwnPolicies holds that POL-1 has a finding whatever was given.
+func TestControlOfOwnPolicies(t *testing.T) {
+	t.Parallel()
+	none := []string{"not-applicable Chart/shop: no policies were given besides the built-in ones"}
+	if diff := cmp.Diff(none, summary(findings(t, builtin(t), configMap), noOwnRule)); diff != "" {
+		t.Error(diff)
+	}
+	text := vap("  validations: [{expression: 'true'}]\n")
+	if got := summary(findings(t, own(t, text), configMap), noOwnRule); got != nil {
+		t.Errorf("with own policies: %v", got)
+	}
+	elsewhere := strings.Replace(text, "{name: own}", "{name: own, annotations: {helmproof.companyos.github.io/controls: RES-2}}", 1)
+	if diff := cmp.Diff(none, summary(findings(t, own(t, elsewhere), configMap), noOwnRule)); diff != "" {
+		t.Error(diff)
 	}
 }
 
