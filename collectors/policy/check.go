@@ -16,6 +16,9 @@ import (
 // identifier is what the API server takes as the name of a variable.
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
+// reasons are those that the API server lets a policy give.
+var reasons = []metav1.StatusReason{metav1.StatusReasonUnauthorized, metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge}
+
 // checkPolicy makes the structural checks of the API server: what it would
 // refuse to store is refused here, so that a policy means the same in both places.
 func checkPolicy(p *admissionv1.ValidatingAdmissionPolicy) error {
@@ -83,11 +86,25 @@ func checkExpressions(spec *admissionv1.ValidatingAdmissionPolicySpec) error {
 		if strings.ContainsAny(v.Message, "\n\r") {
 			return fmt.Errorf("spec.validations[%d].message: must not hold line breaks", i)
 		}
+		if v.Reason != nil && !slices.Contains(reasons, *v.Reason) {
+			return fmt.Errorf("spec.validations[%d].reason %q: want Unauthorized, Forbidden, Invalid or RequestEntityTooLarge", i, *v.Reason)
+		}
 		if len(v.MessageExpression) > maxExpression {
 			return fmt.Errorf("spec.validations[%d].messageExpression: longer than %d bytes", i, maxExpression)
 		}
 	}
+	if len(spec.AuditAnnotations) > 20 {
+		return errors.New("spec.auditAnnotations: more than 20")
+	}
+	clear(seen)
 	for i, a := range spec.AuditAnnotations {
+		if errs := validation.IsQualifiedName(a.Key); len(errs) > 0 {
+			return fmt.Errorf("spec.auditAnnotations[%d].key %q: %s", i, a.Key, errs[0])
+		}
+		if seen[a.Key] {
+			return fmt.Errorf("spec.auditAnnotations[%d].key %q: used twice", i, a.Key)
+		}
+		seen[a.Key] = true
 		if err := checkExpression(a.ValueExpression); err != nil {
 			return fmt.Errorf("spec.auditAnnotations[%d].valueExpression: %w", i, err)
 		}
