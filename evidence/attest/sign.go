@@ -28,6 +28,9 @@ import (
 // maxKeyFile bounds a key file that is read, in bytes.
 const maxKeyFile = 64 << 10
 
+// minRSABits is 128-bit security, as NIST SP 800-57 counts it.
+const minRSABits = 3072
+
 // Signer signs statements.
 type Signer interface {
 	// Sign returns a Sigstore bundle v0.3 (JSON) that holds the signed statement.
@@ -75,7 +78,12 @@ func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, erro
 	case block.Type == "PUBLIC KEY":
 		return nil, errors.New("this is a public key: sign with the private key, and give this one to --trust")
 	}
-	key, err := cryptoutils.UnmarshalPEMToPrivateKey(raw, func(bool) ([]byte, error) { return password() })
+	key, err := cryptoutils.UnmarshalPEMToPrivateKey(raw, func(bool) ([]byte, error) {
+		if password == nil {
+			return nil, errors.New("the key is encrypted: give its password in COSIGN_PASSWORD")
+		}
+		return password()
+	})
 	if err != nil {
 		if block.Type == "ENCRYPTED SIGSTORE PRIVATE KEY" || block.Type == "ENCRYPTED COSIGN PRIVATE KEY" {
 			return nil, fmt.Errorf("%w: is COSIGN_PASSWORD right?", err)
@@ -95,28 +103,44 @@ type keySigner struct {
 	tsa       []*sign.TimestampAuthority
 }
 
+// checkKey refuses keys that are weaker than, or other than, what is signed with:
+// a verifier trusts no key that a signer would refuse.
+func checkKey(pub crypto.PublicKey) error {
+	switch k := pub.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
+			return fmt.Errorf("curve %s: want P-256 or P-384", k.Params().Name)
+		}
+	case *rsa.PublicKey:
+		if k.N.BitLen() < minRSABits {
+			return fmt.Errorf("RSA key of %d bits: want at least %d", k.N.BitLen(), minRSABits)
+		}
+	case ed25519.PublicKey:
+	default:
+		return fmt.Errorf("key of type %T: want ECDSA, RSA or Ed25519", pub)
+	}
+	return cryptoutils.ValidatePubKey(pub)
+}
+
 func signerOf(key any) (*keySigner, error) {
-	s := &keySigner{hash: crypto.SHA256}
+	private, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("key of type %T: want ECDSA, RSA or Ed25519", key)
+	}
+	if err := checkKey(private.Public()); err != nil {
+		return nil, err
+	}
+	s := &keySigner{key: private, hash: crypto.SHA256}
 	switch k := key.(type) {
 	case *ecdsa.PrivateKey:
-		s.key = k
-		switch k.Curve {
-		case elliptic.P256():
-			s.algorithm = protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256
-		case elliptic.P384():
+		s.algorithm = protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256
+		if k.Curve == elliptic.P384() {
 			s.hash, s.algorithm = crypto.SHA384, protocommon.PublicKeyDetails_PKIX_ECDSA_P384_SHA_384
-		default:
-			return nil, fmt.Errorf("curve %s: want P-256 or P-384", k.Params().Name)
 		}
 	case *rsa.PrivateKey:
-		if k.N.BitLen() < 3072 {
-			return nil, fmt.Errorf("RSA key of %d bits: want at least 3072", k.N.BitLen())
-		}
-		s.key, s.algorithm = k, protocommon.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256
+		s.algorithm = protocommon.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256
 	case ed25519.PrivateKey:
-		s.key, s.hash, s.algorithm = k, 0, protocommon.PublicKeyDetails_PKIX_ED25519
-	default:
-		return nil, fmt.Errorf("key of type %T: want ECDSA, RSA or Ed25519", key)
+		s.hash, s.algorithm = 0, protocommon.PublicKeyDetails_PKIX_ED25519
 	}
 	pub, err := cryptoutils.MarshalPublicKeyToPEM(s.key.Public())
 	if err != nil {

@@ -56,6 +56,9 @@ type subjectJSON struct {
 
 // Marshal returns the statement as canonical JSON (RFC 8785).
 func (s *Statement) Marshal() ([]byte, error) {
+	if s.PredicateType == "" || len(s.Predicate) == 0 {
+		return nil, errors.New("statement without a predicate and its predicate type")
+	}
 	out := statementJSON{Type: statementType, PredicateType: s.PredicateType, Predicate: s.Predicate}
 	for _, x := range s.Subjects {
 		if _, err := evidence.ParseDigest(string(x.Digest)); err != nil {

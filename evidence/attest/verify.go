@@ -115,7 +115,7 @@ func (t *Trust) Add(raw []byte) error {
 	for {
 		var block *pem.Block
 		if block, raw = pem.Decode(raw); block == nil {
-			break
+			break // raw is what follows the last block
 		}
 		found = true
 		switch {
@@ -138,6 +138,9 @@ func (t *Trust) Add(raw []byte) error {
 	if !found {
 		return errors.New("not a PEM file: want a public key")
 	}
+	if bytes.Contains(raw, []byte("-----BEGIN")) {
+		return errors.New("what follows the last PEM block is a broken one: is the file complete?")
+	}
 	if len(chain) > 0 {
 		if len(chain) < 2 {
 			return errors.New("a timestamp authority needs its chain: leaf certificate first, root last")
@@ -157,7 +160,7 @@ func (t *Trust) addKey(block *pem.Block) error {
 	if err != nil {
 		return err
 	}
-	if err := cryptoutils.ValidatePubKey(key); err != nil {
+	if err := checkKey(key); err != nil {
 		return err
 	}
 	hash := crypto.SHA256
