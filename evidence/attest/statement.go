@@ -77,7 +77,8 @@ func (s *Statement) Marshal() ([]byte, error) {
 }
 
 // ParseStatement reads a statement strictly: version 1, at least one subject,
-// each with a SHA-256 digest, and nothing after it.
+// each with a SHA-256 digest, a predicate, and exactly the bytes that Marshal
+// writes: no unknown, repeated or differently spelled key.
 func ParseStatement(raw []byte) (*Statement, error) {
 	var in statementJSON
 	dec := json.NewDecoder(bytes.NewReader(raw))
@@ -101,6 +102,13 @@ func ParseStatement(raw []byte) (*Statement, error) {
 			return nil, fmt.Errorf("in-toto statement: subject %q: %w", s.Name, err)
 		}
 		out.Subjects = append(out.Subjects, Subject{Name: s.Name, Digest: d})
+	}
+	again, err := out.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("in-toto statement: %w", err)
+	}
+	if !bytes.Equal(raw, again) {
+		return nil, errors.New("in-toto statement: not in the canonical form (RFC 8785) that it is signed in")
 	}
 	return out, nil
 }

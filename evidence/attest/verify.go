@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -251,7 +252,26 @@ func parseBundle(raw []byte) (*bundle.Bundle, []byte, error) {
 	case b.GetVerificationMaterial().GetPublicKey() == nil:
 		return nil, nil, errors.New("signed by a certificate, not by a key")
 	}
-	return &b, env.GetPayload(), nil
+	return &b, env.GetPayload(), sameJSON(&b, raw)
+}
+
+// sameJSON holds that the bundle, written again, is the same JSON: what is signed
+// has one spelling. Base64 alone has several of most values.
+func sameJSON(b *bundle.Bundle, raw []byte) error {
+	again, err := b.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	if again, err = jsoncanonicalizer.Transform(again); err != nil {
+		return err
+	}
+	if raw, err = jsoncanonicalizer.Transform(raw); err != nil {
+		return err
+	}
+	if !bytes.Equal(again, raw) {
+		return errors.New("its JSON is not spelled as Sigstore bundles are")
+	}
+	return nil
 }
 
 // signer finds the trusted key by the bundle's hint. Bundles of other tools carry
