@@ -1,0 +1,258 @@
+// Package helm judges a chart as Helm and the API server's schema see it: lint
+// with zero warnings, a values schema that holds, objects that are valid for
+// the target Kubernetes version, no removed API, and a reproducible rendering.
+package helm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// The rules and the control that each decides.
+const (
+	RuleLint       = "helm/lint"
+	RuleLintLog    = "helm/lint-log"
+	RuleValues     = "helm/values-schema"
+	RuleParse      = "helm/manifest-parse"
+	RuleSchema     = "helm/kubernetes-schema"
+	RuleCRD        = "helm/crd-schema"
+	RuleRemoved    = "helm/api-removed"
+	RuleDeprecated = "helm/api-deprecated"
+	RuleGenerated  = "helm/generated-values"
+	RuleNetwork    = "helm/render-network"
+)
+
+var rules = map[string]struct {
+	control  evidence.ControlID
+	severity evidence.Severity
+}{
+	RuleLint: {"CHT-1", evidence.SeverityLow}, RuleLintLog: {"CHT-1", evidence.SeverityLow},
+	RuleValues: {"CHT-2", evidence.SeverityMedium},
+	RuleParse:  {"CHT-3", evidence.SeverityHigh}, RuleSchema: {"CHT-3", evidence.SeverityHigh}, RuleCRD: {"CHT-3", evidence.SeverityLow},
+	RuleRemoved: {"CHT-4", evidence.SeverityHigh}, RuleDeprecated: {"CHT-4", evidence.SeverityMedium},
+	RuleGenerated: {"CHT-5", evidence.SeverityMedium}, RuleNetwork: {"CHT-5", evidence.SeverityHigh},
+}
+
+// Names of the collector's artifacts, under artifacts/helm/.
+const (
+	lintName    = "lint.json"
+	valuesName  = "values-schema.json"
+	schemasName = "schemas.json" // the definitions used of --schemas, in compact form
+)
+
+// Options of the collector.
+type Options struct {
+	// SchemasDir holds OpenAPI v2 documents of Kubernetes versions that are not
+	// embedded: v1.30.json or 1.30.json.
+	SchemasDir string
+}
+
+type collector struct{ o Options }
+
+// New returns the collector.
+func New(o Options) collectors.Collector { return collector{o} }
+
+func (collector) Name() string { return "helm" }
+
+// Collect lints the chart, validates its values, and seals the schemas that are
+// not embedded.
+func (c collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
+	rel := in.Release
+	if c.o.SchemasDir != "" {
+		if err := c.sealSchemas(rel, out); err != nil {
+			return err
+		}
+	}
+	if rel.Info.Source == collectors.SourceManifests {
+		return nil
+	}
+	if err := write(out, valuesName, checkValues(rel)); err != nil {
+		return err
+	}
+	rep, err := lintChart(ctx, rel)
+	if err != nil {
+		return err
+	}
+	return write(out, lintName, rep)
+}
+
+func write(out evidence.ArtifactWriter, name string, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return out.Write(name, raw)
+}
+
+// minor is "1.37" of "v1.37.2".
+func minor(kube string) string {
+	parts := strings.SplitN(strings.TrimPrefix(kube, "v"), ".", 3)
+	if len(parts) < 2 {
+		return kube
+	}
+	return parts[0] + "." + strings.TrimRight(parts[1], "+")
+}
+
+// sealSchemas writes what of the user's schema file the release needs.
+func (c collector) sealSchemas(rel *collectors.Release, out evidence.ArtifactWriter) error {
+	version := minor(rel.Info.KubeVersion)
+	var raw []byte
+	for _, name := range []string{"v" + version + ".json", version + ".json"} {
+		f, err := os.Open(filepath.Join(c.o.SchemasDir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("schemas of Kubernetes %s: %w", version, err)
+		}
+		raw, err = readAll(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("schemas of Kubernetes %s: %w", version, err)
+		}
+	}
+	if raw == nil {
+		if _, err := embedded.ReadFile("schemas/" + version + ".json.gz"); err == nil {
+			return nil
+		}
+		return fmt.Errorf("no schemas for Kubernetes %s: put its OpenAPI document into %s as v%s.json", version, c.o.SchemasDir, version)
+	}
+	set, err := rel.Objects()
+	if err != nil {
+		return err
+	}
+	used := map[schema.GroupVersionKind]bool{}
+	for i := range set.Objects {
+		used[set.Objects[i].GroupVersionKind()] = true
+	}
+	doc, err := Compact(raw, func(gvk schema.GroupVersionKind) bool { return used[gvk] })
+	if err != nil {
+		return fmt.Errorf("schemas of Kubernetes %s: %w", version, err)
+	}
+	return write(out, schemasName, doc)
+}
+
+func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
+	rel, err := in.Release()
+	if err != nil {
+		return nil, err
+	}
+	set, err := in.Objects()
+	if err != nil {
+		return nil, err
+	}
+	f := &findings{in: in, rel: rel, set: set}
+	if rel.Source == collectors.SourceManifests {
+		for _, rule := range []string{RuleLint, RuleLintLog, RuleValues, RuleGenerated, RuleNetwork} {
+			f.chart(rule, evidence.OutcomeNotApplicable, "plain manifests, not a chart", "", "", "")
+		}
+	} else {
+		for _, part := range []func() error{f.lint, f.values, f.rendering} {
+			if err := part(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	f.parsed()
+	if err := f.objects(); err != nil {
+		return nil, err
+	}
+	return f.out, nil
+}
+
+// findings collects what the sealed artifacts show.
+type findings struct {
+	in  *collectors.Sealed
+	rel *evidence.Release
+	set *collectors.ObjectSet
+	out []evidence.Finding
+}
+
+// chart appends a finding about the chart, or one of its files. pointer leads
+// into artifact; both may be empty.
+func (f *findings) chart(rule string, outcome evidence.Outcome, message, fix, artifact, pointer string) *evidence.Finding {
+	return f.add(rule, evidence.Target{Kind: "Chart", Name: f.rel.Chart}, outcome, message, fix, artifact, pointer, "")
+}
+
+// object appends a finding about an object.
+func (f *findings) object(rule string, o *collectors.Object, outcome evidence.Outcome, message, fix string) {
+	f.add(rule, o.Target(""), outcome, message, fix, collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", o.From, o.To))
+}
+
+func (f *findings) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, artifact, pointer, lines string) *evidence.Finding {
+	about := rules[rule]
+	x := evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity, Target: t, Outcome: outcome, Message: message}
+	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
+		x.Remediation = fix
+	}
+	if artifact != "" {
+		x.Evidence = []evidence.Pointer{f.in.Pointer(artifact, pointer, lines)}
+	}
+	f.out = append(f.out, x)
+	return &f.out[len(f.out)-1]
+}
+
+// rendering decides CHT-5 by what loading recorded.
+func (f *findings) rendering() error {
+	raw, err := f.in.Read(collectors.ChartFile)
+	if err != nil {
+		return err
+	}
+	var rec collectors.ChartRecord
+	if err := json.Unmarshal(raw, &rec); err != nil {
+		return fmt.Errorf("parse %s: %w", collectors.ChartFile, err)
+	}
+	for i, g := range rec.Generated {
+		x := f.chart(RuleGenerated, evidence.OutcomeFail, fmt.Sprintf("the template calls %s (%d times): every rendering differs, so that what was reviewed is not what is installed", g.Function, g.Count),
+			"Take the value from a Secret that an ExternalSecret makes, or from the values.", collectors.ChartFile, fmt.Sprintf("/generated/%d", i))
+		x.Target.File = g.Template
+	}
+	if len(rec.Generated) == 0 {
+		f.chart(RuleGenerated, evidence.OutcomePass, "rendering makes nothing up", "", collectors.ChartFile, "")
+	}
+	for i, n := range rec.Network {
+		f.chart(RuleNetwork, evidence.OutcomeFail, "rendering wants the network: "+n, "Ship what is referred to with the chart.", collectors.ChartFile, fmt.Sprintf("/network/%d", i))
+	}
+	if len(rec.Network) == 0 {
+		f.chart(RuleNetwork, evidence.OutcomePass, "rendering uses no network", "", collectors.ChartFile, "")
+	}
+	return nil
+}
+
+// parsed reports documents that are no objects, and objects that are there twice.
+func (f *findings) parsed() {
+	for _, b := range f.set.Broken {
+		f.add(RuleParse, evidence.Target{Kind: "Chart", Name: f.rel.Chart, File: b.File, Line: b.Line}, evidence.OutcomeFail,
+			"not a Kubernetes object: "+b.Error, "Correct the template so that it renders valid YAML with apiVersion, kind and metadata.name.",
+			collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))
+	}
+	seen := map[string]*collectors.Object{}
+	bad := len(f.set.Broken) > 0
+	for i := range f.set.Objects {
+		o := &f.set.Objects[i]
+		ns := o.GetNamespace()
+		if ns == "" {
+			ns = f.rel.Namespace
+		}
+		key := strings.Join([]string{o.GetAPIVersion(), o.GetKind(), ns, o.GetName()}, "\x00")
+		if first, ok := seen[key]; ok && o.GetName() != "" {
+			bad = true
+			f.object(RuleParse, o, evidence.OutcomeFail, "rendered twice: also by "+first.File, "Render each object once.")
+			continue
+		}
+		seen[key] = o
+	}
+	if !bad {
+		f.chart(RuleParse, evidence.OutcomePass, fmt.Sprintf("%d objects, each of them readable and there once", len(f.set.Objects)), "", collectors.ManifestsFile, "")
+	}
+}

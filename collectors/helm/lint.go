@@ -1,0 +1,271 @@
+package helm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// lintReport is what helm lint said: lint.json.
+type lintReport struct {
+	Messages []lintMessage `json:"messages"`
+	Log      []string      `json:"log"`
+	// Replaced are functions that generate keys and certificates, replaced in a copy
+	// of the templates before linting: Helm would make new ones for nothing.
+	Replaced []string `json:"replaced,omitempty"`
+	// SkippedSchema says that the values schema was left out because it refers to the network.
+	SkippedSchema bool `json:"skippedSchema,omitempty"`
+}
+
+type lintMessage struct {
+	Severity string `json:"severity"` // INFO, WARNING, ERROR, as Helm says it
+	Path     string `json:"path"`     // relative to the chart
+	Message  string `json:"message"`
+}
+
+// lintChart runs Helm's own linter over the chart and its unpacked subcharts.
+func lintChart(ctx context.Context, rel *collectors.Release) (*lintReport, error) {
+	rep := &lintReport{Messages: []lintMessage{}, Log: []string{}}
+	kube, err := common.ParseKubeVersion(rel.Info.KubeVersion)
+	if err != nil {
+		return nil, fmt.Errorf("lint: kubernetes version %s: %w", rel.Info.KubeVersion, err)
+	}
+	dir := rel.Dir
+	for _, g := range rel.Record.Generated {
+		if slices.Contains(keyFunctions, g.Function) {
+			rep.Replaced = append(rep.Replaced, g.Function)
+		}
+	}
+	if len(rep.Replaced) > 0 {
+		slices.Sort(rep.Replaced)
+		rep.Replaced = slices.Compact(rep.Replaced)
+		if dir, err = copyWithoutKeys(rel); err != nil {
+			return nil, fmt.Errorf("lint: %w", err)
+		}
+		defer os.RemoveAll(dir)
+	}
+	rep.SkippedSchema = slices.ContainsFunc(rel.Record.Network, func(n string) bool { return strings.Contains(n, "$ref") || strings.Contains(n, "://") })
+
+	opts := []lint.LinterOption{lint.WithKubeVersion(kube), lint.WithSkipSchemaValidation(rep.SkippedSchema)}
+	charts := append([]string{"."}, subcharts(rel)...)
+	for _, sub := range charts {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		root := filepath.Join(dir, filepath.FromSlash(sub))
+		var result support.Linter
+		lines := captured(func() { result = lint.RunAll(root, rel.UserValues, rel.Info.Namespace, opts...) })
+		for _, m := range result.Messages {
+			rep.Messages = append(rep.Messages, lintMessage{severityName(m.Severity), path.Join(sub, relative(m.Path, root)), clean(m.Err.Error(), root, dir)})
+		}
+		for _, l := range lines {
+			rep.Log = append(rep.Log, clean(l, root, dir))
+		}
+	}
+	return rep, nil
+}
+
+func severityName(s int) string {
+	switch s {
+	case support.InfoSev:
+		return "INFO"
+	case support.WarningSev:
+		return "WARNING"
+	case support.ErrorSev:
+		return "ERROR"
+	}
+	return "UNKNOWN"
+}
+
+// subcharts are the charts under charts/ that come as directories, as
+// `helm lint --with-subcharts` finds them.
+func subcharts(rel *collectors.Release) []string {
+	var out []string
+	for _, f := range rel.Files {
+		if path.Base(f.Name) == "Chart.yaml" && strings.HasPrefix(f.Name, "charts/") {
+			sub := path.Dir(f.Name)
+			if st, err := os.Stat(filepath.Join(rel.Dir, filepath.FromSlash(sub))); err == nil && st.IsDir() {
+				out = append(out, sub)
+			}
+		}
+	}
+	return out
+}
+
+// relative keeps paths of the machine out of the evidence.
+func relative(p, root string) string {
+	if filepath.IsAbs(p) {
+		if r, err := filepath.Rel(root, p); err == nil {
+			return filepath.ToSlash(r)
+		}
+	}
+	return filepath.ToSlash(p)
+}
+
+var spaces = regexp.MustCompile(`\s+`)
+
+func clean(text string, dirs ...string) string {
+	for _, d := range dirs {
+		text = strings.ReplaceAll(text, d+string(filepath.Separator), "")
+		text = strings.ReplaceAll(text, d, ".")
+	}
+	return strings.TrimSpace(spaces.ReplaceAllString(text, " "))
+}
+
+// keyFunctions generate keys and certificates: half of what Helm's linter would
+// spend its time on.
+var keyFunctions = []string{"genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert", "genSignedCertWithKey", "genPrivateKey"}
+
+var (
+	action      = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	certificate = regexp.MustCompile(`\bgen(CA|SelfSignedCert|SignedCert)(WithKey)?\b`)
+	privateKey  = regexp.MustCompile(`\bgenPrivateKey\b`)
+)
+
+// copyWithoutKeys copies the chart into a temporary directory with the calls of
+// keyFunctions replaced on their own lines: coalesce returns its first argument
+// and ignores those of the call.
+func copyWithoutKeys(rel *collectors.Release) (string, error) {
+	dir, err := os.MkdirTemp("", "helmproof-lint-")
+	if err != nil {
+		return "", err
+	}
+	for _, f := range rel.Files {
+		data := f.Data
+		if strings.Contains(f.Name, "templates/") {
+			data = action.ReplaceAllFunc(data, func(a []byte) []byte {
+				a = certificate.ReplaceAll(a, []byte(`coalesce (dict "Cert" "certificate" "Key" "key")`))
+				return privateKey.ReplaceAll(a, []byte(`coalesce "key"`))
+			})
+		}
+		name := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err == nil {
+			err = os.WriteFile(name, data, 0o600)
+		}
+		if err != nil {
+			return "", fmt.Errorf("copy the chart: %w", err)
+		}
+	}
+	return dir, nil
+}
+
+// Helm's packages log to the process's standard logger, also through slog's
+// default. The logger is set once, and each line goes to whoever runs on the
+// goroutine that writes it: linting starts none of its own.
+var capture struct {
+	once sync.Once
+	mu   sync.Mutex
+	by   map[string]*bytes.Buffer
+}
+
+type router struct{ rest io.Writer }
+
+func (r router) Write(p []byte) (int, error) {
+	id := goroutine()
+	capture.mu.Lock()
+	defer capture.mu.Unlock()
+	if b := capture.by[id]; b != nil {
+		return b.Write(p)
+	}
+	return r.rest.Write(p)
+}
+
+// goroutine is the id in the first line of the goroutine's own stack trace. It
+// is asked for only when something is logged.
+func goroutine() string {
+	var b [64]byte
+	head, _, _ := bytes.Cut(b[:runtime.Stack(b[:], false)], []byte(" ["))
+	return string(head)
+}
+
+// captured runs f and returns the lines that were logged meanwhile.
+func captured(f func()) []string {
+	capture.once.Do(func() {
+		capture.by = map[string]*bytes.Buffer{}
+		log.SetFlags(0)
+		log.SetOutput(router{io.Discard})
+	})
+	id, b := goroutine(), new(bytes.Buffer)
+	capture.mu.Lock()
+	capture.by[id] = b
+	capture.mu.Unlock()
+	defer func() {
+		capture.mu.Lock()
+		delete(capture.by, id)
+		capture.mu.Unlock()
+	}()
+	f()
+	var lines []string
+	for l := range strings.Lines(b.String()) {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
+
+// lint decides CHT-1: no message above INFO, and no warning in the log.
+func (f *findings) lint() error {
+	name := "artifacts/helm/" + lintName
+	raw, err := f.in.Read(name)
+	if err != nil {
+		return err
+	}
+	var rep lintReport
+	if err := json.Unmarshal(raw, &rep); err != nil {
+		return fmt.Errorf("parse %s: %w", name, err)
+	}
+	bad := 0
+	for i, m := range rep.Messages {
+		if m.Severity == "INFO" {
+			continue
+		}
+		bad++
+		x := f.chart(RuleLint, evidence.OutcomeFail, strings.ToLower(m.Severity)+": "+m.Message, "Correct what helm lint says.", name, fmt.Sprintf("/messages/%d", i))
+		x.Target.File = m.Path
+		if m.Severity == "ERROR" {
+			x.Severity = evidence.SeverityHigh
+		}
+	}
+	if bad == 0 {
+		f.chart(RuleLint, evidence.OutcomePass, "helm lint has no warning", "", name, "/messages")
+	}
+	bad = 0
+	for i, l := range rep.Log {
+		if strings.HasPrefix(l, "INFO ") {
+			continue
+		}
+		bad++
+		f.chart(RuleLintLog, evidence.OutcomeFail, "helm lint logs: "+l, "Correct the values or the chart so that Helm logs nothing.", name, fmt.Sprintf("/log/%d", i))
+	}
+	if bad == 0 {
+		f.chart(RuleLintLog, evidence.OutcomePass, "helm lint logs no warning", "", name, "/log")
+	}
+	return nil
+}
+
+func readAll(r io.Reader) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, maxSchemaSize+1))
+	if err == nil && len(raw) > maxSchemaSize {
+		err = fmt.Errorf("larger than %d MiB", maxSchemaSize>>20)
+	}
+	return raw, err
+}

@@ -1,0 +1,252 @@
+package helm
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+const schemaFix = "Correct the field; kubectl explain shows what the kind takes."
+
+// objects decides CHT-3 and CHT-4 for every object.
+func (f *findings) objects() error {
+	version := minor(f.rel.KubeVersion)
+	doc, err := f.document(version)
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, rule := range []string{RuleSchema, RuleRemoved} {
+			f.chart(rule, evidence.OutcomeNotChecked, fmt.Sprintf("no schemas for Kubernetes %s: embedded are %s", version, strings.Join(Versions(), ", ")),
+				"Give the version's OpenAPI document with --schemas.", collectors.ReleaseFile, "/kubeVersion")
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	crds := f.shippedCRDs()
+	judged := map[string]bool{}
+	for i := range f.set.Objects {
+		o := &f.set.Objects[i]
+		gvk := o.GroupVersionKind()
+		switch {
+		case doc.Has(gvk):
+			problems, err := doc.Validate(gvk, o.Object)
+			if err != nil {
+				return err
+			}
+			problems = append(problems, nameProblems(o)...)
+			f.schemaResult(RuleSchema, o, problems, "valid for Kubernetes "+version)
+			f.lifecycle(o, gvk, version)
+			judged[RuleSchema], judged[RuleRemoved] = true, true
+		case builtin(doc, gvk):
+			f.removed(o, gvk, version)
+			judged[RuleRemoved] = true
+			f.object(RuleSchema, o, evidence.OutcomeNotChecked, fmt.Sprintf("Kubernetes %s does not serve %s", version, kindKey(gvk)), "Use an API that the version serves.")
+			judged[RuleSchema] = true
+		default:
+			f.custom(o, gvk, crds)
+		}
+	}
+	for rule, nothing := range map[string]string{RuleSchema: "no object of a built-in kind", RuleRemoved: "no object of a built-in kind"} {
+		if !judged[rule] {
+			f.chart(rule, evidence.OutcomeNotApplicable, nothing, "", collectors.ManifestsFile, "")
+		}
+	}
+	return nil
+}
+
+// document is the user's, where it was sealed, else the embedded one.
+func (f *findings) document(version string) (*Document, error) {
+	raw, err := f.in.Read("artifacts/helm/" + schemasName)
+	if err == nil {
+		return ParseDocument(raw)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return embeddedDocument(version)
+}
+
+func (f *findings) schemaResult(rule string, o *collectors.Object, problems []string, fine string) {
+	if len(problems) == 0 {
+		f.object(rule, o, evidence.OutcomePass, fine, "")
+		return
+	}
+	for _, p := range problems {
+		f.object(rule, o, evidence.OutcomeFail, p, schemaFix)
+		if rule == RuleCRD {
+			f.out[len(f.out)-1].Severity = evidence.SeverityHigh
+		}
+	}
+}
+
+// nameProblems: every object that is applied needs a name.
+func nameProblems(o *collectors.Object) []string {
+	if o.GetName() == "" && o.GetGenerateName() == "" {
+		return []string{"metadata.name: required, and missing"}
+	}
+	return nil
+}
+
+// builtin tells an API group of Kubernetes itself from a custom one: groups of
+// client-go's scheme, and those without a dot or under k8s.io that it once had.
+func builtin(doc *Document, gvk schema.GroupVersionKind) bool {
+	return doc.serves(gvk.Group) && !strings.Contains(gvk.Group, ".x-k8s.io") || scheme.Scheme.IsGroupRegistered(gvk.Group) || gvk.Group == "extensions"
+}
+
+// lived is a version of the API lifecycle: 1.25.
+type lived struct{ major, minor int }
+
+func (l lived) String() string { return fmt.Sprintf("%d.%d", l.major, l.minor) }
+
+func parseVersion(v string) lived {
+	major, minor, _ := strings.Cut(v, ".")
+	a, errA := strconv.Atoi(major)
+	b, errB := strconv.Atoi(minor)
+	if errA != nil || errB != nil {
+		return lived{}
+	}
+	return lived{a, b}
+}
+
+func (l lived) reached(by lived) bool {
+	return cmp.Or(cmp.Compare(l.major, by.major), cmp.Compare(l.minor, by.minor)) <= 0
+}
+
+// history is what Kubernetes' own types say of their life.
+func history(gvk schema.GroupVersionKind) (deprecated, removed lived, replacement string) {
+	obj, err := scheme.Scheme.New(gvk)
+	if err != nil {
+		return lived{}, lived{}, ""
+	}
+	if x, ok := obj.(interface{ APILifecycleDeprecated() (int, int) }); ok {
+		deprecated.major, deprecated.minor = x.APILifecycleDeprecated()
+	}
+	if x, ok := obj.(interface{ APILifecycleRemoved() (int, int) }); ok {
+		removed.major, removed.minor = x.APILifecycleRemoved()
+	}
+	if x, ok := obj.(interface {
+		APILifecycleReplacement() schema.GroupVersionKind
+	}); ok {
+		replacement = kindKey(x.APILifecycleReplacement())
+	}
+	return deprecated, removed, replacement
+}
+
+// lifecycle judges the API of an object that the version serves.
+func (f *findings) lifecycle(o *collectors.Object, gvk schema.GroupVersionKind, version string) {
+	deprecated, removed, replacement := history(gvk)
+	f.object(RuleRemoved, o, evidence.OutcomePass, "Kubernetes "+version+" serves "+kindKey(gvk), "")
+	if deprecated == (lived{}) || !deprecated.reached(parseVersion(version)) {
+		return
+	}
+	text := fmt.Sprintf("%s is deprecated since Kubernetes %s", kindKey(gvk), deprecated)
+	if removed != (lived{}) {
+		text += " and removed in " + removed.String()
+	}
+	f.object(RuleDeprecated, o, evidence.OutcomeFail, text, use(replacement))
+}
+
+func use(replacement string) string {
+	if replacement == "" {
+		return "Use an API that Kubernetes still serves."
+	}
+	return "Use " + replacement + "."
+}
+
+// removed judges an object of a built-in group that the version does not serve.
+func (f *findings) removed(o *collectors.Object, gvk schema.GroupVersionKind, version string) {
+	_, gone, replacement := history(gvk)
+	text := fmt.Sprintf("Kubernetes %s does not serve %s", version, kindKey(gvk))
+	if gone != (lived{}) && gone.reached(parseVersion(version)) {
+		text += ": removed in " + gone.String()
+	}
+	f.object(RuleRemoved, o, evidence.OutcomeFail, text, use(replacement))
+}
+
+// shipped is a CRD version of the release itself.
+type shipped struct {
+	structural *structuralschema.Structural
+	validator  validation.SchemaValidator
+	err        error
+}
+
+// shippedCRDs reads the CustomResourceDefinitions of the release, once each.
+func (f *findings) shippedCRDs() map[schema.GroupVersionKind]func() *shipped {
+	out := map[schema.GroupVersionKind]func() *shipped{}
+	for i := range f.set.Objects {
+		o := &f.set.Objects[i]
+		if o.GetKind() != "CustomResourceDefinition" || o.GroupVersionKind().Group != "apiextensions.k8s.io" {
+			continue
+		}
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &crd); err != nil {
+			continue // its own schema finding says so
+		}
+		for _, v := range crd.Spec.Versions {
+			gvk := schema.GroupVersionKind{Group: crd.Spec.Group, Version: v.Name, Kind: crd.Spec.Names.Kind}
+			out[gvk] = sync.OnceValue(func() *shipped { return compileCRD(v.Schema) })
+		}
+	}
+	return out
+}
+
+func compileCRD(v *apiextensionsv1.CustomResourceValidation) *shipped {
+	if v == nil || v.OpenAPIV3Schema == nil {
+		return &shipped{err: errors.New("the CRD has no openAPIV3Schema")}
+	}
+	var props apiextensions.JSONSchemaProps
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.OpenAPIV3Schema, &props, nil); err != nil {
+		return &shipped{err: err}
+	}
+	s, err := structuralschema.NewStructural(&props)
+	if err != nil {
+		return &shipped{err: err}
+	}
+	val, _, err := validation.NewSchemaValidator(&props)
+	return &shipped{structural: s, validator: val, err: err}
+}
+
+// custom judges a custom resource by the release's own CRD.
+func (f *findings) custom(o *collectors.Object, gvk schema.GroupVersionKind, crds map[schema.GroupVersionKind]func() *shipped) {
+	compile, ok := crds[gvk]
+	if !ok {
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "no schema for "+kindKey(gvk)+": the chart ships no CRD for it",
+			"Ship the CRD in crds/, or accept this by a waiver that names the kind.")
+		return
+	}
+	crd := compile()
+	if crd.err != nil {
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "the chart's CRD for "+kindKey(gvk)+" cannot be used: "+clean(crd.err.Error()), "Correct the CRD's schema.")
+		return
+	}
+	problems := nameProblems(o)
+	for _, e := range validation.ValidateCustomResource(nil, o.Object, crd.validator) {
+		problems = append(problems, fieldProblem(e))
+	}
+	content := runtime.DeepCopyJSON(o.Object)
+	for _, unknown := range pruning.PruneWithOptions(content, crd.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
+		problems = append(problems, unknown+": unknown field")
+	}
+	slices.Sort(problems)
+	f.schemaResult(RuleCRD, o, problems[:min(len(problems), maxProblems)], "valid by the chart's own CRD")
+}
+
+func fieldProblem(e *field.Error) string { return clean(e.Error()) }
