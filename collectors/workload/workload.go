@@ -160,7 +160,10 @@ func (r *release) add(rule string, o *collectors.Object, container string, outco
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
 		f.Remediation = fix
 	}
-	for _, x := range append([]*collectors.Object{o}, also...) {
+	for i, x := range append([]*collectors.Object{o}, also...) {
+		if i > 0 && x == o {
+			continue
+		}
 		f.Evidence = append(f.Evidence, r.in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", x.From, x.To)))
 	}
 	r.out = append(r.out, f)
