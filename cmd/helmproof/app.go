@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/evidence/repository/dir"
+	"github.com/companyos/helmproof/evidence/repository/gcs"
+)
+
+// version is set by the build; without it the module's own version is used.
+var version string
+
+func toolVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// app is what the commands share: where they write and the configuration.
+type app struct {
+	io     stdio
+	cfg    *config.Config
+	quiet  bool
+	format string // --format of check
+}
+
+func newRoot(io stdio) *cobra.Command {
+	a := &app{io: io}
+	root := &cobra.Command{
+		Use:   "helmproof",
+		Short: "Prove that a Helm release is hardened",
+		Long: `Helmproof collects evidence about a Helm chart, decides a verdict against a
+control profile, and seals everything in a signed bundle that anyone can verify
+again, offline.
+
+Exit codes: 0 pass, 1 operational failure, 2 usage, configuration or input
+error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
+		Example: `  helmproof collect charts/service
+  helmproof verify latest
+  helmproof gate --chart service`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageErr("unknown command %q; see helmproof --help", args[0])
+			}
+			return cmd.Help()
+		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.configure(cmd) },
+	}
+	fl := root.PersistentFlags()
+	fl.String("config", "", "configuration `FILE`; ./helmproof.yaml if it is there")
+	fl.String("color", "", "colour: auto, always or never")
+	fl.BoolVarP(&a.quiet, "quiet", "q", false, "print one line per result and no progress")
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageErr("%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		newCollect(a), newCheck(a), newVerify(a), newGate(a), newList(a), newShow(a), newReport(a), newDiff(a),
+		newControls(a), newConfig(a), newKeygen(a), newVersion(a),
+	)
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "report" {
+			cmd.Flags().StringP("output", "o", "", "output: text or json")
+			_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+		}
+	}
+	return root
+}
+
+// configure reads the configuration: flags over HELMPROOF_* over helmproof.yaml over defaults.
+func (a *app) configure(cmd *cobra.Command) error {
+	if cmd.Name() == "help" || cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd || cmd.HasParent() && cmd.Parent().Name() == "completion" {
+		return nil
+	}
+	file, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return err
+	}
+	a.cfg, err = config.Load(config.Source{Flags: cmd.Flags(), File: file, Env: os.Environ()})
+	return err
+}
+
+func (a *app) repoFlags(cmd *cobra.Command) {
+	cmd.Flags().String("repo", "", "evidence repository: a directory or gs://bucket/prefix")
+}
+
+func (a *app) trustFlags(cmd *cobra.Command) {
+	cmd.Flags().StringSlice("trust", nil, "trusted public key `FILE` or directory of *.pub; your own keys if empty")
+}
+
+// openRepo opens the configured repository: the URL picks the backend.
+func (a *app) openRepo(ctx context.Context) (*repository.Repository, error) {
+	repo := a.cfg.Repo
+	if !strings.Contains(repo, "://") {
+		return repository.New(dir.Open(repo)), nil
+	}
+	u, err := url.Parse(repo)
+	if err != nil {
+		return nil, usageErr("repository %q: %w", repo, err)
+	}
+	switch u.Scheme {
+	case "file":
+		return repository.New(dir.Open(filepath.FromSlash(u.Path))), nil
+	case "gs":
+		s, err := gcs.Open(ctx, u.Host, u.Path)
+		if err != nil {
+			return nil, err
+		}
+		return repository.New(s), nil
+	}
+	return nil, usageErr("repository %q: want a directory, file:///path or gs://bucket/prefix", repo)
+}
+
+// keyHome is the user's own folder for keys, outside every repository: who can
+// write where the evidence is could otherwise swap the key.
+func keyHome() (string, error) {
+	base, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("find your configuration folder: %w; give --key and --trust", err)
+	}
+	return filepath.Join(base, "helmproof"), nil
+}
+
+func password() ([]byte, error) { return []byte(os.Getenv("COSIGN_PASSWORD")), nil }
+
+// signer returns the configured signer. The first run makes a key in the
+// user's own folder, trusts it there, and says what it is worth.
+func (a *app) signer(ctx context.Context) (attest.Signer, error) {
+	path := a.cfg.Key
+	if path == "" {
+		home, err := keyHome()
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(home, "signing.key")
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			if err := makeKey(path, filepath.Join(home, "trust")); err != nil {
+				return nil, err
+			}
+			fmt.Fprintf(a.io.err, "helmproof: made a signing key, %s, and trust it on this machine.\n"+
+				"  It shows that a bundle was sealed by whoever holds that file. For a team, make a key\n"+
+				"  with helmproof keygen, keep it where CI signs, and hand out its public half.\n", path)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	s, err := attest.LoadSigner(path, password)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	if a.cfg.TSA != "" {
+		return attest.WithTimestampAuthority(s, a.cfg.TSA, nil)
+	}
+	return s, nil
+}
+
+// makeKey writes a new key pair: the private half to path (never replacing a
+// file), the public half beside it and, if trustDir is not empty, into it.
+func makeKey(path, trustDir string) error {
+	pass, err := password()
+	if err != nil {
+		return err
+	}
+	generate := func() ([]byte, []byte, error) { return attest.GenerateKeyPair(pass) }
+	if trustDir != "" && len(pass) == 0 {
+		// Encrypting with an empty password protects nothing, and costs at every start.
+		generate = attest.GeneratePlainKeyPair
+	}
+	priv, pub, err := generate()
+	if err != nil {
+		return err
+	}
+	pubPath := strings.TrimSuffix(path, ".key") + ".pub"
+	write := func(name string, data []byte, mode os.FileMode) error {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return fmt.Errorf("write key: %w", err)
+		}
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if errors.Is(err, os.ErrExist) {
+			return usageErr("%s is there already: a key is never replaced; give another name", name)
+		}
+		if err != nil {
+			return fmt.Errorf("write key: %w", err)
+		}
+		_, err = f.Write(data)
+		return errors.Join(err, f.Sync(), f.Close())
+	}
+	// The public half first: a private key without it would not be trusted.
+	if trustDir != "" {
+		if err := write(filepath.Join(trustDir, "own-"+attest.KeyID(pub)[:12]+".pub"), pub, 0o644); err != nil {
+			return err
+		}
+	} else if err := write(pubPath, pub, 0o644); err != nil {
+		return err
+	}
+	return write(path, priv, 0o600)
+}
+
+// trust returns the keys that verification accepts: the configured ones, or
+// else the user's own. None at all is refused by the verifier.
+func (a *app) trust() (*attest.Trust, error) {
+	paths := a.cfg.Trust
+	if len(paths) == 0 {
+		home, err := keyHome()
+		if err != nil {
+			return nil, err
+		}
+		own := filepath.Join(home, "trust")
+		if _, err := os.Stat(own); errors.Is(err, os.ErrNotExist) {
+			return nil, &exitError{code: exitIntegrity, err: errors.New("no trusted key: nobody's signature would be accepted; give --trust FILE.pub (helmproof keygen makes a pair)")}
+		}
+		paths = []string{own}
+	}
+	t, err := attest.LoadTrust(paths)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	return t, nil
+}
+
+// writeJSON writes one object, indented, and nothing else.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func containsFold(list []string, s string) bool {
+	for _, x := range list {
+		if strings.EqualFold(strings.TrimSpace(x), s) {
+			return true
+		}
+	}
+	return false
+}
+
+func profileNames() []string { return config.Profiles() }

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/report"
+)
+
+// releaseFlags are the flags by which collect and check find and render charts.
+type releaseFlags struct {
+	load      collectors.LoadOptions
+	manifests []string
+}
+
+func (f *releaseFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringArrayP("values", "f", nil, "values `FILE`, as for helm; may be given several times")
+	fl.StringArrayVar(&f.load.Set, "set", nil, "set a value: `key=val`[,key2=val2]")
+	fl.StringArrayVar(&f.load.SetString, "set-string", nil, "set a string value: `key=val`")
+	fl.StringArrayVar(&f.load.SetFile, "set-file", nil, "set a value from a file: `key=path`")
+	fl.StringArrayVar(&f.load.SetJSON, "set-json", nil, "set JSON values: `key=json`")
+	fl.StringVar(&f.load.ChartRepo, "chart-repo", "", "chart repository `URL` in which CHART is looked up")
+	fl.StringVar(&f.load.Version, "version", "", "chart `VERSION` or constraint, for oci:// and repository charts")
+	fl.BoolVar(&f.load.PlainHTTP, "plain-http", false, "fetch from the OCI registry without TLS")
+	fl.StringArrayVar(&f.manifests, "manifests", nil, "judge plain manifests: `FILE`, directory or - for standard input")
+	for _, name := range []string{"values", "set-file", "manifests"} {
+		_ = cmd.MarkFlagFilename(name)
+	}
+}
+
+func newCollect(a *app) *cobra.Command {
+	var f releaseFlags
+	cmd := &cobra.Command{
+		Use:   "collect CHART...",
+		Short: "Collect evidence about charts, judge it, seal it and store it",
+		Long: `Collect renders each chart, runs the collectors side by side, decides the
+verdict against the profile, seals everything in a signed evidence bundle and
+stores it with its reports in the evidence repository.
+
+CHART is a directory, a .tgz, an oci:// reference, a chart of --chart-repo, or a
+glob of those. Rendering needs no cluster and makes no network access; values
+that charts generate at random are replaced by fixed ones and reported.
+
+Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
+		Example: `  helmproof collect charts/service
+  helmproof collect charts/* --profile chart -n payments
+  helmproof collect oci://registry.example.com/charts/api --version 1.4.2 -f prod.yaml
+  helmproof collect web --chart-repo https://charts.example.com --set replicas=3
+  kustomize build . | helmproof collect --manifests -`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.collect(cmd, args, &f, true) },
+	}
+	f.register(cmd)
+	a.pipelineFlags(cmd)
+	a.repoFlags(cmd)
+	cmd.Flags().String("key", "", "signing key `FILE` (cosign or PEM private key; COSIGN_PASSWORD holds its password)")
+	cmd.Flags().String("tsa", "", "RFC 3161 timestamp authority `URL`; without it nothing proves when")
+	cmd.Flags().StringSlice("formats", nil, "reports to store: pdf, md, html, json, sarif, junit")
+	return cmd
+}
+
+func newCheck(a *app) *cobra.Command {
+	var f releaseFlags
+	cmd := &cobra.Command{
+		Use:   "check CHART...",
+		Short: "Judge charts without sealing or storing anything",
+		Long: `Check runs the same collectors and the same gate as collect, and stores
+nothing: the quick loop for chart authors, pre-commit hooks and CI.
+
+--format prints a report instead of the summary, for example SARIF for code
+scanning.`,
+		Example: `  helmproof check .
+  helmproof check . --format sarif > results.sarif
+  helm template . | helmproof check --manifests -`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.collect(cmd, args, &f, false) },
+	}
+	f.register(cmd)
+	a.pipelineFlags(cmd)
+	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif or junit")
+	return cmd
+}
+
+// pipelineFlags are the configuration keys that collect and check share.
+func (a *app) pipelineFlags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringP("namespace", "n", "", "`NAMESPACE` that the release is meant for")
+	fl.String("release-name", "", "release `NAME`; the chart's name if empty")
+	fl.String("profile", "", "control profile: a built-in `NAME` or a YAML file")
+	fl.String("waivers", "", "waivers `FILE`; ./waivers.yaml if it is there")
+	fl.String("policies", "", "`DIR` of ValidatingAdmissionPolicies of your own")
+	fl.String("schemas", "", "`DIR` of OpenAPI schemas for other Kubernetes versions")
+	fl.String("kube-version", "", "Kubernetes `VERSION` to render for and validate against")
+	fl.StringSlice("api-versions", nil, "API `VERSIONS` that charts may ask for (.Capabilities.APIVersions)")
+	fl.Duration("timeout", 0, "time limit per collector")
+	fl.Int("workers", 0, "charts judged at once; 0 means one per processor")
+	_ = cmd.MarkFlagFilename("waivers", "yaml", "yml")
+	_ = cmd.MarkFlagDirname("policies")
+	_ = cmd.MarkFlagDirname("schemas")
+	_ = cmd.RegisterFlagCompletionFunc("profile", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return profileNames(), cobra.ShellCompDirectiveDefault
+	})
+}
+
+// job is one chart or one set of manifests to judge.
+type job struct {
+	ref       string
+	manifests bool
+	out       *judged
+	err       error
+}
+
+func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal bool) error {
+	ctx := cmd.Context()
+	if a.format != "" && !slices.Contains(config.Formats(), a.format) {
+		return usageErr("--format %q: want %s", a.format, strings.Join(config.Formats(), ", "))
+	}
+	jobs, err := makeJobs(args, f.manifests)
+	if err != nil {
+		return err
+	}
+	p := &pipeline{cfg: a.cfg, now: time.Now}
+	if p.judge, err = loadJudgement(a.cfg); err != nil {
+		return err
+	}
+	if s := p.judge.profile.Scope; s != evidence.ScopeRelease {
+		return usageErr("profile %s is of scope %s: collect judges profiles of scope release, such as chart; helmproof gate composes the others", p.judge.profile.Name, s)
+	}
+	if seal {
+		if p.repo, err = a.openRepo(ctx); err != nil {
+			return err
+		}
+		if p.signer, err = a.signer(ctx); err != nil {
+			return err
+		}
+	}
+	opts := f.load
+	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
+	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
+	prog := a.progress(len(jobs))
+	p.started, p.ended = prog.collector, nil
+	a.runJobs(ctx, p, jobs, opts, prog)
+	prog.done()
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("interrupted: nothing half-written was left behind")
+	}
+	return a.printJobs(p, jobs)
+}
+
+func makeJobs(args, manifests []string) ([]job, error) {
+	if len(args)+len(manifests) == 0 {
+		return nil, usageErr("nothing to judge: give a CHART (directory, .tgz or oci:// reference) or --manifests FILE")
+	}
+	refs, err := collectors.Expand(args)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	var jobs []job
+	for _, r := range refs {
+		jobs = append(jobs, job{ref: r})
+	}
+	for _, m := range manifests {
+		jobs = append(jobs, job{ref: m, manifests: true})
+	}
+	return jobs, nil
+}
+
+// runJobs judges the jobs, several at once; each job keeps its own error.
+func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts collectors.LoadOptions, prog *progress) {
+	var g errgroup.Group
+	workers := a.cfg.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	g.SetLimit(workers)
+	var stdin sync.Mutex
+	for i := range jobs {
+		g.Go(func() error {
+			j := &jobs[i]
+			if j.err = context.Cause(ctx); j.err != nil {
+				return nil
+			}
+			prog.start(j.ref)
+			j.out, j.err = judgeOne(ctx, p, j, opts, &stdin)
+			prog.finish()
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return no error: each job keeps its own
+}
+
+func judgeOne(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOptions, stdin *sync.Mutex) (out *judged, err error) {
+	load := collectors.Load
+	if j.manifests {
+		load = collectors.LoadManifests
+		if j.ref == "-" {
+			stdin.Lock()
+			defer stdin.Unlock()
+		}
+	}
+	// A chart that renders for ever ends like a collector that does.
+	limited, cancel := context.WithTimeoutCause(ctx, p.cfg.Timeout, fmt.Errorf("no rendering within %s", p.cfg.Timeout))
+	defer cancel()
+	rel, err := load(limited, j.ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rel.Close()) }()
+	return p.run(ctx, rel)
+}
+
+// printJobs prints what became of the jobs, and returns the error with the
+// command's exit code: operational failure over input error over verdict.
+func (a *app) printJobs(p *pipeline, jobs []job) error {
+	var done []*judged
+	code := exitPass
+	var failed []job
+	for _, j := range jobs {
+		if j.err != nil {
+			failed = append(failed, j)
+			c := exitCode(context.Background(), j.err)
+			if code == exitPass || code == exitVerdict || c == exitFailure {
+				code = c
+			}
+			continue
+		}
+		done = append(done, j.out)
+		if j.out.Verdict.Outcome != evidence.VerdictPass && code == exitPass {
+			code = exitVerdict
+		}
+	}
+	if err := a.printJudged(p, done, failed); err != nil {
+		return err
+	}
+	for _, j := range failed {
+		fmt.Fprintln(a.io.err, "helmproof: "+printable(j.err.Error()))
+	}
+	if len(failed) > 0 && len(jobs) > 1 {
+		fmt.Fprintf(a.io.err, "helmproof: %d of %d could not be judged\n", len(failed), len(jobs))
+	}
+	if code == exitPass {
+		return nil
+	}
+	return &exitError{code: code}
+}
+
+func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
+	switch {
+	case a.format != "" && a.format != "json":
+		if len(done) > 1 {
+			return usageErr("--format %s prints one report: give one chart, or use collect", a.format)
+		}
+		if len(done) == 0 {
+			return nil
+		}
+		raw, err := render(report.New(inputOfJudged(done[0], p.judge)), a.format)
+		if err != nil {
+			return err
+		}
+		_, err = a.io.out.Write(raw)
+		return err
+	case a.cfg.Output == "json" || a.format == "json":
+		list := make([]report.ReleaseJSON, 0, len(done)+len(failed))
+		for _, j := range done {
+			list = append(list, report.NewReleaseJSON(inputOfJudged(j, p.judge)))
+		}
+		for _, j := range failed {
+			list = append(list, report.ReleaseJSON{Chart: j.ref, Namespace: a.cfg.Namespace, Error: j.err.Error(),
+				Findings: []evidence.Finding{}, Runs: []evidence.CollectorRun{}})
+		}
+		return writeJSON(a.io.out, report.OutputJSON{Releases: list})
+	case a.quiet:
+		for _, j := range done {
+			fmt.Fprintln(a.io.out, summary(j))
+		}
+		return nil
+	}
+	t := newTerminal(a.io.out, a.cfg.Color)
+	if len(done) > 3 {
+		printMany(t, done)
+		return nil
+	}
+	for _, j := range done {
+		printJudged(t, j, p.judge.catalog)
+		t.line("")
+		if j.Bundle != "" {
+			dir := filepath.Join(p.repo.URL(), "bundles", j.Bundle.Hex())
+			if strings.Contains(p.repo.URL(), "://") {
+				dir = p.repo.URL() + "/bundles/" + j.Bundle.Hex()
+			}
+			t.line("bundle  sha256:" + j.Bundle.Hex())
+			t.line("stored  " + p.repo.URL())
+			if _, ok := j.Reports["report.pdf"]; ok {
+				t.line("report  " + relative(dir) + "/report.pdf")
+			}
+			t.line("verify  helmproof verify " + j.Bundle.Short())
+			t.line("")
+		}
+		t.line(verdictLine(t, j))
+	}
+	return nil
+}
+
+// relative shortens a path below the working directory.
+func relative(path string) string {
+	wd, err := os.Getwd()
+	if err != nil || !filepath.IsAbs(path) {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return path
+}
+
+// verdictLine is the last line of a judged release.
+func verdictLine(t *terminal, j *judged) string {
+	m := verdictMark(j.Verdict.Outcome)
+	line := t.mark(m, 0)
+	if j.Bundle != "" {
+		line += "  bundle " + j.Bundle.Short()
+	}
+	n := 0
+	for _, r := range j.Verdict.Results {
+		if r.Required && (r.Outcome == evidence.ControlFail || r.Outcome == evidence.ControlIncomplete) {
+			n++
+		}
+	}
+	if n > 0 {
+		return line + fmt.Sprintf("  %d of %d controls do not hold", n, len(j.Verdict.Results))
+	}
+	return line + fmt.Sprintf("  %d controls hold", len(j.Verdict.Results))
+}
+
+// summary is one plain line: verdict, chart, version, bundle.
+func summary(j *judged) string {
+	return strings.TrimRight(fmt.Sprintf("%s %s %s %s", j.Verdict.Outcome, printable(j.Release.Chart), printable(j.Release.Version), j.Bundle), " ")
+}
+
+// printMany is a row per chart: with many charts the findings are in the reports.
+func printMany(t *terminal, done []*judged) {
+	list := slices.Clone(done)
+	width := 8
+	for _, j := range list {
+		width = min(max(width, len(j.Release.Chart)+len(j.Release.Version)+1), 34)
+	}
+	counts := map[evidence.VerdictOutcome]int{}
+	for _, j := range list {
+		counts[j.Verdict.Outcome]++
+		name := clip(printable(strings.TrimSpace(j.Release.Chart+" "+j.Release.Version)), width)
+		failed, unchecked := 0, 0
+		for _, r := range j.Verdict.Results {
+			switch r.Outcome {
+			case evidence.ControlFail:
+				failed++
+			case evidence.ControlIncomplete:
+				unchecked++
+			}
+		}
+		t.line(fmt.Sprintf("%s  %s%s  %2d fail  %2d unchecked  %s", t.mark(verdictMark(j.Verdict.Outcome), 12), name, pad(name, width), failed, unchecked, j.Bundle.Short()))
+	}
+	t.line("")
+	worst := evidence.VerdictPass
+	if counts[evidence.VerdictIncomplete] > 0 {
+		worst = evidence.VerdictIncomplete
+	}
+	if counts[evidence.VerdictFail] > 0 {
+		worst = evidence.VerdictFail
+	}
+	t.line(fmt.Sprintf("%s  %s: %d pass, %d fail, %d incomplete", t.mark(verdictMark(worst), 0), plural(len(list), "release"),
+		counts[evidence.VerdictPass], counts[evidence.VerdictFail], counts[evidence.VerdictIncomplete]))
+}
+
+func clip(s string, width int) string {
+	if r := []rune(s); len(r) > width {
+		return string(r[:width-1]) + "…"
+	}
+	return s
+}

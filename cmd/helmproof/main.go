@@ -1,0 +1,120 @@
+// Helmproof proves that a Helm release is hardened: it collects evidence about
+// a chart, decides a verdict against a control profile, and seals everything in
+// a signed bundle that anyone can verify again, offline.
+//
+// Usage:
+//
+//	helmproof collect CHART...     collect, judge, seal, render, store
+//	helmproof check CHART...       the same, nothing sealed or stored
+//	helmproof verify ID            signature, signer, replay, reports
+//	helmproof gate --chart NAME    the verdict of the newest verified evidence
+//
+// Exit codes, the same for every output format:
+//
+//	0  pass
+//	1  operational failure (disk, network, interrupted)
+//	2  usage, configuration or input error
+//	3  the verdict is FAIL or INCOMPLETE
+//	4  integrity or signature failure
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence/repository"
+)
+
+// The exit codes of DESIGN and of the doc comment above.
+const (
+	exitPass      = 0
+	exitFailure   = 1
+	exitUsage     = 2
+	exitVerdict   = 3
+	exitIntegrity = 4
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// stdio is where a command reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, io stdio) int {
+	root := newRoot(io)
+	root.SetArgs(args)
+	root.SetIn(io.in)
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitPass
+	}
+	code := exitCode(ctx, err)
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(io.err, "helmproof: "+printable(text))
+	}
+	return code
+}
+
+// exitError carries an exit code. An empty text means that the command has said
+// everything already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageErr(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+func exitCode(ctx context.Context, err error) int {
+	var exit *exitError
+	var load *collectors.LoadError
+	var conf *config.Error
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case ctx.Err() != nil:
+		return exitFailure
+	case errors.As(err, &load), errors.As(err, &conf), errors.Is(err, repository.ErrBadID):
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// exact and atLeast are cobra's argument checks with exit code 2.
+func exact(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageErr("%s: want %s, got %d arguments; see helmproof %s --help", cmd.Name(), what, len(args), cmd.Name())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"flag"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "write generated docs instead of comparing them")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"helmproof": main})
+}
+
+// TestScripts runs testdata/script/*.txtar, each in a directory and with a
+// configuration folder of its own. $CHARTS holds charts/, $TESTCHARTS test/charts/.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("CHARTS", filepath.Join(root, "charts"))
+			e.Setenv("TESTCHARTS", filepath.Join(root, "test", "charts"))
+			e.Setenv("COSIGN_PASSWORD", "")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": cmdExitCode,
+			"json":     cmdJSON,
+			"flip":     cmdFlip,
+			"http":     cmdHTTP,
+			"gcs":      cmdGCS,
+		},
+		RequireExplicitExec: true,
+	})
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// shownFindings is how many findings of a failed control the terminal shows.
+const shownFindings = 3
+
+// printJudged writes one judged release: verdict, why, all groups, what to do next.
+func printJudged(t *terminal, j *judged, cat *evidence.Catalog) {
+	t.line("")
+	head := j.Release.Chart
+	if j.Release.Version != "" {
+		head += " " + j.Release.Version
+	}
+	about := fmt.Sprintf("namespace %s, Kubernetes %s, profile %s", j.Release.Namespace, j.Release.KubeVersion, j.Verdict.Profile)
+	t.line(t.bold(printable(head)))
+	t.para("", "", about)
+	for _, run := range j.Runs.Collectors {
+		if run.Outcome == evidence.OutcomeError {
+			t.para(t.mark(outcomeMark(run.Outcome), 8)+" ", "         ", fmt.Sprintf("collector %s: %s", run.Collector, run.Error))
+		}
+	}
+	byID := make(map[string]evidence.Finding, len(j.Findings))
+	for _, f := range j.Findings {
+		byID[f.ID] = f
+	}
+	printResults(t, j.Verdict, cat, byID, shownFindings)
+	printGroups(t, j.Verdict, cat)
+	printWaivers(t, j.Verdict)
+}
+
+// rank lists the controls that need somebody first.
+func rank(o evidence.ControlOutcome) int {
+	return slices.Index([]evidence.ControlOutcome{evidence.ControlFail, evidence.ControlIncomplete, evidence.ControlWarn, evidence.ControlWaived}, o)
+}
+
+// printResults writes each control that is not a plain pass, worst first, with
+// its first findings.
+func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.Finding, most int) {
+	results := slices.Clone(v.Results)
+	results = slices.DeleteFunc(results, func(r evidence.ControlResult) bool { return rank(r.Outcome) < 0 })
+	slices.SortStableFunc(results, func(a, b evidence.ControlResult) int {
+		ca, _ := cat.Control(a.Control)
+		cb, _ := cat.Control(b.Control)
+		return cmp.Or(cmp.Compare(rank(a.Outcome), rank(b.Outcome)), cmp.Compare(ca.Severity.Rank(), cb.Severity.Rank()))
+	})
+	for _, r := range results {
+		c, _ := cat.Control(r.Control)
+		t.line("")
+		title := fmt.Sprintf("%-6s %s", r.Control, c.Title)
+		if !r.Required {
+			title += " (optional)"
+		}
+		t.para(t.mark(controlMark(r.Outcome), 12)+" ", strings.Repeat(" ", 20), title)
+		if r.Outcome != evidence.ControlFail || len(r.Findings) == 0 {
+			t.para("  ", "  ", r.Reason)
+		}
+		printFindings(t, r.Findings, byID, most)
+	}
+}
+
+func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, most int) {
+	ids = slices.Clone(ids)
+	slices.SortStableFunc(ids, func(a, b string) int {
+		x, y := byID[a].Target, byID[b].Target
+		return cmp.Or(cmp.Compare(byID[a].Outcome.Rank(), byID[b].Outcome.Rank()), cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line),
+			cmp.Compare(x.Object(), y.Object()), cmp.Compare(byID[a].Message, byID[b].Message))
+	})
+	last := ""
+	for i, id := range ids {
+		if i == most {
+			t.line(t.faint(fmt.Sprintf("    and %d more: helmproof show, or the report", len(ids)-most)))
+			break
+		}
+		f, ok := byID[id]
+		if !ok {
+			continue
+		}
+		where := f.Target.File
+		if where != "" && f.Target.Line > 0 {
+			where = fmt.Sprintf("%s:%d", where, f.Target.Line)
+		}
+		where = strings.TrimPrefix(where+" ", " ") + f.Target.Object()
+		t.para("  ", "    ", where)
+		t.para("    ", "    ", f.Message)
+		if f.Remediation != "" && f.Remediation != last {
+			t.para("    fix: ", "         ", f.Remediation)
+			last = f.Remediation
+		}
+	}
+}
+
+// printGroups is the summary table: a row per group, a column per outcome.
+func printGroups(t *terminal, v evidence.Verdict, cat *evidence.Catalog) {
+	type row map[evidence.ControlOutcome]int
+	rows := map[string]row{}
+	for _, r := range v.Results {
+		c, _ := cat.Control(r.Control)
+		if rows[c.Group] == nil {
+			rows[c.Group] = row{}
+		}
+		rows[c.Group][r.Outcome]++
+	}
+	columns := []evidence.ControlOutcome{evidence.ControlPass, evidence.ControlFail, evidence.ControlIncomplete, evidence.ControlWarn, evidence.ControlWaived, evidence.ControlNotApplicable}
+	heads := []string{"pass", "fail", "unchecked", "warn", "waived", "n/a"}
+	t.line("")
+	var b strings.Builder
+	b.WriteString("controls" + pad("controls", 24))
+	for _, h := range heads {
+		b.WriteString(" " + strings.Repeat(" ", max(0, 8-len(h))) + h)
+	}
+	t.line(t.faint(b.String()))
+	for _, g := range cat.Groups {
+		r := rows[g.ID]
+		if r == nil {
+			continue
+		}
+		name := g.ID + " " + g.Title
+		b.Reset()
+		b.WriteString(name + pad(name, 24))
+		for i, o := range columns {
+			n := "·"
+			if r[o] > 0 {
+				n = fmt.Sprint(r[o])
+			}
+			cell := pad(n, max(8, len(heads[i]))) + n
+			if r[o] > 0 && rank(o) >= 0 {
+				cell = t.paint(controlMark(o).ansi, cell)
+			} else if r[o] == 0 {
+				cell = t.faint(cell)
+			}
+			b.WriteString(" " + cell)
+		}
+		t.line(strings.TrimRight(b.String(), " "))
+	}
+}
+
+func printWaivers(t *terminal, v evidence.Verdict) {
+	for i, w := range v.Waivers {
+		if i == 0 {
+			t.line("")
+		}
+		m := mark{strings.ToUpper(w.Status), "○", "35"}
+		t.para(t.mark(m, 9)+" ", "           ", fmt.Sprintf("waiver for %s by %s, until %s: %s", w.Waiver.Control, w.Waiver.ApprovedBy, w.Waiver.ExpiresAt.UTC().Format("2006-01-02"), w.Waiver.Reason))
+	}
+}

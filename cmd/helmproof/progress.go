@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"sync"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// progress shows long work on a terminal's standard error, and nothing elsewhere.
+type progress struct {
+	mu  sync.Mutex
+	bar *progressbar.ProgressBar
+}
+
+func (a *app) progress(total int) *progress {
+	f, ok := a.io.err.(*os.File)
+	if a.quiet || !ok || !term.IsTerminal(int(f.Fd())) {
+		return &progress{}
+	}
+	return &progress{bar: progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(a.io.err), progressbar.OptionSetWidth(20), progressbar.OptionShowCount(),
+		progressbar.OptionClearOnFinish(), progressbar.OptionEnableColorCodes(false), progressbar.OptionSetElapsedTime(true))}
+}
+
+func (p *progress) do(f func(*progressbar.ProgressBar)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		f(p.bar)
+	}
+}
+
+// start, collector and finish are called concurrently. What the bar fails to
+// draw is of no consequence, so its errors are not.
+func (p *progress) start(ref string) {
+	p.do(func(b *progressbar.ProgressBar) { b.Describe(clip(printable(ref), 30)) })
+}
+
+func (p *progress) collector(name string) {
+	p.do(func(b *progressbar.ProgressBar) { b.Describe("collecting: " + name) })
+}
+
+func (p *progress) finish() { p.do(func(b *progressbar.ProgressBar) { _ = b.Add(1) }) }
+func (p *progress) done()   { p.do(func(b *progressbar.ProgressBar) { _ = b.Finish() }) }

@@ -1,0 +1,346 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/evidence/gate"
+	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/report"
+)
+
+func newList(a *app) *cobra.Command {
+	var f repository.Filter
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the repository's bundles, newest first",
+		Long: `List prints the repository's pointers, newest first. Pointers are derived from
+bundles and not signed: verify what you rely on.`,
+		Example: "  helmproof list\n  helmproof list --chart service --repo gs://evidence/prod -o json",
+		Args:    exact(0, "no arguments"),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context(), f) },
+	}
+	cmd.Flags().StringVar(&f.Chart, "chart", "", "only this chart")
+	cmd.Flags().StringVarP(&f.Namespace, "namespace", "n", "", "only this namespace")
+	a.repoFlags(cmd)
+	return cmd
+}
+
+func (a *app) list(ctx context.Context, f repository.Filter) error {
+	repo, err := a.openRepo(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := repo.List(ctx, f)
+	if err != nil {
+		return err
+	}
+	if a.cfg.Output == "json" {
+		return writeJSON(a.io.out, map[string]any{"repository": repo.URL(), "bundles": append([]repository.Pointer{}, list...)})
+	}
+	t := newTerminal(a.io.out, a.cfg.Color)
+	for _, p := range list {
+		if a.quiet {
+			t.line(string(p.Bundle))
+			continue
+		}
+		name := clip(printable(strings.TrimSpace(p.Chart+" "+p.Version)), 22)
+		ns := clip(printable(p.Namespace), 12)
+		t.line(fmt.Sprintf("%s  %s  %s%s  %s%s  %s", t.mark(verdictMark(p.Outcome), 12), p.Bundle.Short(),
+			name, pad(name, 22), ns, pad(ns, 12), p.EvaluatedAt.UTC().Format("2006-01-02 15:04Z")))
+	}
+	if len(list) == 0 && !a.quiet {
+		t.line("no bundles in " + repo.URL())
+	}
+	return nil
+}
+
+func newShow(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "show ID",
+		Short:             "Show a verified bundle: every control that does not hold, every finding",
+		Long:              "Show verifies the bundle first, and shows nothing of one that is not verified.",
+		Example:           "  helmproof show latest\n  helmproof show 3f2a9c -o json",
+		Args:              exact(1, "one bundle id"),
+		ValidArgsFunction: a.completeBundles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, b, err := a.verified(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if a.cfg.Output == "json" {
+				return writeJSON(a.io.out, report.OutputJSON{Releases: []report.ReleaseJSON{report.NewReleaseJSON(in)}})
+			}
+			j := &judged{Bundle: b.ID(), Release: *b.Release(), Runs: *b.Runs(), Findings: b.Findings(), Verdict: *b.Verdict()}
+			if a.quiet {
+				fmt.Fprintln(a.io.out, summary(j))
+				return nil
+			}
+			cat, err := gate.ParseCatalog(b.Catalog())
+			if err != nil {
+				return err
+			}
+			t := newTerminal(a.io.out, a.cfg.Color)
+			byID := map[string]evidence.Finding{}
+			for _, f := range j.Findings {
+				byID[f.ID] = f
+			}
+			t.line(t.bold(printable(strings.TrimSpace(j.Release.Chart + " " + j.Release.Version))))
+			t.para("", "", fmt.Sprintf("namespace %s, Kubernetes %s, profile %s, judged %s", j.Release.Namespace, j.Release.KubeVersion, j.Verdict.Profile, j.Verdict.EvaluatedAt.UTC().Format(time.RFC3339)))
+			printResults(t, j.Verdict, cat, byID, len(j.Findings))
+			printGroups(t, j.Verdict, cat)
+			printWaivers(t, j.Verdict)
+			t.line("")
+			t.line("bundle  sha256:" + j.Bundle.Hex())
+			t.line(verdictLine(t, j))
+			return nil
+		},
+	}
+	a.repoFlags(cmd)
+	a.trustFlags(cmd)
+	return cmd
+}
+
+// verified verifies a bundle and returns it with what its reports are made from.
+func (a *app) verified(ctx context.Context, ref string) (report.Input, *bundle.Bundle, error) {
+	repo, err := a.openRepo(ctx)
+	if err != nil {
+		return report.Input{}, nil, err
+	}
+	v, err := a.verifier(repo)
+	if err != nil {
+		return report.Input{}, nil, err
+	}
+	id, files, err := loadBundle(ctx, repo, ref)
+	if err != nil {
+		return report.Input{}, nil, err
+	}
+	res := v.Verify(ctx, files, id)
+	if !res.OK() {
+		return report.Input{}, nil, &exitError{code: exitIntegrity, err: fmt.Errorf("bundle %s is not verified: %s", id.Short(), res.Reason())}
+	}
+	b := res.Verified()
+	in, err := inputOf(b, res.KeyID)
+	return in, b, err
+}
+
+// inputOf is what a bundle's reports are made from: the bundle and the key that signed it.
+func inputOf(b *bundle.Bundle, keyID string) (report.Input, error) {
+	profile, err := gate.ParseProfile(b.Profile())
+	if err != nil {
+		return report.Input{}, err
+	}
+	cat, err := gate.ParseCatalog(b.Catalog())
+	if err != nil {
+		return report.Input{}, err
+	}
+	in := report.Input{
+		BundleID: b.ID(), Release: *b.Release(), Profile: profile, Catalog: cat, Runs: *b.Runs(),
+		Findings: b.Findings(), Verdict: *b.Verdict(), SignerKeyID: keyID,
+	}
+	for _, name := range b.Names() {
+		raw, err := b.Read(name)
+		if err != nil {
+			return report.Input{}, err
+		}
+		in.Artifacts = append(in.Artifacts, report.Artifact{Name: name, Digest: evidence.DigestOf(raw), Size: int64(len(raw))})
+	}
+	return in, nil
+}
+
+// inputOfJudged is the same for a release that is not read back from a bundle.
+func inputOfJudged(j *judged, by judgement) report.Input {
+	return report.Input{
+		BundleID: j.Bundle, Release: j.Release, Profile: by.profile, Catalog: by.catalog, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict,
+	}
+}
+
+func newReport(a *app) *cobra.Command {
+	var out, format string
+	cmd := &cobra.Command{
+		Use:   "report ID",
+		Short: "Write a report of a verified bundle",
+		Long: `Report verifies the bundle first and then writes one report of it. A report is a
+function of the bundle: the same bundle gives the same bytes.`,
+		Example: `  helmproof report latest --format pdf -o review.pdf
+  helmproof report 3f2a9c --format sarif > results.sarif`,
+		Args:              exact(1, "one bundle id"),
+		ValidArgsFunction: a.completeBundles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(config.Formats(), format) {
+				return usageErr("--format %q: want %s", format, strings.Join(config.Formats(), ", "))
+			}
+			in, _, err := a.verified(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			raw, err := render(report.New(in), format)
+			if err != nil {
+				return err
+			}
+			if out == "" || out == "-" {
+				_, err = a.io.out.Write(raw)
+				return err
+			}
+			return writeFile(out, raw)
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "md", "pdf, md, html, json, sarif or junit")
+	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	a.repoFlags(cmd)
+	a.trustFlags(cmd)
+	return cmd
+}
+
+// writeFile replaces name with data, whole or not at all.
+func writeFile(name string, data []byte) error {
+	f, err := os.CreateTemp(dirOf(name), ".helmproof-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", name, err), os.Remove(f.Name()))
+	}
+	return nil
+}
+
+func newDiff(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Compare two verified bundles: controls and findings that changed",
+		Long: `Diff verifies both bundles and prints what changed from A to B: the verdict,
+controls whose outcome changed, failing findings that are new and ones that are gone.`,
+		Example:           "  helmproof diff 3f2a9c latest",
+		Args:              exact(2, "two bundle ids"),
+		ValidArgsFunction: a.completeBundles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var side [2]*bundle.Bundle
+			for i, arg := range args {
+				_, b, err := a.verified(cmd.Context(), arg)
+				if err != nil {
+					return err
+				}
+				side[i] = b
+			}
+			d := diffBundles(side[0], side[1])
+			if a.cfg.Output == "json" {
+				return writeJSON(a.io.out, d)
+			}
+			printDiff(newTerminal(a.io.out, a.cfg.Color), d)
+			return nil
+		},
+	}
+	a.repoFlags(cmd)
+	a.trustFlags(cmd)
+	return cmd
+}
+
+type bundleDiff struct {
+	A        diffSide           `json:"a"`
+	B        diffSide           `json:"b"`
+	Controls []controlDiff      `json:"controls"`
+	New      []evidence.Finding `json:"new"`  // failing, unchecked or warning in B only
+	Gone     []evidence.Finding `json:"gone"` // … in A only
+}
+
+type diffSide struct {
+	Bundle  evidence.Digest         `json:"bundle"`
+	Chart   string                  `json:"chart"`
+	Version string                  `json:"version"`
+	Outcome evidence.VerdictOutcome `json:"outcome"`
+}
+
+type controlDiff struct {
+	Control evidence.ControlID      `json:"control"`
+	From    evidence.ControlOutcome `json:"from"`
+	To      evidence.ControlOutcome `json:"to"`
+}
+
+func diffBundles(x, y *bundle.Bundle) bundleDiff {
+	side := func(b *bundle.Bundle) diffSide {
+		return diffSide{Bundle: b.ID(), Chart: b.Release().Chart, Version: b.Release().Version, Outcome: b.Verdict().Outcome}
+	}
+	d := bundleDiff{A: side(x), B: side(y), Controls: []controlDiff{}, New: bad(y, x), Gone: bad(x, y)}
+	from := map[evidence.ControlID]evidence.ControlOutcome{}
+	for _, r := range x.Verdict().Results {
+		from[r.Control] = r.Outcome
+	}
+	for _, r := range y.Verdict().Results {
+		if from[r.Control] != r.Outcome {
+			d.Controls = append(d.Controls, controlDiff{r.Control, from[r.Control], r.Outcome})
+		}
+		delete(from, r.Control)
+	}
+	for _, r := range x.Verdict().Results {
+		if _, only := from[r.Control]; only {
+			d.Controls = append(d.Controls, controlDiff{r.Control, r.Outcome, ""})
+		}
+	}
+	return d
+}
+
+// bad returns the findings of b that want attention and are not in other.
+func bad(b, other *bundle.Bundle) []evidence.Finding {
+	known := map[string]bool{}
+	for _, f := range other.Findings() {
+		if f.Outcome.Rank() < evidence.OutcomePass.Rank() {
+			known[f.ID] = true
+		}
+	}
+	out := []evidence.Finding{}
+	for _, f := range b.Findings() {
+		if f.Outcome.Rank() < evidence.OutcomePass.Rank() && !known[f.ID] {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func printDiff(t *terminal, d bundleDiff) {
+	for _, s := range []diffSide{d.A, d.B} {
+		t.line(t.mark(verdictMark(s.Outcome), 12) + "  " + s.Bundle.Short() + "  " + printable(strings.TrimSpace(s.Chart+" "+s.Version)))
+	}
+	for i, c := range d.Controls {
+		if i == 0 {
+			t.line("")
+		}
+		from, to := string(c.From), string(c.To)
+		if from == "" {
+			from = "not judged"
+		}
+		if to == "" {
+			to = "not judged"
+		}
+		t.line(fmt.Sprintf("%-6s  %s → %s", c.Control, from, to))
+	}
+	for _, part := range []struct {
+		sign string
+		list []evidence.Finding
+	}{{"+ ", d.New}, {"- ", d.Gone}} {
+		for i, f := range part.list {
+			if i == 0 {
+				t.line("")
+			}
+			t.para(part.sign, "  ", f.Rule+"  "+f.Target.String())
+			t.para("    ", "    ", f.Message)
+		}
+	}
+	t.line("")
+	t.line(fmt.Sprintf("%s changed, %s new, %d gone", plural(len(d.Controls), "control"), plural(len(d.New), "finding"), len(d.Gone)))
+}

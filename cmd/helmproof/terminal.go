@@ -1,0 +1,199 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
+	"golang.org/x/term"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// mark is how one outcome looks everywhere: a word, a shape and a colour.
+type mark struct{ word, shape, ansi string }
+
+var (
+	markPass       = mark{"PASS", "●", "32"}
+	markFail       = mark{"FAIL", "■", "31"}
+	markWarn       = mark{"WARN", "▲", "33"}
+	markIncomplete = mark{"INCOMPLETE", "◆", "34"}
+	markWaived     = mark{"WAIVED", "○", "35"}
+	markNA         = mark{"n/a", "–", "90"}
+)
+
+func verdictMark(o evidence.VerdictOutcome) mark {
+	switch o {
+	case evidence.VerdictPass:
+		return markPass
+	case evidence.VerdictFail:
+		return markFail
+	}
+	return markIncomplete
+}
+
+func controlMark(o evidence.ControlOutcome) mark {
+	switch o {
+	case evidence.ControlPass:
+		return markPass
+	case evidence.ControlFail:
+		return markFail
+	case evidence.ControlWarn:
+		return markWarn
+	case evidence.ControlWaived:
+		return markWaived
+	case evidence.ControlNotApplicable:
+		return markNA
+	}
+	return markIncomplete
+}
+
+func outcomeMark(o evidence.Outcome) mark {
+	switch o {
+	case evidence.OutcomePass:
+		return markPass
+	case evidence.OutcomeFail:
+		return markFail
+	case evidence.OutcomeWarn:
+		return markWarn
+	case evidence.OutcomeNotApplicable:
+		return markNA
+	case evidence.OutcomeNotChecked:
+		return mark{"NOT CHECKED", "◆", "34"}
+	}
+	return mark{"ERROR", "◆", "34"}
+}
+
+// terminal writes for people: wrapped to a width, coloured only where that is wanted.
+type terminal struct {
+	w     io.Writer
+	color bool
+	width int // columns, at least 40
+}
+
+// newTerminal decides colour by mode (auto, always, never), NO_COLOR
+// (https://no-color.org) and whether w is a terminal. Piped output is 80 wide.
+func newTerminal(w io.Writer, mode string) *terminal {
+	t := &terminal{w: w, width: 80}
+	f, ok := w.(*os.File)
+	isTerm := ok && term.IsTerminal(int(f.Fd()))
+	if isTerm {
+		if cols, _, err := term.GetSize(int(f.Fd())); err == nil && cols > 0 {
+			t.width = min(max(cols, 40), 120)
+		}
+	}
+	t.color = mode == "always" || mode != "never" && isTerm && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return t
+}
+
+func (t *terminal) paint(ansi, s string) string {
+	if !t.color || s == "" {
+		return s
+	}
+	return "\x1b[" + ansi + "m" + s + "\x1b[0m"
+}
+
+func (t *terminal) bold(s string) string  { return t.paint("1", s) }
+func (t *terminal) faint(s string) string { return t.paint("90", s) }
+
+// mark is "■ FAIL", padded to width columns.
+func (t *terminal) mark(m mark, width int) string {
+	s := m.shape + " " + m.word
+	return t.paint("1;"+m.ansi, s) + pad(s, width)
+}
+
+func pad(s string, width int) string {
+	return strings.Repeat(" ", max(0, width-runewidth.StringWidth(s)))
+}
+
+func (t *terminal) line(s string) { fmt.Fprintln(t.w, s) }
+
+// para writes text with first before its first line and rest before the others,
+// wrapped at spaces and, where a word is too long, after / - . or anywhere.
+func (t *terminal) para(first, rest, text string) {
+	for i, l := range wrap(printable(text), max(20, t.width-runewidth.StringWidth(rest))) {
+		if i == 0 {
+			t.line(first + l)
+		} else {
+			t.line(rest + l)
+		}
+	}
+}
+
+// wrap breaks text into lines of at most width columns.
+func wrap(text string, width int) []string {
+	var lines []string
+	line, cols := "", 0
+	for word := range strings.FieldsSeq(text) {
+		w := runewidth.StringWidth(word)
+		if cols > 0 && cols+1+w <= width {
+			line, cols = line+" "+word, cols+1+w
+			continue
+		}
+		if cols > 0 {
+			lines = append(lines, line)
+		}
+		for w > width {
+			head := breakAt(word, width)
+			lines = append(lines, word[:head])
+			word = word[head:]
+			w = runewidth.StringWidth(word)
+		}
+		line, cols = word, w
+	}
+	if line != "" || len(lines) == 0 {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// breakAt returns how many bytes of word to put on a line of width columns.
+func breakAt(word string, width int) int {
+	cols, nice, last := 0, 0, 0
+	for i, r := range word {
+		w := runewidth.RuneWidth(r)
+		if cols+w > width {
+			break
+		}
+		cols += w
+		last = i + utf8.RuneLen(r)
+		if strings.ContainsRune("/-.@:", r) && cols > width/2 {
+			nice = last
+		}
+	}
+	if nice > 0 {
+		return nice
+	}
+	return max(last, 1)
+}
+
+// printable makes control characters, invalid UTF-8 and direction overrides
+// visible, so that a name in a chart cannot move the cursor or hide text.
+func printable(s string) string {
+	clean := func(r rune) bool {
+		return r == utf8.RuneError || r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
+	}
+	if strings.IndexFunc(s, clean) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if clean(r) {
+			fmt.Fprintf(&b, "[U+%04X]", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, one)
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
