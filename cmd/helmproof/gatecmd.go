@@ -65,7 +65,7 @@ func (a *app) gate(cmd *cobra.Command, f gateFlags) error {
 	if (f.chart == "") == (f.image == "") {
 		return usageErr("gate: say what to decide on: --chart NAME or --image DIGEST")
 	}
-	at := time.Now().UTC().Truncate(time.Second)
+	at := time.Now().UTC().Truncate(time.Microsecond)
 	if f.at != "" {
 		var err error
 		if at, err = time.Parse(time.RFC3339, f.at); err != nil {

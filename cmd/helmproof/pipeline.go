@@ -139,7 +139,7 @@ func (p *pipeline) run(ctx context.Context, rel *collectors.Release) (*judged, e
 	verdict := gate.Evaluate(gate.Input{
 		Profile: p.judge.profile, ProfileDigest: evidence.DigestOf(p.judge.profileRaw),
 		Catalog: p.judge.catalog, CatalogDigest: evidence.DigestOf(p.judge.catalogRaw),
-		Findings: findings, Runs: runs, Waivers: p.judge.waivers, At: p.now().UTC().Truncate(time.Second),
+		Findings: findings, Runs: runs, Waivers: p.judge.waivers, At: p.now().UTC().Truncate(time.Microsecond),
 	})
 	out := &judged{Release: info, Runs: evidence.Runs{Tool: "helmproof " + toolVersion(), Collectors: runs}, Findings: findings, Verdict: verdict}
 	contents := &bundle.Contents{

@@ -63,7 +63,7 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 			if found = err == nil && i < len(x); found {
 				v = x[i]
 			}
-			if part == "#" {
+			if part == "len" {
 				v, found = len(x), true
 			}
 		default:

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/report"
+)
+
+// check runs `helmproof check … -o json` and returns its exit code and output.
+func check(t *testing.T, args ...string) (int, report.ReleaseJSON) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), append([]string{"check", "-o", "json"}, args...), stdio{in: strings.NewReader(""), out: &out, err: &errs})
+	var got report.OutputJSON
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || len(got.Releases) != 1 {
+		t.Fatalf("exit %d, %v\n%s%s", code, err, out.String(), errs.String())
+	}
+	return code, got.Releases[0]
+}
+
+// TestServiceChartPasses holds that the hardened chart passes with its defaults and
+// with each example that needs no custom resource, without a waiver and without
+// anything that could not be checked.
+func TestServiceChartPasses(t *testing.T) {
+	t.Parallel()
+	chart := filepath.Join("..", "..", "charts", "service")
+	examples, err := filepath.Glob(filepath.Join(chart, "examples", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// VPA, ExternalSecret: Kubernetes has no schema for them, so CHT-3 is incomplete.
+	custom := []string{"external-secrets.yaml", "recommendations.yaml"}
+	// One replica, as development has it, is a finding.
+	weaker := []string{"development.yaml"}
+	tests := map[string][]string{"defaults": {chart}}
+	for _, e := range examples {
+		if name := filepath.Base(e); !slices.Contains(custom, name) && !slices.Contains(weaker, name) {
+			tests[name] = []string{chart, "-f", e}
+		}
+	}
+	if len(tests) < 3 {
+		t.Fatalf("only %d value sets", len(tests))
+	}
+	for name, args := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			code, got := check(t, args...)
+			if code != exitPass || got.Verdict.Outcome != evidence.VerdictPass || len(got.Verdict.Waivers) > 0 {
+				t.Errorf("exit %d, %s: %s", code, got.Verdict.Outcome, got.Verdict.Reason)
+			}
+			for _, f := range got.Findings {
+				if f.Outcome != evidence.OutcomePass && f.Outcome != evidence.OutcomeNotApplicable {
+					t.Errorf("%s %s: %s: %s", f.Outcome, f.Rule, f.Target, f.Message)
+				}
+			}
+		})
+	}
+	for _, name := range custom {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			code, got := check(t, chart, "-f", filepath.Join(chart, "examples", name))
+			if code != exitVerdict || got.Verdict.Outcome != evidence.VerdictIncomplete {
+				t.Errorf("exit %d, %s: %s", code, got.Verdict.Outcome, got.Verdict.Reason)
+			}
+		})
+	}
+}
+
+// TestWeakChartFails holds that the weak chart fails exactly these controls, and
+// that each failing finding says where and what to do.
+func TestWeakChartFails(t *testing.T) {
+	t.Parallel()
+	want := []evidence.ControlID{
+		"CHT-1", "CHT-2", "CHT-3", "CHT-4", "CHT-5", "RES-1", "RES-2", "RES-3", "HLT-1", "HLT-2", "HLT-3", "HLT-4",
+		"AVL-1", "AVL-2", "AVL-3", "AVL-4", "SEC-1", "SEC-2", "SEC-3", "SEC-4", "SEC-5", "SEC-6", "SEC-7", "IMG-1",
+		"SCR-1", "SCR-2", "SCR-3", "ASC-1", "ASC-2", "ASC-3", "ASC-4",
+	}
+	code, got := check(t, filepath.Join("..", "..", "test", "charts", "weak"))
+	if code != exitVerdict || got.Verdict.Outcome != evidence.VerdictFail {
+		t.Errorf("exit %d, %s", code, got.Verdict.Outcome)
+	}
+	var failed []evidence.ControlID
+	for _, r := range got.Verdict.Results {
+		if r.Outcome == evidence.ControlFail {
+			failed = append(failed, r.Control)
+		}
+	}
+	if d := cmp.Diff(want, failed); d != "" {
+		t.Errorf("failing controls (-want +got):\n%s", d)
+	}
+	for _, f := range got.Findings {
+		if f.Outcome != evidence.OutcomeFail {
+			continue
+		}
+		if f.Remediation == "" || f.Message == "" || len(f.Evidence) == 0 || f.Target.Kind == "" || f.Target.Name == "" {
+			t.Errorf("%s says too little: %+v", f.Rule, f)
+		}
+		if f.Target.Kind != "Chart" && f.Target.File == "" {
+			t.Errorf("%s: %s without its template file", f.Rule, f.Target.Object())
+		}
+	}
+	// Nothing that was found as a secret is printed.
+	raw, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"correct-horse", "open-sesame"} {
+		if bytes.Contains(raw, []byte(secret)) {
+			t.Errorf("the output holds %q", secret)
+		}
+	}
+}
