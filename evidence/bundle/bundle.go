@@ -25,6 +25,11 @@ const (
 	VSAFile       = "verdict.vsa.sigstore.json"
 )
 
+// isOwnFile reports whether a bundle's file is none of its reports.
+func isOwnFile(name string) bool {
+	return slices.Contains([]string{EvidenceFile, SignatureFile, ReportsFile, VSAFile}, name)
+}
+
 // The files of evidence.zip beside artifacts/.
 const (
 	releaseFile  = "release.json"

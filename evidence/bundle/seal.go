@@ -28,13 +28,11 @@ func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderF
 	if err != nil {
 		return nil, err
 	}
-	b := &Bundle{id: evidence.DigestOf(zip), release: c.Release, runs: c.Runs, findings: c.Findings, verdict: c.Verdict, inputs: c.Inputs}
-	b.files = map[string][]byte{profileFile: c.Profile, catalogFile: c.Catalog, waiversFile: c.Waivers, policiesFile: c.Policies}
-	if b.files[releaseFile], err = CanonicalJSON(c.Release); err != nil {
-		return nil, err
-	}
-	for name, raw := range c.Artifacts {
-		b.files[name] = raw
+	// What is signed is what a verifier will read: the reports and the statements
+	// come from the unpacked zip, and what could not be opened again is not sealed.
+	b, err := Open(zip, DefaultLimits())
+	if err != nil {
+		return nil, fmt.Errorf("seal what could not be opened again: %w", err)
 	}
 	reports, err := render(b, signer.KeyID())
 	if err != nil {
@@ -42,6 +40,9 @@ func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderF
 	}
 	p := &Package{ID: b.id, Files: map[string][]byte{EvidenceFile: zip}}
 	for name, raw := range reports {
+		if err := checkName(name); err != nil || isOwnFile(name) || strings.Contains(name, "/") {
+			return nil, fmt.Errorf("a report cannot be named %q", name)
+		}
 		p.Files[name] = raw
 	}
 	statements := map[string]func() (*attest.Statement, error){

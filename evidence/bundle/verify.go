@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
+
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/gate"
@@ -120,7 +122,7 @@ func (s *verification) checkID() (string, error) {
 }
 
 func (s *verification) checkSignature() (string, error) {
-	st, sig, err := s.Trust.Verify(s.files[SignatureFile], attest.EvidenceType, s.id)
+	st, sig, err := s.signed(SignatureFile, attest.EvidenceType, s.id)
 	if err != nil {
 		return "", err
 	}
@@ -132,6 +134,23 @@ func (s *verification) checkSignature() (string, error) {
 		reason += ", no trusted timestamp"
 	}
 	return reason, nil
+}
+
+// signed verifies one of the bundle's signatures. Its file must be what a Signer
+// writes, to the byte: also the name of the key, which no signature covers.
+func (s *verification) signed(name, predicateType string, digest evidence.Digest) (*attest.Statement, *attest.Signature, error) {
+	raw := s.files[name]
+	st, sig, err := s.Trust.Verify(raw, predicateType, digest)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if hint := attest.HintOf(raw); hint != sig.KeyID {
+		return nil, nil, fmt.Errorf("%s was changed: it names another key than %s, which signed it", name, evidence.Digest(sig.KeyID).Short())
+	}
+	if again, err := jsoncanonicalizer.Transform(raw); err != nil || !bytes.Equal(raw, again) {
+		return nil, nil, fmt.Errorf("%s was changed: it is not in the canonical form that helmproof writes", name)
+	}
+	return st, sig, nil
 }
 
 func (s *verification) checkContents() (string, error) {
@@ -193,6 +212,9 @@ func (s *verification) checkFindings() (string, error) {
 	found, runs, err := s.Replay(s.b, s.b.runs.Collectors)
 	if err != nil {
 		return "", fmt.Errorf("derive the findings again: %w", err)
+	}
+	if len(runs) != len(s.b.runs.Collectors) {
+		return "", fmt.Errorf("deriving the findings again ends in %d collector runs, the bundle has %d%s", len(runs), len(s.b.runs.Collectors), s.otherTool())
 	}
 	for i, run := range runs {
 		if run.Outcome != s.b.runs.Collectors[i].Outcome {
@@ -321,7 +343,7 @@ func (s *verification) checkInputs() (string, error) {
 func (s *verification) checkReports() (string, error) {
 	reports := map[string][]byte{}
 	for name, raw := range s.files {
-		if !slices.Contains([]string{EvidenceFile, SignatureFile, ReportsFile, VSAFile}, name) {
+		if !isOwnFile(name) {
 			reports[name] = raw
 		}
 	}
@@ -335,12 +357,12 @@ func (s *verification) checkReports() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	st, sig, err := s.Trust.Verify(s.files[ReportsFile], attest.ReportsType, want.Subjects[0].Digest)
+	st, sig, err := s.signed(ReportsFile, attest.ReportsType, want.Subjects[0].Digest)
 	if err != nil {
 		if errors.Is(err, attest.ErrWrongSubject) {
 			return "", fmt.Errorf("%s, or another report, was changed, removed or added: %w", want.Subjects[0].Name, err)
 		}
-		return "", fmt.Errorf("%s: %w", ReportsFile, err)
+		return "", err
 	}
 	if err := sameSubjects(st, want); err != nil {
 		return "", err
@@ -403,9 +425,9 @@ func (s *verification) checkSummary() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	st, sig, err := s.Trust.Verify(s.files[VSAFile], attest.VSAType, want.Subjects[0].Digest)
+	st, sig, err := s.signed(VSAFile, attest.VSAType, want.Subjects[0].Digest)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", VSAFile, err)
+		return "", err
 	}
 	if err := sameStatement(st, want); err != nil {
 		return "", fmt.Errorf("%s: %w", VSAFile, err)
