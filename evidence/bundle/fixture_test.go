@@ -84,7 +84,7 @@ func render(b *bundle.Bundle, keyID string) (map[string][]byte, error) {
 	for _, r := range b.Runs().Collectors {
 		fmt.Fprintf(&txt, "%s %s %s\n", r.Collector, r.Outcome, r.FinishedAt)
 	}
-	fmt.Fprintf(&txt, "%v %s %d %d %d\n", b.Names(), b.Waivers(), len(b.Profile()), len(b.Catalog()), len(b.Inputs()))
+	fmt.Fprintf(&txt, "%s %v %s %d %d %d\n", b.Release().Chart, b.Names(), b.Waivers(), len(b.Profile()), len(b.Catalog()), len(b.Inputs()))
 	return map[string][]byte{"report.md": md.Bytes(), "report.txt": txt.Bytes()}, nil
 }
 
