@@ -1,60 +1,106 @@
 package secrets
 
 import (
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
-
-	"github.com/companyos/helmproof/collectors"
 )
 
 var (
-	// secretName matches what a key or variable that holds a secret ends with.
-	secretName = regexp.MustCompile(`(?i)(password|passwd|passphrase|[-_]pwd|^pwd|token|api[-_]?key|private[-_]?key|access[-_]?key|encryption[-_]?key|signing[-_]?key|secret[-_]?key|client[-_]?secret|credential|credentials|connection[-_]?string|htpasswd|[-_]secret|^secret|[a-z]Secret)$`)
+	// secretName matches how a key or variable that holds a secret ends.
+	secretName = regexp.MustCompile(`(?i)(password|passwd|passphrase|[-_.]pwd|^pwd|[-_.]pass|^pass|token|api[-_]?key|private[-_]?key|access[-_]?key|encryption[-_]?key|signing[-_]?key|secret[-_]?key|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|credentials?|connection[-_]?string|htpasswd|[-_.]secret|^secret)$|[a-z]Secret$|[a-z]Pwd$`)
 	// notSecretName matches keys that are about a secret without holding it.
-	notSecretName = regexp.MustCompile(`(?i)(existing|automount|enabled?$|use[-_]?|create|rotate|name$|ref$|max|min|length|ttl|expir|public|header|field|mount|type$|url$|uri$|path$|file$|csrf.*cookie|cancellation|per[-_]?token|image[-_]?pull)`)
-	// referenceName matches keys whose value usually is the name of a Secret.
-	referenceName = regexp.MustCompile(`(?i)(secret|secret[-_]?key|credentials?)$`)
+	notSecretName = regexp.MustCompile(`(?i)(existing|automount|^enable|enabled$|^use[-_A-Z]|^create|rotate|names?$|refs?$|max|min_|length|ttl|expir|public|header|field|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|ca[-_]?secret|root[-_]?secret|secret[-_]?keys?$)`)
+	// holdsAnyway are names that notSecretName would let go.
+	holdsAnyway = regexp.MustCompile(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_](secret[-_]key)$|^[A-Z0-9_]*SECRET_KEY$`)
+	// referenceName matches keys whose value often is the name of a Secret, or of a key in one.
+	referenceName = regexp.MustCompile(`(?i)(secret|secret[-_]?key|credentials?|token)$`)
 	dnsName       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 	keyReference  = regexp.MustCompile(`(?i)^[a-z][-_a-z0-9.]*(password|token|secret|key|passwd|credentials?)[-_a-z0-9.]*$`)
-	credentialURL = regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://[^/\s:@]*:([^/\s:@]+)@`)
+	credentialURL = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@"'{}]{0,100}:([^/\s@"'{}]{1,200})@[^/\s]`)
+	// keyName and camelWord match "passwordKey: adminPassword" and the like.
+	keyName     = regexp.MustCompile(`([Kk]ey|_KEY|[Cc]redentials?)$`)
+	camelWord   = regexp.MustCompile(`^[a-z]{3,}([A-Z][a-z]+)*$`)
+	placeholder = regexp.MustCompile(`(?i)^(change|replace|secret|password|minio|admin|root|test|example)`)
+	// connectionPassword matches the password in "user=a password='b'".
+	connectionPassword = regexp.MustCompile(`(?i)\b(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*['"]?([^'";\s]+)`)
+	// secretArgument matches "--db-password=…" and "-token …".
+	secretArgument = regexp.MustCompile(`^--?([A-Za-z][-_.A-Za-z0-9]*)[= ](.+)$`)
 )
 
-// secretKey reports whether a values key with this value holds a secret itself.
+// namesSecret reports whether something of this name holds a secret itself.
+func namesSecret(key string) bool {
+	return secretName.MatchString(key) && (!notSecretName.MatchString(key) || holdsAnyway.MatchString(key) && !aboutSecret.MatchString(key))
+}
+
+// aboutSecret matches names that stay harmless whatever they end with.
+var aboutSecret = regexp.MustCompile(`(?i)(existing|^enable|^use[-_A-Z]|^create|rotate|^allow|^require|^random|^generate|auto|max|length|[-_.]?empty)`)
+
+// secretKey reports whether a key with this value holds a secret.
 func secretKey(key, value string) bool {
-	if isReference(value) || !secretName.MatchString(key) || notSecretName.MatchString(key) {
+	if isReference(value) || !namesSecret(key) {
+		return false
+	}
+	// "secretKey: clientSecret" names a key; "accessKey: changeMe" is a default password.
+	if keyName.MatchString(key) && camelWord.MatchString(value) && !placeholder.MatchString(value) {
 		return false
 	}
 	// "secret: my-tls" names a Secret; "clientSecret: my-tls" does not.
-	if referenceName.MatchString(key) && dnsName.MatchString(value) && !strings.Contains(strings.ToLower(key), "client") && !looksRandom(value) {
+	if referenceName.MatchString(key) && dnsName.MatchString(value) && strings.ContainsAny(value, "-.") &&
+		!strings.Contains(strings.ToLower(key), "client") && !looksRandom(value) {
 		return false
 	}
 	return true
 }
 
-// secretLiteral reports whether an environment variable holds a secret itself.
-func secretLiteral(name, value string) bool {
+// secretLiteral reports whether an environment variable holds a secret itself,
+// and which part of its value is the secret.
+func secretLiteral(name, value string) (secret string, ok bool) {
 	if isReference(value) {
-		return false
+		return "", false
 	}
-	if m := credentialURL.FindStringSubmatch(value); m != nil && !isReference(m[1]) {
-		return true
+	if s, ok := urlPassword(value); ok {
+		return s, true
 	}
-	return secretKey(name, value) && !strings.HasPrefix(value, "/") && !strings.Contains(value, "://")
+	if m := connectionPassword.FindStringSubmatch(value); m != nil && strings.HasSuffix(strings.ToLower(name), "string") {
+		return m[1], !isReference(m[1])
+	}
+	if strings.HasPrefix(value, "/") || strings.Contains(value, "://") || strings.Contains(value, "$(") || !secretKey(name, value) {
+		return "", false
+	}
+	return value, true
+}
+
+// urlPassword returns the password of a URL in the value: scheme://user:password@host.
+func urlPassword(value string) (string, bool) {
+	if !strings.Contains(value, "://") {
+		return "", false
+	}
+	for _, m := range credentialURL.FindAllStringSubmatch(value, 4) {
+		if !isReference(m[1]) && !strings.ContainsAny(m[1], "$%<>*[]") {
+			return m[1], true
+		}
+	}
+	return "", false
 }
 
 // isReference are values that point to a secret, switch something, or say nothing.
 func isReference(v string) bool {
 	v = strings.TrimSpace(v)
-	switch strings.ToLower(v) {
-	case "", "true", "false", "null", "nil", "none", "~", "redacted", "<nil>", "0", "yes", "no", "on", "off", "default", "auto":
+	lower := strings.ToLower(v)
+	switch lower {
+	case "", "true", "false", "null", "nil", "none", "~", "redacted", "<nil>", "0", "yes", "no", "on", "off", "default", "auto", "-", `""`, "''", "{}", "[]", "random", "required", "optional", "enabled", "disabled":
 		return true
 	}
-	for _, p := range []string{"{{", "$(", "${", "vault:", "ref+", "arn:", "file:", "secretref:", "projects/", "<", "op://", "/etc/", "/var/", "/run/", "/opt/", "/mnt/"} {
-		if strings.HasPrefix(strings.ToLower(v), p) {
+	for _, p := range []string{"{{", "$(", "${", "vault:", "ref+", "arn:", "file:", "secretref:", "projects/", "<", "op://", "/etc/", "/var/", "/run/", "/opt/", "/mnt/", "env:", "gcp:secretmanager", "awssm:", "ssm:", "%(", "k8s:"} {
+		if strings.HasPrefix(lower, p) {
 			return true
 		}
+	}
+	if strings.Trim(v, "*xX.-_") == "" {
+		return true // ****, xxx, …
+	}
+	if strings.HasPrefix(v, "$") && !strings.ContainsAny(v[1:], "$/.!") && strings.ToUpper(v) == v {
+		return true // $DB_PASSWORD
 	}
 	// "db-password" and "REDIS_TOKEN" are the names of keys, not their values.
 	return keyReference.MatchString(v) && !looksRandom(v) && strings.ContainsAny(v, "-_.")
@@ -75,44 +121,10 @@ func looksRandom(v string) bool {
 	return len(v) >= 16 && digits >= 4 && letters >= 4
 }
 
-func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
-
-// identifiers are the names that findings and reports must be able to write:
-// a secret that is equal to one of them is redacted only where it is a secret.
-func identifiers(set *collectors.ObjectSet, rel *collectors.Release) map[string]bool {
-	out := map[string]bool{rel.Info.Chart: true, rel.Info.ReleaseName: true, rel.Info.Namespace: true}
-	for i := range set.Objects {
-		o := &set.Objects[i]
-		for _, s := range []string{o.GetName(), o.GetNamespace(), o.GetKind(), o.GetAPIVersion(), o.File} {
-			out[s] = true
-		}
-		for k, v := range o.GetLabels() {
-			out[k], out[v] = true, true
-		}
-		if tpl, ok, err := o.PodTemplate(); ok && err == nil {
-			for _, c := range slices.Concat(tpl.Spec.InitContainers, tpl.Spec.Containers) {
-				out[c.Name], out[c.Image] = true, true
-			}
-		}
-		keysOf(o.Object, out, 0)
-	}
-	delete(out, "")
-	return out
-}
-
-func keysOf(v any, out map[string]bool, depth int) {
-	if depth > 64 {
-		return
-	}
-	switch x := v.(type) {
-	case map[string]any:
-		for k, e := range x {
-			out[k] = true
-			keysOf(e, out, depth+1)
-		}
-	case []any:
-		for _, e := range x {
-			keysOf(e, out, depth+1)
-		}
-	}
+// isPublicKey reports whether a text is a certificate or public key, and nothing private.
+func isPublicKey(v string) bool {
+	v = strings.TrimSpace(v)
+	return (strings.HasPrefix(v, "-----BEGIN CERTIFICATE") || strings.HasPrefix(v, "-----BEGIN PUBLIC KEY") ||
+		strings.HasPrefix(v, "-----BEGIN TRUSTED CERTIFICATE") || strings.HasPrefix(v, "-----BEGIN X509 CRL") ||
+		strings.HasPrefix(v, "ssh-rsa ") || strings.HasPrefix(v, "ssh-ed25519 ")) && !strings.Contains(v, "PRIVATE KEY")
 }

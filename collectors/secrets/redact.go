@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
 )
@@ -23,210 +20,374 @@ const mask = "REDACTED"
 // stands; a shorter one would hit unrelated text.
 const minEverywhere = 8
 
-// redactor replaces secrets. The zero value replaces nothing.
+// redactor replaces the secrets of one release.
+//
+// A secret that is long enough, and that is no name in the rendered set, is
+// replaced wherever it stands, in each of its forms. Any other ("postgres") is
+// replaced beside keys that name a secret, beside the keys where it was found,
+// and in addresses. What parses as YAML or JSON is then checked value by value,
+// and written anew where a value is quoted or folded so that text alone misses
+// it, or where replacing text would leave other objects.
 type redactor struct {
-	forms    [][]byte // longest first
-	keyed    []*regexp.Regexp
-	pairs    map[[2]string]bool // key and value, as they stand in an object
-	partial  map[string]bool
-	replacer *strings.Replacer
+	forms   matcher
+	whole   map[string]bool            // values of several lines, trimmed: masked when a scalar is one
+	partial map[string]map[string]bool // short values and names → keys where they were found
+	short   []string                   // the keys of partial, longest first
 
-	// Where replacing text would break the manifests: those, and what is sealed instead.
-	manifests, instead []byte
+	manifests, instead []byte // the true manifests, and what is sealed for them
 	masks              int
 }
 
-func newRedactor(list []found, names map[string]bool) *redactor {
-	r := &redactor{partial: map[string]bool{}, pairs: map[[2]string]bool{}}
-	seen := map[string]bool{}
+func newRedactor(list []found, rel *collectors.Release, set *collectors.ObjectSet) *redactor {
+	r := &redactor{whole: map[string]bool{}, partial: map[string]map[string]bool{}}
+	if len(list) == 0 {
+		return r
+	}
+	names := identifiers(set, rel)
+	forms := map[string]bool{}
 	for _, f := range list {
-		if len(f.value) < minEverywhere || isName(f.value, names) {
-			r.partial[f.value] = true
-			r.addKeyed(f, seen)
-			continue
+		key := lastKey(f.place.Key)
+		for _, v := range append([]string{f.value}, f.also...) {
+			r.learn(v, key, names, forms)
 		}
-		for _, form := range forms(f.value) {
-			if len(form) >= minEverywhere && !names[form] && !seen[form] {
-				seen[form] = true
-				r.forms = append(r.forms, []byte(form))
-			}
-		}
-		r.addKeyed(f, seen)
 	}
-	slices.SortFunc(r.forms, func(a, b []byte) int { return cmp.Or(cmp.Compare(len(b), len(a)), bytes.Compare(a, b)) })
-	pairs := make([]string, 0, 2*len(r.forms))
-	for _, f := range r.forms {
-		pairs = append(pairs, string(f), mask)
+	all := make([]string, 0, len(forms))
+	for f := range forms {
+		all = append(all, f)
 	}
-	r.replacer = strings.NewReplacer(pairs...)
+	r.forms = newMatcher(all)
+	for v := range r.partial {
+		r.short = append(r.short, v)
+	}
+	slices.SortFunc(r.short, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
+	r.seal(rel.Manifests, set)
 	return r
 }
 
-// isName reports whether the value is, or stands inside, a name of the release.
-func isName(v string, names map[string]bool) bool {
-	if names[v] {
-		return true
+// lastKey is the key that a secret stands beside: the last part of a path.
+func lastKey(key string) string {
+	key, _, _ = strings.Cut(key, " (")
+	if i := strings.LastIndexAny(key, " "); i >= 0 {
+		key = key[i+1:]
 	}
-	for n := range names {
-		if strings.Contains(n, v) {
+	for _, p := range []string{"data.", "stringData."} {
+		if rest, ok := strings.CutPrefix(key, p); ok {
+			return rest
+		}
+	}
+	return key[strings.LastIndexByte(key, '.')+1:]
+}
+
+// learn sorts a value by how it can be replaced.
+func (r *redactor) learn(v, key, names string, forms map[string]bool) {
+	v = strings.TrimSpace(v)
+	if v == "" || v == mask {
+		return
+	}
+	if strings.Contains(v, "\n") {
+		r.whole[v] = true
+		addForms(forms, v)
+		pem := strings.Contains(v, "PRIVATE KEY")
+		if !pem && looksLikeConfig(v) {
+			for _, s := range configSecrets(v) {
+				r.learn(s, key, names, forms)
+			}
+			return
+		}
+		for line := range strings.Lines(v) {
+			if line = strings.TrimSpace(line); len(line) >= minEverywhere && !strings.HasPrefix(line, "-----") && !strings.Contains(names, line) {
+				addForms(forms, line)
+			}
+		}
+		return
+	}
+	if everywhere(v, names) {
+		addForms(forms, v)
+		return
+	}
+	if r.partial[v] == nil {
+		r.partial[v] = map[string]bool{}
+	}
+	r.partial[v][key] = true
+	if e := base64.StdEncoding.EncodeToString([]byte(v)); len(v) >= 4 && !strings.Contains(names, e) {
+		forms[e] = true // nobody names anything so
+		forms[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = true
+	}
+}
+
+// everywhere reports whether a value can be replaced in any text.
+func everywhere(v, names string) bool {
+	if len(v) < minEverywhere || strings.Contains(names, v) && !looksRandom(v) || strings.Contains(mask, v) {
+		return false
+	}
+	// A short number stands in digests, sizes and dates too.
+	return len(v) >= 16 || strings.Trim(v, "0123456789abcdef") != ""
+}
+
+// addForms adds the ways in which a value stands in texts: as it is, escaped,
+// and encoded.
+func addForms(forms map[string]bool, v string) {
+	add := func(s string) {
+		if len(s) >= minEverywhere && s != mask {
+			forms[s] = true
+		}
+	}
+	add(v)
+	for _, escapeHTML := range []bool{true, false} {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(escapeHTML)
+		if err := enc.Encode(v); err == nil {
+			q := strings.TrimSuffix(b.String(), "\n")
+			q = q[1 : len(q)-1]
+			add(q)
+			if strings.Contains(q, `\`) { // JSON within JSON
+				if again, err := json.Marshal(q); err == nil {
+					add(string(again[1 : len(again)-1]))
+				}
+			}
+		}
+	}
+	add(strings.ReplaceAll(v, "'", "''"))
+	add(url.QueryEscape(v))
+	add(url.PathEscape(v))
+	for _, s := range []string{v, v + "\n"} {
+		for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+			add(enc.EncodeToString([]byte(s)))
+		}
+	}
+	// Inside a longer base64 text the value starts at one of three offsets; the
+	// characters that it shares with its neighbours are left out here, and taken
+	// along when it is replaced.
+	for skip := range 3 {
+		if b := []byte(v); len(b)-skip >= 12 {
+			b = b[skip:]
+			forms[base64.StdEncoding.EncodeToString(b[:len(b)/3*3])] = true
+			forms[base64.URLEncoding.EncodeToString(b[:len(b)/3*3])] = true
+		}
+	}
+}
+
+func (r *redactor) isPartial(v string) bool { return r.partial[strings.TrimSpace(v)] != nil }
+
+// occurrences counts a value in the manifests, plain and in base64.
+func (r *redactor) occurrences(v string) int {
+	v = strings.TrimSpace(v)
+	if v == "" || r.isPartial(v) {
+		return 1
+	}
+	return bytes.Count(r.manifests, []byte(v)) + bytes.Count(r.manifests, []byte(base64.StdEncoding.EncodeToString([]byte(v))))
+}
+
+// Redact implements collectors.Redactor. It takes any text: what is YAML or JSON
+// stays that.
+func (r *redactor) Redact(b []byte) ([]byte, int) {
+	if len(r.forms.forms) == 0 && len(r.partial) == 0 && len(r.whole) == 0 {
+		return b, 0
+	}
+	if r.manifests != nil && bytes.Equal(b, r.manifests) {
+		return r.instead, r.masks
+	}
+	out, n := r.text(b)
+	return r.structured(b, out, n)
+}
+
+// text replaces secrets in plain text.
+func (r *redactor) text(b []byte) ([]byte, int) {
+	out, n := r.forms.replace(b)
+	for _, v := range r.short {
+		var m int
+		out, m = r.beside(out, v)
+		n += m
+	}
+	return out, n
+}
+
+// matcher finds any of many texts.
+type matcher struct {
+	forms map[uint32][]string // by their first 4 bytes, longest first
+	first [1 << 16]bool       // by their first 2 bytes
+}
+
+func newMatcher(forms []string) matcher {
+	var m matcher
+	m.forms = map[uint32][]string{}
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
+	for _, f := range forms {
+		k := binary.LittleEndian.Uint32([]byte(f))
+		m.forms[k] = append(m.forms[k], f)
+		m.first[uint16(k)] = true
+	}
+	return m
+}
+
+// replace masks all matches, the longest at each place. With none it returns b.
+func (m *matcher) replace(b []byte) ([]byte, int) {
+	var out []byte
+	n, done := 0, 0
+	for i := 0; i+4 <= len(b); i++ {
+		if !m.first[uint16(b[i])|uint16(b[i+1])<<8] {
+			continue
+		}
+		for _, f := range m.forms[binary.LittleEndian.Uint32(b[i:])] {
+			if len(b)-i < len(f) || string(b[i:i+len(f)]) != f {
+				continue
+			}
+			from, to := base64Around(b, done, i, i+len(f), f)
+			out = append(append(out, b[done:from]...), mask...)
+			n, done = n+1, to
+			i = to - 1
+			break
+		}
+	}
+	if n == 0 {
+		return b, 0
+	}
+	return append(out, b[done:]...), n
+}
+
+// base64Around widens a match in the middle of a longer base64 text by the
+// groups of four that hold the rest of the secret, so that what is left still
+// decodes; mask is two such groups.
+func base64Around(b []byte, least, from, to int, form string) (int, int) {
+	if len(form)%4 != 0 || strings.Trim(form, base64Alphabet) != "" {
+		return from, to
+	}
+	start, end := from, to
+	for start > least && strings.IndexByte(base64Alphabet, b[start-1]) >= 0 {
+		start--
+	}
+	for end < len(b) && strings.IndexByte(base64Alphabet, b[end]) >= 0 {
+		end++
+	}
+	if end-start < len(form)+8 || (from-start)%4 != 0 && start > least {
+		return from, to
+	}
+	return max(from-4, start), min(to+4, end)
+}
+
+const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
+
+// beside masks a short value, or one that is a name, where the text around says
+// that it is a secret.
+func (r *redactor) beside(b []byte, v string) ([]byte, int) {
+	var out []byte
+	n, done := 0, 0
+	for i := 0; ; {
+		j := bytes.Index(b[i:], []byte(v))
+		if j < 0 {
+			break
+		}
+		from := i + j
+		to := from + len(v)
+		i = from + 1
+		if from < done || !r.isSecretAt(b, from, to, v) {
+			continue
+		}
+		out = append(append(out, b[done:from]...), mask...)
+		n, done, i = n+1, to, to
+	}
+	if n == 0 {
+		return b, 0
+	}
+	return append(out, b[done:]...), n
+}
+
+// isSecretAt looks at the text around b[from:to]: "key: v", "key=v", "key":"v",
+// name and value of a variable, user:v@host.
+func (r *redactor) isSecretAt(b []byte, from, to int, v string) bool {
+	if from > 0 && isWord(b[from-1]) && isWord(v[0]) || to < len(b) && isWord(b[to]) && isWord(v[len(v)-1]) {
+		return false
+	}
+	// user:v@host
+	if to < len(b) && b[to] == '@' && from > 0 && b[from-1] == ':' {
+		return bytes.Contains(b[max(0, from-120):from], []byte("://"))
+	}
+	key, rest := keyBefore(b[max(0, from-200):from])
+	switch {
+	case key == "":
+		return false
+	case key == "value":
+		// The name stands before it, or after.
+		around := string(b[max(0, from-300):from]) + "\x00" + string(b[to:min(len(b), to+300)])
+		return r.besideName(around, len(b[max(0, from-300):from])-rest, v)
+	}
+	return r.keyHolds(key, v)
+}
+
+func (r *redactor) keyHolds(key, v string) bool { return namesSecret(key) || r.partial[v][key] }
+
+func isWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
+}
+
+// keyBefore returns the key that b ends with, when only quotes, blanks, one
+// separator and a YAML tag follow it, and how many bytes follow its start.
+func keyBefore(b []byte) (key string, rest int) {
+	t := bytes.TrimRight(b, " \t\"'\\")
+	if len(t) == 0 {
+		return "", 0
+	}
+	switch t[len(t)-1] {
+	case ':', '=':
+		t = bytes.TrimRight(t[:len(t)-1], " \t\"'\\")
+	case '\n':
+		// "key:\n  - v" is no pair; "key: |\n  v" and "key: >-\n  v" are.
+		t = bytes.TrimRight(t, " \t\n")
+		block := bytes.TrimRight(t, "|>+-0123456789")
+		if len(block) == len(t) {
+			return "", 0
+		}
+		block = bytes.TrimRight(block, " ")
+		if len(block) == 0 || block[len(block)-1] != ':' {
+			return "", 0
+		}
+		t = bytes.TrimRight(block[:len(block)-1], "\"'")
+	default:
+		if len(b) == len(t) {
+			return "", 0
+		}
+		// "--password v"
+		i := len(t)
+		for i > 0 && (isWord(t[i-1]) || t[i-1] == '.') {
+			i--
+		}
+		if k := string(t[i:]); strings.HasPrefix(k, "-") {
+			return strings.TrimLeft(k, "-"), len(b) - i
+		}
+		return "", 0
+	}
+	i := len(t)
+	for i > 0 && (isWord(t[i-1]) || t[i-1] == '.') {
+		i--
+	}
+	return strings.TrimLeft(string(t[i:]), "-"), len(b) - i
+}
+
+// besideName reports whether the variable whose "value" key starts at byte at
+// of around has a name that holds the secret.
+func (r *redactor) besideName(around string, at int, v string) bool {
+	before, after := around[:max(0, at)], around[strings.IndexByte(around, 0)+1:]
+	nameOf := func(s string) string {
+		s = strings.TrimLeft(s, " \t\n\r\"'\\,{-")
+		s, ok := strings.CutPrefix(s, "name")
+		if !ok {
+			return ""
+		}
+		s = strings.TrimLeft(s, " \t\"'\\:")
+		end := strings.IndexFunc(s, func(c rune) bool { return c > 127 || !isWord(byte(c)) && c != '.' })
+		if end < 0 {
+			end = len(s)
+		}
+		return s[:end]
+	}
+	holds := func(name string) bool { return name != "" && (namesSecret(name) || r.partial[v][name]) }
+	if i := strings.LastIndex(before, "name"); i >= 0 {
+		name := nameOf(before[i:])
+		// Nothing but punctuation may stand between the name and the value.
+		if j := strings.Index(before[i:], name); holds(name) && strings.Trim(before[i+j+len(name):], " \t\r\n\"'\\,-") == "" {
 			return true
 		}
 	}
-	return false
-}
-
-// forms are the ways in which a value can stand in an artifact: as it is,
-// escaped, encoded, and line by line where it has several.
-func forms(v string) []string {
-	out := []string{v}
-	if quoted, err := json.Marshal(v); err == nil {
-		out = append(out, string(quoted[1:len(quoted)-1]))
-	}
-	out = append(out, strings.ReplaceAll(v, "'", "''"), url.QueryEscape(v), url.PathEscape(v),
-		base64.StdEncoding.EncodeToString([]byte(v)), base64.RawStdEncoding.EncodeToString([]byte(v)),
-		base64.URLEncoding.EncodeToString([]byte(v)), base64.StdEncoding.EncodeToString([]byte(v+"\n")))
-	if strings.Contains(v, "\n") {
-		for line := range strings.Lines(v) {
-			line = strings.TrimSpace(line)
-			if !strings.HasPrefix(line, "-----") {
-				out = append(out, line)
-			}
-		}
-	}
-	if plain, err := base64.StdEncoding.DecodeString(v); err == nil && len(v) >= 2*minEverywhere {
-		out = append(out, string(plain))
-	}
-	return out
-}
-
-// addKeyed redacts a value right after its own key, whatever else it may be:
-// key: value, "key":"value", and name: KEY with value: on the next line.
-func (r *redactor) addKeyed(f found, seen map[string]bool) {
-	key := f.place.Key[strings.LastIndexAny(f.place.Key, ". ")+1:]
-	if key == "" || seen[key+"\x00"+f.value] {
-		return
-	}
-	seen[key+"\x00"+f.value] = true
-	var alternatives []string
-	for _, form := range forms(f.value) {
-		r.pairs[[2]string{key, form}] = true
-		alternatives = append(alternatives, regexp.QuoteMeta(form))
-	}
-	values := `(?:` + strings.Join(alternatives, "|") + `)`
-	k := regexp.QuoteMeta(key)
-	for _, pattern := range []string{
-		`("?` + k + `"?\s*[:=]\s*["']?)` + values + `(["']?\s*(?:[\n,}]|$))`,
-		`(name"?:\s*["']?` + k + `["']?,?\s+"?value"?:\s*["']?)` + values + `(["']?\s*(?:[\n,}]|$))`,
-	} {
-		if re, err := regexp.Compile(pattern); err == nil { // quoted, so it compiles
-			r.keyed = append(r.keyed, re)
-		}
-	}
-}
-
-// Redact implements collectors.Redactor.
-func (r *redactor) Redact(b []byte) ([]byte, int) {
-	if r.instead != nil && bytes.Equal(b, r.manifests) {
-		return r.instead, r.masks
-	}
-	n := 0
-	for _, re := range r.keyed {
-		if m := re.FindAllIndex(b, -1); len(m) > 0 {
-			n += len(m)
-			b = re.ReplaceAll(b, []byte("${1}"+mask+"${2}"))
-		}
-	}
-	for _, f := range r.forms {
-		if bytes.Contains(b, f) {
-			text := string(b)
-			out := r.replacer.Replace(text)
-			return []byte(out), n + strings.Count(out, mask) - strings.Count(text, mask)
-		}
-	}
-	return b, n
-}
-
-// settle decides how the manifests are redacted. Replacing text is enough where
-// the same objects remain; where a value is quoted or folded so that it is not,
-// whole scalars are masked and the objects are written anew. If that is not
-// possible either, nothing may be sealed.
-func (r *redactor) settle(manifests []byte, set *collectors.ObjectSet) error {
-	out, n := r.Redact(manifests)
-	if n == 0 {
-		return nil
-	}
-	err := sameObjects(out, set)
-	if err == nil {
-		return nil
-	}
-	if len(set.Broken) > 0 {
-		return fmt.Errorf("secrets cannot be redacted from manifests that do not parse: nothing is sealed: %w", err)
-	}
-	var b bytes.Buffer
-	for i := range set.Objects {
-		o := &set.Objects[i]
-		raw, err := yaml.Marshal(r.masked(o.Object))
-		if err != nil {
-			return fmt.Errorf("redact %s: %w", o.Target("").Object(), err)
-		}
-		fmt.Fprintf(&b, "---\n# Source: %s:%d\n%s", o.File, o.Line, raw)
-	}
-	if err := sameObjects(b.Bytes(), set); err != nil {
-		return err
-	}
-	r.manifests, r.instead, r.masks = manifests, b.Bytes(), n
-	return nil
-}
-
-// masked copies a value with every scalar that holds a secret masked whole.
-func (r *redactor) masked(v any) any {
-	switch x := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(x))
-		for k, e := range x {
-			out[k] = r.masked(e)
-			if s, ok := scalar(e); ok && r.isKeyed(k, s) {
-				out[k] = mask
-			}
-		}
-		if name, ok := x["name"].(string); ok {
-			if s, ok := scalar(x["value"]); ok && r.isKeyed(name, s) {
-				out["value"] = mask
-			}
-		}
-		return out
-	case []any:
-		out := make([]any, len(x))
-		for i, e := range x {
-			out[i] = r.masked(e)
-		}
-		return out
-	case string:
-		for _, f := range r.forms {
-			if strings.Contains(x, string(f)) {
-				return mask
-			}
-		}
-	}
-	return v
-}
-
-func (r *redactor) isKeyed(key, value string) bool { return r.pairs[[2]string{key, value}] }
-
-// sameObjects holds that redacted manifests hold the same objects to judge.
-func sameObjects(redacted []byte, set *collectors.ObjectSet) error {
-	again, err := collectors.ParseManifests(redacted)
-	if err != nil {
-		return fmt.Errorf("redacted manifests do not parse, nothing is sealed: %w", err)
-	}
-	if len(again.Objects) != len(set.Objects) || len(again.Broken) != len(set.Broken) {
-		return fmt.Errorf("redacting secrets changes the manifests from %d objects to %d, nothing is sealed", len(set.Objects), len(again.Objects))
-	}
-	for i := range again.Objects {
-		a, b := &again.Objects[i], &set.Objects[i]
-		if a.GetKind() != b.GetKind() || a.GetName() != b.GetName() || a.GetNamespace() != b.GetNamespace() {
-			return fmt.Errorf("redacting secrets changes the name of %s, nothing is sealed", b.Target("").Object())
-		}
-	}
-	return nil
+	return holds(nameOf(after))
 }

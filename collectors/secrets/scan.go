@@ -2,59 +2,67 @@ package secrets
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
-	"path"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
-
-	"github.com/zricethezav/gitleaks/v8/detect"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
 )
 
-// maxScanned bounds one text that is scanned by gitleaks' rules, in bytes: what
-// is longer is scanned in its first part, and that is said.
-const maxScanned = 8 << 20
-
-// detector is gitleaks' own with its own rules; loading takes some 80 ms.
-var detector = sync.OnceValues(detect.NewDetectorDefaultConfig)
-
 // found is one secret at one place, in clear: in memory only.
 type found struct {
 	place Place
-	value string
+	value string   // as it stands there
+	also  []string // other texts that must not be seen either: decoded, parts
 }
 
 // Scan looks for secrets in the true content of a release, before anything of
-// it is sealed. The redactor is never nil.
+// it is sealed. What it returns is for that release only: a Redactor for all
+// that is written about it, artifacts as well as error texts, and the report.
+// An error means that nothing may be written.
 func Scan(ctx context.Context, rel *collectors.Release) (*Report, collectors.Redactor, error) {
 	set, err := rel.Objects()
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &scan{rel: rel, set: set, seen: map[string]bool{}}
-	s.structure()
+	s := &scan{rel: rel, set: set, names: map[string]int{}, known: map[uint64]struct{}{}}
+	s.objects()
 	s.values()
 	if err := s.texts(ctx); err != nil {
 		return nil, nil, err
 	}
-	red := newRedactor(s.found, identifiers(set, rel))
-	if err := red.settle(rel.Manifests, set); err != nil {
-		return nil, nil, err
-	}
+	red := newRedactor(s.found, rel, set)
 	rep := &Report{Places: []Place{}, Scanned: Scanned{Files: s.files, Objects: len(set.Objects)}}
 	for _, f := range s.found {
-		f.place.Partial = red.partial[f.value]
-		if !slices.Contains(rep.Places, f.place) {
-			rep.Places = append(rep.Places, f.place)
+		f.place.Length = lengthClass(f.value)
+		f.place.Occurrences = max(1, red.occurrences(f.value))
+		f.place.Partial = red.isPartial(f.value)
+		rep.Places = append(rep.Places, f.place)
+	}
+	slices.SortStableFunc(rep.Places, comparePlaces)
+	return rep, red, nil
+}
+
+func comparePlaces(a, b Place) int {
+	return cmp.Or(strings.Compare(a.Target.File, b.Target.File), cmp.Compare(a.Target.Line, b.Target.Line),
+		strings.Compare(a.Target.String(), b.Target.String()), strings.Compare(a.Key, b.Key), strings.Compare(a.Rule, b.Rule), strings.Compare(a.Detail, b.Detail))
+}
+
+// lengthClass says how long a secret is without saying it exactly.
+func lengthClass(v string) string {
+	for _, n := range []int{8, 16, 32, 64, 256} {
+		if len(v) < n {
+			return "under " + strconv.Itoa(n)
 		}
 	}
-	return rep, red, nil
+	return "256 and more"
 }
 
 type scan struct {
@@ -62,192 +70,307 @@ type scan struct {
 	set   *collectors.ObjectSet
 	found []found
 	files int
-	seen  map[string]bool // trimmed source lines that were scanned already
+	names map[string]int      // places by what a finding's id is made of
+	known map[uint64]struct{} // hashes of the source lines that were scanned
 }
 
-func (s *scan) add(rule, detail string, t evidence.Target, key, value string) {
+// add notes a secret. Values that rendering made up in the place of generated
+// ones are none: CHT-5 reports them.
+func (s *scan) add(rule, detail string, t evidence.Target, key, value string, also ...string) {
 	if value == "" || collectors.IsGenerated(value) {
 		return
 	}
-	s.found = append(s.found, found{Place{Rule: rule, Detail: detail, Target: t, Key: key}, value})
+	id := strings.Join([]string{rule, detail, t.APIVersion, t.Kind, t.Namespace, t.Name, t.Container, t.File, key}, "\x00")
+	if s.names[id]++; s.names[id] > 1 {
+		key += fmt.Sprintf(" (%d)", s.names[id])
+	}
+	s.found = append(s.found, found{Place{Rule: rule, Detail: detail, Target: t, Key: key}, value, also})
 }
 
-// structure looks at Secrets and at the environment of containers.
-func (s *scan) structure() {
+// objects looks at Secrets, ConfigMaps and the environment of containers.
+func (s *scan) objects() {
 	for i := range s.set.Objects {
 		o := &s.set.Objects[i]
-		if o.GetKind() == "Secret" && o.GroupVersionKind().Group == "" {
-			s.secret(o)
-		}
-		if tpl, ok, err := o.PodTemplate(); ok && err == nil {
-			for _, c := range slices.Concat(tpl.Spec.InitContainers, tpl.Spec.Containers) {
-				for _, e := range c.Env {
-					if e.ValueFrom == nil && secretLiteral(e.Name, e.Value) {
-						s.add(RuleEnv, "literal", o.Target(c.Name), "env "+e.Name, e.Value)
-					}
-				}
+		if o.GroupVersionKind().Group == "" {
+			switch o.GetKind() {
+			case "Secret":
+				s.secret(o)
+			case "ConfigMap":
+				s.configMap(o)
 			}
 		}
+		s.podEnv(o)
 	}
 }
 
 func (s *scan) secret(o *collectors.Object) {
-	if o.Object["type"] == "helm.sh/release.v1" {
-		return
-	}
 	for _, field := range []string{"data", "stringData"} {
 		m, ok := o.Object[field].(map[string]any)
 		if !ok {
 			continue
 		}
-		for _, key := range sortedKeys(m) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
 			v, ok := m[key].(string)
-			if !ok || isPublic(key, v, field == "data") {
-				continue
-			}
-			s.add(RuleData, field, o.Target(""), field+"."+key, v)
-			if field == "data" {
-				if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(v)); err == nil && utf8.Valid(plain) && !collectors.IsGenerated(v) {
-					// The same value elsewhere in clear is redacted too.
-					s.found = append(s.found, found{Place{Rule: RuleData, Detail: field, Target: o.Target(""), Key: field + "." + key}, string(plain)})
+			if !ok {
+				// Kubernetes would refuse it, but the value stands there.
+				if v, ok = scalar(m[key]); !ok {
+					continue
 				}
 			}
+			plain := v
+			if field == "data" {
+				if b, err := decodeBase64(v); err == nil && utf8.Valid(b) {
+					plain = string(b)
+				}
+			}
+			if isPublic(key, plain) || strings.Contains(plain, "\n") && !s.holdsSecret(key, plain) {
+				continue
+			}
+			s.add(RuleData, field, o.Target(""), field+"."+key, v, plain)
 		}
 	}
 }
 
-// isPublic are the parts of a Secret that are no secrets: certificates, user
-// names and the like.
-func isPublic(key, v string, encoded bool) bool {
-	if encoded {
-		plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(v))
-		if err != nil {
-			return false
+// decodeBase64 accepts what the API server accepts, and text without padding.
+func decodeBase64(v string) ([]byte, error) {
+	v = strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' || r == ' ' {
+			return -1
 		}
-		v = string(plain)
+		return r
+	}, v)
+	if b, err := base64.StdEncoding.DecodeString(v); err == nil {
+		return b, nil
 	}
-	v = strings.TrimSpace(v)
-	return v == "" || strings.HasPrefix(v, "-----BEGIN CERTIFICATE") && !strings.Contains(v, "PRIVATE KEY") ||
-		strings.HasPrefix(v, "-----BEGIN PUBLIC KEY") || slices.Contains([]string{"username", "user", "host", "port", "database", "ca.crt", "namespace"}, strings.ToLower(key))
+	return base64.RawStdEncoding.DecodeString(v)
+}
+
+// isPublic are the entries of a Secret that are no secrets: certificates, user
+// names, addresses, switches. A name that says secret is never public.
+func isPublic(key, plain string) bool {
+	plain = strings.TrimSpace(plain)
+	if plain == "" || isPublicKey(plain) || strings.Contains(plain, "\n") {
+		return plain == "" || isPublicKey(plain)
+	}
+	if namesSecret(key) {
+		return false
+	}
+	if _, ok := urlPassword(plain); ok {
+		return false
+	}
+	return publicEntry.MatchString(key) || switchValue.MatchString(plain)
+}
+
+// holdsSecret reports whether a file in a Secret can be one. Whoever keeps a
+// configuration file in a Secret usually does so for what can be added to it:
+// without a key that names a secret, and a value to it, there is none.
+func (s *scan) holdsSecret(key, plain string) bool {
+	return strings.Contains(plain, "PRIVATE KEY") || !looksLikeConfig(plain) || namesSecret(key) || len(configSecrets(plain)) > 0
+}
+
+// configMap looks at entries by their names, and at addresses with passwords.
+func (s *scan) configMap(o *collectors.Object) {
+	m, ok := o.Object["data"].(map[string]any)
+	if !ok {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		v, ok := scalar(m[key])
+		if !ok {
+			continue
+		}
+		if strings.Contains(v, "\n") {
+			if p, ok := urlPassword(v); ok {
+				s.add(RuleEnv, "address in a ConfigMap", o.Target(""), "data."+key, p)
+			}
+			continue
+		}
+		if secret, ok := secretLiteral(key, v); ok {
+			s.add(RuleEnv, "entry of a ConfigMap", o.Target(""), "data."+key, secret)
+		}
+	}
+}
+
+// podEnv looks at literal variables and arguments of all containers.
+func (s *scan) podEnv(o *collectors.Object) {
+	tpl, ok, err := o.PodTemplate()
+	if !ok || err != nil {
+		return // what is no pod template is reported by the collectors that judge it
+	}
+	look := func(container string, env map[string]string, args []string) {
+		for _, name := range slices.Sorted(maps.Keys(env)) {
+			if secret, ok := secretLiteral(name, env[name]); ok {
+				s.add(RuleEnv, "literal", o.Target(container), "env "+name, secret)
+			}
+		}
+		for i, a := range args {
+			name, value := "", a
+			if m := secretArgument.FindStringSubmatch(a); m != nil {
+				name, value = m[1], m[2]
+			} else if i > 0 && strings.HasPrefix(args[i-1], "-") && !strings.HasPrefix(a, "-") {
+				name = strings.TrimLeft(args[i-1], "-")
+			}
+			if secret, ok := secretLiteral(name, value); ok && !strings.Contains(secret, "\n") {
+				s.add(RuleEnv, "argument", o.Target(container), "argument "+cmp.Or(name, strconv.Itoa(i)), secret)
+			}
+		}
+	}
+	for _, c := range slices.Concat(tpl.Spec.InitContainers, tpl.Spec.Containers) {
+		env := map[string]string{}
+		for _, e := range c.Env {
+			if e.ValueFrom == nil {
+				env[e.Name] = e.Value
+			}
+		}
+		look(c.Name, env, slices.Concat(c.Command, c.Args))
+	}
+	for _, c := range tpl.Spec.EphemeralContainers {
+		env := map[string]string{}
+		for _, e := range c.Env {
+			if e.ValueFrom == nil {
+				env[e.Name] = e.Value
+			}
+		}
+		look(c.Name, env, slices.Concat(c.Command, c.Args))
+	}
 }
 
 // values looks at the coalesced values by their keys.
 func (s *scan) values() {
-	lines := map[string]int{}
-	for _, f := range s.rel.Files {
-		if f.Name == "values.yaml" {
-			for i, l := range bytes.Split(f.Data, []byte("\n")) {
-				k, _, ok := bytes.Cut(bytes.TrimSpace(l), []byte(":"))
-				if key := strings.Trim(string(k), `"'- `); ok && lines[key] == 0 {
-					lines[key] = i + 1
-				}
-			}
-		}
-	}
-	s.walk(s.rel.Values, "", lines, 0)
+	w := &valueWalk{scan: s, user: s.rel.UserValues}
+	w.walk(s.rel.Values, nil, 0)
 }
 
-func (s *scan) walk(v any, at string, lines map[string]int, depth int) {
-	if depth > 64 {
+// valueWalk finds secrets among values and where they were written.
+type valueWalk struct {
+	*scan
+	user  map[string]any
+	lines map[string]map[string]int // per values file: path → line
+}
+
+func (w *valueWalk) walk(v any, path []string, depth int) {
+	if depth > 200 {
 		return
 	}
 	switch x := v.(type) {
 	case map[string]any:
-		for _, k := range sortedKeys(x) {
-			p := strings.TrimPrefix(at+"."+k, ".")
-			if text, ok := scalar(x[k]); ok && secretKey(k, text) {
-				t := evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart, File: "values.yaml", Line: lines[k]}
-				s.add(RuleValuesKey, "key", t, p, text)
+		for _, k := range slices.Sorted(maps.Keys(x)) {
+			p := append(slices.Clone(path), k)
+			if text, ok := scalar(x[k]); ok {
+				if secret, ok := secretLiteral(k, text); ok {
+					w.note("key", p, k, secret)
+				}
+				continue
 			}
-			s.walk(x[k], p, lines, depth+1)
+			// A list of passwords or tokens.
+			if list, ok := x[k].([]any); ok && namesSecret(strings.TrimSuffix(k, "s")) {
+				for i, e := range list {
+					if text, ok := scalar(e); ok && secretKey(strings.TrimSuffix(k, "s"), text) {
+						w.note("list", append(slices.Clone(p), strconv.Itoa(i)), k, text)
+					}
+				}
+			}
+			w.walk(x[k], p, depth+1)
 		}
 	case []any:
 		for i, e := range x {
-			// {name: DB_PASSWORD, value: …} in a list is an environment variable.
+			p := append(slices.Clone(path), strconv.Itoa(i))
+			// {name: DB_PASSWORD, value: …} is an environment variable.
 			if m, ok := e.(map[string]any); ok {
 				name, _ := m["name"].(string)
-				if text, ok := scalar(m["value"]); ok && secretLiteral(name, text) {
-					t := evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart, File: "values.yaml", Line: lines["name"]}
-					s.add(RuleValuesKey, "variable", t, fmt.Sprintf("%s[%d] %s", at, i, name), text)
+				if text, ok := scalar(m["value"]); ok {
+					if secret, ok := secretLiteral(name, text); ok {
+						w.note("variable", append(slices.Clone(p), "value"), name, secret)
+					}
 				}
 			}
-			s.walk(e, fmt.Sprintf("%s[%d]", at, i), lines, depth+1)
+			w.walk(e, p, depth+1)
 		}
 	}
 }
 
+// note adds a secret among the values with the file that it comes from.
+func (w *valueWalk) note(detail string, path []string, name, value string) {
+	t := evidence.Target{Kind: "Chart", Name: w.rel.Info.Chart}
+	if given(w.user, path) {
+		detail += ", given by the user"
+	} else {
+		t.File, t.Line = w.locate(path)
+	}
+	key := strings.Join(path, ".")
+	if detail == "variable" || strings.HasPrefix(detail, "variable,") {
+		key += " " + name
+	}
+	w.add(RuleValuesKey, detail, t, key, value)
+}
+
+// given reports whether the user's own values have something at the path.
+func given(v any, path []string) bool {
+	for _, p := range path {
+		switch x := v.(type) {
+		case map[string]any:
+			e, ok := x[p]
+			if !ok {
+				return false
+			}
+			v = e
+		case []any:
+			i, err := strconv.Atoi(p)
+			if err != nil || i >= len(x) {
+				return false
+			}
+			v = x[i]
+		default:
+			return false
+		}
+	}
+	return len(path) > 0
+}
+
+// locate returns the values file of the chart, or of the subchart whose values
+// they are, that has the path, and the line.
+func (w *valueWalk) locate(path []string) (file string, line int) {
+	for n := 0; n < len(path); n++ {
+		name := "values.yaml"
+		if n > 0 {
+			name = "charts/" + strings.Join(path[:n], "/charts/") + "/values.yaml"
+		}
+		if l, ok := w.linesOf(name)[strings.Join(path[n:], "\x00")]; ok {
+			return name, l
+		}
+	}
+	return "values.yaml", 0
+}
+
+func (w *valueWalk) linesOf(name string) map[string]int {
+	if lines, ok := w.lines[name]; ok {
+		return lines
+	}
+	if w.lines == nil {
+		w.lines = map[string]map[string]int{}
+	}
+	var lines map[string]int
+	i, ok := slices.BinarySearchFunc(w.rel.Files, name, func(f collectors.File, n string) int { return strings.Compare(f.Name, n) })
+	if ok {
+		lines = yamlLines(bytes.TrimPrefix(w.rel.Files[i].Data, []byte("\xef\xbb\xbf")))
+	}
+	w.lines[name] = lines
+	return lines
+}
+
+// scalar returns the text of a string or number.
 func scalar(v any) (string, bool) {
 	switch x := v.(type) {
 	case string:
 		return x, true
-	case int64, int, float64, uint64:
-		return fmt.Sprint(x), true
+	case int64:
+		return strconv.FormatInt(x, 10), true
+	case int:
+		return strconv.Itoa(x), true
+	case float64:
+		return strconv.FormatFloat(x, 'f', -1, 64), true
+	case uint64:
+		return strconv.FormatUint(x, 10), true
 	}
 	return "", false
-}
-
-// texts runs gitleaks' rules over the chart's files and over what of the
-// rendering is not there literally.
-func (s *scan) texts(ctx context.Context) error {
-	for _, f := range s.rel.Files {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if !scannable(f) {
-			continue
-		}
-		s.files++
-		text, ok, err := interesting(f.Data, nil)
-		if err != nil {
-			return err
-		}
-		for line := range bytes.Lines(f.Data) {
-			s.seen[string(bytes.TrimSpace(line))] = true
-		}
-		if ok {
-			t := evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart, File: f.Name}
-			if err := s.gitleaks(text, func(line int) evidence.Target { t.Line = line; return t }); err != nil {
-				return err
-			}
-		}
-	}
-	text, ok, err := interesting(s.rel.Manifests, s.seen)
-	if err != nil || !ok {
-		return err
-	}
-	return s.gitleaks(text, func(line int) evidence.Target {
-		for i := range s.set.Objects {
-			if o := &s.set.Objects[i]; o.From <= line && line <= o.To {
-				return o.Target("")
-			}
-		}
-		return evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart}
-	})
-}
-
-// scannable are the files that could hold a secret that gets into a cluster;
-// documentation, lock files, CRDs and what is not text are left out.
-func scannable(f collectors.File) bool {
-	base := path.Base(f.Name)
-	switch {
-	case strings.HasSuffix(base, ".md"), base == "LICENSE", base == "Chart.lock", base == "values.schema.json", strings.HasSuffix(base, ".tgz"),
-		strings.HasSuffix(base, ".prov"), strings.HasPrefix(f.Name, "crds/"), strings.Contains(f.Name, "/crds/"):
-		return false
-	}
-	return bytes.IndexByte(f.Data[:min(len(f.Data), 8000)], 0) < 0
-}
-
-func (s *scan) gitleaks(text string, where func(line int) evidence.Target) error {
-	d, err := detector()
-	if err != nil {
-		return fmt.Errorf("load gitleaks' rules: %w", err)
-	}
-	for _, f := range d.DetectString(text) {
-		if strings.Contains(f.Secret, "{{") || f.RuleID == "kubernetes-secret-yaml" || isReference(f.Secret) {
-			continue // a template, or what structure judges better
-		}
-		// gitleaks counts lines of a text from 0.
-		s.add(RuleGitleaks, f.RuleID, where(f.StartLine+1), "", f.Secret)
-	}
-	return nil
 }

@@ -43,9 +43,13 @@ type Place struct {
 	Rule   string          `json:"rule"`
 	Detail string          `json:"detail"` // gitleaks' rule id, or what makes it a secret
 	Target evidence.Target `json:"target"`
-	Key    string          `json:"key,omitempty"` // data key, variable or values path
-	// Partial says that the value also is a name used in the release, so that only
-	// its occurrences beside the key were redacted.
+	Key    string          `json:"key,omitempty"` // data key, variable, argument or values path
+	// Length is the class of the value's length in bytes ("under 16").
+	Length string `json:"length"`
+	// Occurrences is how often the value stands in the rendered manifests, 1 at least.
+	Occurrences int `json:"occurrences"`
+	// Partial says that the value is short, or also a name used in the release, so
+	// that it was redacted only where the text around says that it is a secret.
 	Partial bool `json:"partial,omitempty"`
 }
 

@@ -97,7 +97,7 @@ func TestPlaces(t *testing.T) {
 		"values key reference":   {values("auth:\n  secretKey: redis-password\n"), none},
 		"values automount":       {values("automountServiceAccountToken: false\n"), none},
 		"values flag":            {values("generatePassword: true\n"), none},
-		"values client secret":   {values("oidc:\n  clientSecret: abcdefgh12345678\n"), []string{secrets.RuleGitleaks, secrets.RuleValuesKey}},
+		"values client secret":   {values("oidc:\n  clientSecret: abcdefgh12345678\n"), []string{secrets.RuleValuesKey}},
 		"values env list":        {values("env:\n- name: DB_PASSWORD\n  value: correct-horse-battery-9\n"), []string{secrets.RuleValuesKey}},
 		"values vault":           {values("password: vault:secret/data/db#password\n"), none},
 		"values image digest":    {values("image:\n  digest: sha256:0123456789012345678901234567890123456789012345678901234567890123\n"), none},

@@ -1,0 +1,328 @@
+package secrets
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash/maphash"
+	"path"
+	"regexp"
+	"strings"
+	"sync"
+
+	ahocorasick "github.com/BobuSumisu/aho-corasick"
+	"github.com/zricethezav/gitleaks/v8/detect"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// maxScanned bounds one file that is scanned by gitleaks' rules, in bytes. No
+// chart's file is longer than Helm's own limit of 5 MiB.
+const maxScanned = 8 << 20
+
+// detector is gitleaks' own with its own rules. Loading it takes some 80 ms, so
+// that it waits for the first text that has one of its keywords.
+var detector = sync.OnceValues(func() (*detect.Detector, error) {
+	d, err := detect.NewDetectorDefaultConfig()
+	if err != nil {
+		return nil, fmt.Errorf("load gitleaks' rules: %w", err)
+	}
+	d.IgnoreGitleaksAllow = true // a chart does not waive its own findings
+	// secret-data judges Secrets with all that YAML allows.
+	delete(d.Config.Rules, "kubernetes-secret-yaml")
+	return d, nil
+})
+
+// trie matches the words without which no rule of gitleaks can match.
+var trie = sync.OnceValue(func() *ahocorasick.Trie {
+	return ahocorasick.NewTrieBuilder().AddStrings(keywords).Build()
+})
+
+// hit is what a rule of gitleaks matched in one text.
+type hit struct {
+	rule, secret, key string
+	line              int // 1-based
+}
+
+// scanned remembers the hits of texts by digest: charts share subcharts.
+var scanned = struct {
+	sync.Mutex
+	hits map[[sha256.Size]byte][]hit
+}{hits: map[[sha256.Size]byte][]hit{}}
+
+const maxRemembered = 1 << 14
+
+// texts runs gitleaks' rules over the chart's files and over what of the
+// rendering does not stand there literally.
+func (s *scan) texts(ctx context.Context) error {
+	for _, f := range s.rel.Files {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if !scannable(f) {
+			continue
+		}
+		s.files++
+		hits, err := scanFile(ctx, f)
+		if err != nil {
+			return err
+		}
+		eachCandidate(f.Data, func(_ int, line []byte) { s.known[lineHash(line)] = struct{}{} })
+		t := evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart, File: f.Name}
+		for _, h := range hits {
+			t.Line = h.line
+			s.addHit(h, t)
+		}
+	}
+	hits, err := scanText(ctx, s.rel.Manifests, "manifests.yaml", func(line []byte) bool {
+		_, known := s.known[lineHash(line)]
+		return known
+	})
+	if err != nil {
+		return err
+	}
+	for _, h := range hits {
+		t := evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart}
+		for i := range s.set.Objects {
+			if o := &s.set.Objects[i]; o.From <= h.line && h.line <= o.To {
+				t = o.Target("")
+				break
+			}
+		}
+		s.addHit(h, t)
+	}
+	return nil
+}
+
+// addHit adds a hit unless structure found the same value at that place, better
+// explained.
+func (s *scan) addHit(h hit, t evidence.Target) {
+	for _, f := range s.found {
+		if f.place.Target.File != t.File || f.place.Target.Name != t.Name && f.place.Target.Line != t.Line || f.place.Rule == RuleGitleaks && f.place.Target.Line != t.Line {
+			continue
+		}
+		for _, v := range append([]string{f.value}, f.also...) {
+			if strings.Contains(v, h.secret) || strings.Contains(h.secret, v) && len(v) >= minEverywhere {
+				return
+			}
+		}
+	}
+	s.add(RuleGitleaks, h.rule, t, h.key, h.secret)
+}
+
+var seed = maphash.MakeSeed()
+
+func lineHash(line []byte) uint64 { return maphash.Bytes(seed, bytes.TrimSpace(line)) }
+
+// scannable are the files that could hold a secret; lock files, packed charts,
+// CustomResourceDefinitions and what is not text are left out.
+func scannable(f collectors.File) bool {
+	switch base := path.Base(f.Name); {
+	case base == "LICENSE", base == "Chart.lock", base == "values.schema.json", strings.HasSuffix(base, ".prov"), strings.HasSuffix(base, ".tgz"),
+		strings.HasPrefix(f.Name, "crds/"), strings.Contains(f.Name, "/crds/"), strings.HasSuffix(base, ".svg"), strings.HasSuffix(base, ".png"):
+		return false
+	}
+	return len(f.Data) <= maxScanned && bytes.IndexByte(f.Data[:min(len(f.Data), 8000)], 0) < 0
+}
+
+func scanFile(ctx context.Context, f collectors.File) ([]hit, error) {
+	// Path rules and documentation depend on the kind of file.
+	digest := sha256.Sum256(append([]byte(path.Ext(f.Name)+"\x00"), f.Data...))
+	scanned.Lock()
+	hits, ok := scanned.hits[digest]
+	scanned.Unlock()
+	if ok {
+		return hits, nil
+	}
+	hits, err := scanText(ctx, f.Data, path.Base(f.Name), nil)
+	if err != nil {
+		return nil, err
+	}
+	scanned.Lock()
+	defer scanned.Unlock()
+	if len(scanned.hits) >= maxRemembered {
+		clear(scanned.hits)
+	}
+	scanned.hits[digest] = hits
+	return hits, nil
+}
+
+// scanText runs the rules over those lines of raw that could hold a secret and
+// that skip does not refuse.
+func scanText(ctx context.Context, raw []byte, name string, skip func(line []byte) bool) ([]hit, error) {
+	text, lines := excerpt(raw, skip)
+	if len(text) == 0 || trie().MatchFirstString(strings.ToLower(text)) == nil {
+		return nil, nil
+	}
+	d, err := detector()
+	if err != nil {
+		return nil, err
+	}
+	var out []hit
+	seen := map[hit]bool{}
+	for _, f := range d.DetectContext(ctx, detect.Fragment{Raw: text, FilePath: name}) {
+		n := strings.Count(text[:min(len(text), lineStart(text, f.StartLine))], "\n") // gitleaks counts lines from 0
+		h := hit{rule: f.RuleID, secret: f.Secret, line: lines[min(n, len(lines)-1)]}
+		h.key = keyOf(f.Match, f.Secret)
+		if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
+			seen[h] = true
+			out = append(out, h)
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// lineStart returns the offset of line n, counted from 0.
+func lineStart(text string, n int) int {
+	at := 0
+	for ; n > 0; n-- {
+		i := strings.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return len(text)
+		}
+		at += i + 1
+	}
+	return at
+}
+
+// excerpt keeps the lines that could hold a secret, each with the one before,
+// which may name it, and PEM blocks. lines has the number of each line kept.
+func excerpt(raw []byte, skip func([]byte) bool) (text string, lines []int) {
+	var b strings.Builder
+	last := 0 // the last line written
+	var before []byte
+	keep := func(n int, line []byte) {
+		if n <= last {
+			return
+		}
+		if n > last+1 && last > 0 {
+			b.WriteByte('\n') // not neighbours
+			lines = append(lines, last)
+		}
+		b.Write(bytes.TrimRight(line, "\r\n"))
+		b.WriteByte('\n')
+		lines = append(lines, n)
+		last = n
+	}
+	n, pem := 0, 0
+	for line := range bytes.Lines(raw) {
+		n++
+		begin := bytes.Contains(line, []byte("-----BEGIN"))
+		if begin {
+			pem = 200 // no key has more lines
+		}
+		switch {
+		case pem > 0:
+			keep(n, line)
+			if pem--; bytes.Contains(line, []byte("-----END")) {
+				pem = 0
+			}
+		case isCandidate(line) && (skip == nil || !skip(line)):
+			if n > 1 {
+				keep(n-1, before)
+			}
+			keep(n, line)
+		}
+		before = line
+	}
+	return b.String(), lines
+}
+
+// eachCandidate calls f for the lines that could hold a secret.
+func eachCandidate(raw []byte, f func(n int, line []byte)) {
+	n := 0
+	for line := range bytes.Lines(raw) {
+		n++
+		if isCandidate(line) {
+			f(n, line)
+		}
+	}
+}
+
+// isCandidate reports whether a line has what all rules want: a word of at
+// least 8 characters with a digit or sign among them, or a curl command.
+func isCandidate(line []byte) bool {
+	run, mixed := 0, false
+	for _, c := range line {
+		k := wordClass[c]
+		if k == 0 {
+			run, mixed = 0, false
+			continue
+		}
+		run++
+		mixed = mixed || k == 2
+		if run >= 8 && mixed {
+			return true
+		}
+	}
+	return bytes.Contains(line, []byte("curl"))
+}
+
+// wordClass is 1 for letters and separators of a word, 2 for digits and signs of base64.
+var wordClass = func() (t [256]byte) {
+	for c := range t {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', c == '-', c == '.':
+			t[c] = 1
+		case c >= '0' && c <= '9', c == '+', c == '/', c == '=', c == '%', c == '~':
+			t[c] = 2
+		}
+	}
+	return t
+}()
+
+// keyOf is the key in front of a secret: `token: "x"` → "token".
+func keyOf(match, secret string) string {
+	before, _, ok := strings.Cut(match, secret)
+	if !ok {
+		return ""
+	}
+	before = strings.TrimRight(before, " \t\n\"'`:=>,|?")
+	if i := strings.LastIndexAny(before, " \t\n\"'`{(,;"); i >= 0 {
+		before = before[i+1:]
+	}
+	if len(before) > 60 || strings.Contains(before, "-----") {
+		return ""
+	}
+	return before
+}
+
+var (
+	hashKey    = regexp.MustCompile(`(?i)(checksum|sha-?(1|256|512)|digest|hash|commit|revision|fingerprint|thumbprint|etag|md5|uuid|image)`)
+	hashValue  = regexp.MustCompile(`^(?i)([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$`)
+	templating = regexp.MustCompile(`\{\{|\}\}|\.Values\b|\.Release\b|\binclude\b|\$\(|\$\{`)
+	plainWords = regexp.MustCompile(`^[A-Za-z]+([-_./][A-Za-z]+[0-9]{0,2})*$`)
+	nameOfKey  = regexp.MustCompile(`^\s*(- )?(key|name|secretKey|property|subPath):\s`)
+	exampleish = regexp.MustCompile(`(?i)(example|placeholder|your[-_]|dummy|sample|xxxx|<[a-z])`)
+)
+
+// harmless are matches that are no secrets: checksums, templates, references,
+// names, and in documentation whatever has no format of its own.
+func harmless(rule, secret, match, line, file string) bool {
+	if collectors.IsGenerated(secret) || templating.MatchString(secret) || isReference(secret) {
+		return true
+	}
+	doc := strings.HasSuffix(file, ".md") || strings.HasSuffix(file, ".txt") || strings.HasSuffix(file, ".rst")
+	before, _, _ := strings.Cut(line, secret)
+	switch rule {
+	case "private-key":
+		return doc && strings.Contains(secret, "..") // shortened
+	case "generic-api-key":
+		return doc || hashValue.MatchString(secret) && hashKey.MatchString(before) || strings.Contains(before, "sha256:") || strings.Contains(line, "checksum/") ||
+			plainWords.MatchString(secret) || nameOfKey.MatchString(line) && !looksRandom(secret) || exampleish.MatchString(secret) || templating.MatchString(match) || strings.HasPrefix(strings.TrimSpace(line), "#") && !looksRandom(secret)
+	case "curl-auth-user", "curl-auth-header":
+		return doc || strings.ContainsAny(secret, "$<")
+	}
+	return isHexOnly(secret) && hashKey.MatchString(before)
+}
+
+func isHexOnly(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil
+}
