@@ -83,6 +83,8 @@ func Pack(c *Contents) ([]byte, error) {
 			return nil, fmt.Errorf("pack %s: %w", inputsFile, err)
 		}
 		files[inputsFile] = raw
+	} else if len(c.Inputs) > 0 {
+		return nil, fmt.Errorf("pack %s: inputs of a bundle of scope %s: only a composed one has any", inputsFile, c.Release.Scope)
 	}
 	for name, b := range c.Artifacts {
 		if !strings.HasPrefix(name, artifactsPrefix) {

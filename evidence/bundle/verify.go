@@ -22,7 +22,8 @@ type Verifier struct {
 	// runs, in which a collector whose derivation failed has become an error.
 	Replay func(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error)
 	// Compose derives findings and verdict of a composed bundle from its inputs
-	// again. Without it composed bundles do not verify.
+	// again, after it has verified them; it refuses a bundle whose release and runs
+	// are not those of its inputs. Without it composed bundles do not verify.
 	Compose func(ctx context.Context, b *Bundle) ([]evidence.Finding, evidence.Verdict, error)
 	// Render renders all reports again.
 	Render RenderFunc
@@ -334,6 +335,13 @@ func (s *verification) checkInputs() (string, error) {
 	}
 	if err := s.sameVerdict(verdict); err != nil {
 		return "", err
+	}
+	for _, r := range verdict.Results {
+		for _, ref := range r.Evidence {
+			if !slices.Contains(s.b.inputs, ref) {
+				return "", fmt.Errorf("%s rests on bundle %s, which %s does not name as it is", r.Control, ref.Bundle.Short(), inputsFile)
+			}
+		}
 	}
 	return fmt.Sprintf("%d bundles that this verdict rests on are verified", len(s.b.inputs)), nil
 }
