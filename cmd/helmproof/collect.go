@@ -303,7 +303,7 @@ func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
 			}
 			t.line("bundle  sha256:" + j.Bundle.Hex())
 			t.line("stored  " + p.repo.URL())
-			if _, ok := j.Reports["report.pdf"]; ok {
+			if j.PDF {
 				t.line("report  " + relative(dir) + "/report.pdf")
 			}
 			t.line("verify  helmproof verify " + j.Bundle.Short())

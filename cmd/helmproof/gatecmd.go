@@ -189,7 +189,7 @@ func (a *app) sealGated(ctx context.Context, repo *repository.Repository, by jud
 	if err != nil {
 		return fmt.Errorf("seal the verdict on %s: %w", j.Release.Chart, err)
 	}
-	j.Bundle, j.Reports = pkg.ID, pkg.Files
+	j.Bundle = pkg.ID
 	return repo.Put(ctx, repository.NewPointer(pkg.ID, &j.Release, &j.Verdict), pkg.Files)
 }
 

@@ -103,7 +103,7 @@ type judged struct {
 	Runs     evidence.Runs
 	Findings []evidence.Finding
 	Verdict  evidence.Verdict
-	Reports  map[string][]byte // by file name
+	PDF      bool // a report.pdf was stored
 	inputs   []evidence.BundleRef
 }
 
@@ -153,7 +153,8 @@ func (p *pipeline) run(ctx context.Context, rel *collectors.Release) (*judged, e
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", rel.Info.Chart, err)
 	}
-	out.Bundle, out.Reports = pkg.ID, pkg.Files
+	out.Bundle = pkg.ID
+	_, out.PDF = pkg.Files["report.pdf"]
 	if err := p.repo.Put(ctx, repository.NewPointer(pkg.ID, &info, &verdict), pkg.Files); err != nil {
 		return nil, err
 	}
