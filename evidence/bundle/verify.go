@@ -222,25 +222,22 @@ func (s *verification) checkFindings() (string, error) {
 			return "", fmt.Errorf("deriving the findings of collector %s again ends in %s: %s%s", run.Collector, run.Outcome, run.Error, s.otherTool())
 		}
 	}
-	if err := sameFindings(found, s.b.findings); err != nil {
+	if err := sameFindings(found, s.b); err != nil {
 		return "", fmt.Errorf("%w%s", err, s.otherTool())
 	}
 	return fmt.Sprintf("all %d follow from the sealed artifacts", len(found)), nil
 }
 
-// sameFindings names the first finding that differs.
-func sameFindings(derived, sealed []evidence.Finding) error {
-	d, err := CanonicalJSON(nonNil(derived))
+// sameFindings names the first finding that differs from the sealed ones.
+func sameFindings(derived []evidence.Finding, b *Bundle) error {
+	again, err := CanonicalJSON(nonNil(derived))
 	if err != nil {
 		return err
 	}
-	f, err := CanonicalJSON(nonNil(sealed))
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(d, f) {
+	if bytes.Equal(again, b.files[findingsFile]) {
 		return nil
 	}
+	sealed := b.findings
 	byID := func(list []evidence.Finding) map[string]string {
 		m := map[string]string{}
 		for _, x := range list {
@@ -305,15 +302,11 @@ func (s *verification) checkVerdict() (string, error) {
 }
 
 func (s *verification) sameVerdict(derived evidence.Verdict) error {
-	d, err := CanonicalJSON(derived)
+	again, err := CanonicalJSON(derived)
 	if err != nil {
 		return err
 	}
-	f, err := CanonicalJSON(s.b.verdict)
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(d, f) {
+	if bytes.Equal(again, s.b.files[verdictFile]) {
 		return nil
 	}
 	if derived.Outcome != s.b.verdict.Outcome {
@@ -330,7 +323,7 @@ func (s *verification) checkInputs() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := sameFindings(found, s.b.findings); err != nil {
+	if err := sameFindings(found, s.b); err != nil {
 		return "", err
 	}
 	if err := s.sameVerdict(verdict); err != nil {

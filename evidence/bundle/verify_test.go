@@ -51,6 +51,17 @@ func TestVerifyWithoutReports(t *testing.T) {
 		t.Error("no reports, and yet they are signed")
 	}
 	wantOK(t, verifier(t, s).Verify(t.Context(), p.Files, p.ID))
+	// Whoever can delete in the repository can delete all reports with their
+	// signature: nothing is lost, since the evidence renders to them, and verify says so.
+	full := seal(t, contents(t, "api"), s)
+	for _, name := range []string{"report.md", "report.txt", bundle.ReportsFile} {
+		delete(full.Files, name)
+	}
+	r := verifier(t, s).Verify(t.Context(), full.Files, full.ID)
+	wantOK(t, r)
+	if r.Checks[6].Reason != "none stored" {
+		t.Errorf("check %+v, want it to say that none are stored", r.Checks[6])
+	}
 	p.Files[bundle.ReportsFile] = seal(t, contents(t, "api"), s).Files[bundle.ReportsFile]
 	wantRefused(t, verifier(t, s).Verify(t.Context(), p.Files, p.ID), "reports", "reports.sigstore.json signs reports that are not there")
 }
