@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,11 +10,13 @@ import (
 	"hash/maphash"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
 	ahocorasick "github.com/BobuSumisu/aho-corasick"
 	"github.com/zricethezav/gitleaks/v8/detect"
+	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
@@ -77,6 +80,9 @@ func (s *scan) texts(ctx context.Context) error {
 			s.addHit(h, t)
 		}
 	}
+	if err := s.userText(ctx); err != nil {
+		return err
+	}
 	hits, err := scanText(ctx, s.rel.Manifests, "manifests.yaml", func(line []byte) bool {
 		_, known := s.known[lineHash(line)]
 		return known
@@ -97,20 +103,63 @@ func (s *scan) texts(ctx context.Context) error {
 	return nil
 }
 
+// userText scans the values that the user gave, which are in no file of the chart.
+func (s *scan) userText(ctx context.Context) error {
+	if len(s.rel.UserValues) == 0 {
+		return nil
+	}
+	raw, err := yaml.Marshal(s.rel.UserValues)
+	if err != nil {
+		return fmt.Errorf("read the given values: %w", err)
+	}
+	hits, err := scanText(ctx, raw, "values.yaml", nil)
+	if err != nil {
+		return err
+	}
+	for _, h := range hits {
+		h.key += ", given by the user"
+		s.addUserHit(h)
+	}
+	return nil
+}
+
+func (s *scan) addUserHit(h hit) {
+	for _, f := range s.found {
+		if f.place.Target.File == "" && strings.Contains(f.value, h.secret) {
+			return
+		}
+	}
+	s.add(RuleGitleaks, h.rule, evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart}, strings.TrimPrefix(h.key, ", "), h.secret)
+}
+
 // addHit adds a hit unless structure found the same value at that place, better
 // explained.
 func (s *scan) addHit(h hit, t evidence.Target) {
+	secret := unspaced(h.secret)
 	for _, f := range s.found {
-		if f.place.Target.File != t.File || f.place.Target.Name != t.Name && f.place.Target.Line != t.Line || f.place.Rule == RuleGitleaks && f.place.Target.Line != t.Line {
+		p := f.place.Target
+		if p.File != t.File || f.place.Rule == RuleGitleaks && p.Line != t.Line {
+			continue
+		}
+		// An object's line is that of its start; of the chart's own files it is the key's.
+		if past := t.Line - p.Line; p.Kind == "Chart" && (past < 0 || past > 1+strings.Count(f.value, "\n")) {
 			continue
 		}
 		for _, v := range append([]string{f.value}, f.also...) {
-			if strings.Contains(v, h.secret) || strings.Contains(h.secret, v) && len(v) >= minEverywhere {
+			if v = unspaced(v); strings.Contains(v, secret) || strings.Contains(secret, v) && len(v) >= minEverywhere {
 				return
 			}
 		}
 	}
 	s.add(RuleGitleaks, h.rule, t, h.key, h.secret)
+}
+
+// unspaced makes an indented block comparable to its value.
+func unspaced(s string) string {
+	if !strings.ContainsAny(s, " \n") {
+		return s
+	}
+	return strings.Join(strings.Fields(s), "")
 }
 
 var seed = maphash.MakeSeed()
@@ -164,9 +213,9 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	var out []hit
 	seen := map[hit]bool{}
 	for _, f := range d.DetectContext(ctx, detect.Fragment{Raw: text, FilePath: name}) {
-		n := strings.Count(text[:min(len(text), lineStart(text, f.StartLine))], "\n") // gitleaks counts lines from 0
-		h := hit{rule: f.RuleID, secret: f.Secret, line: lines[min(n, len(lines)-1)]}
-		h.key = keyOf(f.Match, f.Secret)
+		h := hit{rule: f.RuleID, secret: f.Secret, key: keyOf(f.Match, f.Secret)}
+		// gitleaks counts lines from 0, and a match may start on the line before the secret.
+		h.line = lines[min(f.StartLine+strings.Count(before(f.Match, f.Secret), "\n"), len(lines)-1)]
 		if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
 			seen[h] = true
 			out = append(out, h)
@@ -175,20 +224,31 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
+	// The rules are tried in random order.
+	slices.SortFunc(out, func(a, b hit) int {
+		return cmp.Or(cmp.Compare(a.line, b.line), compareBool(a.rule == genericRule, b.rule == genericRule),
+			strings.Compare(a.rule, b.rule), strings.Compare(a.key, b.key), strings.Compare(a.secret, b.secret))
+	})
 	return out, nil
 }
 
-// lineStart returns the offset of line n, counted from 0.
-func lineStart(text string, n int) int {
-	at := 0
-	for ; n > 0; n-- {
-		i := strings.IndexByte(text[at:], '\n')
-		if i < 0 {
-			return len(text)
-		}
-		at += i + 1
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
 	}
-	return at
+	return 1
+}
+
+// genericRule is gitleaks' rule for what has no format of its own.
+const genericRule = "generic-api-key"
+
+// before is what stands in match before secret.
+func before(match, secret string) string {
+	s, _, _ := strings.Cut(match, secret)
+	return s
 }
 
 // excerpt keeps the lines that could hold a secret, each with the one before,
@@ -279,11 +339,7 @@ var wordClass = func() (t [256]byte) {
 
 // keyOf is the key in front of a secret: `token: "x"` → "token".
 func keyOf(match, secret string) string {
-	before, _, ok := strings.Cut(match, secret)
-	if !ok {
-		return ""
-	}
-	before = strings.TrimRight(before, " \t\n\"'`:=>,|?")
+	before := strings.TrimRight(before(match, secret), " \t\n\"'`:=>,|?")
 	if i := strings.LastIndexAny(before, " \t\n\"'`{(,;"); i >= 0 {
 		before = before[i+1:]
 	}
@@ -309,11 +365,11 @@ func harmless(rule, secret, match, line, file string) bool {
 		return true
 	}
 	doc := strings.HasSuffix(file, ".md") || strings.HasSuffix(file, ".txt") || strings.HasSuffix(file, ".rst")
-	before, _, _ := strings.Cut(line, secret)
+	before := before(line, secret)
 	switch rule {
 	case "private-key":
 		return doc && strings.Contains(secret, "..") // shortened
-	case "generic-api-key":
+	case genericRule:
 		return doc || hashValue.MatchString(secret) && hashKey.MatchString(before) || strings.Contains(before, "sha256:") || strings.Contains(line, "checksum/") ||
 			plainWords.MatchString(secret) || nameOfKey.MatchString(line) && !looksRandom(secret) || exampleish.MatchString(secret) || templating.MatchString(match) || strings.HasPrefix(strings.TrimSpace(line), "#") && !looksRandom(secret)
 	case "curl-auth-user", "curl-auth-header":

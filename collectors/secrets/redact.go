@@ -85,9 +85,11 @@ func (r *redactor) learn(v, key, names string, forms map[string]bool) {
 		return
 	}
 	if strings.Contains(v, "\n") {
-		r.whole[v] = true
-		addForms(forms, v)
 		pem := strings.Contains(v, "PRIVATE KEY")
+		for _, text := range []string{v, dedent(v)} {
+			r.whole[text] = true
+			addForms(forms, text)
+		}
 		if !pem && looksLikeConfig(v) {
 			for _, s := range configSecrets(v) {
 				r.learn(s, key, names, forms)
@@ -113,6 +115,15 @@ func (r *redactor) learn(v, key, names string, forms map[string]bool) {
 		forms[e] = true // nobody names anything so
 		forms[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = true
 	}
+}
+
+// dedent is a text of several lines without their indentation, as a block scalar has it.
+func dedent(v string) string {
+	var lines []string
+	for line := range strings.Lines(v) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // everywhere reports whether a value can be replaced in any text.
@@ -253,14 +264,15 @@ func base64Around(b []byte, least, from, to int, form string) (int, int) {
 	if len(form)%4 != 0 || strings.Trim(form, base64Alphabet) != "" {
 		return from, to
 	}
+	const reach = 1 << 14 // of what is longer, only the secret itself is cut out
 	start, end := from, to
-	for start > least && strings.IndexByte(base64Alphabet, b[start-1]) >= 0 {
+	for start > max(least, from-reach) && strings.IndexByte(base64Alphabet, b[start-1]) >= 0 {
 		start--
 	}
-	for end < len(b) && strings.IndexByte(base64Alphabet, b[end]) >= 0 {
+	for end < min(len(b), to+reach) && strings.IndexByte(base64Alphabet, b[end]) >= 0 {
 		end++
 	}
-	if end-start < len(form)+8 || (from-start)%4 != 0 && start > least {
+	if start == from-reach || end == to+reach || end-start < len(form)+8 || (from-start)%4 != 0 && start > least {
 		return from, to
 	}
 	return max(from-4, start), min(to+4, end)

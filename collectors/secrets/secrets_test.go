@@ -50,6 +50,16 @@ func scan(tb testing.TB, rel *collectors.Release) (*secrets.Report, collectors.R
 
 const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
 
+const secretHead = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"
+
+// privateKey has the form of one.
+var privateKey = "-----BEGIN RSA PRIVATE " + "KEY-----\n" + strings.Repeat("MIIEpAIBAAKCAQEA7bq9c", 3) + "\n" + strings.Repeat("Zk3vQm1x8TnYp0LsRw2d", 3) + "\n" + "aG9yc2U3\n" + "-----END RSA PRIVATE " + "KEY-----\n"
+
+func indent(s string, n int) string {
+	p := strings.Repeat(" ", n)
+	return p + strings.ReplaceAll(strings.TrimSuffix(s, "\n"), "\n", "\n"+p) + "\n"
+}
+
 func container(env string) string {
 	return "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: app\n    image: i\n    env:\n" + env
 }
@@ -106,6 +116,62 @@ func TestPlaces(t *testing.T) {
 		"public key":             {map[string]string{"templates/c.yaml": configMap + "data:\n  key: |\n    -----BEGIN PUBLIC KEY-----\n    MIIBIjANBgkq\n    -----END PUBLIC KEY-----\n"}, none},
 		"readme example":         {map[string]string{"README.md": "password: correct-horse-battery-9\n"}, none},
 		"template of a password": {map[string]string{"templates/c.yaml": configMap + "data:\n  a: {{ .Values.password | default \"\" | quote }}\n"}, none},
+		// What charts really have, and what scanners like to report by mistake.
+		"secret url in data":         {map[string]string{"templates/s.yaml": secretHead + "stringData:\n  uri: mongodb://app:hunter2hunter2@db:27017\n"}, []string{secrets.RuleData}},
+		"secret config with token":   {map[string]string{"templates/s.yaml": secretHead + "stringData:\n  app.yaml: |\n    server:\n      port: 80\n      token: hunter2hunter2\n"}, []string{secrets.RuleData}},
+		"secret config without":      {map[string]string{"templates/s.yaml": secretHead + "stringData:\n  app.yaml: |\n    server:\n      port: 80\n      token: ${TOKEN}\n"}, none},
+		"secret private key":         {map[string]string{"templates/s.yaml": secretHead + "stringData:\n  tls.key: |\n" + indent(privateKey, 4)}, []string{secrets.RuleData}},
+		"secret number":              {map[string]string{"templates/s.yaml": secretHead + "stringData:\n  pin: \"12345678\"\n"}, []string{secrets.RuleData}},
+		"secret without padding":     {map[string]string{"templates/s.yaml": secretHead + "data:\n  pass: aHVudGVyMmh1bnRlcjI\n"}, []string{secrets.RuleData}},
+		"secret user name":           {map[string]string{"templates/s.yaml": secretHead + "stringData:\n  username: admin\n"}, none},
+		"secret switch":              {map[string]string{"templates/s.yaml": secretHead + "stringData:\n  debug: \"true\"\n"}, none},
+		"service account token":      {map[string]string{"templates/s.yaml": secretHead + "type: kubernetes.io/service-account-token\n"}, none},
+		"sealed secret":              {map[string]string{"templates/s.yaml": "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: s}\nspec:\n  encryptedData:\n    mode: AgBy3i4OJSWK\n"}, none},
+		"generated in key":           {map[string]string{"templates/s.yaml": secretHead + "data:\n  password: {{ randAlphaNum 10 | b64enc | quote }}\n  id: {{ uuidv4 | b64enc }}\n"}, none},
+		"list of secrets":            {map[string]string{"templates/s.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Secret\n  metadata: {name: s}\n  stringData: {pass: hunter2hunter2}\n"}, []string{secrets.RuleData}},
+		"config map entry":           {map[string]string{"templates/c.yaml": configMap + "data:\n  DB_PASSWORD: hunter2\n"}, []string{secrets.RuleEnv}},
+		"config map address":         {map[string]string{"templates/c.yaml": configMap + "data:\n  app.conf: |\n    a = 1\n    db = postgres://app:hunter2hunter2@db/x\n"}, []string{secrets.RuleEnv}},
+		"config map key names":       {map[string]string{"templates/c.yaml": configMap + "data:\n  PASSWORD_FILE: /run/p\n  SECRET_NAME: db\n  TOKEN_TTL: 3600s\n"}, none},
+		"config map example url":     {map[string]string{"templates/c.yaml": configMap + "data:\n  a: http://$(USER):$(PASSWORD)@db/\n"}, none},
+		"argument":                   {map[string]string{"templates/p.yaml": container("      []\n    args: [\"--db-password=hunter2hunter2\"]\n")}, []string{secrets.RuleEnv}},
+		"argument apart":             {map[string]string{"templates/p.yaml": container("      []\n    args: [\"--password\", \"hunter2\"]\n")}, []string{secrets.RuleEnv}},
+		"argument reference":         {map[string]string{"templates/p.yaml": container("      []\n    args: [\"--db-password=$(DB_PASSWORD)\", \"--token-file=/run/t\", \"--secret-name=db\"]\n")}, none},
+		"init container":             {map[string]string{"templates/p.yaml": strings.Replace(container("      []\n"), "  containers:", "  initContainers:\n  - name: i\n    image: i\n    env: [{name: API_KEY, value: hunter2hunter2}]\n  containers:", 1)}, []string{secrets.RuleEnv}},
+		"env connection string":      {env("DB_CONNECTION_STRING", "Server=db;User=app;Password=hunter2hunter2;"), []string{secrets.RuleEnv}},
+		"env connection reference":   {env("DB_CONNECTION_STRING", "Server=db;User=app;Password=$(DB_PASSWORD);"), none},
+		"env key id":                 {env("AWS_ACCESS_KEY_ID_FILE", "/run/id"), none},
+		"env token url":              {env("TOKEN_URL", "https://login.example.com/token"), none},
+		"env secret ref":             {env("API_TOKEN", "vault:secret/data/api#token"), none},
+		"env max tokens":             {env("MAX_TOKENS", "4096"), none},
+		"env public key":             {env("JWT_PUBLIC_KEY", "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"), none},
+		"values number token":        {values("token: 1234\n"), []string{secrets.RuleValuesKey}},
+		"values nested list":         {values("users:\n- name: a\n  password: hunter2\n"), []string{secrets.RuleValuesKey}},
+		"values passwords":           {values("passwords: [hunter2, hunter3]\n"), []string{secrets.RuleValuesKey}},
+		"values url":                 {values("databaseUrl: postgres://app:hunter2hunter2@db/x\n"), []string{secrets.RuleValuesKey}},
+		"values camel":               {values("auth:\n  rootPassword: root\n"), []string{secrets.RuleValuesKey}},
+		"values access key":          {values("accessKey: AKchangeme\n"), []string{secrets.RuleValuesKey}},
+		"values key of a secret":     {values("auth:\n  passwordKey: adminPassword\n  existingSecretPasswordKey: mariadb-root-password\n"), none},
+		"values client key name":     {values("oidc:\n  clientSecretKey: clientSecret\n"), none},
+		"values create flag":         {values("createTokenSecret: true\nuseExistingSecret: false\nallowEmptyPassword: \"yes\"\n"), none},
+		"values pull secret":         {values("imagePullSecret: regcred\nimagePullSecrets: [regcred]\n"), none},
+		"values token path":          {values("tokenPath: /var/run/token\npasswordFile: /etc/p\n"), none},
+		"values csrf":                {values("tokenExpiration: 3600\nmaxTokens: 10\npasswordMinLength: 12\n"), none},
+		"values template":            {values("password: \"{{ .Values.global.password }}\"\n"), none},
+		"values stars":               {values("password: \"********\"\nsecretKey: xxxxxxxx\n"), none},
+		"values variable":            {values("password: ${DB_PASSWORD}\ntoken: $TOKEN\n"), none},
+		"values in a comment":        {values("# password: changeme\na: b\n"), none},
+		"values service account":     {values("serviceAccount:\n  automountToken: false\n  tokenAudience: sts\n"), none},
+		"values public key":          {values("sshPublicKey: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7xq\n"), none},
+		"values certificate":         {values("caCert: |\n" + indent("-----BEGIN CERTIFICATE-----\n"+strings.Repeat("MIIDdzCCAl+gAwIBAgIE", 3)+"\n-----END CERTIFICATE-----\n", 2)), none},
+		"values private key":         {values("tls:\n  key: |\n" + indent(privateKey, 4)), []string{secrets.RuleGitleaks}},
+		"values private key by name": {values("privateKey: |\n" + indent(privateKey, 2)), []string{secrets.RuleValuesKey}},
+		"annotation checksum":        {map[string]string{"templates/p.yaml": strings.Replace(container("      []\n"), "{name: p}", "{name: p, annotations: {checksum/secret: {{ toYaml .Values | sha256sum }}}}", 1)}, none},
+		"provider token in a file":   {map[string]string{"files/a.txt": "t = " + "ghp" + "_" + "16C7e42F292c6912E7710c838347Ae178B4a" + "\n"}, []string{secrets.RuleGitleaks}},
+		"allow comment is no waiver": {map[string]string{"files/a.cfg": "t = " + "ghp" + "_" + "16C7e42F292c6912E7710c838347Ae178B4a" + " # gitleaks:allow\n"}, []string{secrets.RuleGitleaks}},
+		"literal in a template":      {map[string]string{"templates/_a.tpl": "{{- define \"x\" }}api_key: 8f3Kq0vXz71LmNc5RtYw\n{{ end }}\n"}, []string{secrets.RuleGitleaks}},
+		"digest of an image":         {map[string]string{"templates/p.yaml": strings.Replace(container("      []\n"), "image: i", "image: registry.example.com/key-manager@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", 1)}, none},
+		"git revision":               {values("key:\n  commit: 3b18e512dba79e4c8300dd08aeb37f8e728b8dad\n"), none},
+		"shortened key in docs":      {map[string]string{"README.md": "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA2iX3M4d3LHrRAoVUbeFZN3EaGzKhyBsz7GWwTg\n....\n-----END RSA PRIVATE KEY-----\n"}, none},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
