@@ -71,7 +71,11 @@ func readKey(path string) ([]byte, error) {
 }
 
 func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, error) {
-	block, _ := pem.Decode(raw)
+	block, rest := pem.Decode(raw)
+	if block != nil && block.Type == "EC PARAMETERS" { // openssl writes the curve first
+		raw = rest
+		block, _ = pem.Decode(raw)
+	}
 	switch {
 	case block == nil:
 		return nil, errors.New("not a PEM file: want a private key made by helmproof keygen, cosign or openssl")

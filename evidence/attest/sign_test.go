@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -29,7 +30,9 @@ func TestSignAndVerify(t *testing.T) {
 		"RSA 3072":           {key: rsaKey},
 		"Ed25519":            {key: edKey(t)},
 		"ECDSA P-256, SEC 1": {sec1, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: must(x509.MarshalECPrivateKey(sec1))(t)})},
-		"RSA 3072, PKCS #1":  {rsaKey, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)})},
+		"ECDSA P-256, SEC 1 of openssl": {sec1, append([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"),
+			pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: must(x509.MarshalECPrivateKey(sec1))(t)})...)},
+		"RSA 3072, PKCS #1": {rsaKey, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)})},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -269,6 +272,17 @@ func TestLoadTrustRefuses(t *testing.T) {
 			wantError(t, err, "trusted key "+path, tt.want)
 		})
 	}
+	crowded := t.TempDir()
+	for i := range 1001 {
+		writeIn(t, crowded, fmt.Sprintf("%d.pub", i), pub)
+	}
+	_, err = attest.LoadTrust([]string{crowded})
+	wantError(t, err, "trusted keys in "+crowded, "more than 1000 files")
+	bad := t.TempDir()
+	writeIn(t, bad, "a.pub", pub)
+	writeIn(t, bad, "b.pem", priv)
+	_, err = attest.LoadTrust([]string{bad})
+	wantError(t, err, "b.pem", "this is a private key")
 	_, err = attest.LoadTrust([]string{"no/such/file"})
 	wantError(t, err, "trusted key", "no/such/file")
 }
