@@ -219,6 +219,14 @@ func TestOpenRefusesZips(t *testing.T) {
 		u32(raw, at-centralHeader+42, uint32(x))
 		return raw
 	}
+	// The zip's end claims one file; its directory has as many as 16 bits cannot tell from one.
+	wrapping := func() []byte {
+		one := build(t, "", []entry{stored("a", "1")})
+		dir, end := directory(one), len(one)-endRecord
+		raw := slices.Concat(one[:dir], bytes.Repeat(one[dir:end], 1<<16+1), one[end:])
+		u32(raw, len(raw)-endRecord+12, uint32((1<<16+1)*(end-dir)))
+		return raw
+	}
 	limits := func(change func(*bundle.Limits)) bundle.Limits {
 		l := bundle.DefaultLimits()
 		change(&l)
@@ -319,6 +327,9 @@ func TestOpenRefusesZips(t *testing.T) {
 		"limit: all files": {with(deflated(t, "artifacts/bomb1", strings.Repeat("\x00", 1<<20)), deflated(t, "artifacts/bomb2", strings.Repeat("\x00", 1<<20))),
 			limits(func(l *bundle.Limits) { l.MaxTotal = 2 << 20 }), "evidence.zip unpacks to more than the limit of 2097152 bytes"},
 		"limit: count": {good, limits(func(l *bundle.Limits) { l.MaxFiles = len(entries(t, good)) - 1 }), "more than the limit of"},
+		"limit: claimed count": {raw: surgery(func(b []byte) []byte { u16(b, len(b)-endRecord+10, 65535); return b }),
+			reason: "holds 65535 files, more than the limit of 20000"},
+		"limit: count that wraps around": {raw: wrapping(), reason: "holds 65537 files, more than the limit of 20000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
