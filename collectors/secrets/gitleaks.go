@@ -65,6 +65,10 @@ func (s *scan) texts(ctx context.Context) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
+		if keyStore.MatchString(f.Name) {
+			t := evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart, File: f.Name}
+			s.found = append(s.found, found{place: Place{Rule: RuleGitleaks, Detail: "pkcs12-file", Target: t}})
+		}
 		if !scannable(f) {
 			continue
 		}
@@ -348,6 +352,10 @@ func keyOf(match, secret string) string {
 	}
 	return before
 }
+
+// keyStore matches files that hold keys in binary form: gitleaks' only rule
+// without a keyword.
+var keyStore = regexp.MustCompile(`(?i)\.(p12|pfx)$`)
 
 var (
 	hashKey    = regexp.MustCompile(`(?i)(checksum|sha-?(1|256|512)|digest|hash|commit|revision|fingerprint|thumbprint|etag|md5|uuid|image)`)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -51,11 +52,7 @@ func newRedactor(list []found, rel *collectors.Release, set *collectors.ObjectSe
 			r.learn(v, key, names, forms)
 		}
 	}
-	all := make([]string, 0, len(forms))
-	for f := range forms {
-		all = append(all, f)
-	}
-	r.forms = newMatcher(all)
+	r.forms = newMatcher(forms)
 	for v := range r.partial {
 		r.short = append(r.short, v)
 	}
@@ -112,8 +109,8 @@ func (r *redactor) learn(v, key, names string, forms map[string]bool) {
 	}
 	r.partial[v][key] = true
 	if e := base64.StdEncoding.EncodeToString([]byte(v)); len(v) >= 4 && !strings.Contains(names, e) {
-		forms[e] = true // nobody names anything so
-		forms[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = true
+		forms[e] = false // nobody names anything so
+		forms[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = false
 	}
 }
 
@@ -140,6 +137,11 @@ func everywhere(v, names string) bool {
 func addForms(forms map[string]bool, v string) {
 	add := func(s string) {
 		if len(s) >= minEverywhere && s != mask {
+			forms[s] = false
+		}
+	}
+	addEncoded := func(s string) {
+		if _, plain := forms[s]; !plain && len(s) >= minEverywhere {
 			forms[s] = true
 		}
 	}
@@ -164,7 +166,7 @@ func addForms(forms map[string]bool, v string) {
 	add(url.PathEscape(v))
 	for _, s := range []string{v, v + "\n"} {
 		for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-			add(enc.EncodeToString([]byte(s)))
+			addEncoded(enc.EncodeToString([]byte(s)))
 		}
 	}
 	// Inside a longer base64 text the value starts at one of three offsets; the
@@ -173,8 +175,8 @@ func addForms(forms map[string]bool, v string) {
 	for skip := range 3 {
 		if b := []byte(v); len(b)-skip >= 12 {
 			b = b[skip:]
-			forms[base64.StdEncoding.EncodeToString(b[:len(b)/3*3])] = true
-			forms[base64.URLEncoding.EncodeToString(b[:len(b)/3*3])] = true
+			addEncoded(base64.StdEncoding.EncodeToString(b[:len(b)/3*3]))
+			addEncoded(base64.URLEncoding.EncodeToString(b[:len(b)/3*3]))
 		}
 	}
 }
@@ -216,13 +218,15 @@ func (r *redactor) text(b []byte) ([]byte, int) {
 
 // matcher finds any of many texts.
 type matcher struct {
-	forms map[uint32][]string // by their first 4 bytes, longest first
-	first [1 << 16]bool       // by their first 2 bytes
+	forms   map[uint32][]string // by their first 4 bytes, longest first
+	first   [1 << 16]bool       // by their first 2 bytes
+	encoded map[string]bool     // the forms that are base64
 }
 
-func newMatcher(forms []string) matcher {
-	var m matcher
-	m.forms = map[uint32][]string{}
+// newMatcher takes forms, each with whether it is base64.
+func newMatcher(encoded map[string]bool) matcher {
+	m := matcher{forms: map[uint32][]string{}, encoded: encoded}
+	forms := slices.Collect(maps.Keys(encoded))
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
 	for _, f := range forms {
 		k := binary.LittleEndian.Uint32([]byte(f))
@@ -244,7 +248,10 @@ func (m *matcher) replace(b []byte) ([]byte, int) {
 			if len(b)-i < len(f) || string(b[i:i+len(f)]) != f {
 				continue
 			}
-			from, to := base64Around(b, done, i, i+len(f), f)
+			from, to := i, i+len(f)
+			if m.encoded[f] {
+				from, to = base64Around(b, done, from, to)
+			}
 			out = append(append(out, b[done:from]...), mask...)
 			n, done = n+1, to
 			i = to - 1
@@ -260,10 +267,7 @@ func (m *matcher) replace(b []byte) ([]byte, int) {
 // base64Around widens a match in the middle of a longer base64 text by the
 // groups of four that hold the rest of the secret, so that what is left still
 // decodes; mask is two such groups.
-func base64Around(b []byte, least, from, to int, form string) (int, int) {
-	if len(form)%4 != 0 || strings.Trim(form, base64Alphabet) != "" {
-		return from, to
-	}
+func base64Around(b []byte, least, from, to int) (int, int) {
 	const reach = 1 << 14 // of what is longer, only the secret itself is cut out
 	start, end := from, to
 	for start > max(least, from-reach) && strings.IndexByte(base64Alphabet, b[start-1]) >= 0 {
@@ -272,10 +276,11 @@ func base64Around(b []byte, least, from, to int, form string) (int, int) {
 	for end < min(len(b), to+reach) && strings.IndexByte(base64Alphabet, b[end]) >= 0 {
 		end++
 	}
-	if start == from-reach || end == to+reach || end-start < len(form)+8 || (from-start)%4 != 0 && start > least {
+	if start == from-reach || end == to+reach || start == from && end == to {
 		return from, to
 	}
-	return max(from-4, start), min(to+4, end)
+	// Groups are counted from the start of the whole text.
+	return max(start, from-(from-start)%4-4), min(end, to+(4-(to-start)%4)%4+4)
 }
 
 const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"

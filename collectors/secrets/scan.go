@@ -57,6 +57,9 @@ func comparePlaces(a, b Place) int {
 
 // lengthClass says how long a secret is without saying it exactly.
 func lengthClass(v string) string {
+	if v == "" {
+		return "a file"
+	}
 	for _, n := range []int{8, 16, 32, 64, 256} {
 		if len(v) < n {
 			return "under " + strconv.Itoa(n)

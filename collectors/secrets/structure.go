@@ -44,6 +44,8 @@ func (r *redactor) structured(b, out []byte, n int) ([]byte, int) {
 	if err != nil {
 		return []byte(mask + "\n"), n + 1
 	}
+	// A secret with the signs of YAML in it can stand across keys and values.
+	again, _ = r.text(again)
 	return again, max(n, 1)
 }
 
