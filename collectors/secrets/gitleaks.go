@@ -218,6 +218,9 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	seen := map[hit]bool{}
 	for _, f := range d.DetectContext(ctx, detect.Fragment{Raw: text, FilePath: name}) {
 		h := hit{rule: f.RuleID, secret: f.Secret, key: keyOf(f.Match, f.Secret)}
+		if h.key == "" && f.RuleID != "private-key" {
+			h.key = keyOf(f.Line, f.Secret)
+		}
 		// gitleaks counts lines from 0, and a match may start on the line before the secret.
 		h.line = lines[min(f.StartLine+strings.Count(before(f.Match, f.Secret), "\n"), len(lines)-1)]
 		if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
@@ -343,6 +346,9 @@ var wordClass = func() (t [256]byte) {
 
 // keyOf is the key in front of a secret: `token: "x"` → "token".
 func keyOf(match, secret string) string {
+	if !strings.Contains(match, secret) {
+		return ""
+	}
 	before := strings.TrimRight(before(match, secret), " \t\n\"'`:=>,|?")
 	if i := strings.LastIndexAny(before, " \t\n\"'`{(,;"); i >= 0 {
 		before = before[i+1:]

@@ -191,6 +191,48 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestWhere holds file, line, object and key of each place, the same at each scan.
+func TestWhere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	token := "ghp" + "_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+	load(t, dir, map[string]string{
+		"values.yaml":              "a: b\ndb:\n  # of the database\n  password: hunter2hunter2\nusers:\n- name: x\n- name: y\n  password: hunter3hunter3\ncache:\n  b: c\n",
+		"charts/cache/Chart.yaml":  "apiVersion: v2\nname: cache\nversion: 1.0.0\n",
+		"charts/cache/values.yaml": "b: d\nauth:\n  token: hunter4hunter4\n",
+		"files/a.sh":               strings.Repeat("# nothing\n", 50) + "export T=" + token + "\n\n\nexport U=1\n",
+		"templates/p.yaml":         "# a pod\n" + container("    - name: DB_PASSWORD\n      value: hunter5hunter5\n"),
+	})
+	rel, err := collectors.Load(t.Context(), dir, collectors.LoadOptions{Set: []string{"extra.password=hunter6hunter6"}, SetString: []string{"note=" + token + "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, _ := scan(t, rel)
+	var got []string
+	for _, p := range rep.Places {
+		got = append(got, fmt.Sprintf("%s %s:%d %s | %s | %s", p.Rule, p.Target.File, p.Target.Line, p.Target.Object(), p.Detail, p.Key))
+	}
+	slices.Sort(got)
+	want := []string{
+		`secrets/env-literal templates/p.yaml:2 Pod p container "app" | literal | env DB_PASSWORD`,
+		"secrets/gitleaks :0 Chart shop | github-pat | note, given by the user",
+		"secrets/gitleaks files/a.sh:51 Chart shop | github-pat | T",
+		"secrets/values-key :0 Chart shop | key, given by the user | extra.password",
+		"secrets/values-key charts/cache/values.yaml:3 Chart shop | key | cache.auth.token",
+		"secrets/values-key values.yaml:4 Chart shop | key | db.password",
+		"secrets/values-key values.yaml:8 Chart shop | key | users.1.password",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("places (-want +got):\n%s", d)
+	}
+	for range 5 {
+		again, _ := scan(t, rel)
+		if d := cmp.Diff(rep, again); d != "" {
+			t.Fatalf("another scan, another report:\n%s", d)
+		}
+	}
+}
+
 // TestNeverInClear injects random secrets in many places and looks for them in
 // everything that would be sealed.
 func TestNeverInClear(t *testing.T) {
