@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -139,6 +140,9 @@ func gateRelease(bundles []*bundle.Bundle, by judgement, at time.Time) *judged {
 		findings = append(findings, b.Findings()...)
 	}
 	j.Runs.Tool = "helmproof " + toolVersion()
+	if j.Runs.Collectors == nil {
+		j.Runs.Collectors = []evidence.CollectorRun{}
+	}
 	j.Findings = evidence.NormalizeFindings(findings)
 	j.Verdict = gate.Compose(comp)
 	return j
@@ -217,6 +221,9 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 			inputs = append(inputs, b)
 		}
 		j := gateRelease(inputs, by, c.Verdict().EvaluatedAt)
+		if err := sameSubject(c, j); err != nil {
+			return nil, evidence.Verdict{}, err
+		}
 		return j.Findings, j.Verdict, nil
 	}
 }
@@ -350,6 +357,31 @@ func oneRelease(found []*bundle.Bundle, f gateFlags) ([]*bundle.Bundle, error) {
 		return nil, usageErr("gate: several releases match (%s): say which with -n", strings.Join(list, "; "))
 	}
 	return found, nil
+}
+
+// sameSubject holds that a composed bundle is about the release, and names the
+// runs, of its inputs. Without any input it names a chart and nothing else.
+func sameSubject(c *bundle.Bundle, j *judged) error {
+	want := j.Release
+	if len(c.Inputs()) == 0 {
+		want.Chart = c.Release().Chart
+	}
+	type subject struct {
+		Release evidence.Release
+		Runs    []evidence.CollectorRun
+	}
+	have, err := bundle.CanonicalJSON(subject{*c.Release(), c.Runs().Collectors})
+	if err != nil {
+		return err
+	}
+	from, err := bundle.CanonicalJSON(subject{want, j.Runs.Collectors})
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(have, from) {
+		return errors.New("the composed verdict is about another release, or names other runs, than its inputs")
+	}
+	return nil
 }
 
 func (a *app) printGated(done []*judged, by judgement, f gateFlags, repo *repository.Repository) error {
