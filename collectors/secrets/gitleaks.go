@@ -11,6 +11,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -39,8 +40,8 @@ var detector = sync.OnceValues(func() (*detect.Detector, error) {
 	return d, nil
 })
 
-// trie matches the words without which no rule of gitleaks can match.
-var trie = sync.OnceValue(func() *ahocorasick.Trie {
+// keywordTrie matches the words without which no rule of gitleaks can match.
+var keywordTrie = sync.OnceValue(func() *ahocorasick.Trie {
 	return ahocorasick.NewTrieBuilder().AddStrings(keywords).Build()
 })
 
@@ -96,11 +97,10 @@ func (s *scan) texts(ctx context.Context) error {
 	}
 	for _, h := range hits {
 		t := evidence.Target{Kind: "Chart", Name: s.rel.Info.Chart}
-		for i := range s.set.Objects {
-			if o := &s.set.Objects[i]; o.From <= h.line && h.line <= o.To {
-				t = o.Target("")
-				break
-			}
+		// Objects are in the order of their lines; the items of a list share them.
+		i := sort.Search(len(s.set.Objects), func(i int) bool { return s.set.Objects[i].To >= h.line })
+		if i < len(s.set.Objects) && s.set.Objects[i].From <= h.line {
+			t = s.set.Objects[i].Target("")
 		}
 		s.addHit(h, t)
 	}
@@ -140,9 +140,10 @@ func (s *scan) addUserHit(h hit) {
 // explained.
 func (s *scan) addHit(h hit, t evidence.Target) {
 	secret := unspaced(h.secret)
-	for _, f := range s.found {
+	for _, i := range s.near(t, secret) {
+		f := s.found[i]
 		p := f.place.Target
-		if p.File != t.File || f.place.Rule == RuleGitleaks && p.Line != t.Line {
+		if f.place.Rule == RuleGitleaks && p.Line != t.Line {
 			continue
 		}
 		// An object's line is that of its start; of the chart's own files it is the key's.
@@ -156,6 +157,28 @@ func (s *scan) addHit(h hit, t evidence.Target) {
 		}
 	}
 	s.add(RuleGitleaks, h.rule, t, h.key, h.secret)
+}
+
+// maxNear bounds how many places a hit is compared with: beyond, a secret may be
+// reported twice.
+const maxNear = 2000
+
+// near returns the places in the file of t that may hold a hit: those on its
+// line, those with the same value, and, while they are few, all others.
+func (s *scan) near(t evidence.Target, secret string) []int {
+	for ; s.indexed < len(s.found); s.indexed++ {
+		f := s.found[s.indexed]
+		for _, key := range []string{
+			f.place.Target.File,
+			fmt.Sprintf("%s\x00%d", f.place.Target.File, f.place.Target.Line),
+			f.place.Target.File + "\x01" + unspaced(f.value),
+		} {
+			if len(s.index[key]) < maxNear {
+				s.index[key] = append(s.index[key], s.indexed)
+			}
+		}
+	}
+	return slices.Concat(s.index[fmt.Sprintf("%s\x00%d", t.File, t.Line)], s.index[t.File+"\x01"+secret], s.index[t.File])
 }
 
 // unspaced makes an indented block comparable to its value.
@@ -207,7 +230,7 @@ func scanFile(ctx context.Context, f collectors.File) ([]hit, error) {
 // that skip does not refuse.
 func scanText(ctx context.Context, raw []byte, name string, skip func(line []byte) bool) ([]hit, error) {
 	text, lines := excerpt(raw, skip)
-	if len(text) == 0 || trie().MatchFirstString(strings.ToLower(text)) == nil {
+	if len(text) == 0 || keywordTrie().MatchFirstString(strings.ToLower(text)) == nil {
 		return nil, nil
 	}
 	d, err := detector()

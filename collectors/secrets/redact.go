@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"index/suffixarray"
 	"maps"
 	"net/url"
 	"slices"
@@ -33,7 +34,7 @@ type redactor struct {
 	forms   matcher
 	whole   map[string]bool            // values of several lines, trimmed: masked when a scalar is one
 	partial map[string]map[string]bool // short values and names → keys where they were found
-	short   []string                   // the keys of partial, longest first
+	short   trie                       // the keys of partial
 
 	manifests, instead []byte // the true manifests, and what is sealed for them
 	masks              int
@@ -44,7 +45,7 @@ func newRedactor(list []found, rel *collectors.Release, set *collectors.ObjectSe
 	if len(list) == 0 {
 		return r
 	}
-	names := identifiers(set, rel)
+	names := newNameSet(identifiers(set, rel), len(list))
 	forms := map[string]bool{}
 	for _, f := range list {
 		key := lastKey(f.place.Key)
@@ -54,9 +55,8 @@ func newRedactor(list []found, rel *collectors.Release, set *collectors.ObjectSe
 	}
 	r.forms = newMatcher(forms)
 	for v := range r.partial {
-		r.short = append(r.short, v)
+		r.short.add(v)
 	}
-	slices.SortFunc(r.short, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
 	r.seal(rel.Manifests, set)
 	return r
 }
@@ -76,7 +76,7 @@ func lastKey(key string) string {
 }
 
 // learn sorts a value by how it can be replaced.
-func (r *redactor) learn(v, key, names string, forms map[string]bool) {
+func (r *redactor) learn(v, key string, names nameSet, forms map[string]bool) {
 	v = strings.TrimSpace(v)
 	if v == "" || v == mask {
 		return
@@ -94,7 +94,7 @@ func (r *redactor) learn(v, key, names string, forms map[string]bool) {
 			return
 		}
 		for line := range strings.Lines(v) {
-			if line = strings.TrimSpace(line); len(line) >= minEverywhere && !strings.HasPrefix(line, "-----") && !strings.Contains(names, line) {
+			if line = strings.TrimSpace(line); len(line) >= minEverywhere && !strings.HasPrefix(line, "-----") && !names.contain(line) {
 				addForms(forms, line)
 			}
 		}
@@ -108,7 +108,7 @@ func (r *redactor) learn(v, key, names string, forms map[string]bool) {
 		r.partial[v] = map[string]bool{}
 	}
 	r.partial[v][key] = true
-	if e := base64.StdEncoding.EncodeToString([]byte(v)); len(v) >= 4 && !strings.Contains(names, e) {
+	if e := base64.StdEncoding.EncodeToString([]byte(v)); len(v) >= 4 && !names.contain(e) {
 		forms[e] = false // nobody names anything so
 		forms[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = false
 	}
@@ -123,9 +123,31 @@ func dedent(v string) string {
 	return strings.Join(lines, "\n")
 }
 
+// nameSet is the names of a release, joined; with many secrets it has an index.
+type nameSet struct {
+	text  string
+	index *suffixarray.Index
+}
+
+func newNameSet(text string, lookups int) nameSet {
+	n := nameSet{text: text}
+	if lookups > 100 {
+		n.index = suffixarray.New([]byte(text))
+	}
+	return n
+}
+
+// contain reports whether s stands in a name.
+func (n nameSet) contain(s string) bool {
+	if n.index != nil {
+		return len(n.index.Lookup([]byte(s), 1)) > 0
+	}
+	return strings.Contains(n.text, s)
+}
+
 // everywhere reports whether a value can be replaced in any text.
-func everywhere(v, names string) bool {
-	if len(v) < minEverywhere || strings.Contains(names, v) && !looksRandom(v) || strings.Contains(mask, v) {
+func everywhere(v string, names nameSet) bool {
+	if len(v) < minEverywhere || names.contain(v) && !looksRandom(v) || strings.Contains(mask, v) {
 		return false
 	}
 	// A short number stands in digests, sizes and dates too.
@@ -183,13 +205,10 @@ func addForms(forms map[string]bool, v string) {
 
 func (r *redactor) isPartial(v string) bool { return r.partial[strings.TrimSpace(v)] != nil }
 
-// occurrences counts a value in the manifests, plain and in base64.
-func (r *redactor) occurrences(v string) int {
+// occurrences is how often a value stands in what was counted, plain or in base64.
+func occurrences(counts map[string]int, v string) int {
 	v = strings.TrimSpace(v)
-	if v == "" || r.isPartial(v) {
-		return 1
-	}
-	return bytes.Count(r.manifests, []byte(v)) + bytes.Count(r.manifests, []byte(base64.StdEncoding.EncodeToString([]byte(v))))
+	return counts[v] + counts[base64.StdEncoding.EncodeToString([]byte(v))]
 }
 
 // Redact implements collectors.Redactor. It takes any text: what is YAML or JSON
@@ -208,12 +227,8 @@ func (r *redactor) Redact(b []byte) ([]byte, int) {
 // text replaces secrets in plain text.
 func (r *redactor) text(b []byte) ([]byte, int) {
 	out, n := r.forms.replace(b)
-	for _, v := range r.short {
-		var m int
-		out, m = r.beside(out, v)
-		n += m
-	}
-	return out, n
+	out, m := r.beside(out)
+	return out, n + m
 }
 
 // matcher finds any of many texts.
@@ -236,27 +251,47 @@ func newMatcher(encoded map[string]bool) matcher {
 	return m
 }
 
+// count says how often each form stands in b, the longest at each place.
+func (m *matcher) count(b []byte) map[string]int {
+	n := map[string]int{}
+	for i := 0; i+4 <= len(b) && len(m.forms) > 0; i++ {
+		if f := m.at(b, i); f != "" {
+			n[f]++
+			i += len(f) - 1
+		}
+	}
+	return n
+}
+
+// at returns the longest form that b has at i, or "".
+func (m *matcher) at(b []byte, i int) string {
+	if !m.first[uint16(b[i])|uint16(b[i+1])<<8] {
+		return ""
+	}
+	for _, f := range m.forms[binary.LittleEndian.Uint32(b[i:])] {
+		if len(b)-i >= len(f) && string(b[i:i+len(f)]) == f {
+			return f
+		}
+	}
+	return ""
+}
+
 // replace masks all matches, the longest at each place. With none it returns b.
 func (m *matcher) replace(b []byte) ([]byte, int) {
 	var out []byte
 	n, done := 0, 0
 	for i := 0; i+4 <= len(b); i++ {
-		if !m.first[uint16(b[i])|uint16(b[i+1])<<8] {
+		f := m.at(b, i)
+		if f == "" {
 			continue
 		}
-		for _, f := range m.forms[binary.LittleEndian.Uint32(b[i:])] {
-			if len(b)-i < len(f) || string(b[i:i+len(f)]) != f {
-				continue
-			}
-			from, to := i, i+len(f)
-			if m.encoded[f] {
-				from, to = base64Around(b, done, from, to)
-			}
-			out = append(append(out, b[done:from]...), mask...)
-			n, done = n+1, to
-			i = to - 1
-			break
+		from, to := i, i+len(f)
+		if m.encoded[f] {
+			from, to = base64Around(b, done, from, to)
 		}
+		out = append(append(out, b[done:from]...), mask...)
+		n, done = n+1, to
+		i = to - 1
 	}
 	if n == 0 {
 		return b, 0
@@ -285,29 +320,69 @@ func base64Around(b []byte, least, from, to int) (int, int) {
 
 const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
 
-// beside masks a short value, or one that is a name, where the text around says
-// that it is a secret.
-func (r *redactor) beside(b []byte, v string) ([]byte, int) {
+// beside masks short values, and those that are names, where the text around
+// says that they are secrets.
+func (r *redactor) beside(b []byte) ([]byte, int) {
+	if len(r.short) == 0 {
+		return b, 0
+	}
 	var out []byte
 	n, done := 0, 0
-	for i := 0; ; {
-		j := bytes.Index(b[i:], []byte(v))
-		if j < 0 {
-			break
+	for i := 0; i < len(b); i++ {
+		to := 0
+		r.short.walk(b[i:], func(length int) {
+			if v := string(b[i : i+length]); r.isSecretAt(b, i, i+length, v) {
+				to = i + length // the longest counts
+			}
+		})
+		if to > 0 {
+			out = append(append(out, b[done:i]...), mask...)
+			n, done, i = n+1, to, to-1
 		}
-		from := i + j
-		to := from + len(v)
-		i = from + 1
-		if from < done || !r.isSecretAt(b, from, to, v) {
-			continue
-		}
-		out = append(append(out, b[done:from]...), mask...)
-		n, done, i = n+1, to, to
 	}
 	if n == 0 {
 		return b, 0
 	}
 	return append(out, b[done:]...), n
+}
+
+// trie finds which of many texts another starts with.
+type trie []trieNode
+
+type trieNode struct {
+	next map[byte]int
+	end  bool
+}
+
+func (t *trie) add(s string) {
+	if len(*t) == 0 {
+		*t = append(*t, trieNode{next: map[byte]int{}})
+	}
+	at := 0
+	for _, c := range []byte(s) {
+		next, ok := (*t)[at].next[c]
+		if !ok {
+			next = len(*t)
+			*t = append(*t, trieNode{next: map[byte]int{}})
+			(*t)[at].next[c] = next
+		}
+		at = next
+	}
+	(*t)[at].end = true
+}
+
+// walk calls f with the length of each text that b starts with, shortest first.
+func (t trie) walk(b []byte, f func(length int)) {
+	at := 0
+	for i, c := range b {
+		next, ok := t[at].next[c]
+		if !ok {
+			return
+		}
+		if at = next; t[at].end {
+			f(i + 1)
+		}
+	}
 }
 
 // isSecretAt looks at the text around b[from:to]: "key: v", "key=v", "key":"v",

@@ -32,17 +32,18 @@ func Scan(ctx context.Context, rel *collectors.Release) (*Report, collectors.Red
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &scan{rel: rel, set: set, names: map[string]int{}, known: map[uint64]struct{}{}}
+	s := &scan{rel: rel, set: set, names: map[string]int{}, known: map[uint64]struct{}{}, index: map[string][]int{}}
 	s.objects()
 	s.values()
 	if err := s.texts(ctx); err != nil {
 		return nil, nil, err
 	}
 	red := newRedactor(s.found, rel, set)
+	counts := red.forms.count(rel.Manifests)
 	rep := &Report{Places: []Place{}, Scanned: Scanned{Files: s.files, Objects: len(set.Objects)}}
 	for _, f := range s.found {
 		f.place.Length = lengthClass(f.value)
-		f.place.Occurrences = max(1, red.occurrences(f.value))
+		f.place.Occurrences = max(1, occurrences(counts, f.value))
 		f.place.Partial = red.isPartial(f.value)
 		rep.Places = append(rep.Places, f.place)
 	}
@@ -75,6 +76,9 @@ type scan struct {
 	files int
 	names map[string]int      // places by what a finding's id is made of
 	known map[uint64]struct{} // hashes of the source lines that were scanned
+
+	index   map[string][]int // of found, for near
+	indexed int
 }
 
 // add notes a secret. Values that rendering made up in the place of generated
