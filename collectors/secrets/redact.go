@@ -328,7 +328,14 @@ func (r *redactor) beside(b []byte) ([]byte, int) {
 	}
 	var out []byte
 	n, done := 0, 0
+	root := r.short[0].next
 	for i := 0; i < len(b); i++ {
+		if i > 0 && isWord(b[i]) && isWord(b[i-1]) {
+			continue // in the middle of a word
+		}
+		if _, ok := root[b[i]]; !ok {
+			continue
+		}
 		to := 0
 		r.short.walk(b[i:], func(length int) {
 			if v := string(b[i : i+length]); r.isSecretAt(b, i, i+length, v) {
