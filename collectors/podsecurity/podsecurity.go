@@ -84,6 +84,13 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 				Severity: severity(v.rule), Message: v.text, Remediation: remediation(v.reason), Evidence: at})
 		}
 	}
+	for _, b := range set.Broken {
+		// Nobody can say what is in it: perhaps a pod.
+		out = append(out, evidence.Finding{Rule: RuleRestricted, Controls: controls, Target: evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line},
+			Outcome: evidence.OutcomeNotChecked, Severity: evidence.SeverityHigh, Message: "a rendered document could not be read: " + b.Error,
+			Remediation: "Correct the template so that it renders a Kubernetes object.",
+			Evidence:    []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))}})
+	}
 	if len(out) == 0 {
 		out = append(out, evidence.Finding{Rule: RuleRestricted, Controls: controls, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
 			Outcome: evidence.OutcomeNotApplicable, Severity: evidence.SeverityHigh, Message: "the release runs no pods"})

@@ -73,6 +73,16 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	r.networkPolicies()
 	r.autoscalerConflicts()
 	r.secretReferences(set)
+	for _, b := range set.Broken {
+		// Nobody can say what is in it: perhaps a workload, perhaps its budget.
+		for rule, about := range rules {
+			r.out = append(r.out, evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity,
+				Target:  evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line},
+				Outcome: evidence.OutcomeNotChecked, Message: "a rendered document could not be read: " + b.Error,
+				Remediation: "Correct the template so that it renders a Kubernetes object.",
+				Evidence:    []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))}})
+		}
+	}
 	for rule, about := range rules {
 		if !slices.ContainsFunc(r.out, func(f evidence.Finding) bool { return f.Rule == rule }) {
 			r.out = append(r.out, evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity,
