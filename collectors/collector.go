@@ -24,5 +24,9 @@ type Collector interface {
 
 // Input is what Collect may look at.
 type Input struct {
-	Release *Release // the loaded release with its true, unredacted content
+	// Release is the loaded release with its true, unredacted content; nil where
+	// the cluster itself is looked at (scope cluster).
+	Release *Release
+	// Cluster is the cluster that the release runs on; nil where none was named.
+	Cluster *Cluster
 }
