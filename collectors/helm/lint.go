@@ -43,6 +43,7 @@ type lintMessage struct {
 
 // lintChart runs Helm's own linter over the chart and its unpacked subcharts.
 func lintChart(ctx context.Context, rel *collectors.Release) (*lintReport, error) {
+	shareScheme()
 	rep := &lintReport{Messages: []lintMessage{}, Log: []string{}}
 	kube, err := common.ParseKubeVersion(rel.Info.KubeVersion)
 	if err != nil {

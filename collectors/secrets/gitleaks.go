@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	ahocorasick "github.com/BobuSumisu/aho-corasick"
+	"github.com/zricethezav/gitleaks/v8/config"
 	"github.com/zricethezav/gitleaks/v8/detect"
 	"sigs.k8s.io/yaml"
 
@@ -27,17 +28,31 @@ import (
 // chart's file is longer than Helm's own limit of 5 MiB.
 const maxScanned = 8 << 20
 
-// detector is gitleaks' own with its own rules. Loading it takes some 80 ms, so
-// that it waits for the first text that has one of its keywords.
-var detector = sync.OnceValues(func() (*detect.Detector, error) {
-	d, err := detect.NewDetectorDefaultConfig()
+// detectors are gitleaks' own with its own rules: generic has the rule for what
+// has no format of its own, formats all others.
+type detectors struct{ generic, formats *detect.Detector }
+
+// loadDetectors takes some 80 ms, so that it waits for the first text that has
+// one of the keywords.
+var loadDetectors = sync.OnceValues(func() (detectors, error) {
+	formats, err := detect.NewDetectorDefaultConfig()
 	if err != nil {
-		return nil, fmt.Errorf("load gitleaks' rules: %w", err)
+		return detectors{}, fmt.Errorf("load gitleaks' rules: %w", err)
 	}
-	d.IgnoreGitleaksAllow = true // a chart does not waive its own findings
+	rule, ok := formats.Config.Rules[genericRule]
+	if !ok {
+		return detectors{}, fmt.Errorf("load gitleaks' rules: %s is not among them", genericRule)
+	}
+	alone := formats.Config
+	alone.Rules = map[string]config.Rule{genericRule: rule}
+	generic := detect.NewDetector(alone)
+	delete(formats.Config.Rules, genericRule)
 	// secret-data judges Secrets with all that YAML allows.
-	delete(d.Config.Rules, "kubernetes-secret-yaml")
-	return d, nil
+	delete(formats.Config.Rules, "kubernetes-secret-yaml")
+	for _, d := range []*detect.Detector{generic, formats} {
+		d.IgnoreGitleaksAllow = true // a chart does not waive its own findings
+	}
+	return detectors{generic, formats}, nil
 })
 
 // keywordTrie matches the words without which no rule of gitleaks can match.
@@ -233,24 +248,32 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	if len(text) == 0 || keywordTrie().MatchFirstString(strings.ToLower(text)) == nil {
 		return nil, nil
 	}
-	d, err := detector()
+	d, err := loadDetectors()
 	if err != nil {
 		return nil, err
 	}
 	var out []hit
 	seen := map[hit]bool{}
-	for _, f := range d.DetectContext(ctx, detect.Fragment{Raw: text, FilePath: name}) {
-		h := hit{rule: f.RuleID, secret: f.Secret, key: keyOf(f.Match, f.Secret)}
-		if h.key == "" && f.RuleID != "private-key" {
-			h.key = keyOf(f.Line, f.Secret)
+	detectIn := func(d *detect.Detector, text string, lines []int) {
+		if len(text) == 0 {
+			return
 		}
-		// gitleaks counts lines from 0, and a match may start on the line before the secret.
-		h.line = lines[min(f.StartLine+strings.Count(before(f.Match, f.Secret), "\n"), len(lines)-1)]
-		if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
-			seen[h] = true
-			out = append(out, h)
+		for _, f := range d.DetectContext(ctx, detect.Fragment{Raw: text, FilePath: name}) {
+			h := hit{rule: f.RuleID, secret: f.Secret, key: keyOf(f.Match, f.Secret)}
+			if h.key == "" && f.RuleID != "private-key" {
+				h.key = keyOf(f.Line, f.Secret)
+			}
+			// gitleaks counts lines from 0, and a match may start on the line before the secret.
+			h.line = lines[min(f.StartLine+strings.Count(before(f.Match, f.Secret), "\n"), len(lines)-1)]
+			if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
+				seen[h] = true
+				out = append(out, h)
+			}
 		}
 	}
+	detectIn(d.formats, text, lines)
+	named, its := assignments(text, lines)
+	detectIn(d.generic, named, its)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}

@@ -37,14 +37,14 @@ func mustScan(tb testing.TB, rel *collectors.Release) (*Report, *redactor) {
 // TestKeywords holds the list current with gitleaks' rules.
 func TestKeywords(t *testing.T) {
 	t.Parallel()
-	d, err := detector()
+	loaded, err := loadDetectors()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(d.Config.Keywords)), keywords); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(loaded.formats.Config.Keywords)), keywords); diff != "" {
 		t.Errorf("keywords.go is not what gitleaks has (-gitleaks +here):\n%s", diff)
 	}
-	for id, r := range d.Config.Rules {
+	for id, r := range loaded.formats.Config.Rules {
 		if len(r.Keywords) == 0 && id != "pkcs12-file" { // keyStore stands for it
 			t.Errorf("rule %s has no keyword: no text may be left out", id)
 		}
