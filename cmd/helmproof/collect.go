@@ -25,6 +25,7 @@ import (
 type releaseFlags struct {
 	load      collectors.LoadOptions
 	manifests []string
+	cluster   clusterFlags
 }
 
 func (f *releaseFlags) register(cmd *cobra.Command) {
@@ -41,6 +42,7 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	for _, name := range []string{"values", "set-file", "manifests"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
+	f.cluster.register(cmd)
 }
 
 func newCollect(a *app) *cobra.Command {
@@ -56,12 +58,17 @@ CHART is a directory, a .tgz, an oci:// reference, a chart of --chart-repo, or a
 glob of those. Rendering needs no cluster and makes no network access; values
 that charts generate at random are replaced by fixed ones and reported.
 
+With --context or --kubeconfig the collectors that look at a live cluster run
+too, and the evidence names the cluster. --cluster judges the cluster itself,
+once for all its releases; helmproof gate composes both.
+
 Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
 		Example: `  helmproof collect charts/service
   helmproof collect charts/* --profile chart -n payments
   helmproof collect oci://registry.example.com/charts/api --version 1.4.2 -f prod.yaml
   helmproof collect web --chart-repo https://charts.example.com --set replicas=3
-  kustomize build . | helmproof collect --manifests -`,
+  kustomize build . | helmproof collect --manifests -
+  helmproof collect --cluster --context prod`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.collect(cmd, args, &f, true) },
 	}
 	f.register(cmd)
@@ -128,16 +135,26 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if a.format != "" && !slices.Contains(config.Formats(), a.format) {
 		return usageErr("--format %q: want %s", a.format, strings.Join(config.Formats(), ", "))
 	}
-	jobs, err := makeJobs(args, f.manifests)
+	jobs, err := makeJobs(args, f)
 	if err != nil {
 		return err
+	}
+	if f.cluster.itself {
+		if err := clusterProfile(a.cfg, cmd.Flags().Changed("profile")); err != nil {
+			return err
+		}
 	}
 	p := &pipeline{cfg: a.cfg, now: time.Now}
 	if p.judge, err = loadJudgement(a.cfg); err != nil {
 		return err
 	}
-	if s := p.judge.profile.Scope; s != evidence.ScopeRelease {
-		return usageErr("profile %s is of scope %s: collect judges profiles of scope release, such as chart; helmproof gate composes the others", p.judge.profile.Name, s)
+	if err := p.judge.judges(f.cluster.itself); err != nil {
+		return err
+	}
+	if f.cluster.named() {
+		if p.cluster, err = f.cluster.connect(ctx); err != nil {
+			return err
+		}
 	}
 	if seal {
 		if p.repo, err = a.openRepo(ctx); err != nil {
@@ -146,6 +163,12 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.signer, err = a.signer(ctx); err != nil {
 			return err
 		}
+	}
+	if f.cluster.itself {
+		if jobs, err = a.collectCluster(ctx, p); err != nil {
+			return err
+		}
+		return a.printJobs(p, jobs)
 	}
 	opts := f.load
 	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
@@ -160,9 +183,25 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	return a.printJobs(p, jobs)
 }
 
-func makeJobs(args, manifests []string) ([]job, error) {
-	if len(args)+len(manifests) == 0 {
-		return nil, usageErr("nothing to judge: give a CHART (directory, .tgz or oci:// reference) or --manifests FILE")
+// judges refuses a profile for something else than what is collected.
+func (j *judgement) judges(cluster bool) error {
+	switch s := j.profile.Scope; {
+	case cluster && s != evidence.ScopeCluster:
+		return usageErr("profile %s is of scope %s: collect --cluster judges profiles of scope cluster, such as cluster", j.profile.Name, s)
+	case !cluster && s == evidence.ScopeCluster:
+		return usageErr("profile %s is of scope cluster: collect it with --cluster", j.profile.Name)
+	case !cluster && s != evidence.ScopeRelease:
+		return usageErr("profile %s is of scope %s: collect judges profiles of scope release, such as chart; helmproof gate composes the others", j.profile.Name, s)
+	}
+	return nil
+}
+
+func makeJobs(args []string, f *releaseFlags) ([]job, error) {
+	manifests := f.manifests
+	if n := len(args) + len(manifests); f.cluster.itself && n > 0 {
+		return nil, usageErr("--cluster judges the cluster itself: collect charts in a run of their own")
+	} else if !f.cluster.itself && n == 0 {
+		return nil, usageErr("nothing to judge: give a CHART (directory, .tgz or oci:// reference), --manifests FILE or --cluster")
 	}
 	refs, err := collectors.Expand(args)
 	if err != nil {

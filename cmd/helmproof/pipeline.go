@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,16 +25,52 @@ import (
 	"github.com/companyos/helmproof/report/pdf"
 )
 
-// collectorList is the one list of collectors. policies is what is, or was,
-// sealed as policies.yaml; found is nil when only Findings is called.
-func collectorList(policies []byte, found *secrets.Report, schemas string) ([]collectors.Collector, error) {
-	pol, err := policy.New(policies)
+// listed is a collector and when it runs. Replay knows every collector; a run
+// takes those of its scope.
+type listed struct {
+	collectors.Collector
+	scopes []evidence.Scope // of the bundles that it makes evidence for
+	live   bool             // looks at a cluster: it runs only where one was named
+}
+
+var (
+	ofRelease = []evidence.Scope{evidence.ScopeRelease}
+	ofCluster = []evidence.Scope{evidence.ScopeCluster}
+	ofBoth    = []evidence.Scope{evidence.ScopeRelease, evidence.ScopeCluster}
+)
+
+// listOptions is what collectors are made from. The zero value, with the
+// policies that were sealed, is enough to derive findings again.
+type listOptions struct {
+	policies []byte          // what is, or was, sealed as policies.yaml
+	found    *secrets.Report // of the release's scan
+	schemas  string
+}
+
+// collectorList is the one list of collectors.
+func collectorList(o listOptions) ([]listed, error) {
+	pol, err := policy.New(o.policies)
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: err}
 	}
-	return []collectors.Collector{
-		helm.New(helm.Options{SchemasDir: schemas}), podsecurity.New(), workload.New(), pol, secrets.New(found),
+	return []listed{
+		{Collector: helm.New(helm.Options{SchemasDir: o.schemas}), scopes: ofRelease},
+		{Collector: podsecurity.New(), scopes: ofRelease},
+		{Collector: workload.New(), scopes: ofRelease},
+		{Collector: pol, scopes: ofRelease},
+		{Collector: secrets.New(o.found), scopes: ofRelease},
 	}, nil
+}
+
+// pick returns the collectors of the list that run for a bundle of that scope.
+func pick(list []listed, scope evidence.Scope, live bool) []collectors.Collector {
+	var out []collectors.Collector
+	for _, l := range list {
+		if slices.Contains(l.scopes, scope) && (live || !l.live) {
+			out = append(out, l.Collector)
+		}
+	}
+	return out
 }
 
 // replay derives the findings of a bundle again; verify compares them. Sealed
@@ -51,11 +88,15 @@ func replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidenc
 	if len(changed) > 0 {
 		return nil, nil, fmt.Errorf("the sealed policies are not those of this version: %s", strings.Join(changed, ", "))
 	}
-	list, err := collectorList(policies, nil, "")
+	list, err := collectorList(listOptions{policies: policies})
 	if err != nil {
 		return nil, nil, err
 	}
-	found, after := collectors.Derive(collectors.NewSealed(in), list, runs)
+	var all []collectors.Collector
+	for _, l := range list {
+		all = append(all, l.Collector)
+	}
+	found, after := collectors.Derive(collectors.NewSealed(in), all, runs)
 	return found, after, nil
 }
 
@@ -64,6 +105,7 @@ func replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidenc
 type pipeline struct {
 	cfg     *config.Config
 	judge   judgement
+	cluster *collectors.Cluster    // nil: no cluster is looked at
 	signer  attest.Signer          // nil: nothing is sealed
 	repo    *repository.Repository // nil: nothing is stored
 	now     func() time.Time
@@ -117,45 +159,65 @@ func (p *pipeline) run(ctx context.Context, rel *collectors.Release) (*judged, e
 	}
 	art := collectors.NewArtifacts(redactor)
 	info := rel.Info
+	if p.cluster != nil {
+		info.Cluster = p.cluster.Info.Fingerprint
+	}
 	if err := p.sealRelease(rel, art, &info); err != nil {
 		return nil, err
 	}
-	list, err := collectorList(p.judge.policies, found, p.cfg.Schemas)
+	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor})
+}
+
+// subject is what one bundle is about, its records being sealed already.
+type subject struct {
+	info     evidence.Release
+	release  *collectors.Release // nil for the cluster itself
+	art      *collectors.Artifacts
+	found    *secrets.Report
+	redactor collectors.Redactor // nil where there is nothing to redact
+}
+
+// judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
+func (p *pipeline) judgeAndSeal(ctx context.Context, s subject) (*judged, error) {
+	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas})
 	if err != nil {
 		return nil, err
 	}
-	runs, err := collectors.Run(ctx, collectors.Input{Release: rel}, list, art, collectors.RunOptions{
+	list := pick(all, s.info.Scope, p.cluster != nil)
+	runs, err := collectors.Run(ctx, collectors.Input{Release: s.release, Cluster: p.cluster}, list, s.art, collectors.RunOptions{
 		Timeout: p.cfg.Timeout, Now: p.now, Started: p.started, Ended: p.ended,
 	})
 	if err != nil {
 		return nil, err
 	}
 	for i := range runs {
-		clean, _ := redactor.Redact([]byte(runs[i].Error))
-		runs[i].Error = string(clean)
+		if s.redactor != nil {
+			clean, _ := s.redactor.Redact([]byte(runs[i].Error))
+			runs[i].Error = string(clean)
+		}
 	}
-	sealed := collectors.NewSealedWith(art, rel)
+	sealed := collectors.NewSealedWith(s.art, s.release)
 	findings, runs := collectors.Derive(sealed, list, runs)
 	verdict := gate.Evaluate(gate.Input{
 		Profile: p.judge.profile, ProfileDigest: evidence.DigestOf(p.judge.profileRaw),
 		Catalog: p.judge.catalog, CatalogDigest: evidence.DigestOf(p.judge.catalogRaw),
 		Findings: findings, Runs: runs, Waivers: p.judge.waivers, At: p.now().UTC().Truncate(time.Microsecond),
 	})
-	out := &judged{Release: info, Runs: evidence.Runs{Tool: "helmproof " + toolVersion(), Collectors: runs}, Findings: findings, Verdict: verdict}
+	out := &judged{Release: s.info, Runs: evidence.Runs{Tool: "helmproof " + toolVersion(), Collectors: runs}, Findings: findings, Verdict: verdict}
 	contents := &bundle.Contents{
-		Release: info, Profile: p.judge.profileRaw, Catalog: p.judge.catalogRaw, Waivers: p.judge.waiversRaw, Policies: p.judge.policies,
-		Runs: out.Runs, Findings: findings, Verdict: verdict, Artifacts: artifactsOnly(art),
+		Release: s.info, Profile: p.judge.profileRaw, Catalog: p.judge.catalogRaw, Waivers: p.judge.waiversRaw, Policies: p.judge.policies,
+		Runs: out.Runs, Findings: findings, Verdict: verdict, Artifacts: artifactsOnly(s.art),
 	}
 	if p.signer == nil {
 		return out, nil
 	}
 	pkg, err := bundle.Seal(ctx, contents, p.signer, renderer(p.cfg.Formats))
 	if err != nil {
-		return nil, fmt.Errorf("seal %s: %w", rel.Info.Chart, err)
+		return nil, fmt.Errorf("seal %s: %w", s.info.Chart, err)
 	}
 	out.Bundle = pkg.ID
 	_, out.PDF = pkg.Files["report.pdf"]
-	if err := p.repo.Put(ctx, repository.NewPointer(pkg.ID, &info, &verdict), pkg.Files); err != nil {
+	if err := p.repo.Put(ctx, repository.NewPointer(pkg.ID, &s.info, &verdict), pkg.Files); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -183,8 +245,23 @@ func (p *pipeline) sealRelease(rel *collectors.Release, art *collectors.Artifact
 		return err
 	}
 	info.Redactions = art.Replaced()
+	return p.sealCommon(art, info)
+}
+
+// sealCommon seals what every bundle holds: the policies, the cluster that was
+// looked at, and the completed release.json.
+func (p *pipeline) sealCommon(art *collectors.Artifacts, info *evidence.Release) error {
 	if _, err := art.Put(collectors.PoliciesFile, p.judge.policies); err != nil {
 		return err
+	}
+	if p.cluster != nil {
+		raw, err := bundle.CanonicalJSON(p.cluster.Info)
+		if err != nil {
+			return fmt.Errorf("cluster record: %w", err)
+		}
+		if _, err := art.Put(collectors.ClusterFile, raw); err != nil {
+			return err
+		}
 	}
 	raw, err := bundle.CanonicalJSON(info)
 	if err != nil {

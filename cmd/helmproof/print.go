@@ -19,9 +19,8 @@ func printJudged(t *terminal, j *judged, cat *evidence.Catalog) {
 	if j.Release.Version != "" {
 		head += " " + j.Release.Version
 	}
-	about := fmt.Sprintf("namespace %s, Kubernetes %s, profile %s", j.Release.Namespace, j.Release.KubeVersion, j.Verdict.Profile)
 	t.line(t.bold(printable(head)))
-	t.para("", "", about)
+	t.para("", "", about(&j.Release)+", profile "+j.Verdict.Profile)
 	for _, run := range j.Runs.Collectors {
 		if run.Outcome == evidence.OutcomeError {
 			t.para(t.mark(outcomeMark(run.Outcome), 8)+" ", "         ", fmt.Sprintf("collector %s: %s", run.Collector, run.Error))
@@ -34,6 +33,18 @@ func printJudged(t *terminal, j *judged, cat *evidence.Catalog) {
 	printResults(t, j.Verdict, cat, byID, shownFindings)
 	printGroups(t, j.Verdict, cat)
 	printWaivers(t, j.Verdict)
+}
+
+// about says where a release, or which cluster, was judged.
+func about(r *evidence.Release) string {
+	if r.Scope == evidence.ScopeCluster {
+		return fmt.Sprintf("%s, Kubernetes %s", r.Cluster, r.KubeVersion)
+	}
+	s := fmt.Sprintf("namespace %s, Kubernetes %s", r.Namespace, r.KubeVersion)
+	if r.Cluster != "" {
+		s += ", cluster " + r.Cluster
+	}
+	return s
 }
 
 // rank lists the controls that need somebody first.

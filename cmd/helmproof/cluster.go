@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// clusterFlags are the flags by which collect and check find a cluster.
+type clusterFlags struct {
+	itself     bool // --cluster: the cluster is what is judged
+	kubeconfig string
+	context    string
+}
+
+func (f *clusterFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&f.itself, "cluster", false, "judge the cluster itself, once for all its releases")
+	fl.StringVar(&f.context, "context", "", "look at the cluster of this kubeconfig `CONTEXT`")
+	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `FILE`; as kubectl finds it if empty")
+	_ = cmd.MarkFlagFilename("kubeconfig")
+	_ = cmd.RegisterFlagCompletionFunc("context", f.completeContexts)
+}
+
+// named reports whether a cluster is to be looked at. Without a flag none is,
+// whatever kubeconfig there may be: judging a chart needs no cluster.
+func (f *clusterFlags) named() bool { return f.itself || f.kubeconfig != "" || f.context != "" }
+
+func (f *clusterFlags) completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	raw, err := f.rules().Load()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []string
+	for name := range raw.Contexts {
+		out = append(out, name)
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (f *clusterFlags) rules() *clientcmd.ClientConfigLoadingRules {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	return rules
+}
+
+// connect connects to the cluster that the flags name. A kubeconfig that is not
+// there or does not know the context is a mistake of usage, a cluster that does
+// not answer is not.
+func (f *clusterFlags) connect(ctx context.Context) (*collectors.Cluster, error) {
+	if f.kubeconfig != "" {
+		if _, err := os.Stat(f.kubeconfig); errors.Is(err, fs.ErrNotExist) {
+			return nil, usageErr("--kubeconfig %s: no such file", f.kubeconfig)
+		}
+	}
+	raw, err := f.rules().Load()
+	if err != nil {
+		return nil, usageErr("read the kubeconfig: %w", err)
+	}
+	if _, ok := raw.Contexts[f.context]; f.context != "" && !ok {
+		return nil, usageErr("--context %q is not in the kubeconfig; kubectl config get-contexts lists what is", f.context)
+	}
+	return collectors.Connect(ctx, collectors.ClusterOptions{Kubeconfig: f.kubeconfig, Context: f.context, UserAgent: "helmproof/" + toolVersion()})
+}
+
+// clusterProfile makes cluster the profile of --cluster, unless one that judges
+// clusters was chosen. A profile for charts in helmproof.yaml does not stand in
+// the way; one that was asked for on the command line does.
+func clusterProfile(cfg *config.Config, asked bool) error {
+	if asked {
+		return nil
+	}
+	_, p, err := config.Profile(cfg.Profile)
+	if err != nil {
+		return err
+	}
+	if p.Scope != evidence.ScopeCluster {
+		cfg.Profile = "cluster"
+	}
+	return nil
+}
+
+// collectCluster judges the cluster itself.
+func (a *app) collectCluster(ctx context.Context, p *pipeline) ([]job, error) {
+	prog := a.progress(1)
+	p.started = prog.collector
+	prog.start("cluster")
+	out, err := p.runCluster(ctx)
+	prog.finish()
+	prog.done()
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, fmt.Errorf("interrupted: nothing half-written was left behind")
+	}
+	return []job{{ref: "cluster", out: out, err: err}}, nil
+}
+
+// runCluster judges the cluster that the pipeline is connected to.
+func (p *pipeline) runCluster(ctx context.Context) (*judged, error) {
+	info := evidence.Release{
+		Scope: evidence.ScopeCluster, Source: "cluster", Chart: "cluster", ReleaseName: "cluster",
+		KubeVersion: minorVersion(p.cluster.Info.Version), Cluster: p.cluster.Info.Fingerprint, Images: []string{},
+	}
+	art := collectors.NewArtifacts(nil)
+	if err := p.sealCommon(art, &info); err != nil {
+		return nil, err
+	}
+	return p.judgeAndSeal(ctx, subject{info: info, art: art})
+}
+
+var minorPattern = regexp.MustCompile(`^v?([0-9]+\.[0-9]+)`)
+
+// minorVersion is "1.37" of "v1.37.2-gke.100", or the whole of what is no version.
+func minorVersion(v string) string {
+	if m := minorPattern.FindStringSubmatch(v); m != nil {
+		return m[1]
+	}
+	return strings.TrimSpace(v)
+}
