@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
-
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -56,15 +54,6 @@ type Contents struct {
 	Verdict                             evidence.Verdict
 	Artifacts                           map[string][]byte    // by name in the zip, under artifacts/
 	Inputs                              []evidence.BundleRef // the bundles that a composed verdict rests on
-}
-
-// CanonicalJSON is how JSON is written inside a bundle (RFC 8785).
-func CanonicalJSON(v any) ([]byte, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return jsoncanonicalizer.Transform(raw)
 }
 
 // Pack returns evidence.zip. The same contents give the same bytes.
