@@ -5,6 +5,7 @@ package collectors
 
 import (
 	"context"
+	"time"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -20,6 +21,17 @@ type Collector interface {
 	// randomness. It returns at least one finding (pass, not-applicable, …) for
 	// each rule that it owns. verify calls it again.
 	Findings(in *Sealed) ([]evidence.Finding, error)
+}
+
+// Lasting is a collector that works longer than the others, or that makes
+// things in the world which it must remove again.
+type Lasting interface {
+	Collector
+	// TimeLimit is how long Collect may take, instead of RunOptions.Timeout.
+	TimeLimit() time.Duration
+	// CleanupLimit is how long Run waits for Collect to return after its context
+	// has ended, also when the whole run was interrupted.
+	CleanupLimit() time.Duration
 }
 
 // Input is what Collect may look at.

@@ -115,7 +115,7 @@ func (f folder) Write(name string, content []byte) error {
 
 // RunOptions tunes Run.
 type RunOptions struct {
-	Timeout time.Duration    // per collector; 0 means none
+	Timeout time.Duration    // per collector that is not Lasting; 0 means none
 	Now     func() time.Time // the clock for runs.json
 	Started func(string)     // progress, may be nil; called concurrently
 	Ended   func(evidence.CollectorRun)
@@ -149,6 +149,10 @@ func Run(ctx context.Context, in Input, list []Collector, out *Artifacts, o RunO
 }
 
 func collectOne(ctx context.Context, in Input, c Collector, out *Artifacts, limit time.Duration) error {
+	var cleanup time.Duration
+	if l, ok := c.(Lasting); ok {
+		limit, cleanup = l.TimeLimit(), l.CleanupLimit()
+	}
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result within %s", limit))
@@ -170,8 +174,16 @@ func collectOne(ctx context.Context, in Input, c Collector, out *Artifacts, limi
 		}
 		return err
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	if cleanup > 0 {
+		late := time.NewTimer(cleanup)
+		defer late.Stop()
+		select {
+		case <-done:
+		case <-late.C:
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // Derive calls Findings of every collector that ran, on sealed data alone. A
