@@ -139,6 +139,9 @@ func Open(zip []byte, lim Limits) (*Bundle, error) {
 // readRecord parses canonical JSON and holds that writing it again gives the same
 // bytes: no unknown, repeated or differently spelled key, no other form of a value.
 func readRecord(raw []byte, v any) error {
+	if len(raw) == 0 || raw[0] != '{' && raw[0] != '[' {
+		return errors.New("not a JSON object or list")
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {

@@ -396,9 +396,9 @@ func TestOpenRefusesContents(t *testing.T) {
 		"other case":           {replaced("verdict.json", replace(`"outcome"`, `"Outcome"`)), "verdict.json: not in the canonical form"},
 		"missing key":          {replaced("verdict.json", replace(`"reason":`, `"reasons":`)), "verdict.json: json: unknown field"},
 		"escaped":              {replaced("release.json", replace("payments", `pay\u006dents`)), "release.json: not in the canonical form"},
-		"null list":            {replaced("findings.json", func(string) string { return "null" }), "findings.json: Expected"},
+		"null list":            {replaced("findings.json", func(string) string { return "null" }), "findings.json: not a JSON object or list"},
 		"data after it":        {replaced("findings.json", func(s string) string { return s + "[]" }), "findings.json: not in the canonical form"},
-		"no JSON":              {replaced("findings.json", func(string) string { return "" }), "findings.json: EOF"},
+		"no JSON":              {replaced("findings.json", func(string) string { return "" }), "findings.json: not a JSON object or list"},
 		"other type":           {replaced("findings.json", func(string) string { return "{}" }), "findings.json: json: cannot unmarshal object"},
 	}
 	for _, required := range []string{"release.json", "profile.yaml", "catalog.yaml", "waivers.yaml", "policies.yaml", "runs.json", "findings.json", "verdict.json"} {
