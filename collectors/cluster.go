@@ -117,7 +117,7 @@ func clusterInfo(ctx context.Context, kube kubernetes.Interface) (ClusterInfo, e
 	}
 	info.Nodes = []Node{}
 	for i := range nodes {
-		info.Nodes = append(info.Nodes, describeNode(&nodes[i]))
+		info.Nodes = append(info.Nodes, DescribeNode(&nodes[i]))
 	}
 	info.Platform = platform(info.Version, nodes)
 	return info, nil
@@ -143,7 +143,8 @@ func ListNodes(ctx context.Context, kube kubernetes.Interface) ([]corev1.Node, e
 
 const roleLabel = "node-role.kubernetes.io/"
 
-func describeNode(n *corev1.Node) Node {
+// DescribeNode is what is sealed of a node.
+func DescribeNode(n *corev1.Node) Node {
 	var roles []string
 	for label := range n.Labels {
 		if role, ok := strings.CutPrefix(label, roleLabel); ok && role != "" {

@@ -17,9 +17,9 @@ type lasting struct {
 	cleaned        bool
 }
 
-func (*lasting) Name() string                                { return "lasting" }
-func (l *lasting) TimeLimit() time.Duration                  { return l.limit }
-func (l *lasting) CleanupLimit() time.Duration               { return l.cleanup }
+func (*lasting) Name() string                                 { return "lasting" }
+func (l *lasting) TimeLimit() time.Duration                   { return l.limit }
+func (l *lasting) CleanupLimit() time.Duration                { return l.cleanup }
 func (*lasting) Findings(*Sealed) ([]evidence.Finding, error) { return nil, nil }
 func (l *lasting) Collect(ctx context.Context, _ Input, _ evidence.ArtifactWriter) error {
 	close(l.started)

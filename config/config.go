@@ -51,6 +51,16 @@ type Config struct {
 	Timeout time.Duration
 	// Charts judged at once.
 	Workers int
+	// kube-bench's image for collect --cluster, by digest.
+	KubeBenchImage string
+	// CIS benchmark for every node, such as cis-1.12, instead of the one for the platform and version.
+	Benchmark string
+	// Nodes on which kube-bench runs at once.
+	KubeBenchParallel int
+	// Time limit of kube-bench on one node.
+	KubeBenchNodeTimeout time.Duration
+	// Time limit of kube-bench on all nodes together.
+	KubeBenchTimeout time.Duration
 	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.
 	TSA string
 	// Most files that an evidence bundle may hold to be read.

@@ -70,6 +70,8 @@ var (
 	releasePattern     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 	kubeVersionPattern = regexp.MustCompile(`^v?1\.[0-9]{1,3}(\.[0-9]{1,3})?([-+][0-9A-Za-z.+-]+)?$`)
 	apiVersionPattern  = regexp.MustCompile(`^([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?(/[A-Z][A-Za-z0-9]*)?$`)
+	pinnedPattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$`)
+	benchmarkPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
 	keySchemes         = []string{"awskms", "azurekms", "gcpkms", "hashivault"}
 	repoSchemes        = []string{"azblob", "file", "gs", "s3"}
 )
@@ -122,6 +124,21 @@ func keys() []key {
 		{name: "workers", kind: number, value: 0, shown: "0: one per processor", field: func(c *Config) any { return &c.Workers },
 			doc:  "Charts judged at once.",
 			want: "a whole number between 0 and 1024", check: numberBetween(0, 1024)},
+		{name: "kubeBenchImage", kind: text, value: "", field: func(c *Config) any { return &c.KubeBenchImage },
+			doc:  "kube-bench's image for collect --cluster, by digest.",
+			want: "an image by digest: registry/name@sha256:…", check: orEmpty(pinnedPattern.MatchString)},
+		{name: "benchmark", kind: text, value: "", shown: "that of the platform and version", field: func(c *Config) any { return &c.Benchmark },
+			doc:  "CIS benchmark for every node, such as cis-1.12, instead of the one for the platform and version.",
+			want: "a benchmark of kube-bench: lower-case letters, digits, - and .", check: orEmpty(benchmarkPattern.MatchString)},
+		{name: "kubeBenchParallel", kind: number, value: 10, field: func(c *Config) any { return &c.KubeBenchParallel },
+			doc:  "Nodes on which kube-bench runs at once.",
+			want: "a whole number between 1 and 200", check: numberBetween(1, 200)},
+		{name: "kubeBenchNodeTimeout", kind: duration, value: 5 * time.Minute, field: func(c *Config) any { return &c.KubeBenchNodeTimeout },
+			doc:  "Time limit of kube-bench on one node.",
+			want: "a duration between 1s and 1h, like 5m", check: durationBetween(time.Second, time.Hour)},
+		{name: "kubeBenchTimeout", kind: duration, value: time.Hour, field: func(c *Config) any { return &c.KubeBenchTimeout },
+			doc:  "Time limit of kube-bench on all nodes together.",
+			want: "a duration between 1s and 24h, like 1h", check: durationBetween(time.Second, 24*time.Hour)},
 		{name: "tsa", kind: text, value: "", field: func(c *Config) any { return &c.TSA },
 			doc:  "RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.",
 			want: "an http:// or https:// URL", check: orEmpty(isHTTP)},

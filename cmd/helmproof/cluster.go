@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
@@ -29,6 +30,9 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 	fl.BoolVar(&f.itself, "cluster", false, "judge the cluster itself, once for all its releases")
 	fl.StringVar(&f.context, "context", "", "look at the cluster of this kubeconfig `CONTEXT`")
 	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `FILE`; as kubectl finds it if empty")
+	fl.String("kube-bench-image", "", "with --cluster: kube-bench's `IMAGE` by digest")
+	fl.String("benchmark", "", "with --cluster: CIS `BENCHMARK`, such as cis-1.12; that of platform and version if empty")
+	fl.Int("kube-bench-parallel", 0, "with --cluster: nodes on which kube-bench runs at once")
 	_ = cmd.MarkFlagFilename("kubeconfig")
 	_ = cmd.RegisterFlagCompletionFunc("context", f.completeContexts)
 }
@@ -91,11 +95,20 @@ func clusterProfile(cfg *config.Config, asked bool) error {
 	return nil
 }
 
+// bench is how the kube-bench collector is to work.
+func (p *pipeline) bench() kubebench.Options {
+	return kubebench.Options{
+		Image: p.cfg.KubeBenchImage, Benchmark: p.cfg.Benchmark, Parallel: p.cfg.KubeBenchParallel,
+		NodeTimeout: p.cfg.KubeBenchNodeTimeout, Timeout: p.cfg.KubeBenchTimeout, Warn: p.warn,
+	}
+}
+
 // collectCluster judges the cluster itself.
 func (a *app) collectCluster(ctx context.Context, p *pipeline) ([]job, error) {
 	prog := a.progress(1)
 	p.started = prog.collector
 	prog.start("cluster")
+	p.warn = func(s string) { fmt.Fprintln(a.io.err, "helmproof: "+printable(s)) }
 	out, err := p.runCluster(ctx)
 	prog.finish()
 	prog.done()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/report"
@@ -150,6 +151,11 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	if err := p.judge.judges(f.cluster.itself); err != nil {
 		return err
+	}
+	if f.cluster.itself && p.judge.asksFor(kubebench.Name) {
+		if err := kubebench.CheckImage(a.cfg.KubeBenchImage); err != nil {
+			return usageErr("%w", err)
+		}
 	}
 	if f.cluster.named() {
 		if p.cluster, err = f.cluster.connect(ctx); err != nil {

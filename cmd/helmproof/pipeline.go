@@ -11,6 +11,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/helm"
+	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/collectors/secrets"
@@ -31,6 +32,7 @@ type listed struct {
 	collectors.Collector
 	scopes []evidence.Scope // of the bundles that it makes evidence for
 	live   bool             // looks at a cluster: it runs only where one was named
+	asked  bool             // makes things in the cluster: it runs only where the profile asks for its controls
 }
 
 var (
@@ -45,6 +47,7 @@ type listOptions struct {
 	policies []byte          // what is, or was, sealed as policies.yaml
 	found    *secrets.Report // of the release's scan
 	schemas  string
+	bench    kubebench.Options
 }
 
 // collectorList is the one list of collectors.
@@ -59,18 +62,27 @@ func collectorList(o listOptions) ([]listed, error) {
 		{Collector: workload.New(), scopes: ofRelease},
 		{Collector: pol, scopes: ofRelease},
 		{Collector: secrets.New(o.found), scopes: ofRelease},
+		{Collector: kubebench.New(o.bench), scopes: ofCluster, live: true, asked: true},
 	}, nil
 }
 
 // pick returns the collectors of the list that run for a bundle of that scope.
-func pick(list []listed, scope evidence.Scope, live bool) []collectors.Collector {
+func (p *pipeline) pick(list []listed, scope evidence.Scope) []collectors.Collector {
 	var out []collectors.Collector
 	for _, l := range list {
-		if slices.Contains(l.scopes, scope) && (live || !l.live) {
+		if slices.Contains(l.scopes, scope) && (p.cluster != nil || !l.live) && (!l.asked || p.judge.asksFor(l.Name())) {
 			out = append(out, l.Collector)
 		}
 	}
 	return out
+}
+
+// asksFor reports whether a control of the profile is that collector's.
+func (j *judgement) asksFor(collector string) bool {
+	return slices.ContainsFunc(j.profile.Controls, func(pc evidence.ProfileControl) bool {
+		c, ok := j.catalog.Control(pc.ID)
+		return ok && c.Collector == collector
+	})
 }
 
 // replay derives the findings of a bundle again; verify compares them. Sealed
@@ -109,6 +121,7 @@ type pipeline struct {
 	signer  attest.Signer          // nil: nothing is sealed
 	repo    *repository.Repository // nil: nothing is stored
 	now     func() time.Time
+	warn    func(string) // tells the user what is no evidence; may be nil
 	started func(collector string)
 	ended   func(evidence.CollectorRun)
 }
@@ -179,11 +192,11 @@ type subject struct {
 
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *pipeline) judgeAndSeal(ctx context.Context, s subject) (*judged, error) {
-	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas})
+	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas, bench: p.bench()})
 	if err != nil {
 		return nil, err
 	}
-	list := pick(all, s.info.Scope, p.cluster != nil)
+	list := p.pick(all, s.info.Scope)
 	runs, err := collectors.Run(ctx, collectors.Input{Release: s.release, Cluster: p.cluster}, list, s.art, collectors.RunOptions{
 		Timeout: p.cfg.Timeout, Now: p.now, Started: p.started, Ended: p.ended,
 	})

@@ -1,0 +1,394 @@
+package kubebench
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// The controls that this collector decides.
+const (
+	controlChecks  evidence.ControlID = "CIS-1"
+	controlCovered evidence.ControlID = "CIS-2"
+	controlAgree   evidence.ControlID = "CIS-3"
+)
+
+const (
+	rulePrefix     = "kubebench/"
+	ruleCovered    = "kubebench/node-covered"
+	ruleAgree      = "kubebench/nodes-agree"
+	ruleResult     = "kubebench/result"        // a node's result as a whole
+	ruleOfPlane    = "kubebench/control-plane" // the control plane's checks as a whole
+	ruleOfCluster  = "kubebench/policies"      // the checks of the cluster as a whole
+	coverRemedy    = "Let the benchmark's Job run on the node (readiness, image, free resources, admission of privileged pods), and collect again."
+	artifactFolder = "artifacts/" + Name + "/"
+)
+
+// Findings derives the findings from the sealed overview and the nodes' files.
+func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
+	d := &derivation{in: in, redacted: map[string]bool{}, statuses: map[string]map[string]map[string][]string{}, roles: map[string]*role{}}
+	if err := d.load(); err != nil {
+		return nil, err
+	}
+	for i := range d.overview.Nodes {
+		d.node(i)
+	}
+	d.known()
+	d.plane()
+	d.agree()
+	return d.out, nil
+}
+
+// role is the nodes of one role that are in the cluster.
+type role struct{ nodes, results int }
+
+type derivation struct {
+	in       *collectors.Sealed
+	overview Overview
+	redacted map[string]bool // files
+	out      []evidence.Finding
+
+	roles    map[string]*role
+	statuses map[string]map[string]map[string][]string // role → check → status → nodes
+}
+
+func (d *derivation) load() error {
+	for name, v := range map[string]any{overviewFile: &d.overview, redactionsFile: new(Redactions)} {
+		raw, err := d.in.Read(artifactFolder + name)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(raw, v); err != nil {
+			return fmt.Errorf("parse %s: %w", name, err)
+		}
+		if r, ok := v.(*Redactions); ok {
+			for _, c := range r.Checks {
+				d.redacted[c.File] = true
+			}
+		}
+	}
+	if len(d.overview.Nodes) == 0 {
+		return errors.New("no node was looked at")
+	}
+	return nil
+}
+
+func (d *derivation) add(f evidence.Finding) { d.out = append(d.out, f) }
+
+func nodeTarget(name string) evidence.Target {
+	return evidence.Target{APIVersion: "v1", Kind: "Node", Name: name}
+}
+
+func (d *derivation) pointer(i int) evidence.Pointer {
+	return d.in.Pointer(artifactFolder+overviewFile, fmt.Sprintf("/nodes/%d", i), "")
+}
+
+// node derives the findings about one node.
+func (d *derivation) node(i int) {
+	n := d.overview.Nodes[i]
+	r := d.roles[n.Role]
+	if r == nil {
+		r = &role{}
+		d.roles[n.Role] = r
+	}
+	if !n.Removed {
+		r.nodes++
+	}
+	cover := evidence.Finding{
+		Rule: ruleCovered, Controls: []evidence.ControlID{controlCovered}, Target: nodeTarget(n.Node), Severity: evidence.SeverityHigh,
+		Evidence: []evidence.Pointer{d.pointer(i)},
+	}
+	res, faults, err := d.result(n)
+	whole := err == nil && len(faults) == 0
+	switch {
+	case n.Removed:
+		cover.Outcome, cover.Message = evidence.OutcomeNotApplicable, "left the cluster during the run"
+	case whole:
+		cover.Outcome, cover.Message = evidence.OutcomePass, fmt.Sprintf("%s node: %s, targets %s", n.Role, n.Benchmark, strings.Join(n.Targets, ", "))
+		if n.Added {
+			cover.Message += "; came during the run"
+		}
+	case n.Outcome == OutcomeUnsupported || n.Outcome == OutcomeNotReached:
+		cover.Outcome, cover.Message = evidence.OutcomeNotChecked, join("no result: "+n.Outcome, n.Reason)
+	case n.Outcome != OutcomeResult:
+		cover.Outcome, cover.Message = evidence.OutcomeFail, join("no result: "+n.Outcome, n.Reason)
+	case err != nil:
+		cover.Outcome, cover.Message = evidence.OutcomeError, "the result cannot be relied on: "+oneLine(err.Error(), 300)
+	default:
+		cover.Outcome, cover.Message = evidence.OutcomeError, "the result cannot be relied on: "+faults[0]
+	}
+	if cover.Outcome != evidence.OutcomePass && cover.Outcome != evidence.OutcomeNotApplicable {
+		cover.Remediation = coverRemedy
+		if !n.Ready {
+			cover.Message += "; the node was not ready"
+		}
+	}
+	d.add(cover)
+	if !whole {
+		if !n.Removed {
+			d.unreliable(n, i, err, faults)
+		}
+		return
+	}
+	if !n.Removed {
+		r.results++
+	}
+	d.checks(n, res)
+}
+
+// unreliable says for CIS-1 that a node's checks were not made, or cannot count.
+func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
+	f := evidence.Finding{
+		Rule: ruleResult, Controls: []evidence.ControlID{controlChecks}, Target: nodeTarget(n.Node), Severity: evidence.SeverityHigh,
+		Outcome: evidence.OutcomeNotChecked, Message: "no check of the benchmark could be made: " + join(n.Outcome, n.Reason),
+		Remediation: coverRemedy, Evidence: []evidence.Pointer{d.pointer(i)},
+	}
+	if n.Outcome != OutcomeResult {
+		d.add(f)
+		return
+	}
+	f.Outcome = evidence.OutcomeError
+	f.Remediation = "See that the image is kube-bench's own and that the node is sound, and collect again."
+	if n.File != "" {
+		f.Evidence = append(f.Evidence, d.in.Pointer(artifactFolder+n.File, "", ""))
+	}
+	if err != nil {
+		faults = []string{oneLine(err.Error(), 300)}
+	}
+	for _, text := range faults {
+		f.Message = "the result cannot be relied on: " + text
+		d.add(f)
+	}
+}
+
+// result reads a node's file and what is wrong with it.
+func (d *derivation) result(n NodeRun) (*result, []string, error) {
+	if n.Outcome != OutcomeResult {
+		return nil, nil, errors.New(join(n.Outcome, n.Reason))
+	}
+	raw, err := d.in.Read(artifactFolder + n.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("its file %q is not there", n.File)
+	} else if err != nil {
+		return nil, nil, err
+	}
+	if !d.redacted[n.File] && evidence.DigestOf(raw) != n.SHA256 {
+		return nil, nil, fmt.Errorf("%s has digest %s, the node printed %s, and no redaction is declared", n.File, evidence.DigestOf(raw), n.SHA256)
+	}
+	res, err := parse(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	faults := res.faults(n.Benchmark)
+	for _, t := range []string{"master", "node"} { // the parts that have checks in every benchmark
+		if slices.Contains(n.Targets, t) && !res.has(t) {
+			faults = append(faults, fmt.Sprintf("target %s was asked for, and no check of it is there", t))
+		}
+	}
+	return res, faults, nil
+}
+
+func (r *result) has(nodeType string) bool {
+	for _, c := range r.controls {
+		if c.NodeType == nodeType && slices.ContainsFunc(c.Tests, func(g group) bool { return len(g.Results) > 0 }) {
+			return true
+		}
+	}
+	return false
+}
+
+// checks turns each check of a whole result into a finding.
+func (d *derivation) checks(n NodeRun, res *result) {
+	for ci, c := range res.controls {
+		asked := slices.Contains(n.Targets, c.NodeType)
+		for gi, g := range c.Tests {
+			for ki, k := range g.Results {
+				f := checkFinding(k)
+				f.Target = nodeTarget(n.Node)
+				if !asked {
+					f.Outcome = evidence.OutcomeNotChecked
+					f.Message = fmt.Sprintf("section %s was not asked for on a %s node, which cannot decide it: %s", oneLine(c.NodeType, 40), n.Role, f.Message)
+				}
+				f.Evidence = []evidence.Pointer{d.in.Pointer(artifactFolder+n.File, fmt.Sprintf("%s/%d/tests/%d/results/%d", res.prefix, ci, gi, ki), "")}
+				d.add(f)
+				if asked && !n.Removed {
+					d.count(n, k)
+				}
+			}
+		}
+	}
+}
+
+func (d *derivation) count(n NodeRun, k check) {
+	byCheck := d.statuses[n.Role]
+	if byCheck == nil {
+		byCheck = map[string]map[string][]string{}
+		d.statuses[n.Role] = byCheck
+	}
+	if byCheck[k.ID] == nil {
+		byCheck[k.ID] = map[string][]string{}
+	}
+	byCheck[k.ID][k.Status] = append(byCheck[k.ID][k.Status], n.Node)
+}
+
+// checkFinding judges one check. kube-bench says WARN of what must be judged by
+// hand, and of what it could not decide: neither is a pass.
+func checkFinding(k check) evidence.Finding {
+	f := evidence.Finding{
+		Rule: rulePrefix + k.ID, Controls: []evidence.ControlID{controlChecks}, Severity: evidence.SeverityHigh,
+		Message: oneLine(k.Desc, 300), Remediation: oneLine(k.Remediation, 1200),
+	}
+	if !k.Scored {
+		f.Severity = evidence.SeverityMedium
+	}
+	detail := ""
+	if k.Reason != "" {
+		detail = "; " + oneLine(k.Reason, 200)
+	} else if k.Expected != "" {
+		detail = "; expected: " + oneLine(k.Expected, 200)
+	}
+	switch k.Status {
+	case "PASS":
+		f.Outcome, f.Remediation = evidence.OutcomePass, ""
+	case "FAIL":
+		f.Outcome = evidence.OutcomeFail
+		f.Message += detail
+	case "WARN":
+		f.Outcome = evidence.OutcomeNotChecked
+		f.Message = "to be judged by hand: " + f.Message + detail
+	case "INFO":
+		f.Outcome, f.Remediation = evidence.OutcomeNotApplicable, ""
+		f.Message = "skipped by the benchmark: " + f.Message
+	default: // faults names it; such a result is never whole
+		f.Outcome = evidence.OutcomeError
+		f.Message = fmt.Sprintf("status %q is none of kube-bench's: %s", oneLine(k.Status, 40), f.Message)
+	}
+	return f
+}
+
+// known holds the run to the list of nodes that was sealed when the cluster was
+// identified, and to the one at the run's end.
+func (d *derivation) known() {
+	if d.overview.NodesError != "" {
+		d.add(evidence.Finding{
+			Rule: ruleCovered, Controls: []evidence.ControlID{controlCovered}, Severity: evidence.SeverityHigh, Outcome: evidence.OutcomeNotChecked,
+			Target:  evidence.Target{Kind: "Cluster"},
+			Message: "whether nodes came during the run is not known: " + d.overview.NodesError, Remediation: "Collect again.",
+			Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/nodesError", "")},
+		})
+	}
+	info, err := d.in.Cluster()
+	if err != nil {
+		return // sealed by who looked at the cluster; without it there is nothing to compare with
+	}
+	seen := map[string]bool{}
+	for _, n := range d.overview.Nodes {
+		seen[n.Node] = true
+	}
+	for i, n := range info.Nodes {
+		if seen[n.Name] {
+			continue
+		}
+		d.add(evidence.Finding{
+			Rule: ruleCovered, Controls: []evidence.ControlID{controlCovered}, Severity: evidence.SeverityHigh, Outcome: evidence.OutcomeNotChecked,
+			Target: nodeTarget(n.Name), Message: "was in the cluster before the run, and was not looked at", Remediation: "Collect again.",
+			Evidence: []evidence.Pointer{d.in.Pointer(collectors.ClusterFile, fmt.Sprintf("/nodes/%d", i), "")},
+		})
+	}
+}
+
+// plane says what became of the parts of the benchmark that no node decided.
+func (d *derivation) plane() {
+	f := evidence.Finding{
+		Rule: ruleOfPlane, Controls: []evidence.ControlID{controlChecks}, Severity: evidence.SeverityHigh,
+		Target:   evidence.Target{Kind: "Cluster"},
+		Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/benchmark", "")},
+	}
+	platform, benchmark := d.overview.Platform, d.overview.Benchmark
+	ofPlane := slices.ContainsFunc(d.overview.Nodes, func(n NodeRun) bool { return slices.Contains(n.Targets, "master") })
+	switch {
+	case managed(platform) && strings.HasPrefix(benchmark, platform+"-"):
+		f.Outcome = evidence.OutcomeNotApplicable
+		f.Message = fmt.Sprintf("the control plane is run by the provider (%s): %s has no check of it that could be made here", platform, benchmark)
+		d.add(f)
+	case managed(platform):
+		f.Outcome = evidence.OutcomeNotChecked
+		f.Message = fmt.Sprintf("the control plane is run by the provider (%s): its checks in %s cannot be made", platform, benchmark)
+		f.Remediation = "Choose the provider's own benchmark, or waive this with the provider's report on its control plane."
+		d.add(f)
+	case !ofPlane:
+		f.Outcome = evidence.OutcomeNotChecked
+		f.Message = "no node has the role control-plane: the checks of the control plane were not made"
+		f.Remediation = "Label the control plane's nodes node-role.kubernetes.io/control-plane, or waive this with a report on the control plane."
+		d.add(f)
+	}
+	f.Rule, f.Outcome, f.Severity = ruleOfCluster, evidence.OutcomeNotChecked, evidence.SeverityMedium
+	f.Message = "the benchmark's parts about the cluster as a whole (policies, managed services) are judged by hand: they were not run"
+	f.Remediation = "Judge them by hand and waive this; groups ADM and SEC check most of what the policies ask for."
+	d.add(f)
+}
+
+// agree compares the nodes of each role, check by check.
+func (d *derivation) agree() {
+	for _, name := range slices.Sorted(maps.Keys(d.roles)) {
+		r := d.roles[name]
+		f := evidence.Finding{
+			Rule: ruleAgree, Controls: []evidence.ControlID{controlAgree}, Severity: evidence.SeverityMedium,
+			Target:   evidence.Target{Kind: "NodeRole", Name: name},
+			Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/nodes", "")},
+		}
+		checks := d.statuses[name]
+		differ := 0
+		for _, id := range slices.Sorted(maps.Keys(checks)) {
+			n := 0
+			var parts []string
+			for _, status := range slices.Sorted(maps.Keys(checks[id])) {
+				nodes := checks[id][status]
+				n += len(nodes)
+				parts = append(parts, status+" on "+names(nodes))
+			}
+			if n < r.results {
+				parts = append(parts, fmt.Sprintf("missing on %d", r.results-n))
+			}
+			if len(parts) < 2 {
+				continue
+			}
+			differ++
+			f.Outcome, f.Message = evidence.OutcomeFail, fmt.Sprintf("check %s: %s", id, strings.Join(parts, ", "))
+			f.Remediation = "Bring the nodes that differ to the configuration of the others."
+			d.add(f)
+		}
+		f.Remediation = ""
+		switch {
+		case r.nodes == 0:
+			f.Outcome, f.Message = evidence.OutcomeNotApplicable, "all nodes of this role left during the run"
+		case r.results < r.nodes:
+			f.Outcome, f.Message, f.Remediation = evidence.OutcomeNotChecked, fmt.Sprintf("%d of %d nodes gave no result to compare", r.nodes-r.results, r.nodes), coverRemedy
+		case differ > 0:
+			continue
+		case r.nodes == 1:
+			f.Outcome, f.Message = evidence.OutcomeNotApplicable, "one node of this role: nothing to compare it with"
+		default:
+			f.Outcome, f.Message = evidence.OutcomePass, fmt.Sprintf("%d nodes agree on %d checks", r.nodes, len(checks))
+		}
+		d.add(f)
+	}
+}
+
+// names lists the first nodes and counts the rest.
+func names(nodes []string) string {
+	nodes = slices.Sorted(slices.Values(nodes))
+	const shown = 3
+	text := strings.Join(nodes[:min(shown, len(nodes))], ", ")
+	if more := len(nodes) - shown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("%d (%s)", len(nodes), text)
+}

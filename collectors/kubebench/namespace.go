@@ -1,0 +1,122 @@
+package kubebench
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
+)
+
+const (
+	namespacePrefix = "helmproof-kube-bench-"
+	managedBy       = "app.kubernetes.io/managed-by"
+	component       = "app.kubernetes.io/component"
+	// expiresAt is the time (RFC 3339) after which a namespace of ours belongs to no
+	// run any more, and whoever comes next removes it.
+	expiresAt = "helmproof/expires-at"
+)
+
+// ours selects the namespaces that runs of this collector made.
+const ours = managedBy + "=helmproof," + component + "=kube-bench"
+
+func (r *run) makeNamespace(ctx context.Context) error {
+	return r.retry(ctx, "make a namespace for the Jobs", func() error {
+		// A name of our own and not generateName: should the answer get lost, the
+		// namespace can still be removed by its name.
+		name := namespacePrefix + rand.String(8)
+		labels := map[string]string{managedBy: "helmproof", component: "kube-bench"}
+		for _, mode := range []string{"enforce", "warn", "audit"} {
+			labels["pod-security.kubernetes.io/"+mode] = "privileged" // the Job needs hostPID and host paths
+		}
+		r.namespace = name
+		_, err := r.kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: labels, Annotations: map[string]string{expiresAt: r.expiry().Format(time.RFC3339)},
+		}}, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsForbidden(err) {
+			r.removeNamespace(ctx) // it may have been made all the same
+		}
+		return err
+	})
+}
+
+// removeNamespace removes the run's namespace with everything in it, also when
+// the run was interrupted: it has a context of its own.
+func (r *run) removeNamespace(parent context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), cleanupLimit-10*time.Second)
+	defer cancel()
+	api := r.kube.CoreV1().Namespaces()
+	asked := false
+	forceAt := r.o.now().Add(20 * time.Second)
+	var last error
+	for {
+		if !asked {
+			err := api.Delete(ctx, r.namespace, metav1.DeleteOptions{})
+			if apierrors.IsNotFound(err) {
+				return
+			}
+			asked, last = err == nil || apierrors.IsConflict(err), err
+		} else {
+			ns, err := api.Get(ctx, r.namespace, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return
+			}
+			if last = err; err == nil {
+				last = fmt.Errorf("it is still %s", strings.ToLower(string(ns.Status.Phase)))
+			}
+			if r.o.now().After(forceAt) {
+				r.forcePods(ctx)
+			}
+		}
+		if sleep(ctx, r.o.poll) != nil {
+			r.o.Warn(fmt.Sprintf("remove namespace %s: %v; see kubectl get namespaces -l %s; the next run removes it after its expiry", r.namespace, last, ours))
+			return
+		}
+	}
+}
+
+// forcePods removes pods whose kubelet does not say that they have ended, as on
+// a node that went away. They would hold the namespace for ever.
+func (r *run) forcePods(ctx context.Context) {
+	now := int64(0)
+	err := r.kube.CoreV1().Pods(r.namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
+	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+		r.o.Warn(fmt.Sprintf("remove the pods of namespace %s: %v", r.namespace, err))
+	}
+}
+
+// sweep removes the namespaces that crashed runs left behind. That it cannot is
+// no reason not to look at the nodes.
+func (r *run) sweep(ctx context.Context) {
+	list, err := r.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: ours})
+	if err != nil {
+		r.o.Warn(fmt.Sprintf("look for namespaces of earlier runs: %v", err))
+		return
+	}
+	for i := range list.Items {
+		ns := &list.Items[i]
+		if !strings.HasPrefix(ns.Name, namespacePrefix) || ns.DeletionTimestamp != nil {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, ns.Annotations[expiresAt])
+		if err != nil {
+			r.o.Warn(fmt.Sprintf("namespace %s looks like one of an earlier run, but does not say until when: remove it by hand", ns.Name))
+			continue
+		}
+		if r.o.now().Before(at) {
+			continue // another run is at work, or was until a moment ago
+		}
+		uid := types.UID(ns.UID)
+		err = r.kube.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			r.o.Warn(fmt.Sprintf("remove namespace %s of an earlier run: %v", ns.Name, err))
+			continue
+		}
+		r.o.Warn(fmt.Sprintf("removed namespace %s, which an interrupted run left behind", ns.Name))
+	}
+}

@@ -1,0 +1,11 @@
+// Package jobs holds the Jobs that helmproof runs in a cluster. What differs
+// from run to run (names, node, image, deadlines, parameters) is set by the
+// collector; what a Job may do is in these files, to be read and reviewed.
+package jobs
+
+import _ "embed"
+
+// KubeBench is the Job that runs kube-bench on one node (batch/v1, YAML).
+//
+//go:embed kube-bench.yaml
+var KubeBench []byte
