@@ -156,7 +156,7 @@ func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
 	}
 	f.Outcome = evidence.OutcomeError
 	f.Remediation = "See that the image is kube-bench's own and that the node is sound, and collect again."
-	if n.File != "" {
+	if _, err := d.in.Read(artifactFolder + n.File); err == nil {
 		f.Evidence = append(f.Evidence, d.in.Pointer(artifactFolder+n.File, "", ""))
 	}
 	if err != nil {

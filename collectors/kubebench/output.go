@@ -98,7 +98,7 @@ func readable(b64 []byte) string {
 	if err != nil {
 		return "(unreadable)"
 	}
-	return oneLine(string(raw), 400)
+	return oneLine(redactAssignments(string(raw)), 400)
 }
 
 // oneLine folds s to one printable line of at most limit runes.
