@@ -17,6 +17,8 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/kubebench"
+	"github.com/companyos/helmproof/collectors/policy"
+	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/report"
@@ -176,6 +178,12 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		}
 		return a.printJobs(p, jobs)
 	}
+	if len(jobs) > 1 {
+		collectGarbage(100)
+	}
+	// The first release needs both; they take about as long as it takes to load.
+	go secrets.Prepare()
+	go policy.Prepare(p.judge.policies)
 	opts := f.load
 	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
 	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in

@@ -26,6 +26,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,10 +49,20 @@ func main() {
 	// Helm's packages log to the process's own logger, values included. What matters
 	// of it is captured by the helm collector; the rest must not reach a terminal.
 	log.SetOutput(io.Discard)
+	collectGarbage(400)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
 	os.Exit(code)
+}
+
+// collectGarbage sets how much the heap may grow between collections, in percent;
+// the environment's GOGC comes first. A command about one thing is over before
+// its heap is large: it collects seldom.
+func collectGarbage(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
 }
 
 // stdio is where a command reads and writes.

@@ -8,7 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/mattn/go-runewidth"
+	"github.com/rivo/uniseg"
 	"golang.org/x/term"
 
 	"github.com/companyos/helmproof/evidence"
@@ -107,7 +107,7 @@ func (t *terminal) mark(m mark, width int) string {
 }
 
 func pad(s string, width int) string {
-	return strings.Repeat(" ", max(0, width-runewidth.StringWidth(s)))
+	return strings.Repeat(" ", max(0, width-uniseg.StringWidth(s)))
 }
 
 func (t *terminal) line(s string) { fmt.Fprintln(t.w, s) }
@@ -115,7 +115,7 @@ func (t *terminal) line(s string) { fmt.Fprintln(t.w, s) }
 // para writes text with first before its first line and rest before the others,
 // wrapped at spaces and, where a word is too long, after / - . or anywhere.
 func (t *terminal) para(first, rest, text string) {
-	for i, l := range wrap(printable(text), max(20, t.width-runewidth.StringWidth(rest))) {
+	for i, l := range wrap(printable(text), max(20, t.width-uniseg.StringWidth(rest))) {
 		if i == 0 {
 			t.line(first + l)
 		} else {
@@ -129,7 +129,7 @@ func wrap(text string, width int) []string {
 	var lines []string
 	line, cols := "", 0
 	for word := range strings.FieldsSeq(text) {
-		w := runewidth.StringWidth(word)
+		w := uniseg.StringWidth(word)
 		if cols > 0 && cols+1+w <= width {
 			line, cols = line+" "+word, cols+1+w
 			continue
@@ -141,7 +141,7 @@ func wrap(text string, width int) []string {
 			head := breakAt(word, width)
 			lines = append(lines, word[:head])
 			word = word[head:]
-			w = runewidth.StringWidth(word)
+			w = uniseg.StringWidth(word)
 		}
 		line, cols = word, w
 	}
@@ -155,7 +155,7 @@ func wrap(text string, width int) []string {
 func breakAt(word string, width int) int {
 	cols, nice, last := 0, 0, 0
 	for i, r := range word {
-		w := runewidth.RuneWidth(r)
+		w := uniseg.StringWidth(string(r))
 		if cols+w > width {
 			break
 		}

@@ -123,7 +123,15 @@ func relative(p, root string) string {
 
 var spaces = regexp.MustCompile(`\s+`)
 
+// missing matches messages that list names in the order of a Go map.
+var missing = regexp.MustCompile(`^(chart (?:directory|metadata) is missing these dependencies: )(.+)$`)
+
 func clean(text string, dirs ...string) string {
+	if m := missing.FindStringSubmatch(text); m != nil {
+		names := strings.Split(m[2], ",")
+		slices.Sort(names)
+		text = m[1] + strings.Join(names, ",")
+	}
 	for _, d := range dirs {
 		text = strings.ReplaceAll(text, d+string(filepath.Separator), "")
 		text = strings.ReplaceAll(text, d, ".")

@@ -14,51 +14,31 @@ var genericWords = sync.OnceValue(func() *ahocorasick.Trie {
 	}).Build()
 })
 
-// assignments keeps the lines of text in which a word that names a secret is
+// assignments returns the lines of text in which a word that names a secret is
 // followed by something like a value, all that gitleaks' generic rule can
-// match: its pattern is slow, so that it sees these lines alone. lines are the
-// numbers of text's lines; numbers are those of what is kept. TestAssignments
-// compares both ways.
-func assignments(text string, lines []int) (kept string, numbers []int) {
-	starts := make([]int, 0, len(lines))
-	for i := 0; i < len(text); i = lineEnd(text, i) {
-		starts = append(starts, i)
-	}
-	keep := make([]bool, len(starts))
+// match: its pattern is slow, so that it sees these lines alone. TestAssignments
+// compares both ways. It returns nil where there are none.
+func assignments(text string, starts []int) []bool {
+	var keep []bool
 	line := 0
-	any := false
 	genericWords().Walk(lowerASCII(text), func(end, n, _ int64) bool {
 		begin, after := int(end-n+1), int(end+1)
 		for line+1 < len(starts) && starts[line+1] <= begin {
 			line++
 		}
 		value := assigned(text, after)
-		for l := line; value >= 0 && l < len(starts) && starts[l] < value; l++ {
-			keep[l], any = true, true
+		if value < 0 {
+			return true
+		}
+		if keep == nil {
+			keep = make([]bool, len(starts))
+		}
+		for l := line; l < len(starts) && starts[l] < value; l++ {
+			keep[l] = true
 		}
 		return true
 	})
-	if !any {
-		return "", nil
-	}
-	var b strings.Builder
-	last := -1
-	for l, from := range starts {
-		if !keep[l] {
-			continue
-		}
-		if last >= 0 && l > last+1 {
-			// Neighbours here only: nothing may match across.
-			b.WriteString(strings.Repeat("\n", apart))
-			for range apart {
-				numbers = append(numbers, lines[last])
-			}
-		}
-		b.WriteString(text[from:lineEnd(text, from)])
-		numbers = append(numbers, lines[l])
-		last = l
-	}
-	return b.String(), numbers
+	return keep
 }
 
 // The generic rule wants after the word at most 23 characters of names, space
@@ -68,8 +48,8 @@ const (
 	untilOperator = 23
 	untilValue    = 3 + 5 // the rest of the operator, too
 	shortestValue = 10
-	// apart is more line ends than the rule can cross between word and value.
-	apart = 12
+	// apart is more line ends than a rule can cross.
+	apart = 16
 )
 
 // assigned returns where a value ends that is assigned to the word that ends at

@@ -15,9 +15,8 @@ import (
 	"strings"
 	"sync"
 
-	ahocorasick "github.com/BobuSumisu/aho-corasick"
-	"github.com/zricethezav/gitleaks/v8/config"
 	"github.com/zricethezav/gitleaks/v8/detect"
+	"github.com/zricethezav/gitleaks/v8/report"
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
@@ -28,37 +27,9 @@ import (
 // chart's file is longer than Helm's own limit of 5 MiB.
 const maxScanned = 8 << 20
 
-// detectors are gitleaks' own with its own rules: generic has the rule for what
-// has no format of its own, formats all others.
-type detectors struct{ generic, formats *detect.Detector }
-
-// loadDetectors takes some 80 ms, so that it waits for the first text that has
-// one of the keywords.
-var loadDetectors = sync.OnceValues(func() (detectors, error) {
-	formats, err := detect.NewDetectorDefaultConfig()
-	if err != nil {
-		return detectors{}, fmt.Errorf("load gitleaks' rules: %w", err)
-	}
-	rule, ok := formats.Config.Rules[genericRule]
-	if !ok {
-		return detectors{}, fmt.Errorf("load gitleaks' rules: %s is not among them", genericRule)
-	}
-	alone := formats.Config
-	alone.Rules = map[string]config.Rule{genericRule: rule}
-	generic := detect.NewDetector(alone)
-	delete(formats.Config.Rules, genericRule)
-	// secret-data judges Secrets with all that YAML allows.
-	delete(formats.Config.Rules, "kubernetes-secret-yaml")
-	for _, d := range []*detect.Detector{generic, formats} {
-		d.IgnoreGitleaksAllow = true // a chart does not waive its own findings
-	}
-	return detectors{generic, formats}, nil
-})
-
-// keywordTrie matches the words without which no rule of gitleaks can match.
-var keywordTrie = sync.OnceValue(func() *ahocorasick.Trie {
-	return ahocorasick.NewTrieBuilder().AddStrings(keywords).Build()
-})
+// Prepare loads the rules ahead of the first release, which nearly always needs
+// them; it may run beside the loading of it.
+func Prepare() { _, _ = loadRules() }
 
 // hit is what a rule of gitleaks matched in one text.
 type hit struct {
@@ -245,35 +216,58 @@ func scanFile(ctx context.Context, f collectors.File) ([]hit, error) {
 // that skip does not refuse.
 func scanText(ctx context.Context, raw []byte, name string, skip func(line []byte) bool) ([]hit, error) {
 	text, lines := excerpt(raw, skip)
-	if len(text) == 0 || keywordTrie().MatchFirstString(strings.ToLower(text)) == nil {
+	if len(text) == 0 {
 		return nil, nil
 	}
-	d, err := loadDetectors()
+	set, err := loadRules()
 	if err != nil {
 		return nil, err
 	}
-	var out []hit
-	seen := map[hit]bool{}
-	detectIn := func(d *detect.Detector, text string, lines []int) {
-		if len(text) == 0 {
-			return
+	if set.pathAllowed(name) {
+		return nil, nil
+	}
+	starts := lineStarts(text, len(lines))
+	var raws []report.Finding
+	for r, keep := range set.near(text, starts) {
+		rule := &set.rules[r]
+		if rule.id == genericRule {
+			if keep = assignments(text, starts); keep == nil {
+				continue
+			}
 		}
-		for _, f := range d.DetectContext(ctx, detect.Fragment{Raw: text, FilePath: name}) {
-			h := hit{rule: f.RuleID, secret: f.Secret, key: keyOf(f.Match, f.Secret)}
-			if h.key == "" && f.RuleID != "private-key" {
-				h.key = keyOf(f.Line, f.Secret)
-			}
+		d, err := rule.detector()
+		if err != nil {
+			return nil, err
+		}
+		kept, numbers := pick(text, starts, keep, lines)
+		f := detect.Fragment{Raw: kept}
+		if rule.byPath {
+			f.FilePath = name
+		}
+		for _, f := range d.DetectContext(ctx, f) {
 			// gitleaks counts lines from 0, and a match may start on the line before the secret.
-			h.line = lines[min(f.StartLine+strings.Count(before(f.Match, f.Secret), "\n"), len(lines)-1)]
-			if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
-				seen[h] = true
-				out = append(out, h)
-			}
+			f.StartLine = numbers[min(f.StartLine+strings.Count(before(f.Match, f.Secret), "\n"), len(numbers)-1)]
+			raws = append(raws, f)
 		}
 	}
-	detectIn(d.formats, text, lines)
-	named, its := assignments(text, lines)
-	detectIn(d.generic, named, its)
+	var out []hit
+	seen := map[hit]bool{}
+	for _, f := range raws {
+		// What has a format of its own is not reported without it as well.
+		if f.RuleID == genericRule && slices.ContainsFunc(raws, func(o report.Finding) bool {
+			return o.RuleID != genericRule && o.StartLine == f.StartLine && strings.Contains(o.Secret, f.Secret)
+		}) {
+			continue
+		}
+		h := hit{rule: f.RuleID, secret: f.Secret, line: f.StartLine, key: keyOf(f.Match, f.Secret)}
+		if h.key == "" && f.RuleID != "private-key" {
+			h.key = keyOf(f.Line, f.Secret)
+		}
+		if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
+			seen[h] = true
+			out = append(out, h)
+		}
+	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}

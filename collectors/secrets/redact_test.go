@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 
@@ -32,23 +31,6 @@ func mustScan(tb testing.TB, rel *collectors.Release) (*Report, *redactor) {
 		tb.Fatal(err)
 	}
 	return rep, red.(*redactor)
-}
-
-// TestKeywords holds the list current with gitleaks' rules.
-func TestKeywords(t *testing.T) {
-	t.Parallel()
-	loaded, err := loadDetectors()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(loaded.formats.Config.Keywords)), keywords); diff != "" {
-		t.Errorf("keywords.go is not what gitleaks has (-gitleaks +here):\n%s", diff)
-	}
-	for id, r := range loaded.formats.Config.Rules {
-		if len(r.Keywords) == 0 && id != "pkcs12-file" { // keyStore stands for it
-			t.Errorf("rule %s has no keyword: no text may be left out", id)
-		}
-	}
 }
 
 // TestRedactText is what becomes of one long and two short secrets in texts of
