@@ -1,0 +1,212 @@
+package workload_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/workload"
+	"github.com/companyos/helmproof/evidence"
+)
+
+func sortBy[T any](less func(a, b T) bool) cmp.Option { return cmpopts.SortSlices(less) }
+
+// TestSecretReferences is every place in a pod where a Secret can be named.
+func TestSecretReferences(t *testing.T) {
+	t.Parallel()
+	manifests := docs(`
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  template:
+    spec:
+      imagePullSecrets: [{name: s-pull}]
+      initContainers:
+        - {name: init, image: x, env: [{name: A, valueFrom: {secretKeyRef: {name: s-init, key: k}}}]}
+        - {name: sidecar, image: x, restartPolicy: Always, envFrom: [{secretRef: {name: s-sidecar}}]}
+      containers:
+        - name: app
+          image: x
+          env:
+            - {name: B, valueFrom: {secretKeyRef: {name: s-env, key: k, optional: true}}}
+            - {name: C, valueFrom: {configMapKeyRef: {name: config, key: k}}}
+          envFrom: [{configMapRef: {name: config}}, {secretRef: {name: s-from}}]
+      volumes:
+        - {name: a, secret: {secretName: s-volume}}
+        - {name: b, projected: {sources: [{configMap: {name: config}}, {secret: {name: s-projected}}]}}
+        - {name: c, csi: {driver: d, nodePublishSecretRef: {name: s-csi}}}
+        - {name: d, azureFile: {secretName: s-azure, shareName: x}}
+        - {name: e, cephfs: {monitors: [m], secretRef: {name: s-ceph}}}
+        - {name: f, iscsi: {targetPortal: p, iqn: q, lun: 0, secretRef: {name: s-iscsi}}}
+        - {name: g, configMap: {name: config}}
+`)
+	got := map[string]string{}
+	for _, f := range findings(t, manifests) {
+		if f.Rule != workload.RuleSecret {
+			continue
+		}
+		_, rest, _ := strings.Cut(f.Message, "Secret ")
+		name, _, _ := strings.Cut(rest, ",")
+		got[name] = f.Target.Container
+		if f.Outcome != evidence.OutcomeFail || f.Target.File != "templates/0.yaml" {
+			t.Errorf("%s: %s in %s", f.Message, f.Outcome, f.Target.File)
+		}
+	}
+	want := map[string]string{
+		"s-pull": "", "s-init": "init", "s-sidecar": "sidecar", "s-env": "app", "s-from": "app", "s-volume": "", "s-projected": "",
+		"s-csi": "", "s-azure": "", "s-ceph": "", "s-iscsi": "",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("references by container (-want +got):\n%s", diff)
+	}
+}
+
+// TestBroken: a document that cannot be read may be anything, so that no rule passes for the chart as a whole.
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	rules := map[string]bool{}
+	for _, f := range findings(t, docs(pods("Deployment", "web", 2, "app: web", ""), "kind: [unclosed")) {
+		if f.Outcome == evidence.OutcomeNotChecked && strings.Contains(f.Message, "could not be read") {
+			rules[f.Rule] = true
+		}
+	}
+	for _, rule := range []string{workload.RulePDBSelects, workload.RulePDBAllows, workload.RuleReplicas, workload.RuleNetworkPolicy, workload.RuleConflict, workload.RuleSecret} {
+		if !rules[rule] {
+			t.Errorf("%s says nothing of the broken document", rule)
+		}
+	}
+}
+
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	manifests := docs(pods("Deployment", "web", 1, "app: web", ""), pods("StatefulSet", "db", 1, "app: db", ""))
+	var got []evidence.Target
+	for _, f := range findings(t, manifests) {
+		if f.Rule == workload.RuleReplicas {
+			got = append(got, f.Target)
+			if len(f.Controls) != 1 || f.Controls[0] != "AVL-4" {
+				t.Errorf("controls %v", f.Controls)
+			}
+			if p := f.Evidence[0]; p.Artifact != collectors.ManifestsFile || p.Lines == "" || p.Digest != evidence.DigestOf([]byte(manifests)) {
+				t.Errorf("evidence %+v", p)
+			}
+		}
+	}
+	want := []evidence.Target{
+		{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", File: "templates/0.yaml", Line: 1},
+		{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", File: "templates/1.yaml", Line: 11},
+	}
+	if diff := cmp.Diff(want, got, sortBy(func(a, b evidence.Target) bool { return a.Name > b.Name })); diff != "" {
+		t.Errorf("targets (-want +got):\n%s", diff)
+	}
+}
+
+func TestMissingArtifacts(t *testing.T) {
+	t.Parallel()
+	for _, have := range []string{collectors.ManifestsFile, collectors.ReleaseFile} {
+		art := collectors.NewArtifacts(nil)
+		if _, err := art.Put(have, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := workload.New().Findings(collectors.NewSealed(art)); err == nil {
+			t.Errorf("with %s alone: %d findings and no error", have, len(found))
+		}
+	}
+}
+
+// TestBudgetArithmetic compares with what the disruption controller computes:
+// desiredHealthy from the number of pods, and disruptionsAllowed from it.
+func TestBudgetArithmetic(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 40).Draw(t, "replicas")
+		v := rapid.IntRange(0, 120).Draw(t, "value")
+		percent := rapid.Bool().Draw(t, "percent")
+		min := rapid.Bool().Draw(t, "minAvailable")
+		value, count := fmt.Sprint(v), v
+		if percent {
+			value += "%"
+			count = (v*n + 99) / 100 // rounds up
+		}
+		field, desired := "maxUnavailable", n-count
+		if min {
+			field, desired = "minAvailable", count
+		}
+		allowed := n - max(desired, 0)
+		want := evidence.OutcomePass
+		if allowed <= 0 || allowed >= n {
+			want = evidence.OutcomeFail
+		}
+		manifests := docs(pods("Deployment", "web", n, "app: web", ""), pdb("web", fmt.Sprintf("%s: %s, selector: {}", field, value)))
+		art := collectors.NewArtifacts(nil)
+		for name, text := range map[string]string{collectors.ManifestsFile: manifests, collectors.ReleaseFile: `{"chart":"test","namespace":"shop"}`} {
+			if _, err := art.Put(name, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		found, err := workload.New().Findings(collectors.NewSealed(art))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if f.Rule == workload.RulePDBAllows && f.Outcome != want {
+				t.Fatalf("%s: %s of %d pods is %s, want %s", field, value, n, f.Outcome, want)
+			}
+		}
+	})
+}
+
+// FuzzFindings: whatever stands in the manifests, the rules answer the same
+// twice, and for every control.
+func FuzzFindings(f *testing.F) {
+	f.Add(docs(pods("Deployment", "web", 2, "app: web", ""), pdb("web", "maxUnavailable: 1, selector: {}"), externalSecret))
+	f.Add(docs(hpa("a", "web", ""), vpa("b", "web", ""), netpol("n", "podSelector: {}")))
+	f.Add("---\nkind: [")
+	f.Fuzz(func(t *testing.T, manifests string) {
+		first, err := workload.New().Findings(seal(t, manifests))
+		if err != nil {
+			return
+		}
+		again, err := workload.New().Findings(seal(t, manifests))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(first, again); diff != "" {
+			t.Fatalf("not the same twice:\n%s", diff)
+		}
+		controls := map[evidence.ControlID]bool{}
+		for _, x := range first {
+			controls[x.Controls[0]] = true
+			if err := x.Outcome.Validate(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(controls) != 6 {
+			t.Fatalf("findings for %v only", controls)
+		}
+	})
+}
+
+func BenchmarkFindings(b *testing.B) {
+	var list []string
+	for i := range 100 {
+		name := fmt.Sprintf("w%d", i)
+		list = append(list, pods("Deployment", name, 3, "app: "+name, ""), pdb(name, "maxUnavailable: 1, selector: {matchLabels: {app: "+name+"}}"),
+			netpol(name, "podSelector: {matchLabels: {app: "+name+"}}"))
+	}
+	sealed := seal(b, docs(list...))
+	if _, err := sealed.Objects(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := workload.New().Findings(sealed); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
