@@ -120,16 +120,13 @@ func (r *run) runJob(ctx context.Context, n *target) (*output, error) {
 	return r.readOutput(ctx, pod)
 }
 
-// deleteJob makes room; what it does not get to is removed with the namespace.
+// deleteJob makes room. What it does not get to is removed with the namespace.
 func (r *run) deleteJob(ctx context.Context, name string) {
 	if ctx.Err() != nil {
 		return
 	}
 	policy := metav1.DeletePropagationBackground
-	err := r.kube.BatchV1().Jobs(r.namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy})
-	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
-		r.o.Warn(fmt.Sprintf("remove Job %s: %v; it goes with its namespace", name, err))
-	}
+	_ = r.kube.BatchV1().Jobs(r.namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy})
 }
 
 // problem is why a node has no result: one of the Outcome constants, and words.
@@ -141,7 +138,7 @@ func (p *problem) Error() string { return p.reason }
 // polls instead of watching: an API server that restarts or is busy then costs
 // a few looks, and a Job's life is short.
 func (r *run) await(ctx context.Context, n *target, job string) (*corev1.Pod, error) {
-	limit, cancel := context.WithTimeoutCause(ctx, r.o.NodeTimeout+30*time.Second,
+	limit, cancel := context.WithTimeoutCause(ctx, r.o.NodeTimeout+r.o.margin,
 		&problem{OutcomeTimeout, fmt.Sprintf("no result within %s", r.o.NodeTimeout)})
 	defer cancel()
 	begun := r.o.now()

@@ -35,9 +35,10 @@ type Options struct {
 	// namespace that could not be removed. May be nil.
 	Warn func(string)
 
-	start time.Duration // how long a pod may take to start; 0 means 2 minutes
-	poll  time.Duration // between looks at a Job; 0 means a second
-	now   func() time.Time
+	start  time.Duration // how long a pod may take to start; 0 means 2 minutes
+	poll   time.Duration // between looks at a Job; 0 means a second
+	margin time.Duration // over NodeTimeout, for the Job's own deadline to show; 0 means 30 seconds
+	now    func() time.Time
 }
 
 const (
@@ -54,6 +55,7 @@ func New(o Options) collectors.Lasting {
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
 	o.start = cmp.Or(o.start, min(2*time.Minute, o.NodeTimeout))
 	o.poll = cmp.Or(o.poll, time.Second)
+	o.margin = cmp.Or(o.margin, 30*time.Second)
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}

@@ -60,7 +60,10 @@ func (r *run) removeNamespace(parent context.Context) {
 			if apierrors.IsNotFound(err) {
 				return
 			}
-			asked, last = err == nil || apierrors.IsConflict(err), err
+			if asked, last = err == nil || apierrors.IsConflict(err), err; apierrors.IsForbidden(err) {
+				r.notRemoved(last)
+				return
+			}
 		} else {
 			ns, err := api.Get(ctx, r.namespace, metav1.GetOptions{})
 			if apierrors.IsNotFound(err) {
@@ -74,10 +77,14 @@ func (r *run) removeNamespace(parent context.Context) {
 			}
 		}
 		if sleep(ctx, r.o.poll) != nil {
-			r.o.Warn(fmt.Sprintf("remove namespace %s: %v; see kubectl get namespaces -l %s; the next run removes it after its expiry", r.namespace, last, ours))
+			r.notRemoved(last)
 			return
 		}
 	}
+}
+
+func (r *run) notRemoved(why error) {
+	r.o.Warn(fmt.Sprintf("remove namespace %s: %v; see kubectl get namespaces -l %s; a run after its expiry removes it", r.namespace, why, ours))
 }
 
 // forcePods removes pods whose kubelet does not say that they have ended, as on
