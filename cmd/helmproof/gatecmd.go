@@ -131,6 +131,9 @@ func gateRelease(bundles []*bundle.Bundle, by judgement, at time.Time) *judged {
 			j.Release = *b.Release()
 			j.Release.Scope, j.Release.Source = evidence.ScopeComposed, "bundles"
 		}
+		if j.Release.Cluster == "" && b.Release().Scope != evidence.ScopeCluster {
+			j.Release.Cluster = b.Release().Cluster // the newest evidence may be of the chart alone
+		}
 		comp.Evidence = append(comp.Evidence, gate.Evidence{
 			Bundle: b.ID(), Scope: b.Release().Scope, Release: *b.Release(), Findings: b.Findings(),
 			Runs: b.Runs().Collectors, Verdict: *b.Verdict(), EvaluatedAt: b.Verdict().EvaluatedAt,
@@ -149,35 +152,45 @@ func gateRelease(bundles []*bundle.Bundle, by judgement, at time.Time) *judged {
 }
 
 // byRelease splits bundles by the release that they are about; cluster evidence
-// goes to every release, and Compose picks that of its cluster.
+// goes to every release, and Compose picks that of its cluster. What names no
+// cluster is about the chart alone: it joins the release on each cluster, and
+// stands for itself only where there is no other.
 func byRelease(found []*bundle.Bundle) [][]*bundle.Bundle {
 	var keys []string
-	groups := map[string][]*bundle.Bundle{}
+	onCluster := map[string]bool{} // releases with evidence from a cluster
 	for _, b := range found {
-		if b.Release().Scope != evidence.ScopeCluster {
-			key := releaseKey(b)
-			if groups[key] == nil {
-				keys = append(keys, key)
-			}
-			groups[key] = append(groups[key], b)
+		r := b.Release()
+		if r.Scope == evidence.ScopeCluster {
+			continue
+		}
+		if key := releaseKey(r, r.Cluster); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+		if r.Cluster != "" {
+			onCluster[releaseKey(r, "")] = true
 		}
 	}
+	keys = slices.DeleteFunc(keys, func(key string) bool { return onCluster[key] })
 	var out [][]*bundle.Bundle
 	for _, key := range keys {
-		group := groups[key]
+		var group, clusters []*bundle.Bundle
 		for _, b := range found {
-			if b.Release().Scope == evidence.ScopeCluster {
+			r := b.Release()
+			switch {
+			case r.Scope == evidence.ScopeCluster:
+				clusters = append(clusters, b)
+			case releaseKey(r, r.Cluster) == key, r.Cluster == "" && strings.HasPrefix(key, releaseKey(r, "")):
 				group = append(group, b)
 			}
 		}
-		out = append(out, group)
+		out = append(out, append(group, clusters...))
 	}
 	return out
 }
 
-func releaseKey(b *bundle.Bundle) string {
-	r := b.Release()
-	return strings.Join([]string{r.Chart, r.ReleaseName, r.Namespace, r.Cluster}, "\x00")
+// releaseKey ends in the cluster, so that the key without one begins all others.
+func releaseKey(r *evidence.Release, cluster string) string {
+	return strings.Join([]string{r.Chart, r.ReleaseName, r.Namespace, cluster}, "\x00")
 }
 
 // sealGated signs and stores a composed verdict; it names its inputs by digest.

@@ -143,6 +143,13 @@ func (s *Server) AddNamespace(ns *corev1.Namespace) {
 	s.namespaces[ns.Name] = ns
 }
 
+// Identify gives kube-system another UID: the cluster's fingerprint.
+func (s *Server) Identify(uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.namespaces["kube-system"].UID = types.UID(uid)
+}
+
 // Namespaces are the names of all namespaces but kube-system, sorted.
 func (s *Server) Namespaces() []string {
 	s.mu.Lock()

@@ -1,0 +1,10 @@
+// Package rbac holds the rights that helmproof's runs in a cluster need, one
+// file for each kind of run: no more than that run needs, and each on its own.
+package rbac
+
+import _ "embed"
+
+// KubeBench lets a ServiceAccount run `collect --cluster` with kube-bench.
+//
+//go:embed kube-bench.yaml
+var KubeBench []byte
