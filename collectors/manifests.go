@@ -202,6 +202,10 @@ func parseSource(s string) (file string, line int) {
 	return s, 0
 }
 
+// DecodeDocument decodes the only YAML document of text as ParseManifests does.
+// A duplicate key, and a second document, are errors.
+func DecodeDocument(text []byte) (any, error) { return decodeYAML(text) }
+
 // decodeYAML decodes the only document of text into nil, bool, int64, float64,
 // string, []any and map[string]any.
 func decodeYAML(text []byte) (any, error) {

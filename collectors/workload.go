@@ -2,6 +2,7 @@ package collectors
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,6 +35,15 @@ func (o *Object) IsWorkload() bool {
 		return true
 	}
 	return false
+}
+
+// PodTemplatePath returns where the object keeps its pod template; it is empty
+// for a Pod. ok is false when the object is not a workload.
+func (o *Object) PodTemplatePath() (path []string, ok bool) {
+	if !o.IsWorkload() {
+		return nil, false
+	}
+	return slices.Clone(templatePaths[o.GetKind()]), true
 }
 
 // PodTemplate returns the object's pod (metadata and spec). ok is false when
