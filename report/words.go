@@ -133,13 +133,17 @@ func facts(in Input) []Fact {
 		}
 	}
 	name := strings.TrimSpace(r.Chart + " " + r.Version)
-	if r.Source == "manifests" {
+	switch {
+	case r.Scope == evidence.ScopeCluster: // named by its fingerprint, below
+	case r.Source == "manifests":
 		add("Manifests", name, false)
-	} else {
+	default:
 		add("Chart", name, false)
 	}
 	add("App version", r.AppVersion, false)
-	add("Release", r.ReleaseName, false)
+	if r.Scope != evidence.ScopeCluster {
+		add("Release", r.ReleaseName, false)
+	}
 	add("Namespace", r.Namespace, false)
 	add("Cluster", r.Cluster, true)
 	add("Kubernetes", r.KubeVersion, false)

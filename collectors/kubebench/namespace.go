@@ -50,6 +50,9 @@ func (r *run) makeNamespace(ctx context.Context) error {
 func (r *run) removeNamespace(parent context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), cleanupLimit-10*time.Second)
 	defer cancel()
+	if parent.Err() != nil {
+		r.o.Warn("interrupted: removing namespace " + r.namespace)
+	}
 	api := r.kube.CoreV1().Namespaces()
 	asked := false
 	forceAt := r.o.now().Add(20 * time.Second)

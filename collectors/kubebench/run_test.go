@@ -272,7 +272,7 @@ func TestInterrupted(t *testing.T) {
 	s.Job = func(string, int) benchtest.State { return benchtest.State{Phase: corev1.PodRunning} }
 	s.Created = func(string, *batchv1.Job) { cancel(stopped) }
 	_, w, err := collect(t, ctx, s, Options{})
-	if !errors.Is(err, stopped) || len(w.list) > 0 {
+	if !errors.Is(err, stopped) || len(w.list) != 1 || !strings.HasPrefix(w.list[0], "interrupted: removing namespace "+namespacePrefix) {
 		t.Errorf("%v, %v", err, w.list)
 	}
 	if left := s.Namespaces(); len(left) != 0 {

@@ -171,6 +171,9 @@ func vsaStatement(b *Bundle) (*attest.Statement, error) {
 		InputAttestations:  []vsaResource{{"helmproof:bundle/" + b.id.Hex(), map[string]string{"sha256": b.id.Hex()}}},
 		VerificationResult: "FAILED", VerifiedLevels: []string{},
 	}
+	if r.Scope == evidence.ScopeCluster {
+		p.ResourceURI = "kubernetes:cluster/" + r.Cluster
+	}
 	p.Verifier.ID = "https://github.com/companyos/helmproof"
 	if v.Outcome == evidence.VerdictPass {
 		p.VerificationResult, p.VerifiedLevels = "PASSED", []string{"HELMPROOF_PROFILE_" + strings.ToUpper(v.Profile)}

@@ -173,6 +173,9 @@ func (s *verification) checkStatement() (string, error) {
 	if err := sameStatement(s.statement, want); err != nil {
 		return "", err
 	}
+	if s.b.release.Scope == evidence.ScopeCluster {
+		return "the signed statement names this cluster and this verdict", nil
+	}
 	if s.b.release.Scope == evidence.ScopeRelease {
 		raw, err := s.b.Read("artifacts/release/manifests.yaml")
 		if err != nil {
