@@ -1,9 +1,13 @@
 package workload
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -11,112 +15,179 @@ import (
 	"github.com/companyos/helmproof/evidence"
 )
 
-// budgetsAndReplicas decides AVL-1, AVL-2 and AVL-4.
-func (r *release) budgetsAndReplicas() {
-	used := make([]bool, len(r.budgets))
+// replicas decides AVL-4.
+func (r *release) replicas() {
 	for _, p := range r.pods {
-		var mine []*collectors.Object
-		var first *budget
-		for i := range r.budgets {
-			b := &r.budgets[i]
-			if b.ns == p.ns && b.selector.Matches(p.labels()) {
-				used[i] = true
-				mine = append(mine, b.o)
-				if first == nil {
-					first = b
-				}
-			}
-		}
-		if !p.replicated() {
+		if k := p.o.GetKind(); k != "Deployment" && k != "StatefulSet" {
 			continue
 		}
 		n, said, by := r.floor(p)
-		r.replicas(p, n, said, by)
 		switch {
 		case n < 0:
-			r.add(RulePDBSelects, p.o, "", evidence.OutcomeError, "spec.replicas is not a number", "Set spec.replicas to a whole number.")
+			r.add(RuleReplicas, p.o, "", evidence.OutcomeError, said, "Set it to a whole number.", by)
 		case n < 2:
-			r.add(RulePDBSelects, p.o, "", evidence.OutcomeNotApplicable, "one replica: a disruption budget could only block drains", "")
-			if first != nil {
-				r.allows(p, first, n)
+			r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, "fewer than 2 replicas: "+said, "Set spec.replicas to 2 or more, or minReplicas of its autoscaler.", by)
+		default:
+			r.add(RuleReplicas, p.o, "", evidence.OutcomePass, said, "", by)
+		}
+	}
+}
+
+// budgetsSelect decides AVL-1.
+func (r *release) budgetsSelect() {
+	for _, p := range r.pods {
+		if !p.replicated() || p.err != nil {
+			continue
+		}
+		var mine []*collectors.Object
+		for _, b := range r.budgets {
+			if p.selectedBy(b.ns, b.selector) {
+				mine = append(mine, b.o)
 			}
-		case len(mine) == 0:
-			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, "no PodDisruptionBudget selects its pods",
-				"Add a PodDisruptionBudget whose selector matches the pod template's labels, with maxUnavailable: 1.")
+		}
+		n, said, by := r.floor(p)
+		switch {
+		case n < 0:
+			r.add(RulePDBSelects, p.o, "", evidence.OutcomeError, said, "Set it to a whole number.", by)
 		case len(mine) > 1:
 			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, fmt.Sprintf("%d PodDisruptionBudgets select its pods (%s): the eviction API refuses such pods", len(mine), names(mine)),
 				"Let exactly one PodDisruptionBudget select the pods.", mine...)
+		case n < 2:
+			r.add(RulePDBSelects, p.o, "", evidence.OutcomeNotApplicable, replicasOf(n)+": a disruption budget could only block drains", "")
+		case len(mine) == 0:
+			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, "no PodDisruptionBudget selects its pods",
+				"Add a PodDisruptionBudget whose selector matches the pod template's labels, with maxUnavailable: 1.")
 		default:
 			r.add(RulePDBSelects, p.o, "", evidence.OutcomePass, "PodDisruptionBudget "+mine[0].GetName()+" selects its pods", "", mine...)
-			r.allows(p, first, n)
-		}
-	}
-	for i, b := range r.budgets {
-		if !used[i] {
-			r.add(RulePDBAllows, b.o, "", evidence.OutcomeWarn, "selects no pod of the release", "Make spec.selector match the labels of the pods that it is meant for, or remove it.")
 		}
 	}
 }
 
-func (r *release) replicas(p pod, n int, said string, by *collectors.Object) {
-	if k := p.o.GetKind(); k != "Deployment" && k != "StatefulSet" {
-		return
-	}
-	switch {
-	case n < 0:
-		r.add(RuleReplicas, p.o, "", evidence.OutcomeError, "spec.replicas is not a number", "Set spec.replicas to a whole number.")
-	case n < 2:
-		r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, fmt.Sprintf("fewer than 2 replicas: %s", said), "Set spec.replicas to 2 or more, or minReplicas of its autoscaler.", by)
-	default:
-		r.add(RuleReplicas, p.o, "", evidence.OutcomePass, said, "", by)
+// budgetsAllow decides AVL-2 for each budget: with all pods that it selects
+// healthy it must allow a disruption, and of no workload all pods at once.
+func (r *release) budgetsAllow() {
+	for _, b := range r.budgets {
+		r.allows(b)
 	}
 }
 
-// allows decides AVL-2 for a workload of n pods: with all of them healthy the
-// budget must allow a disruption, and not one of all pods.
-func (r *release) allows(p pod, b *budget, n int) {
-	allowed, err := disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, n)
-	about := fmt.Sprintf("PodDisruptionBudget %s with %d pods of %s", b.o.GetName(), n, p.o.Target("").Object())
+func (r *release) allows(b budget) {
+	const rule = RulePDBAllows
+	var also []*collectors.Object
+	var selected, uncounted []string
+	healthy, scaled, smallest := 0, 0, 0
+	for _, p := range r.pods {
+		if !p.selectedBy(b.ns, b.selector) {
+			continue
+		}
+		also = append(also, p.o)
+		name := p.o.Target("").Object()
+		n, said, by := r.floor(p)
+		switch {
+		case p.o.GetKind() == "Pod":
+			healthy++
+			selected = append(selected, name)
+			continue
+		case !p.replicated():
+			uncounted = append(uncounted, name)
+			continue
+		case n < 0:
+			r.add(rule, b.o, "", evidence.OutcomeError, name+": "+said, "Set it to a whole number.", p.o, by)
+			return
+		}
+		healthy, scaled = healthy+n, scaled+n
+		selected = append(selected, fmt.Sprintf("%s (%s)", name, replicasOf(n)))
+		if n > 1 && (smallest == 0 || n < smallest) {
+			smallest = n
+		}
+	}
+	unreadable := slices.ContainsFunc(r.pods, func(p pod) bool { return p.err != nil && p.ns == b.ns })
+	allowed, err := disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, healthy, scaled)
+	about := "with " + strings.Join(selected, ", ")
 	switch {
 	case err != nil:
-		r.add(RulePDBAllows, b.o, "", evidence.OutcomeError, about+": "+err.Error(), "Set exactly one of minAvailable and maxUnavailable, to a number or a percentage.", p.o)
+		r.add(rule, b.o, "", evidence.OutcomeError, err.Error(), "Set exactly one of minAvailable and maxUnavailable, to a number or to a percentage up to 100%.", also...)
+	case unreadable:
+		r.add(rule, b.o, "", evidence.OutcomeNotChecked, "a pod template of its namespace cannot be read: perhaps it selects that one too", "Correct the pod template so that Kubernetes can read it.", also...)
+	case len(also) == 0:
+		r.add(rule, b.o, "", evidence.OutcomeWarn, "selects no pod of the release", "Make spec.selector match the labels of the pods that it is meant for, or remove it.")
+	case len(uncounted) > 0 && !absoluteMin(b):
+		// The disruption controller fails safe: it sets disruptionsAllowed to 0.
+		r.add(rule, b.o, "", evidence.OutcomeFail, strings.Join(uncounted, ", ")+" has no scale: the disruption controller cannot count its pods, and allows no disruption of any that it selects",
+			"Narrow spec.selector to the replicated workload, or set minAvailable to a number.", also...)
+	case len(selected) == 0:
+		r.add(rule, b.o, "", evidence.OutcomeNotChecked, "selects only "+strings.Join(uncounted, ", ")+", whose number of pods the manifests do not say",
+			"Remove it: a drain does not evict pods of a DaemonSet, and a Job's pods come and go.", also...)
+	case healthy == 0:
+		r.add(rule, b.o, "", evidence.OutcomeNotApplicable, about+" there is nothing to disrupt", "", also...)
 	case allowed < 1:
-		r.add(RulePDBAllows, b.o, "", evidence.OutcomeFail, about+" allows no disruption: no node that runs one can be drained",
-			"Set maxUnavailable: 1, or minAvailable below the number of replicas.", p.o)
-	case allowed >= n && n > 1:
-		r.add(RulePDBAllows, b.o, "", evidence.OutcomeFail, about+" allows a disruption of all of them at once",
-			"Set maxUnavailable below the number of replicas, or minAvailable to 1 or more.", p.o)
+		r.add(rule, b.o, "", evidence.OutcomeFail, about+" it allows no disruption: no node that runs one can be drained",
+			"Set maxUnavailable: 1, or minAvailable below the number of replicas.", also...)
+	case smallest > 0 && allowed >= smallest:
+		r.add(rule, b.o, "", evidence.OutcomeFail, fmt.Sprintf("%s it allows %d at once: all pods of a workload", about, allowed),
+			"Set maxUnavailable below the number of replicas, or minAvailable to 1 or more; give each workload a budget of its own.", also...)
 	default:
-		r.add(RulePDBAllows, b.o, "", evidence.OutcomePass, fmt.Sprintf("%s allows %d at once", about, allowed), "", p.o)
+		r.add(rule, b.o, "", evidence.OutcomePass, fmt.Sprintf("%s it allows %d at once", about, allowed), "", also...)
 	}
 }
 
-// disruptionsAllowed is how many of n healthy pods may be disrupted, computed
-// as the disruption controller does: percentages round up.
-func disruptionsAllowed(minAvailable, maxUnavailable *intstr.IntOrString, n int) (int, error) {
+// absoluteMin is the one form of a budget that needs no scale: it counts pods.
+func absoluteMin(b budget) bool {
+	return b.spec.MinAvailable != nil && b.spec.MinAvailable.Type == intstr.Int
+}
+
+func replicasOf(n int) string {
+	if n == 1 {
+		return "one replica"
+	}
+	return fmt.Sprintf("%d replicas", n)
+}
+
+// disruptionsAllowed is how many healthy pods may be disrupted, computed as the
+// disruption controller does (kubernetes pkg/controller/disruption): healthy are
+// all pods selected, scaled those whose controller has a scale. Percentages are
+// of scaled, and round up.
+func disruptionsAllowed(minAvailable, maxUnavailable *intstr.IntOrString, healthy, scaled int) (int, error) {
 	switch {
 	case minAvailable != nil && maxUnavailable != nil:
-		return 0, fmt.Errorf("both minAvailable and maxUnavailable are set")
+		return 0, errors.New("both minAvailable and maxUnavailable are set")
 	case minAvailable != nil:
-		v, err := intstr.GetScaledValueFromIntOrPercent(minAvailable, n, true)
-		if err != nil {
-			return 0, fmt.Errorf("minAvailable: %w", err)
+		expected := scaled
+		if minAvailable.Type == intstr.Int {
+			expected = healthy
 		}
-		if v < 0 {
-			return 0, fmt.Errorf("minAvailable is negative")
+		v, err := resolve("minAvailable", minAvailable, expected)
+		if err != nil || expected == 0 {
+			return 0, err
 		}
-		return max(0, n-v), nil
+		return max(0, healthy-v), nil
 	case maxUnavailable != nil:
-		v, err := intstr.GetScaledValueFromIntOrPercent(maxUnavailable, n, true)
-		if err != nil {
-			return 0, fmt.Errorf("maxUnavailable: %w", err)
+		v, err := resolve("maxUnavailable", maxUnavailable, scaled)
+		if err != nil || scaled == 0 {
+			return 0, err
 		}
-		if v < 0 {
-			return 0, fmt.Errorf("maxUnavailable is negative")
-		}
-		return min(n, v), nil
+		return healthy - max(0, scaled-v), nil
 	}
-	return 0, fmt.Errorf("neither minAvailable nor maxUnavailable is set")
+	return 0, errors.New("neither minAvailable nor maxUnavailable is set")
+}
+
+// resolve turns a number or percentage of n into pods, and refuses what the API
+// server's validation refuses.
+func resolve(field string, v *intstr.IntOrString, n int) (int, error) {
+	if v.Type == intstr.String {
+		digits, ok := strings.CutSuffix(v.StrVal, "%")
+		if percent, err := strconv.ParseUint(digits, 10, 16); !ok || err != nil || percent > 100 || strings.HasPrefix(digits, "+") {
+			return 0, fmt.Errorf("%s %q is not a percentage from 0%% to 100%%", field, v.StrVal)
+		}
+	}
+	got, err := intstr.GetScaledValueFromIntOrPercent(v, n, true)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", field, err)
+	}
+	if got < 0 {
+		return 0, fmt.Errorf("%s %d is negative", field, got)
+	}
+	return got, nil
 }
 
 // networkPolicies decides SEC-7: each pod is selected by a policy that
@@ -124,9 +195,12 @@ func disruptionsAllowed(minAvailable, maxUnavailable *intstr.IntOrString, n int)
 func (r *release) networkPolicies() {
 	const fix = "Add a NetworkPolicy whose podSelector matches the pod's labels and that allows only the traffic that it needs."
 	for _, p := range r.pods {
+		if p.err != nil {
+			continue
+		}
 		var ingress, open, egress []*collectors.Object
 		for _, np := range r.policies {
-			if np.ns != p.ns || !np.selector.Matches(p.labels()) {
+			if !p.selectedBy(np.ns, np.selector) {
 				continue
 			}
 			if hasType(np.spec, networkingv1.PolicyTypeIngress) {
@@ -141,6 +215,8 @@ func (r *release) networkPolicies() {
 			}
 		}
 		switch {
+		case p.tpl.Spec.HostNetwork:
+			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeFail, "its pods use the host's network, to which no NetworkPolicy applies", "Set hostNetwork to false, and add a NetworkPolicy.")
 		case len(open) > 0:
 			// Policies add up: one that allows everything undoes the others.
 			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeFail, "NetworkPolicy "+names(open)+" allows all ingress traffic to its pods", fix, open...)
@@ -163,9 +239,18 @@ func hasType(spec networkingv1.NetworkPolicySpec, t networkingv1.PolicyType) boo
 	return t == networkingv1.PolicyTypeIngress || len(spec.Egress) > 0
 }
 
+// allowsAllIngress reports whether some rule lets every address in to every
+// port. A peer or a port that says nothing is invalid or means all of them.
 func allowsAllIngress(spec networkingv1.NetworkPolicySpec) bool {
 	return slices.ContainsFunc(spec.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
-		return len(rule.From) == 0 && len(rule.Ports) == 0
+		anyone := len(rule.From) == 0 || slices.ContainsFunc(rule.From, func(peer networkingv1.NetworkPolicyPeer) bool {
+			if b := peer.IPBlock; b != nil {
+				return len(b.Except) == 0 && strings.HasSuffix(b.CIDR, "/0")
+			}
+			return peer.PodSelector == nil && peer.NamespaceSelector == nil
+		})
+		anywhere := len(rule.Ports) == 0 || slices.ContainsFunc(rule.Ports, func(port networkingv1.NetworkPolicyPort) bool { return port.Port == nil })
+		return anyone && anywhere
 	})
 }
 
@@ -173,22 +258,22 @@ func allowsAllIngress(spec networkingv1.NetworkPolicySpec) bool {
 func (r *release) autoscalerConflicts() {
 	const fix = "Set the VPA's updateMode to Off, or let it control other resources than the HPA scales on."
 	for _, h := range r.hpas {
-		if !r.targets(h.ns, h.target.Kind, h.target.Name) {
-			r.add(RuleConflict, h.o, "", evidence.OutcomeWarn, fmt.Sprintf("scales %s %s, which is not in the release", h.target.Kind, h.target.Name),
-				"Make spec.scaleTargetRef name a workload of the release.")
+		if !r.targets(h.ns, h.target) {
+			r.add(RuleConflict, h.o, "", evidence.OutcomeWarn, fmt.Sprintf("scales %s, which is not in the release", target(h.target)),
+				"Make spec.scaleTargetRef name a workload of the release by apiVersion, kind and name.")
 		}
 	}
 	for _, x := range r.vpas {
-		if !r.targets(x.ns, x.kind, x.name) {
-			r.add(RuleConflict, x.o, "", evidence.OutcomeWarn, fmt.Sprintf("watches %s %s, which is not in the release", x.kind, x.name),
-				"Make spec.targetRef name a workload of the release.")
+		if !r.targets(x.ns, x.target) {
+			r.add(RuleConflict, x.o, "", evidence.OutcomeWarn, fmt.Sprintf("watches %s, which is not in the release", target(x.target)),
+				"Make spec.targetRef name a workload of the release by apiVersion, kind and name.")
 		}
 	}
 	for _, p := range r.pods {
 		hs := r.scalersOf(p)
 		var vs []vpa
 		for _, x := range r.vpas {
-			if x.scales(p) {
+			if refersTo(x.ns, x.target, p) {
 				vs = append(vs, x)
 			}
 		}
@@ -224,6 +309,11 @@ func (r *release) autoscalerConflicts() {
 	}
 }
 
-func (r *release) targets(ns, kind, name string) bool {
-	return slices.ContainsFunc(r.pods, func(p pod) bool { return p.ns == ns && p.o.GetKind() == kind && p.o.GetName() == name })
+func (r *release) targets(ns string, ref autoscalingv2.CrossVersionObjectReference) bool {
+	return slices.ContainsFunc(r.pods, func(p pod) bool { return refersTo(ns, ref, p) })
+}
+
+// target names what an autoscaler refers to.
+func target(ref autoscalingv2.CrossVersionObjectReference) string {
+	return strings.TrimSpace(ref.APIVersion + " " + ref.Kind + " " + ref.Name)
 }

@@ -6,6 +6,7 @@ package workload
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
@@ -40,9 +42,9 @@ var rules = map[string]struct {
 	RulePDBSelects:    {"AVL-1", evidence.SeverityMedium, "the release has no replicated workload"},
 	RulePDBAllows:     {"AVL-2", evidence.SeverityMedium, "the release has no PodDisruptionBudget"},
 	RuleReplicas:      {"AVL-4", evidence.SeverityMedium, "the release has no Deployment or StatefulSet"},
-	RuleNetworkPolicy: {"SEC-7", evidence.SeverityHigh, "the release runs no pods"},
+	RuleNetworkPolicy: {"SEC-7", evidence.SeverityMedium, "the release runs no pods"},
 	RuleConflict:      {"ASC-4", evidence.SeverityMedium, "the release has no autoscaler"},
-	RuleSecret:        {"SCR-2", evidence.SeverityHigh, "the release refers to no Secret"},
+	RuleSecret:        {"SCR-2", evidence.SeverityMedium, "the release refers to no Secret"},
 }
 
 type collector struct{}
@@ -69,7 +71,9 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	}
 	r := &release{in: in, namespace: rel.Namespace}
 	r.read(set)
-	r.budgetsAndReplicas()
+	r.replicas()
+	r.budgetsSelect()
+	r.budgetsAllow()
 	r.networkPolicies()
 	r.autoscalerConflicts()
 	r.secretReferences(set)
@@ -110,10 +114,27 @@ type pod struct {
 	o        *collectors.Object
 	ns       string
 	tpl      *corev1.PodTemplateSpec
-	replicas int // as written; 1 if unset; -1 if unreadable
+	err      error // why the template cannot be read; tpl is nil then
+	replicas int   // as written; 1 if unset; -1 if unreadable
+	off      bool  // replicas is written, as 0: an autoscaler leaves the workload alone
 }
 
-func (p pod) labels() labels.Set { return labels.Set(p.tpl.Labels) }
+// labels are those that the pods carry, as far as a rendering tells: those of
+// the template, and those that the job controller adds to a Job of known name.
+func (p pod) labels() labels.Set {
+	if p.o.GetKind() != "Job" || p.o.GetName() == "" {
+		return p.tpl.Labels
+	}
+	set := labels.Set{"job-name": p.o.GetName(), "batch.kubernetes.io/job-name": p.o.GetName()}
+	maps.Copy(set, p.tpl.Labels)
+	return set
+}
+
+// selectedBy reports whether a selector of that namespace matches the pods. A
+// template that cannot be read is matched by nothing.
+func (p pod) selectedBy(ns string, s labels.Selector) bool {
+	return p.err == nil && p.ns == ns && s.Matches(p.labels())
+}
 
 // replicated are the kinds that hold a number of like pods.
 func (p pod) replicated() bool {
@@ -143,16 +164,16 @@ type scaler struct {
 	o         *collectors.Object
 	ns        string
 	target    autoscalingv2.CrossVersionObjectReference
-	min       int
+	min       int      // 1 if unset
 	resources []string // cpu, memory
 }
 
 type vpa struct {
-	o          *collectors.Object
-	ns         string
-	kind, name string
-	mode       string
-	resources  []string
+	o         *collectors.Object
+	ns        string
+	target    autoscalingv2.CrossVersionObjectReference
+	mode      string
+	resources []string
 }
 
 func (r *release) ns(o *collectors.Object) string {
@@ -186,7 +207,7 @@ func decode(content map[string]any, into any) error {
 }
 
 // read sorts the objects. What does not decode is an error finding of the rules
-// that it would have counted for.
+// that it would have counted for: an autoscaler decides the replicas as well.
 func (r *release) read(set *collectors.ObjectSet) {
 	for i := range set.Objects {
 		o := &set.Objects[i]
@@ -195,43 +216,46 @@ func (r *release) read(set *collectors.ObjectSet) {
 			continue
 		}
 		var err error
-		rule := ""
+		var about []string
 		switch o.GroupVersionKind().Group + "/" + o.GetKind() {
 		case "policy/PodDisruptionBudget":
-			rule, err = RulePDBSelects, r.readBudget(o)
+			about, err = []string{RulePDBSelects, RulePDBAllows}, r.readBudget(o)
 		case "networking.k8s.io/NetworkPolicy", "extensions/NetworkPolicy":
-			rule, err = RuleNetworkPolicy, r.readNetworkPolicy(o)
+			about, err = []string{RuleNetworkPolicy}, r.readNetworkPolicy(o)
 		case "autoscaling/HorizontalPodAutoscaler":
-			rule, err = RuleConflict, r.readHPA(o)
+			about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readHPA(o)
 		case "autoscaling.k8s.io/VerticalPodAutoscaler":
-			rule, err = RuleConflict, r.readVPA(o)
+			about, err = []string{RuleConflict}, r.readVPA(o)
 		}
 		if err != nil {
-			r.add(rule, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
-			if rule == RulePDBSelects {
-				r.add(RulePDBAllows, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
+			for _, rule := range about {
+				r.add(rule, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
 			}
 		}
 	}
 }
 
 func (r *release) readPod(o *collectors.Object) {
-	tpl, _, err := o.PodTemplate()
-	if err != nil {
-		for _, rule := range []string{RuleNetworkPolicy, RuleSecret, RulePDBSelects} {
-			r.add(rule, o, "", evidence.OutcomeError, err.Error(), "Correct the pod template so that Kubernetes can read it.")
+	p := pod{o: o, ns: r.ns(o), replicas: 1}
+	if p.tpl, _, p.err = o.PodTemplate(); p.err != nil {
+		p.tpl = nil
+		about := []string{RuleNetworkPolicy, RuleSecret}
+		if p.replicated() {
+			about = append(about, RulePDBSelects)
 		}
-		return
+		for _, rule := range about {
+			r.add(rule, o, "", evidence.OutcomeError, p.err.Error(), "Correct the pod template so that Kubernetes can read it.")
+		}
 	}
-	p := pod{o: o, ns: r.ns(o), tpl: tpl, replicas: 1}
-	switch n, found, err := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); {
-	case err != nil:
-		p.replicas = -1
-	case found && n != nil:
-		if v, ok := n.(int64); ok && v >= 0 && v < 1<<31 {
-			p.replicas = int(v)
-		} else {
+	if p.replicated() {
+		switch n, found, err := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); {
+		case err != nil:
 			p.replicas = -1
+		case found && n != nil:
+			p.replicas = -1
+			if v, ok := n.(int64); ok && v >= 0 && v < 1<<31 {
+				p.replicas, p.off = int(v), v == 0
+			}
 		}
 	}
 	r.pods = append(r.pods, p)
@@ -328,8 +352,8 @@ func (r *release) readVPA(o *collectors.Object) error {
 	if err := decode(o.Object, &v); err != nil {
 		return err
 	}
-	x := vpa{o: o, ns: r.ns(o), kind: v.Spec.TargetRef.Kind, name: v.Spec.TargetRef.Name, mode: "Auto"}
-	if v.Spec.UpdatePolicy != nil && v.Spec.UpdatePolicy.UpdateMode != nil {
+	x := vpa{o: o, ns: r.ns(o), target: v.Spec.TargetRef, mode: "Auto"}
+	if v.Spec.UpdatePolicy != nil && v.Spec.UpdatePolicy.UpdateMode != nil && *v.Spec.UpdatePolicy.UpdateMode != "" {
 		x.mode = *v.Spec.UpdatePolicy.UpdateMode
 	}
 	all := v.Spec.ResourcePolicy == nil || len(v.Spec.ResourcePolicy.ContainerPolicies) == 0
@@ -355,19 +379,27 @@ func (r *release) readVPA(o *collectors.Object) error {
 	return nil
 }
 
-func (s scaler) scales(p pod) bool {
-	return s.ns == p.ns && s.target.Kind == p.o.GetKind() && s.target.Name == p.o.GetName()
+// refersTo reports whether an autoscaler of namespace ns with that target works
+// on the workload. The group counts as well: without it Kubernetes finds nothing.
+func refersTo(ns string, ref autoscalingv2.CrossVersionObjectReference, p pod) bool {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	return err == nil && ns == p.ns && ref.Kind == p.o.GetKind() && ref.Name == p.o.GetName() &&
+		appsGroup(gv.Group) == appsGroup(p.o.GroupVersionKind().Group)
 }
 
-func (x vpa) scales(p pod) bool {
-	return x.ns == p.ns && x.kind == p.o.GetKind() && x.name == p.o.GetName()
+// appsGroup names one group for the two that have served Deployments and ReplicaSets.
+func appsGroup(group string) string {
+	if group == "extensions" {
+		return "apps"
+	}
+	return group
 }
 
 // scalersOf returns the HPAs that scale the workload.
 func (r *release) scalersOf(p pod) []scaler {
 	var out []scaler
 	for _, s := range r.hpas {
-		if s.scales(p) {
+		if refersTo(s.ns, s.target, p) {
 			out = append(out, s)
 		}
 	}
@@ -375,12 +407,27 @@ func (r *release) scalersOf(p pod) []scaler {
 }
 
 // floor is the smallest number of pods that the workload runs by intent, and
-// what says so.
+// what says so; n is negative when it cannot be read. Of all counts up to an
+// autoscaler's maximum the smallest is the hardest for a disruption budget.
 func (r *release) floor(p pod) (n int, said string, by *collectors.Object) {
-	if hs := r.scalersOf(p); len(hs) > 0 {
-		return hs[0].min, fmt.Sprintf("HorizontalPodAutoscaler %s keeps at least %d", hs[0].o.GetName(), hs[0].min), hs[0].o
+	n, said, by = p.replicas, fmt.Sprintf("spec.replicas is %d", p.replicas), p.o
+	if n < 0 {
+		return -1, "spec.replicas is not a whole number of zero or more", p.o
 	}
-	return p.replicas, fmt.Sprintf("spec.replicas is %d", p.replicas), p.o
+	if p.off {
+		return n, said, by
+	}
+	for i, s := range r.scalersOf(p) {
+		if i > 0 && s.min >= n {
+			continue
+		}
+		n, by = s.min, s.o
+		said = fmt.Sprintf("HorizontalPodAutoscaler %s keeps at least %d", s.o.GetName(), s.min)
+		if s.min < 0 {
+			return -1, fmt.Sprintf("minReplicas of HorizontalPodAutoscaler %s is negative", s.o.GetName()), s.o
+		}
+	}
+	return n, said, by
 }
 
 func names(os []*collectors.Object) string {
