@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,10 +10,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/evidence/repository"
+	dirstore "github.com/companyos/helmproof/evidence/repository/dir"
 )
 
-// corpus writes n generated charts of the given number of workloads each
-// those listed in the file HELMPROOF_TEST_CHARTS, one directory a line.
+// corpus writes n generated charts of the given number of workloads each.
 func corpus(tb testing.TB, n, workloads int) []string {
 	tb.Helper()
 	root := tb.TempDir()
@@ -111,13 +119,142 @@ func BenchmarkCollect(b *testing.B) {
 	for _, w := range []int{4, 16, 64} {
 		b.Run(fmt.Sprintf("objects=%d", 3*w), func(b *testing.B) { collectAll(b, corpus(b, 1, w)) })
 	}
-	if list := os.Getenv("HELMPROOF_TEST_CHARTS"); list != "" {
-		raw, err := os.ReadFile(list)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run("given", func(b *testing.B) { collectAll(b, strings.Fields(string(raw))) })
+	if dirs := givenCharts(b); len(dirs) > 0 {
+		b.Run("given", func(b *testing.B) { collectAll(b, dirs) })
 	}
+}
+
+// givenCharts are those listed in the file HELMPROOF_TEST_CHARTS, a directory a line.
+func givenCharts(tb testing.TB) []string {
+	tb.Helper()
+	list := os.Getenv("HELMPROOF_TEST_CHARTS")
+	if list == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(list)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return strings.Fields(string(raw))
+}
+
+// BenchmarkStages is what each step of the main job costs for one chart, warm.
+func BenchmarkStages(b *testing.B) {
+	ctx := b.Context()
+	dir := corpus(b, 1, 3)[0]
+	cfg, err := config.Load(config.Source{Env: []string{"HELMPROOF_FORMATS=md,json"}, Dir: b.TempDir(), UserDir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	judge, err := loadJudgement(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	key := filepath.Join(b.TempDir(), "k.key")
+	if err := makeKey(key, filepath.Join(b.TempDir(), "trust")); err != nil {
+		b.Fatal(err)
+	}
+	signer, err := attest.LoadSigner(key, password)
+	if err != nil {
+		b.Fatal(err)
+	}
+	opts := collectors.LoadOptions{KubeVersion: cfg.KubeVersion}
+	b.Run("load", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := collectors.Load(ctx, dir, opts); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	rel, err := collectors.Load(ctx, dir, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("secrets-scan", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := secrets.Scan(ctx, rel); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	p := &pipeline{cfg: cfg, judge: judge, now: time.Now}
+	b.Run("check", func(b *testing.B) { // the above, collectors, findings and gate
+		for b.Loop() {
+			if _, err := p.run(ctx, rel); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	n := 0
+	b.Run("collect", func(b *testing.B) { // check, sealed, rendered, signed and stored
+		for b.Loop() {
+			n++
+			p := &pipeline{cfg: cfg, judge: judge, now: time.Now, signer: signer, repo: repository.New(dirstore.Open(filepath.Join(b.TempDir(), fmt.Sprint(n))))}
+			if _, err := p.run(ctx, rel); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkPeers is the chain of single tools that people run today, a process
+// per tool and chart, over the charts of BenchmarkCollect/charts=8, or those
+// given. The tools are those of these that are in PATH; without helm it is
+// skipped. HELMPROOF_BENCH_SCHEMAS is kubeconform's -schema-location: by default
+// it fetches schemas, which would measure the network.
+func BenchmarkPeers(b *testing.B) {
+	tools := [][]string{
+		{"helm", "lint", "--strict", "CHART"},
+		{"kubeconform", "-ignore-missing-schemas", "-schema-location", "SCHEMAS", "MANIFESTS"},
+		{"kube-score", "score", "MANIFESTS"},
+		{"polaris", "audit", "--audit-path", "MANIFESTS"},
+		{"kube-linter", "lint", "MANIFESTS"},
+		{"gitleaks", "dir", "CHART", "--no-banner"},
+		{"sha256sum", "MANIFESTS"},
+	}
+	if _, err := exec.LookPath("helm"); err != nil {
+		b.Skip("helm is not in PATH")
+	}
+	var have [][]string
+	schemas := os.Getenv("HELMPROOF_BENCH_SCHEMAS")
+	for _, t := range tools {
+		if t[0] == "kubeconform" && schemas == "" {
+			b.Log("without kubeconform: HELMPROOF_BENCH_SCHEMAS is not set")
+		} else if _, err := exec.LookPath(t[0]); err == nil {
+			have = append(have, t)
+		} else {
+			b.Logf("without %s, which is not in PATH", t[0])
+		}
+	}
+	dirs := givenCharts(b)
+	if len(dirs) == 0 {
+		dirs = corpus(b, 8, 3)
+	}
+	manifests := filepath.Join(b.TempDir(), "manifests.yaml")
+	n := 0
+	for b.Loop() {
+		n++
+		for _, dir := range dirs {
+			out, err := exec.CommandContext(b.Context(), "helm", "template", "release", dir).Output()
+			if err == nil {
+				err = os.WriteFile(manifests, out, 0o600)
+			}
+			if err != nil {
+				b.Fatalf("helm template %s: %v", dir, err)
+			}
+			for _, t := range have {
+				args := make([]string, len(t)-1)
+				for i, a := range t[1:] {
+					args[i] = strings.NewReplacer("CHART", dir, "MANIFESTS", manifests, "SCHEMAS", schemas).Replace(a)
+				}
+				var failed *exec.ExitError // which is how they report findings
+				if err := exec.CommandContext(b.Context(), t[0], args...).Run(); err != nil && !errors.As(err, &failed) {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n*len(dirs))/1000, "ms/chart")
 }
 
 // BenchmarkColdProcess is one chart in a process of its own.
