@@ -32,6 +32,14 @@ type releaseFlags struct {
 }
 
 func (f *releaseFlags) register(cmd *cobra.Command) {
+	f.registerChart(cmd)
+	cmd.Flags().StringArrayVar(&f.manifests, "manifests", nil, "judge plain manifests: `FILE`, directory or - for standard input")
+	_ = cmd.MarkFlagFilename("manifests")
+	f.cluster.register(cmd)
+}
+
+// registerChart registers the flags that find and render one chart.
+func (f *releaseFlags) registerChart(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayP("values", "f", nil, "values `FILE`, as for helm; may be given several times")
 	fl.StringArrayVar(&f.load.Set, "set", nil, "set a value: `key=val`[,key2=val2]")
@@ -41,11 +49,9 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.load.ChartRepo, "chart-repo", "", "chart repository `URL` in which CHART is looked up")
 	fl.StringVar(&f.load.Version, "version", "", "chart `VERSION` or constraint, for oci:// and repository charts")
 	fl.BoolVar(&f.load.PlainHTTP, "plain-http", false, "fetch from the OCI registry without TLS")
-	fl.StringArrayVar(&f.manifests, "manifests", nil, "judge plain manifests: `FILE`, directory or - for standard input")
-	for _, name := range []string{"values", "set-file", "manifests"} {
+	for _, name := range []string{"values", "set-file"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
-	f.cluster.register(cmd)
 }
 
 func newCollect(a *app) *cobra.Command {

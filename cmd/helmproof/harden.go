@@ -1,0 +1,391 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/harden"
+)
+
+func newHarden(a *app) *cobra.Command {
+	var f releaseFlags
+	var o harden.Options
+	var report bool
+	cmd := &cobra.Command{
+		Use:   "harden [CHART --report]",
+		Short: "Harden the manifests of charts that others wrote",
+		Long: `Harden reads rendered manifests on standard input and writes them to standard
+output with what is missing and cannot break the application: a Helm
+post-renderer. It only adds. What a chart sets on purpose stays, and so does
+every byte that nothing is added to. What was added is listed on standard error
+and in an annotation of each object. A second run changes nothing.
+
+Invalid input is an error (exit code 2) with nothing on standard output.
+
+What may break an application is added on request only: --read-only-root,
+--run-as-non-root, --drop-capabilities and --probes tcp. An object with the
+annotation ` + harden.OptOut + `: skip is left alone.
+
+--report changes nothing. It renders CHART, or reads standard input, and prints
+what harden adds, the findings before and after, and what only the chart's
+owner can fix. With -o json one object is written to standard output, which
+without --report holds the manifests too.`,
+		Example: `  helm template web charts/web | helmproof harden | kubectl apply -f -
+  helm install web charts/web --post-renderer helmproof-harden
+  helmproof harden charts/web --report
+  helmproof harden oci://registry.example.com/charts/web --report --run-as-non-root
+  helm template charts/web | helmproof harden -o json --skip Job`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Probes != "" && o.Probes != harden.ProbesTCP {
+				return usageErr("--probes %q: want tcp", o.Probes)
+			}
+			if report {
+				return a.hardenReport(cmd, args, &f, o)
+			}
+			if len(args) > 0 {
+				return usageErr("harden %s: give --report to see what would change; to harden a release, pipe helm template into helmproof harden or install with it as post-renderer", args[0])
+			}
+			return a.hardenStream(cmd, o)
+		},
+	}
+	f.registerChart(cmd)
+	a.pipelineFlags(cmd)
+	fl := cmd.Flags()
+	fl.BoolVar(&report, "report", false, "print what would change and what only the chart's owner can fix")
+	fl.BoolVar(&o.ReadOnlyRoot, "read-only-root", false, "make root filesystems read-only where the chart says nothing")
+	fl.BoolVar(&o.RunAsNonRoot, "run-as-non-root", false, "refuse root also where only the image says which user runs")
+	fl.BoolVar(&o.DropCapabilities, "drop-capabilities", false, "drop all capabilities and forbid privilege escalation also for root and low ports")
+	fl.StringVar(&o.Probes, "probes", "", "add missing probes; `KIND` is tcp: a connection to the first port")
+	fl.StringSliceVar(&o.Skip, "skip", nil, "leave objects of this `KIND` alone, for example Job")
+	_ = cmd.RegisterFlagCompletionFunc("probes", cobra.FixedCompletions([]string{harden.ProbesTCP}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("skip", cobra.FixedCompletions([]string{"CronJob", "DaemonSet", "Deployment", "Job", "Pod", "StatefulSet"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// hardenJSON is the object of -o json; docs/schemas/harden.schema.json describes it.
+type hardenJSON struct {
+	Chart     string             `json:"chart,omitempty"`
+	Version   string             `json:"version,omitempty"`
+	Namespace string             `json:"namespace,omitempty"`
+	Profile   string             `json:"profile,omitempty"`
+	Objects   int                `json:"objects"` // in the input
+	Changes   []harden.Change    `json:"changes"`
+	Kept      []harden.Kept      `json:"kept"`
+	Controls  []hardenedResult   `json:"controls,omitempty"`
+	Remaining []evidence.Finding `json:"remaining,omitempty"`
+	Manifests *string            `json:"manifests,omitempty"`
+}
+
+// hardenedResult is one control before and after.
+type hardenedResult struct {
+	Control evidence.ControlID `json:"control"`
+	Title   string             `json:"title"`
+	Before  hardenedState      `json:"before"`
+	After   hardenedState      `json:"after"`
+}
+
+type hardenedState struct {
+	Outcome  evidence.ControlOutcome `json:"outcome"`
+	Findings int                     `json:"findings"` // that need somebody: fail, warn, error, not checked
+}
+
+// hardenStream is the post-renderer. Nothing is written before all is known.
+func (a *app) hardenStream(cmd *cobra.Command, o harden.Options) error {
+	if f, ok := a.io.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return usageErr("harden reads manifests on standard input: pipe helm template into it; see helmproof harden --help")
+	}
+	raw, err := io.ReadAll(io.LimitReader(a.io.in, collectors.MaxManifestsSize+1))
+	if err != nil {
+		return fmt.Errorf("read manifests from standard input: %w", err)
+	}
+	res, err := harden.Harden(raw, o)
+	if err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	if err := context.Cause(cmd.Context()); err != nil {
+		return errors.New("interrupted: standard input may have ended early, nothing was written")
+	}
+	// Only the flag counts: a configuration file must not turn a release into a report.
+	if out := cmd.Flags().Lookup("output"); out.Changed && out.Value.String() == "json" {
+		text := string(res.Manifests)
+		return writeJSON(a.io.out, hardenJSON{Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Manifests: &text})
+	}
+	if !a.quiet {
+		a.listChanges(res)
+	}
+	if _, err := a.io.out.Write(res.Manifests); err != nil {
+		return fmt.Errorf("write manifests: %w", err)
+	}
+	return nil
+}
+
+// listChanges says on standard error what was added, a line per object.
+func (a *app) listChanges(res *harden.Result) {
+	t := newTerminal(a.io.err, a.cfg.Color)
+	var order []string
+	fields := map[string][]string{}
+	for _, c := range res.Changes {
+		target := c.Target
+		target.Container = ""
+		key := target.Object()
+		what := string(c.Rule)
+		if c.Target.Container != "" {
+			what = c.Target.Container + "." + what
+		}
+		if c.Field == "" {
+			what = "new"
+		}
+		if _, seen := fields[key]; !seen {
+			order = append(order, key)
+		}
+		if !slices.Contains(fields[key], what) {
+			fields[key] = append(fields[key], what)
+		}
+	}
+	t.line(fmt.Sprintf("helmproof: %s to %s", plural(len(res.Changes), "addition"), plural(len(order), "object")))
+	for _, key := range order {
+		t.para("  + ", "    ", key+": "+strings.Join(fields[key], ", "))
+	}
+	for _, k := range res.Kept {
+		if k.Rule == "" {
+			t.para("  = ", "    ", strings.TrimPrefix(k.Target.Object()+": ", ": ")+k.Reason)
+		}
+	}
+}
+
+func list[T any](s []T) []T { return append([]T{}, s...) }
+
+// hardenReport judges a release twice, as it is and hardened, by the same
+// collectors and the same gate as check.
+func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o harden.Options) (err error) {
+	ctx := cmd.Context()
+	if len(args) > 1 {
+		return usageErr("harden --report: want one CHART, or none to read manifests on standard input, got %d arguments", len(args))
+	}
+	p := &pipeline{cfg: a.cfg, now: time.Now}
+	if p.judge, err = loadJudgement(a.cfg); err != nil {
+		return err
+	}
+	if err := p.judge.judges(false); err != nil {
+		return err
+	}
+	opts := f.load
+	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
+	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
+	load, ref := collectors.Load, ""
+	if len(args) == 1 {
+		ref = args[0]
+	} else {
+		load, ref = collectors.LoadManifests, "-"
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, a.cfg.Timeout, fmt.Errorf("no rendering within %s", a.cfg.Timeout))
+	defer cancel()
+	rel, err := load(limited, ref, opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rel.Close()) }()
+	res, err := harden.Harden(rel.Manifests, o)
+	if err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	before, err := p.run(ctx, rel)
+	if err != nil {
+		return err
+	}
+	after, err := p.run(ctx, hardenedRelease(rel, res.Manifests))
+	if err != nil {
+		return err
+	}
+	out := hardenJSON{
+		Chart: rel.Info.Chart, Version: rel.Info.Version, Namespace: rel.Info.Namespace, Profile: p.judge.profile.Name,
+		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Remaining: []evidence.Finding{},
+	}
+	out.Controls = compareControls(before, after, p.judge.catalog)
+	ofProfile := func(id evidence.ControlID) bool {
+		return slices.ContainsFunc(out.Controls, func(r hardenedResult) bool { return r.Control == id })
+	}
+	for _, finding := range after.Findings {
+		if needsSomebody(finding.Outcome) && slices.ContainsFunc(finding.Controls, ofProfile) {
+			out.Remaining = append(out.Remaining, finding)
+		}
+	}
+	if a.cfg.Output == "json" {
+		return writeJSON(a.io.out, out)
+	}
+	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.judge.catalog)
+	return nil
+}
+
+// hardenedRelease is rel with other manifests; rel stays the owner of its files.
+func hardenedRelease(rel *collectors.Release, manifests []byte) *collectors.Release {
+	out := &collectors.Release{
+		Info: rel.Info, Record: rel.Record, Files: rel.Files, Values: rel.Values, UserValues: rel.UserValues, Manifests: manifests, Dir: rel.Dir,
+	}
+	out.Info.ManifestsDigest = evidence.DigestOf(manifests)
+	return out
+}
+
+func needsSomebody(o evidence.Outcome) bool {
+	return o != evidence.OutcomePass && o != evidence.OutcomeNotApplicable
+}
+
+// compareControls lists the profile's controls with their findings before and after.
+func compareControls(before, after *judged, cat *evidence.Catalog) []hardenedResult {
+	count := func(j *judged, id evidence.ControlID) (n int) {
+		for _, f := range j.Findings {
+			if needsSomebody(f.Outcome) && slices.Contains(f.Controls, id) {
+				n++
+			}
+		}
+		return n
+	}
+	var out []hardenedResult
+	for i, r := range before.Verdict.Results {
+		c, _ := cat.Control(r.Control)
+		out = append(out, hardenedResult{Control: r.Control, Title: c.Title,
+			Before: hardenedState{r.Outcome, count(before, r.Control)},
+			After:  hardenedState{after.Verdict.Results[i].Outcome, count(after, r.Control)}})
+	}
+	return out
+}
+
+// printHardened writes the report: what is added, what it is good for, what is left.
+func printHardened(t *terminal, h *hardenJSON, cat *evidence.Catalog) {
+	t.line("")
+	t.line(t.bold(printable(strings.TrimSpace(h.Chart + " " + h.Version))))
+	t.para("", "", fmt.Sprintf("namespace %s, profile %s, %s", h.Namespace, h.Profile, plural(h.Objects, "object")))
+	printAdded(t, h)
+	printCompared(t, h.Controls)
+	printKept(t, h.Kept)
+	printOwner(t, h.Remaining, cat)
+	before, after := 0, 0
+	for _, c := range h.Controls {
+		before, after = before+c.Before.Findings, after+c.After.Findings
+	}
+	t.line("")
+	t.line(fmt.Sprintf("%s; findings %d before, %d after", plural(len(h.Changes), "addition"), before, after))
+}
+
+func printAdded(t *terminal, h *hardenJSON) {
+	t.line("")
+	t.line(t.bold("What harden adds"))
+	type group struct {
+		rule  harden.Rule
+		n     int
+		where []string
+	}
+	var groups []*group
+	for _, c := range h.Changes {
+		i := slices.IndexFunc(groups, func(g *group) bool { return g.rule == c.Rule })
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, &group{rule: c.Rule})
+		}
+		g := groups[i]
+		g.n++
+		target := c.Target
+		target.Container = ""
+		if o := target.Object(); !slices.Contains(g.where, o) {
+			g.where = append(g.where, o)
+		}
+	}
+	if len(groups) == 0 {
+		t.line("  nothing")
+	}
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(b.n, a.n) })
+	for _, g := range groups {
+		where := strings.Join(g.where[:min(len(g.where), shownFindings)], ", ")
+		if n := len(g.where) - shownFindings; n > 0 {
+			where += fmt.Sprintf(" and %d more", n)
+		}
+		t.para(fmt.Sprintf("  %4d  %-30s ", g.n, g.rule), strings.Repeat(" ", 39), where)
+	}
+}
+
+func printCompared(t *terminal, controls []hardenedResult) {
+	t.line("")
+	t.line(t.bold("Findings") + t.faint("    "+strings.Repeat(" ", 42)+"before   after"))
+	for _, c := range controls {
+		if c.Before.Findings == 0 && c.After.Findings == 0 {
+			continue
+		}
+		m := controlMark(c.After.Outcome)
+		title := clip(c.Title, 44)
+		t.line(fmt.Sprintf("  %-6s %s%s  %6d  %6d  %s", c.Control, title, pad(title, 44), c.Before.Findings, c.After.Findings, t.mark(m, 0)))
+	}
+}
+
+func printKept(t *terminal, kept []harden.Kept) {
+	if len(kept) == 0 {
+		return
+	}
+	t.line("")
+	t.line(t.bold("What harden leaves as it is, and why"))
+	type reason struct {
+		k     harden.Kept
+		where []string
+	}
+	var reasons []*reason
+	for _, k := range kept {
+		i := slices.IndexFunc(reasons, func(r *reason) bool { return r.k.Rule == k.Rule && r.k.Reason == k.Reason && r.k.Flag == k.Flag })
+		if i < 0 {
+			i = len(reasons)
+			reasons = append(reasons, &reason{k: k})
+		}
+		reasons[i].where = append(reasons[i].where, k.Target.Object())
+	}
+	slices.SortStableFunc(reasons, func(a, b *reason) int { return cmp.Compare(a.k.Rule, b.k.Rule) })
+	for _, r := range reasons {
+		text := r.k.Reason
+		if r.k.Rule != "" {
+			text = string(r.k.Rule) + ": " + text
+		}
+		if r.k.Flag != "" {
+			text += "; " + r.k.Flag + " adds it"
+		}
+		t.para("  ", "    ", text)
+		where := strings.Join(r.where[:min(len(r.where), shownFindings)], ", ")
+		if n := len(r.where) - shownFindings; n > 0 {
+			where += fmt.Sprintf(" and %d more", n)
+		}
+		t.para("    ", "    ", where)
+	}
+}
+
+// printOwner lists what is left, by control.
+func printOwner(t *terminal, left []evidence.Finding, cat *evidence.Catalog) {
+	t.line("")
+	t.line(t.bold("What only the chart's owner can fix"))
+	if len(left) == 0 {
+		t.line("  nothing")
+		return
+	}
+	byID := map[string]evidence.Finding{}
+	ids := map[evidence.ControlID][]string{}
+	for _, f := range left {
+		byID[f.ID] = f
+		for _, c := range f.Controls {
+			ids[c] = append(ids[c], f.ID)
+		}
+	}
+	for _, c := range cat.Controls {
+		if len(ids[c.ID]) == 0 {
+			continue
+		}
+		t.para("  ", "         ", fmt.Sprintf("%-6s %s (%d)", c.ID, c.Title, len(ids[c.ID])))
+		printFindings(t, ids[c.ID], byID, 1)
+	}
+}

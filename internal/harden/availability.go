@@ -1,0 +1,94 @@
+package harden
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// spread adds soft constraints over zones and nodes where the chart has said
+// nothing about where its pods lie.
+func (r *release) spread(x *object) {
+	spec := &x.tpl.Spec
+	switch {
+	case spec.TopologySpreadConstraints != nil:
+		return
+	case spec.Affinity != nil && spec.Affinity.PodAntiAffinity != nil:
+		r.keep(x, RuleSpread, "", "its podAntiAffinity spreads it on purpose", "")
+		return
+	}
+	m, _, err := x.selector()
+	if err != nil {
+		r.keep(x, RuleSpread, "", err.Error(), "")
+		return
+	}
+	var list []any
+	for _, key := range []string{"topology.kubernetes.io/zone", "kubernetes.io/hostname"} {
+		list = append(list, map[string]any{"maxSkew": int64(1), "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": m})
+	}
+	r.add(x, RuleSpread, "", list, "spec", "topologySpreadConstraints")
+}
+
+// wantBudget decides whether the workload gets a PodDisruptionBudget: none may
+// select its pods yet, and its selector must take no other pods, for the
+// eviction API refuses pods that two budgets select.
+func (r *release) wantBudget(x *object) {
+	for _, b := range r.budgets {
+		if together(b.ns, x.GetNamespace()) && b.selector.Matches(labels.Set(x.tpl.Labels)) {
+			return
+		}
+	}
+	if r.blind {
+		r.keep(x, RuleBudget, "", "a document of the release could not be read: it may be a PodDisruptionBudget", "")
+		return
+	}
+	_, sel, err := x.selector()
+	if err != nil {
+		r.keep(x, RuleBudget, "", err.Error(), "")
+		return
+	}
+	for _, other := range r.objects {
+		if other != x && other.pod != nil && together(other.GetNamespace(), x.GetNamespace()) && sel.Matches(labels.Set(other.tpl.Labels)) {
+			r.keep(x, RuleBudget, "", "its selector also selects the pods of "+other.Target("").Object(), "")
+			return
+		}
+	}
+	x.budgets = true
+}
+
+// probes adds the probes that are missing, as connections to the first TCP port.
+func (r *release) probes(x *object) {
+	if !x.longRunning() || len(x.Hooks()) > 0 {
+		return
+	}
+	for i, c := range x.tpl.Spec.Containers {
+		port := int64(0)
+		for _, p := range c.Ports {
+			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+				port = int64(p.ContainerPort)
+				break
+			}
+		}
+		if c.ReadinessProbe != nil && c.LivenessProbe != nil && c.StartupProbe != nil {
+			continue
+		}
+		if port == 0 {
+			r.keep(x, RuleProbes, c.Name, "it declares no TCP port to probe", "")
+			continue
+		}
+		for _, p := range []struct {
+			name             string
+			there            *corev1.Probe
+			period, failures int64
+		}{
+			// Readiness gives up after 10 s, liveness after 120 s: a restart comes last.
+			{"livenessProbe", c.LivenessProbe, 20, 6},
+			{"readinessProbe", c.ReadinessProbe, 5, 2},
+			{"startupProbe", c.StartupProbe, 10, 30},
+		} {
+			if p.there == nil {
+				r.add(x, RuleProbes, c.Name, map[string]any{"tcpSocket": map[string]any{"port": port}, "periodSeconds": p.period, "failureThreshold": p.failures},
+					"spec", "containers", i, p.name)
+			}
+		}
+	}
+}

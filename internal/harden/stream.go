@@ -1,0 +1,147 @@
+package harden
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v2"
+
+	"github.com/companyos/helmproof/collectors"
+)
+
+// utf8BOM may start a stream; it belongs to no document.
+const utf8BOM = "\xef\xbb\xbf"
+
+// document is one document of the stream: raw[start:end], without the "---"
+// before it.
+type document struct {
+	start, end int
+	line       int    // of raw[start], 1-based
+	file       string // what a "# Source:" comment says
+	tree       map[string]any
+	patch      *patch
+	objects    []*object
+}
+
+// split cuts the stream at lines that start with "---" and a space or line end.
+// Inside a block scalar such a line is indented, else it would end the scalar.
+func split(raw []byte) []*document {
+	var docs []*document
+	start, startLine, line := 0, 1, 1
+	if bytes.HasPrefix(raw, []byte(utf8BOM)) {
+		start = len(utf8BOM)
+	}
+	for pos := start; pos < len(raw); line++ {
+		next := len(raw)
+		if i := bytes.IndexByte(raw[pos:], '\n'); i >= 0 {
+			next = pos + i + 1
+		}
+		if l := raw[pos:next]; bytes.HasPrefix(l, []byte("---")) && (len(l) == 3 || strings.ContainsRune(" \t\r\n", rune(l[3]))) {
+			docs = append(docs, &document{start: start, end: pos, line: startLine})
+			start, startLine = pos+3, line
+		}
+		pos = next
+	}
+	return append(docs, &document{start: start, end: len(raw), line: startLine})
+}
+
+// blank reports whether text holds only comments, blank lines and directives.
+func blank(text []byte) bool {
+	for l := range bytes.Lines(text) {
+		l = bytes.TrimSpace(l)
+		if len(l) > 0 && l[0] != '#' && l[0] != '%' && !bytes.Equal(l, []byte("...")) {
+			return false
+		}
+	}
+	return true
+}
+
+// read decodes the document. left says why an object in it cannot be touched
+// although Helm may accept it; the error is for what no reader accepts.
+func (d *document) read(text []byte) (left string, err error) {
+	d.file = sourceOf(text)
+	if blank(text) {
+		return "", nil
+	}
+	content, err := collectors.DecodeDocument(text)
+	if err != nil {
+		if sloppy := decodesAnyway(text); sloppy != nil {
+			return "", fmt.Errorf("document at line %d: invalid YAML: %s", d.line, oneLine(err))
+		}
+		return "left as it is: " + oneLine(err), nil
+	}
+	if content == nil {
+		return "", nil
+	}
+	m, ok := content.(map[string]any)
+	if !ok {
+		return "left as it is: not a Kubernetes object", nil
+	}
+	d.tree = m
+	if !d.add(m, nil, 0) {
+		d.objects = nil
+		return "left as it is: not a Kubernetes object", nil
+	}
+	return "", nil
+}
+
+// decodesAnyway reads as Helm does: a repeated key and a second document pass.
+func decodesAnyway(text []byte) error {
+	var v any
+	return yaml.Unmarshal(text, &v)
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:")), " ")
+}
+
+// sourceOf is the file in the comment that Helm writes above a document.
+func sourceOf(text []byte) string {
+	for l := range bytes.Lines(text) {
+		l = bytes.TrimSpace(l)
+		if s, ok := bytes.CutPrefix(l, []byte("# Source: ")); ok {
+			return string(s)
+		}
+		if len(l) > 0 && l[0] != '#' {
+			break
+		}
+	}
+	return ""
+}
+
+// add appends m, or the items of the list m. ok is false when something in it
+// is no object.
+func (d *document) add(m map[string]any, path []any, depth int) (ok bool) {
+	kind, _ := m["kind"].(string)
+	apiVersion, _ := m["apiVersion"].(string)
+	if kind == "" || apiVersion == "" || depth > 8 {
+		return false
+	}
+	items, isList := m["items"].([]any)
+	if !isList {
+		o := &object{doc: d, path: path}
+		o.Object.Object = m
+		o.File, o.Line = d.file, d.line
+		d.objects = append(d.objects, o)
+		return true
+	}
+	ok = true
+	for i, item := range items {
+		im, isMap := item.(map[string]any)
+		if !isMap {
+			ok = false
+			continue
+		}
+		if element, found := strings.CutSuffix(kind, "List"); found && element != "" && (im["kind"] == nil || im["apiVersion"] == nil) {
+			// A typed list implies the type of its items; the tree stays as written.
+			typed := map[string]any{"kind": element, "apiVersion": apiVersion}
+			for k, v := range im {
+				typed[k] = v
+			}
+			im = typed
+		}
+		ok = d.add(im, append(append([]any{}, path...), "items", i), depth+1) && ok
+	}
+	return ok
+}
