@@ -103,8 +103,11 @@ func (r *release) learn(o *object) error {
 	case "autoscaling/HorizontalPodAutoscaler":
 		var h struct {
 			Spec struct {
-				ScaleTargetRef struct{ Kind, Name string } `json:"scaleTargetRef"`
-				MinReplicas    *int32                      `json:"minReplicas"`
+				ScaleTargetRef struct {
+					Kind string `json:"kind"`
+					Name string `json:"name"`
+				} `json:"scaleTargetRef"`
+				MinReplicas *int32 `json:"minReplicas"`
 			} `json:"spec"`
 		}
 		if err := decode(o, &h); err != nil {

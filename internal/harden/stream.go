@@ -3,6 +3,8 @@ package harden
 import (
 	"bytes"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v2"
@@ -67,9 +69,9 @@ func (d *document) read(text []byte) (left string, err error) {
 	content, err := collectors.DecodeDocument(text)
 	if err != nil {
 		if sloppy := decodesAnyway(text); sloppy != nil {
-			return "", fmt.Errorf("document at line %d: invalid YAML: %s", d.line, oneLine(err))
+			return "", fmt.Errorf("invalid YAML: %s", d.message(err))
 		}
-		return "left as it is: " + oneLine(err), nil
+		return "left as it is: " + d.message(err), nil
 	}
 	if content == nil {
 		return "", nil
@@ -90,6 +92,23 @@ func (d *document) read(text []byte) (left string, err error) {
 func decodesAnyway(text []byte) error {
 	var v any
 	return yaml.Unmarshal(text, &v)
+}
+
+var lineNumber = regexp.MustCompile(`\bline (\d+):`)
+
+// message is a YAML error on one line, its line numbers counted in the stream.
+func (d *document) message(err error) string {
+	text := lineNumber.ReplaceAllStringFunc(oneLine(err), func(m string) string {
+		n, err := strconv.Atoi(lineNumber.FindStringSubmatch(m)[1])
+		if err != nil {
+			return m
+		}
+		return fmt.Sprintf("line %d:", n+d.line-1)
+	})
+	if !strings.Contains(text, "line ") {
+		text = fmt.Sprintf("document at line %d: %s", d.line, text)
+	}
+	return text
 }
 
 func oneLine(err error) string {
