@@ -23,6 +23,7 @@ type clusterFlags struct {
 	itself     bool // --cluster: the cluster is what is judged
 	kubeconfig string
 	context    string
+	unsigned   string // an image without a signature
 }
 
 func (f *clusterFlags) register(cmd *cobra.Command) {
@@ -33,6 +34,7 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 	fl.String("kube-bench-image", "", "with --cluster: kube-bench's `IMAGE` by digest")
 	fl.String("benchmark", "", "with --cluster: CIS `BENCHMARK`, such as cis-1.12; that of platform and version if empty")
 	fl.Int("kube-bench-parallel", 0, "with --cluster: nodes on which kube-bench runs at once")
+	fl.StringVar(&f.unsigned, "unsigned-image", "", "with --cluster: `IMAGE` without a trusted signature, which admission must refuse")
 	_ = cmd.MarkFlagFilename("kubeconfig")
 	_ = cmd.RegisterFlagCompletionFunc("context", f.completeContexts)
 }

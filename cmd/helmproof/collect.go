@@ -153,7 +153,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 			return err
 		}
 	}
-	p := &pipeline{cfg: a.cfg, now: time.Now}
+	p := &pipeline{cfg: a.cfg, now: time.Now, unsigned: f.cluster.unsigned}
 	if p.judge, err = loadJudgement(a.cfg); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/admission"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/podsecurity"
@@ -48,6 +49,7 @@ type listOptions struct {
 	found    *secrets.Report // of the release's scan
 	schemas  string
 	bench    kubebench.Options
+	unsigned string // image without a signature, by which signature admission is tried
 }
 
 // collectorList is the one list of collectors.
@@ -62,6 +64,7 @@ func collectorList(o listOptions) ([]listed, error) {
 		{Collector: workload.New(), scopes: ofRelease},
 		{Collector: pol, scopes: ofRelease},
 		{Collector: secrets.New(o.found), scopes: ofRelease},
+		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: ofBoth, live: true},
 		{Collector: kubebench.New(o.bench), scopes: ofCluster, live: true, asked: true},
 	}, nil
 }
@@ -117,13 +120,15 @@ func replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidenc
 type pipeline struct {
 	cfg     *config.Config
 	judge   judgement
-	cluster *collectors.Cluster    // nil: no cluster is looked at
-	signer  attest.Signer          // nil: nothing is sealed
-	repo    *repository.Repository // nil: nothing is stored
-	now     func() time.Time
-	warn    func(string) // tells the user what is no evidence; may be nil
-	started func(collector string)
-	ended   func(evidence.CollectorRun)
+	cluster *collectors.Cluster // nil: no cluster is looked at
+	// unsigned is an image without a signature; empty: signature admission is not tried.
+	unsigned string
+	signer   attest.Signer          // nil: nothing is sealed
+	repo     *repository.Repository // nil: nothing is stored
+	now      func() time.Time
+	warn     func(string) // tells the user what is no evidence; may be nil
+	started  func(collector string)
+	ended    func(evidence.CollectorRun)
 }
 
 // judgement is what releases are judged by, raw as sealed and parsed.
@@ -192,7 +197,7 @@ type subject struct {
 
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *pipeline) judgeAndSeal(ctx context.Context, s subject) (*judged, error) {
-	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas, bench: p.bench()})
+	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas, bench: p.bench(), unsigned: p.unsigned})
 	if err != nil {
 		return nil, err
 	}

@@ -218,3 +218,21 @@ func remediation(reason string) string {
 	}
 	return "Make the pod meet the Pod Security Standard restricted (https://kubernetes.io/docs/concepts/security/pod-security-standards/)."
 }
+
+// Violations says what of restricted a pod does not meet, check by check; both
+// levels count. kube is a version like 1.37.
+func Violations(kube string, tpl *corev1.PodTemplateSpec) ([]string, error) {
+	eval, err := evaluator()
+	if err != nil {
+		return nil, fmt.Errorf("set up Pod Security: %w", err)
+	}
+	version, err := versionOf(kube)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, v := range judge(eval, version, tpl) {
+		out = append(out, v.text)
+	}
+	return out, nil
+}

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
@@ -69,6 +70,20 @@ func Prepare(policies []byte) {
 	for _, r := range set.policies {
 		_, _ = r.compile()
 	}
+}
+
+// Expected returns the ValidatingAdmissionPolicies of a policies.yaml as the API
+// server would store them, its defaults filled in.
+func Expected(policies []byte) ([]*admissionv1.ValidatingAdmissionPolicy, error) {
+	set, err := load(policies)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*admissionv1.ValidatingAdmissionPolicy, 0, len(set.policies))
+	for _, r := range set.policies {
+		out = append(out, r.policy.DeepCopy())
+	}
+	return out, nil
 }
 
 // Changed lists the built-in policies, by rule, that are absent from a sealed
