@@ -66,6 +66,7 @@ func (a *app) verify(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	one := len(args) == 1
 	if len(args) == 0 {
 		ids, err := repo.Bundles(ctx)
 		if err != nil {
@@ -89,7 +90,7 @@ func (a *app) verify(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if err := a.printVerified(results); err != nil {
+	if err := a.printVerified(results, one); err != nil {
 		return err
 	}
 	for _, r := range results {
@@ -161,12 +162,20 @@ func readBundleDir(dir string) (map[string][]byte, error) {
 	return files, nil
 }
 
-func (a *app) printVerified(results []*bundle.Result) error {
+// printVerified prints the results; one says that a single bundle was asked
+// for. What was asked for decides the form, not how many bundles there are.
+func (a *app) printVerified(results []*bundle.Result, one bool) error {
 	if a.cfg.Output == "json" {
-		if len(results) == 1 {
+		if one {
 			return writeJSON(a.io.out, results[0])
 		}
-		return writeJSON(a.io.out, map[string]any{"bundles": results})
+		all := evidence.OutcomePass
+		for _, r := range results {
+			if !r.OK() {
+				all = evidence.OutcomeFail
+			}
+		}
+		return writeJSON(a.io.out, map[string]any{"outcome": all, "bundles": results})
 	}
 	t := newTerminal(a.io.out, a.cfg.Color)
 	failed := 0
