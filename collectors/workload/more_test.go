@@ -3,6 +3,7 @@ package workload_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -168,6 +169,44 @@ func BenchmarkFindings(b *testing.B) {
 	for b.Loop() {
 		if _, err := workload.New().Findings(sealed); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestPure: Findings changes nothing of what it is given, and answers the same
+// to callers at the same time.
+func TestPure(t *testing.T) {
+	t.Parallel()
+	sealed := seal(t, docs(pods("Job", "once", -1, "app: web", "volumes: [{name: v}, {name: s, secret: {secretName: db-login}}]"), pods("Deployment", "web", 2, "app: web", ""),
+		pdb("web", "minAvailable: 1, selector: {}"), netpol("web", "podSelector: {}"), hpa("web", "web", ""), vpa("web", "web", ""), externalSecret, "kind: [unclosed"))
+	set, err := sealed.Objects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before []map[string]any
+	for i := range set.Objects {
+		before = append(before, set.Objects[i].DeepCopy().Object)
+	}
+	want, err := workload.New().Findings(sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			got, err := workload.New().Findings(sealed)
+			if err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("another answer (-first +later):\n%s", diff)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range set.Objects {
+		if diff := cmp.Diff(before[i], set.Objects[i].Object); diff != "" {
+			t.Errorf("Findings changed the manifests (-before +after):\n%s", diff)
 		}
 	}
 }
