@@ -146,7 +146,7 @@ func (r *run) await(ctx context.Context, n *target, job string) (*corev1.Pod, er
 	for {
 		j, pods, err := r.look(limit, job)
 		switch {
-		case err == nil:
+		case err == nil && (len(pods) > 0 || last == ""): // a Job that failed has no pod left to ask
 			last = waitingFor(pods)
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 			return nil, &problem{OutcomeFailed, err.Error()}
@@ -154,13 +154,13 @@ func (r *run) await(ctx context.Context, n *target, job string) (*corev1.Pod, er
 			return nil, &problem{OutcomeFailed, "the Job was deleted by somebody else"}
 		}
 		if err == nil {
-			if done, pod, why := ended(j, pods); done {
+			if done, pod, why := ended(j, pods, last); done {
 				if pod != nil {
 					return pod, nil
 				}
 				return nil, why
 			}
-			if !started(pods) && r.o.now().Sub(begun) > r.o.start {
+			if stuck(pods) && r.o.now().Sub(begun) > r.o.start {
 				return nil, &problem{OutcomeNotStarted, fmt.Sprintf("the pod did not start within %s: %s", r.o.start, cmp.Or(last, "no reason given"))}
 			}
 		}
@@ -188,8 +188,8 @@ func (r *run) look(ctx context.Context, name string) (*batchv1.Job, []corev1.Pod
 	return job, pods.Items, nil
 }
 
-// ended tells how the Job ended, if it did.
-func ended(job *batchv1.Job, newestFirst []corev1.Pod) (bool, *corev1.Pod, error) {
+// ended tells how the Job ended, if it did; why is what its pods said last.
+func ended(job *batchv1.Job, newestFirst []corev1.Pod, why string) (bool, *corev1.Pod, error) {
 	for _, c := range job.Status.Conditions {
 		if c.Status != corev1.ConditionTrue {
 			continue
@@ -203,7 +203,6 @@ func ended(job *batchv1.Job, newestFirst []corev1.Pod) (bool, *corev1.Pod, error
 			}
 			return true, nil, &problem{OutcomeNoOutput, "the Job is complete, but its pod is gone"}
 		case batchv1.JobFailed:
-			why := waitingFor(newestFirst)
 			if c.Reason == batchv1.JobReasonDeadlineExceeded {
 				return true, nil, &problem{OutcomeTimeout, join("no result within the Job's deadline", why)}
 			}
@@ -217,14 +216,24 @@ func join(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
 }
 
-// started reports whether a container of any of the pods runs or ran.
-func started(pods []corev1.Pod) bool {
-	for _, p := range pods {
+// stuck reports whether no pod runs or ran, and none is about to: an image that
+// is being pulled may take its time.
+func stuck(newestFirst []corev1.Pod) bool {
+	for _, p := range newestFirst {
 		if p.Status.Phase != corev1.PodPending {
-			return true
+			return false
 		}
 	}
-	return false
+	if len(newestFirst) == 0 || len(newestFirst[0].Status.ContainerStatuses) == 0 {
+		return true
+	}
+	w := newestFirst[0].Status.ContainerStatuses[0].State.Waiting
+	return w != nil && !preparing(w.Reason)
+}
+
+// preparing are the reasons for which a healthy kubelet lets a container wait.
+func preparing(reason string) bool {
+	return reason == "ContainerCreating" || reason == "PodInitializing"
 }
 
 // waitingFor says what the newest pod waits for, or how it failed.
@@ -234,7 +243,7 @@ func waitingFor(newestFirst []corev1.Pod) string {
 	}
 	p := newestFirst[0]
 	for _, s := range p.Status.ContainerStatuses {
-		if w := s.State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
+		if w := s.State.Waiting; w != nil && !preparing(w.Reason) {
 			return oneLine(w.Reason+": "+w.Message, 300)
 		}
 		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
@@ -243,6 +252,9 @@ func waitingFor(newestFirst []corev1.Pod) string {
 	}
 	if p.Status.Phase == corev1.PodFailed {
 		return oneLine("pod failed: "+p.Status.Reason+" "+p.Status.Message, 300)
+	}
+	if p.Spec.NodeName != "" && p.Status.Phase == corev1.PodPending && len(p.Status.ContainerStatuses) == 0 {
+		return "the pod is bound to the node, whose kubelet has not taken it up"
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
@@ -253,14 +265,14 @@ func waitingFor(newestFirst []corev1.Pod) string {
 }
 
 // readings is how often a log that is not whole is read.
-const readings = 5
+const readings = 4
 
 // readOutput reads the pod's log until it is whole.
 func (r *run) readOutput(ctx context.Context, pod *corev1.Pod) (*output, error) {
 	var last error
 	for i := range readings {
 		if i > 0 {
-			if err := sleep(ctx, r.o.poll<<(i-1)); err != nil {
+			if err := sleep(ctx, r.o.poll<<(i-1)/2); err != nil {
 				return nil, err
 			}
 		}

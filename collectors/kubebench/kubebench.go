@@ -53,7 +53,7 @@ func New(o Options) collectors.Lasting {
 	o.Parallel = cmp.Or(o.Parallel, defaultParallel)
 	o.NodeTimeout = cmp.Or(o.NodeTimeout, defaultNodeTimeout)
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
-	o.start = cmp.Or(o.start, min(2*time.Minute, o.NodeTimeout))
+	o.start = cmp.Or(o.start, min(2*time.Minute, o.NodeTimeout/2))
 	o.poll = cmp.Or(o.poll, time.Second)
 	o.margin = cmp.Or(o.margin, 30*time.Second)
 	if o.Warn == nil {
