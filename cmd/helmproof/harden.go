@@ -317,14 +317,14 @@ func printAdded(t *terminal, h *hardenJSON) {
 
 func printCompared(t *terminal, controls []hardenedResult) {
 	t.line("")
-	t.line(t.bold("Findings") + t.faint("    "+strings.Repeat(" ", 42)+"before   after"))
+	t.line(t.bold("Findings") + t.faint(strings.Repeat(" ", 39)+"before   after"))
 	for _, c := range controls {
 		if c.Before.Findings == 0 && c.After.Findings == 0 {
 			continue
 		}
 		m := controlMark(c.After.Outcome)
-		title := clip(c.Title, 44)
-		t.line(fmt.Sprintf("  %-6s %s%s  %6d  %6d  %s", c.Control, title, pad(title, 44), c.Before.Findings, c.After.Findings, t.mark(m, 0)))
+		title := clip(printable(c.Title), 37)
+		t.line(fmt.Sprintf("  %-6s %s%s %6d  %6d  %s", c.Control, title, pad(title, 37), c.Before.Findings, c.After.Findings, t.mark(m, 0)))
 	}
 }
 
@@ -365,7 +365,7 @@ func printKept(t *terminal, kept []harden.Kept) {
 	}
 }
 
-// printOwner lists what is left, by control.
+// printOwner lists what is left, by control, each fix once.
 func printOwner(t *terminal, left []evidence.Finding, cat *evidence.Catalog) {
 	t.line("")
 	t.line(t.bold("What only the chart's owner can fix"))
@@ -373,19 +373,29 @@ func printOwner(t *terminal, left []evidence.Finding, cat *evidence.Catalog) {
 		t.line("  nothing")
 		return
 	}
-	byID := map[string]evidence.Finding{}
-	ids := map[evidence.ControlID][]string{}
-	for _, f := range left {
-		byID[f.ID] = f
-		for _, c := range f.Controls {
-			ids[c] = append(ids[c], f.ID)
-		}
-	}
 	for _, c := range cat.Controls {
-		if len(ids[c.ID]) == 0 {
+		var of []evidence.Finding
+		for _, f := range left {
+			if slices.Contains(f.Controls, c.ID) {
+				of = append(of, f)
+			}
+		}
+		if len(of) == 0 {
 			continue
 		}
-		t.para("  ", "         ", fmt.Sprintf("%-6s %s (%d)", c.ID, c.Title, len(ids[c.ID])))
-		printFindings(t, ids[c.ID], byID, 1)
+		t.line("")
+		t.para("  ", "         ", fmt.Sprintf("%-6s %s", c.ID, c.Title))
+		fixes := map[string]bool{}
+		for i, f := range of {
+			if i == shownFindings {
+				t.line(t.faint(fmt.Sprintf("    and %d more: -o json lists them", len(of)-i)))
+				break
+			}
+			t.para("    ", "      ", f.Target.Object()+": "+f.Message)
+			if f.Remediation != "" && !fixes[f.Remediation] {
+				fixes[f.Remediation] = true
+				t.para("      fix: ", "           ", f.Remediation)
+			}
+		}
 	}
 }
