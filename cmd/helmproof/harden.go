@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -124,6 +125,10 @@ func (a *app) hardenStream(cmd *cobra.Command, o harden.Options) error {
 	}
 	if !a.quiet {
 		a.listChanges(res)
+	}
+	if len(bytes.TrimSpace(res.Manifests)) == 0 {
+		// Helm takes a post-renderer that prints nothing for one that failed.
+		res.Manifests = append(res.Manifests, "# no manifests\n"...)
 	}
 	if _, err := a.io.out.Write(res.Manifests); err != nil {
 		return fmt.Errorf("write manifests: %w", err)
