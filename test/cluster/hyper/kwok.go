@@ -30,6 +30,9 @@ func simulator() int {
 		fmt.Println(stages())
 		return 0
 	}
+	// The other roles' libraries put a --version of another type among the flags
+	// that every command inherits.
+	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
 	flags := pflag.NewFlagSet("global", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.Usage = func() {}
