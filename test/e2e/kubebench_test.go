@@ -111,14 +111,15 @@ func (r *benchRun) outcome(control evidence.ControlID, rule, target string) []ev
 func benchLeft(t *testing.T, kube kubernetes.Interface) []string {
 	t.Helper()
 	var left []string
-	list, err := kube.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: benchLabels})
+	ctx := context.WithoutCancel(t.Context()) // also when the test is over
+	list, err := kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: benchLabels})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, ns := range list.Items {
 		left = append(left, ns.Name)
 	}
-	jobs, err := kube.BatchV1().Jobs("").List(t.Context(), metav1.ListOptions{LabelSelector: benchLabels})
+	jobs, err := kube.BatchV1().Jobs("").List(ctx, metav1.ListOptions{LabelSelector: benchLabels})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +252,7 @@ func TestKubeBenchOnFakeNodes(t *testing.T) {
 		}
 	}()
 	begun := time.Now()
-	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: benchImage, Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: 3 * time.Minute})
+	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +325,7 @@ func TestKubeBenchNodesComeAndGo(t *testing.T) {
 		}
 		return slices.ContainsFunc(n.Spec.Taints, func(x corev1.Taint) bool { return x.Key == corev1.TaintNodeNotReady })
 	})
-	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: benchImage, Benchmark: "cis-1.12", Parallel: 30, NodeTimeout: 20 * time.Second})
+	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 30, NodeTimeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +358,7 @@ func TestKubeBenchRights(t *testing.T) {
 	apply(t, c, rbac.KubeBench)
 	proxy := newProxy(t, c.config)
 	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
-	o := kubebench.Options{Image: benchImage, Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
+	o := kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
 
 	mine := proxy.as(token(t, c, "helmproof", "helmproof-kube-bench"))
 	r, err := runBench(t.Context(), t, mine, o)
@@ -458,7 +459,7 @@ func TestKubeBenchCrash(t *testing.T) {
 	c := needCluster(t, tierControllers)
 	fakeNodes(t, c.kube, "crash", 2)
 	bin := helmproof(t)
-	args := []string{"collect", "--cluster", "--kubeconfig", c.kubeconfig, "--kube-bench-image", benchImage, "--benchmark", "cis-1.12", "--repo", t.TempDir()}
+	args := []string{"collect", "--cluster", "--kubeconfig", c.kubeconfig, "--kube-bench-image", anyImage(t), "--benchmark", "cis-1.12", "--repo", t.TempDir()}
 	start := func() (*exec.Cmd, *bytes.Buffer) {
 		cmd := exec.Command(bin, args...)
 		cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
@@ -494,7 +495,7 @@ func TestKubeBenchCrash(t *testing.T) {
 	crashed := list.Items[0].Name
 	proxy := newProxy(t, c.config)
 	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
-	o := kubebench.Options{Image: benchImage, Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
+	o := kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
 	if _, err := runBench(t.Context(), t, proxy.config, o); err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,8 @@ type proxy struct {
 	refuse      func(*http.Request) int               // a status to answer by, or 0
 	log         func(node string, reading int) []byte // nil: the cluster's own logs
 	jobMade     func()
-	forwardLogs atomic.Bool // whatever log is
+	cut         atomic.Int64 // how many readings of logs are still to be cut in the middle
+	forwardLogs atomic.Bool  // whatever log is
 
 	mu       sync.Mutex
 	readings map[string]int
@@ -81,6 +82,15 @@ func newProxy(t *testing.T, cfg *rest.Config) *proxy {
 			p.mu.Unlock()
 			_, _ = w.Write(p.log(pod.Spec.NodeName, n))
 			return
+		}
+		if logPath.MatchString(r.URL.Path) && p.cut.Add(-1) >= 0 {
+			raw, err := kube.CoreV1().RESTClient().Get().AbsPath(r.URL.Path).DoRaw(r.Context())
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			_, _ = w.Write(raw[:len(raw)/2])
+			panic(http.ErrAbortHandler) // as a connection ends that drops
 		}
 		forward.ServeHTTP(w, r)
 		if p.jobMade != nil && r.Method == http.MethodPost && jobsPath.MatchString(r.URL.Path) {
