@@ -306,3 +306,24 @@ func TestHardenReportAgrees(t *testing.T) {
 		t.Errorf("%d changes, %d kept, %d remaining", len(got.Changes), len(got.Kept), len(got.Remaining))
 	}
 }
+
+// TestHardenDocs holds that the guide speaks of every rule and every option.
+func TestHardenDocs(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "harden.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := []string{
+		harden.Annotation, harden.OptOut + ": skip", "PodDisruptionBudget", "--probes tcp", "--report", "--skip",
+		"--read-only-root", "--run-as-non-root", "--drop-capabilities",
+	}
+	for _, r := range []harden.Rule{harden.RuleEscalation, harden.RuleCapabilities, harden.RuleSeccomp, harden.RuleNonRoot, harden.RuleReadOnly, harden.RuleToken, harden.RuleSpread, harden.RuleProbes} {
+		words = append(words, string(r))
+	}
+	for _, w := range words {
+		if !strings.Contains(string(guide), w) {
+			t.Errorf("docs/harden.md does not say %q", w)
+		}
+	}
+}
