@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -27,8 +26,7 @@ func check(t *testing.T, args ...string) (int, report.ReleaseJSON) {
 }
 
 // TestServiceChartPasses holds that the hardened chart passes with its defaults and
-// with each example that needs no custom resource, without a waiver and without
-// anything that could not be checked.
+// with each example, without a waiver and without anything that could not be checked.
 func TestServiceChartPasses(t *testing.T) {
 	t.Parallel()
 	chart := filepath.Join("..", "..", "charts", "service")
@@ -36,17 +34,11 @@ func TestServiceChartPasses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// VPA, ExternalSecret: Kubernetes has no schema for them, so CHT-3 is incomplete.
-	custom := []string{"external-secrets.yaml", "recommendations.yaml"}
-	// One replica, as development has it, is a finding.
-	weaker := []string{"development.yaml"}
 	tests := map[string][]string{"defaults": {chart}}
 	for _, e := range examples {
-		if name := filepath.Base(e); !slices.Contains(custom, name) && !slices.Contains(weaker, name) {
-			tests[name] = []string{chart, "-f", e}
-		}
+		tests[filepath.Base(e)] = []string{chart, "-f", e}
 	}
-	if len(tests) < 3 {
+	if len(tests) < 8 {
 		t.Fatalf("only %d value sets", len(tests))
 	}
 	for name, args := range tests {
@@ -60,15 +52,6 @@ func TestServiceChartPasses(t *testing.T) {
 				if f.Outcome != evidence.OutcomePass && f.Outcome != evidence.OutcomeNotApplicable {
 					t.Errorf("%s %s: %s: %s", f.Outcome, f.Rule, f.Target, f.Message)
 				}
-			}
-		})
-	}
-	for _, name := range custom {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			code, got := check(t, chart, "-f", filepath.Join(chart, "examples", name))
-			if code != exitVerdict || got.Verdict.Outcome != evidence.VerdictIncomplete {
-				t.Errorf("exit %d, %s: %s", code, got.Verdict.Outcome, got.Verdict.Reason)
 			}
 		})
 	}

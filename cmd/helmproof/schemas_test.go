@@ -84,7 +84,7 @@ func printAll(t *testing.T) []printed {
 	do(exitVerdict, "gate", with("gate", "--chart", "weak")...)
 	do(exitVerdict, "gate", with("gate", "--chart", "nothing")...)
 	do(exitPass, "show", with("show", "latest")...)
-	do(exitVerdict, "report", "collect", service, "--repo", repo, "--key", key, "--profile", profile, "--set", "replicaCount=1", "--set", "autoscaling.enabled=false")
+	do(exitVerdict, "report", "collect", service, "--repo", repo, "--key", key, "--profile", profile, "--set", "replicaCount=1,singleReplicaReason=for-this-test", "--set", "autoscaling.enabled=false")
 
 	// From the last bundle to the first, and back: another profile, other findings.
 	var listed struct {

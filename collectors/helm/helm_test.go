@@ -190,7 +190,10 @@ spec:
 		{"custom resource that is not valid", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 11, colour: red}\n", collectors.LoadOptions{},
 			[]string{"spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10", "fail Thing t templates/deployment.yaml: spec.colour: unknown field"}},
 		{"custom resource of a version that the CRD lacks", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v2\nkind: Thing\nmetadata: {name: t}\n", collectors.LoadOptions{}, []string{"not-checked Thing t"}},
-		{"CRD without a schema", helm.RuleCRD, strings.Replace(thingCRD, "openAPIV3Schema", "openAPIV2Schema", 1) + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", collectors.LoadOptions{}, []string{"not-checked Thing t templates/deployment.yaml: the chart's CRD for example.com/v1 Thing cannot be used"}},
+		{"custom resource by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {secretStoreRef: {name: s}, refreshInterval: 1h, data: [{secretKey: a, remoteRef: {key: b}}]}\n", collectors.LoadOptions{}, nil},
+		{"custom resource not valid by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {refreshIntervall: 1h, data: [{secretKey: a}]}\n", collectors.LoadOptions{},
+			[]string{"spec.data[0].remoteRef: Required value", "fail ExternalSecret e templates/deployment.yaml: spec.refreshIntervall: unknown field"}},
+		{"CRD without a schema", helm.RuleCRD, strings.Replace(thingCRD, "openAPIV3Schema", "openAPIV2Schema", 1) + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", collectors.LoadOptions{}, []string{"not-checked Thing t templates/deployment.yaml: the chart's own CRD for example.com/v1 Thing cannot be used"}},
 
 		{"served", helm.RuleRemoved, "", collectors.LoadOptions{}, nil},
 		{"removed", helm.RuleRemoved, deployment + "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: p}\n", collectors.LoadOptions{}, []string{"fail PodDisruptionBudget p templates/deployment.yaml: Kubernetes 1.37 does not serve policy/v1beta1 PodDisruptionBudget: removed in 1.25"}},

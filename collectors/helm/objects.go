@@ -61,7 +61,9 @@ func (f *findings) objects() error {
 			f.object(RuleSchema, o, evidence.OutcomeNotChecked, fmt.Sprintf("Kubernetes %s does not serve %s", version, kindKey(gvk)), "Use an API that the version serves.")
 			judged[RuleSchema] = true
 		default:
-			f.custom(o, gvk, crds)
+			if err := f.custom(o, gvk, crds); err != nil {
+				return err
+			}
 		}
 	}
 	for rule, nothing := range map[string]string{RuleSchema: "no object of a built-in kind", RuleRemoved: "no object of a built-in kind"} {
@@ -224,18 +226,29 @@ func compileCRD(v *apiextensionsv1.CustomResourceValidation) *shipped {
 	return &shipped{structural: s, validator: val, err: err}
 }
 
-// custom judges a custom resource by the release's own CRD.
-func (f *findings) custom(o *collectors.Object, gvk schema.GroupVersionKind, crds map[schema.GroupVersionKind]func() *shipped) {
-	compile, ok := crds[gvk]
-	if !ok {
+// custom judges a custom resource by the release's own CRD, else by the one that
+// its project publishes.
+func (f *findings) custom(o *collectors.Object, gvk schema.GroupVersionKind, crds map[schema.GroupVersionKind]func() *shipped) error {
+	var crd *shipped
+	by := "the chart's own CRD"
+	if compile, ok := crds[gvk]; ok {
+		crd = compile()
+	} else {
+		var source string
+		var err error
+		if crd, source, err = published(gvk); err != nil {
+			return err
+		}
+		by = "the CRD of " + source
+	}
+	if crd == nil {
 		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "no schema for "+kindKey(gvk)+": the chart ships no CRD for it",
 			"Ship the CRD in crds/, or accept this by a waiver that names the kind.")
-		return
+		return nil
 	}
-	crd := compile()
 	if crd.err != nil {
-		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "the chart's CRD for "+kindKey(gvk)+" cannot be used: "+clean(crd.err.Error()), "Correct the CRD's schema.")
-		return
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, by+" for "+kindKey(gvk)+" cannot be used: "+clean(crd.err.Error()), "Correct the CRD's schema.")
+		return nil
 	}
 	problems := nameProblems(o)
 	for _, e := range validation.ValidateCustomResource(nil, o.Object, crd.validator) {
@@ -246,7 +259,8 @@ func (f *findings) custom(o *collectors.Object, gvk schema.GroupVersionKind, crd
 		problems = append(problems, unknown+": unknown field")
 	}
 	slices.Sort(problems)
-	f.schemaResult(RuleCRD, o, problems[:min(len(problems), maxProblems)], "valid by the chart's own CRD")
+	f.schemaResult(RuleCRD, o, problems[:min(len(problems), maxProblems)], "valid by "+by)
+	return nil
 }
 
 func fieldProblem(e *field.Error) string { return clean(e.Error()) }
