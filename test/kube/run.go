@@ -187,6 +187,9 @@ func inside(f func(*Cluster) int) int {
 	}
 	// Nothing in the tests can reach another cluster by accident.
 	os.Setenv("KUBECONFIG", c.Kubeconfig)
+	// kubectl keeps what it discovered, by address: another cluster's would mislead.
+	os.Setenv("KUBECACHEDIR", filepath.Join(c.Dir, "cache"))
+	os.Setenv("KUBERC", "off")
 	os.Setenv(KubeconfigEnv, c.Kubeconfig)
 	os.Setenv(TierEnv, c.tier.String())
 	shared = c
