@@ -155,3 +155,23 @@ spec:
 		t.Errorf("eviction within the budget: %v", err)
 	}
 }
+
+// Not parallel: the other tests wait while the API server is gone.
+func TestAPIServerComesBack(t *testing.T) {
+	c := kube.Start(t, kube.TierA)
+	namespace(t, c, "smoke-crash", "restricted")
+	if err := c.Kill("kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.TryKubectl(t.Context(), "", "get", "namespace", "smoke-crash")
+	if err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("with the API server killed: %v, want the connection refused", err)
+	}
+	if err := c.Restart("kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.Kubectl(t, "get", "namespace", "smoke-crash")
+}
