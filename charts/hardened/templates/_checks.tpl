@@ -71,71 +71,90 @@ container: [name, image, command, args, port, env, probes, resources, writableDi
 looks like a secret, which does not belong in values: they end in version control and in the release. Keep it in a secret store, set externalSecret.enabled and name it in externalSecret.env (name, key, property); the variable is then set from the Secret that the ExternalSecret makes
 {{- end }}
 
+{{- /* An image: dict at, image. */}}
+{{- define "hardened.internal.checkImage" -}}
+{{- $image := .image | default dict }}
+{{- if not $image.repository }}
+{{- fail (printf "%simage.repository is missing: name the image without tag and digest" .at) }}
+{{- else if regexMatch "@|:[^/]*$" $image.repository }}
+{{- fail (printf "%simage.repository %s carries a tag or digest: put them into image.tag and image.digest" .at $image.repository) }}
+{{- else if eq ($image.tag | default "" | toString) "latest" }}
+{{- fail (printf "%simage.tag latest says nothing about what runs, and moves. Name a version, or leave the tag out: the digest decides" .at) }}
+{{- else if not (regexMatch "^sha256:[0-9a-f]{64}$" ($image.digest | default "")) }}
+{{- fail (printf "%simage.digest %q: a digest (sha256: and 64 hexadecimal digits) is required, since a tag can be moved to another image. `crane digest %s:%s` prints it" .at ($image.digest | default "") $image.repository ($image.tag | default "TAG")) }}
+{{- end }}
+{{- end }}
+
 {{- /* A container: dict at, container, long (it has to have probes), spec. */}}
 {{- define "hardened.internal.checkContainer" -}}
 {{- $c := .container }}
-{{- $image := $c.image | default dict }}
-{{- $message := "" }}
-{{- if not $image.repository }}
-{{- $message = printf "%simage.repository is missing: name the image without tag and digest" .at }}
-{{- else if regexMatch "@|:[^/]*$" $image.repository }}
-{{- $message = printf "%simage.repository %s carries a tag or digest: put them into image.tag and image.digest" .at $image.repository }}
-{{- else if eq ($image.tag | default "" | toString) "latest" }}
-{{- $message = printf "%simage.tag latest says nothing about what runs, and moves. Name a version, or leave the tag out: the digest decides" .at }}
-{{- else if not (regexMatch "^sha256:[0-9a-f]{64}$" ($image.digest | default "")) }}
-{{- $message = printf "%simage.digest %q: a digest (sha256: and 64 hexadecimal digits) is required, since a tag can be moved to another image. `crane digest %s:%s` prints it" .at ($image.digest | default "") $image.repository ($image.tag | default "TAG") }}
-{{- end }}
+{{- include "hardened.internal.checkImage" (dict "at" .at "image" $c.image) }}
 {{- range $list := list "requests" "limits" }}
 {{- range $resource := list "cpu" "memory" }}
-{{- if and (not $message) (not (get (get ($c.resources | default dict) $list | default dict) $resource)) }}
-{{- $message = printf "%sresources.%s.%s is missing: without it one container can take a node from all others, and the scheduler cannot plan. Set requests and limits for cpu and memory" $.at $list $resource }}
+{{- if not (get (get ($c.resources | default dict) $list | default dict) $resource) }}
+{{- fail (printf "%sresources.%s.%s is missing: without it one container can take a node from all others, and the scheduler cannot plan. Set requests and limits for cpu and memory" $.at $list $resource) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- range $name, $value := $c.env }}
-{{- if and (not $message) (kindIs "map" $value) }}
-{{- $message = printf "%senv.%s: a plain value is expected. Secrets are named in externalSecret.env" $.at $name }}
-{{- else if and (not $message) (or (regexMatch (include "hardened.internal.secretName" .) $name) (regexMatch (include "hardened.internal.secretValue" .) (toString $value))) }}
-{{- $message = printf "%senv.%s %s" $.at $name (include "hardened.secretAdvice" .) }}
+{{- if kindIs "map" $value }}
+{{- fail (printf "%senv.%s: a plain value is expected. Secrets are named in externalSecret.env" $.at $name) }}
+{{- else if or (regexMatch (include "hardened.internal.secretName" .) $name) (regexMatch (include "hardened.internal.secretValue" .) (toString $value)) }}
+{{- fail (printf "%senv.%s %s" $.at $name (include "hardened.secretAdvice" .)) }}
 {{- end }}
 {{- end }}
 {{- range $i, $arg := concat ($c.command | default list) ($c.args | default list) }}
-{{- if and (not $message) (or (regexMatch (include "hardened.internal.secretArgument" .) $arg) (regexMatch (include "hardened.internal.secretValue" .) $arg)) }}
-{{- $message = printf "%sargs: an argument %s" $.at (include "hardened.secretAdvice" .) }}
+{{- if or (regexMatch (include "hardened.internal.secretArgument" .) $arg) (regexMatch (include "hardened.internal.secretValue" .) $arg) }}
+{{- fail (printf "%sargs: an argument %s" $.at (include "hardened.secretAdvice" .)) }}
 {{- end }}
 {{- end }}
 {{- range $dir := $c.writableDirectories }}
-{{- if and (not $message) (not $dir.sizeLimit) }}
-{{- $message = printf "%swritableDirectories %s: sizeLimit is missing; without it the directory can fill the node's disk" $.at $dir.path }}
+{{- if not $dir.sizeLimit }}
+{{- fail (printf "%swritableDirectories %s: sizeLimit is missing; without it the directory can fill the node's disk" $.at $dir.path) }}
 {{- end }}
 {{- end }}
-{{- if and (not $message) $c.port (lt (int $c.port) 1024) }}
-{{- $message = printf "%sport %d: ports below 1024 need root or a capability. Listen on 1024 or above; service.port may be any" .at (int $c.port) }}
+{{- if and $c.port (lt (int $c.port) 1024) }}
+{{- fail (printf "%sport %d: ports below 1024 need root or a capability. Listen on 1024 or above; service.port may be any" .at (int $c.port)) }}
 {{- end }}
+{{- /* The main container of a Job or CronJob has none. */}}
+{{- if or .long .at }}
 {{- range $kind := list "startup" "readiness" "liveness" }}
 {{- $probe := get ($c.probes | default dict) $kind }}
-{{- if not $message }}
 {{- if $probe }}
 {{- if not (has $probe.type (list "http" "tcp" "grpc" "exec")) }}
-{{- $message = printf "%sprobes.%s.type %q: want http, tcp, grpc or exec" $.at $kind $probe.type }}
+{{- fail (printf "%sprobes.%s.type %q: want http, tcp, grpc or exec" $.at $kind $probe.type) }}
 {{- else if and (eq $probe.type "exec") (not $probe.command) }}
-{{- $message = printf "%sprobes.%s: type exec needs a command" $.at $kind }}
+{{- fail (printf "%sprobes.%s: type exec needs a command" $.at $kind) }}
 {{- else if and (ne $probe.type "exec") (not $c.port) }}
-{{- $message = printf "%sprobes.%s: type %s asks the port, and port is 0. Set port, or probe by type exec with a command" $.at $kind $probe.type }}
+{{- fail (printf "%sprobes.%s: type %s asks the port, and port is 0. Set port, or probe by type exec with a command" $.at $kind $probe.type) }}
 {{- end }}
 {{- else if $.long }}
-{{- $message = printf "%sprobes.%s is missing: Kubernetes could not tell a container that %s" $.at $kind (get (dict "startup" "still starts from one that hangs" "readiness" "cannot serve from one that can" "liveness" "is stuck from one that works") $kind) }}
+{{- fail (printf "%sprobes.%s is missing: Kubernetes could not tell a container that %s" $.at $kind (get (dict "startup" "still starts from one that hangs" "readiness" "cannot serve from one that can" "liveness" "is stuck from one that works") $kind)) }}
 {{- end }}
 {{- end }}
 {{- end }}
-{{- $live := get ($c.probes | default dict) "liveness" | default dict }}
-{{- $ready := get ($c.probes | default dict) "readiness" | default dict }}
-{{- if and (not $message) .long (eq (pick $live "type" "path" "command" "service" "port" | toJson) (pick $ready "type" "path" "command" "service" "port" | toJson)) }}
+{{- if .long }}
+{{- $live := $c.probes.liveness }}
+{{- $ready := $c.probes.readiness }}
+{{- if eq (include "hardened.internal.handler" (dict "probe" $live)) (include "hardened.internal.handler" (dict "probe" $ready)) }}
 {{- if le (mul (int $live.failureThreshold) (int $live.periodSeconds)) (mul (int $ready.failureThreshold) (int $ready.periodSeconds)) }}
-{{- $message = printf "%sprobes.liveness asks what probes.readiness asks and gives up as early: a slow dependency would restart every replica. Give it a path of its own, or a higher failureThreshold" .at }}
+{{- fail (printf "%sprobes.liveness asks what probes.readiness asks and gives up as early: a slow dependency would restart every replica. Give it a path of its own, or a higher failureThreshold" .at) }}
 {{- end }}
 {{- end }}
-{{- with $message }}{{ fail . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* The securityContext of a spec. */}}
+{{- define "hardened.internal.checkSecurityContext" -}}
+{{- include "hardened.internal.checkKeys" (dict "at" "securityContext." "part" "securityContext" "of" .) }}
+{{- range $id := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- if and (hasKey $ $id) (lt (get $ $id | int64) 1) }}
+{{- fail (printf "securityContext.%s is 0: that is root. Set a number above 0, the image's own user if it needs one" $id) }}
+{{- end }}
+{{- end }}
+{{- if and (not (dig "readOnlyRootFilesystem" true .)) (lt (len (trim (.writableRootReason | default ""))) 10) }}
+{{- fail "securityContext.readOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" }}
+{{- end }}
 {{- end }}
 
 {{- define "hardened.internal.check" -}}
@@ -143,13 +162,13 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $a := $s.autoscaling }}
 {{- $long := include "hardened.internal.longRunning" . }}
 {{- include "hardened.internal.checkKeys" (dict "at" "" "part" "spec" "of" $s) }}
-{{- range $part := list "securityContext" "serviceAccount" "disruptionBudget" }}
+{{- range $part := list "serviceAccount" "disruptionBudget" }}
 {{- include "hardened.internal.checkKeys" (dict "at" (printf "%s." $part) "part" $part "of" (get $s $part | default dict)) }}
 {{- end }}
 {{- include "hardened.internal.checkContainer" (dict "at" "" "long" $long "container" $s) }}
 {{- $names := list (include "hardened.name" .) }}
 {{- range $list := list "initContainers" "sidecars" }}
-{{- range $i, $c := get $s $list }}
+{{- range $i, $c := index $s $list }}
 {{- $at := printf "%s[%d]." $list $i }}
 {{- include "hardened.internal.checkKeys" (dict "at" $at "part" "container" "of" $c) }}
 {{- include "hardened.internal.checkContainer" (dict "at" $at "long" "" "container" $c) }}
@@ -160,14 +179,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 
-{{- range $id := list "runAsUser" "runAsGroup" "fsGroup" }}
-{{- if lt (get $s.securityContext $id | int64) 1 }}
-{{- fail (printf "securityContext.%s is 0: that is root. Set a number above 0, the image's own user if it needs one" $id) }}
-{{- end }}
-{{- end }}
-{{- if and (not $s.securityContext.readOnlyRootFilesystem) (lt (len (trim ($s.securityContext.writableRootReason | default ""))) 10) }}
-{{- fail "securityContext.readOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" }}
-{{- end }}
+{{- include "hardened.internal.checkSecurityContext" $s.securityContext }}
 
 {{- if and $long (not $a.enabled) (lt (int $s.replicaCount) 1) }}
 {{- fail "replicaCount is 0: nothing would run. Set 2 or more" }}
@@ -270,6 +282,9 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- if not (has .kind (list "PodMonitor" "ServiceMonitor")) }}
 {{- fail (printf "metrics.kind %q: want PodMonitor or ServiceMonitor" .kind) }}
+{{- end }}
+{{- if and (eq .kind "ServiceMonitor") (eq $s.kind "StatefulSet") }}
+{{- fail "metrics.kind is ServiceMonitor with kind StatefulSet, which has two Services: each pod would be asked twice. Use PodMonitor" }}
 {{- end }}
 {{- if and (eq .kind "ServiceMonitor") (or (not $s.service.enabled) (and .port (ne (int .port) (int $s.port)))) }}
 {{- fail "metrics.kind is ServiceMonitor, and the Service has no such port. Enable service and leave metrics.port 0, or use PodMonitor" }}

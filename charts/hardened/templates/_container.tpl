@@ -1,14 +1,16 @@
-{{- /* repository[:tag]@sha256:… */}}
+{{- /* repository[:tag]@sha256:… of dict image. */}}
 {{- define "hardened.image" -}}
+{{- include "hardened.internal.checkImage" (dict "at" "" "image" .image) -}}
 {{ .image.repository }}{{ with .image.tag }}:{{ . }}{{ end }}@{{ .image.digest }}
 {{- end }}
 
 {{- /* securityContext of every container. */}}
 {{- define "hardened.containerSecurityContext" -}}
-{{- $writable := and (hasKey .spec.securityContext "readOnlyRootFilesystem") (not .spec.securityContext.readOnlyRootFilesystem) }}
+{{- $s := .spec.securityContext | default dict }}
+{{- include "hardened.internal.checkSecurityContext" $s -}}
 allowPrivilegeEscalation: false
 privileged: false
-readOnlyRootFilesystem: {{ not $writable }}
+readOnlyRootFilesystem: {{ dig "readOnlyRootFilesystem" true $s }}
 runAsNonRoot: true
 capabilities:
   drop: [ALL]
@@ -16,6 +18,16 @@ capabilities:
 
 {{- /* A probe: dict probe, port (name of the container's port). */}}
 {{- define "hardened.probe" -}}
+{{- include "hardened.internal.handler" . }}
+{{- with .probe }}
+periodSeconds: {{ .periodSeconds | default 10 }}
+timeoutSeconds: {{ .timeoutSeconds | default 2 }}
+failureThreshold: {{ .failureThreshold | default 3 }}
+{{- end }}
+{{- end }}
+
+{{- /* What a probe does. */}}
+{{- define "hardened.internal.handler" -}}
 {{- with .probe }}
 {{- if eq .type "http" }}
 httpGet:
@@ -38,9 +50,6 @@ exec:
   command:
     {{- toYaml .command | nindent 4 }}
 {{- end }}
-periodSeconds: {{ .periodSeconds | default 10 }}
-timeoutSeconds: {{ .timeoutSeconds | default 2 }}
-failureThreshold: {{ .failureThreshold | default 3 }}
 {{- end }}
 {{- end }}
 
@@ -61,7 +70,7 @@ failureThreshold: {{ .failureThreshold | default 3 }}
 {{- end }}
 
 {{- /* A container: dict root, spec, container, role (main, init or sidecar). */}}
-{{- define "hardened.container" -}}
+{{- define "hardened.internal.container" -}}
 {{- $c := .container }}
 {{- $serves := and (ne .role "init") (or (ne .role "main") (include "hardened.internal.longRunning" .)) }}
 name: {{ $c.name }}

@@ -1,6 +1,7 @@
 {{- /* securityContext of the pod. */}}
 {{- define "hardened.podSecurityContext" -}}
-{{- $s := .spec.securityContext | default dict -}}
+{{- $s := .spec.securityContext | default dict }}
+{{- include "hardened.internal.checkSecurityContext" $s -}}
 runAsNonRoot: true
 runAsUser: {{ $s.runAsUser | default 10001 | int64 }}
 runAsGroup: {{ $s.runAsGroup | default 10001 | int64 }}
@@ -17,14 +18,14 @@ seccompProfile:
 
 {{- /* Spread over zones and nodes. A rollout counts only pods of its own revision. */}}
 {{- define "hardened.topologySpread" -}}
-{{- range $key, $insist := dict "topology.kubernetes.io/zone" .spec.topologySpread.zone "kubernetes.io/hostname" .spec.topologySpread.node }}
+{{- range $key, $insist := dict "topology.kubernetes.io/zone" ((.spec.topologySpread).zone | default "ScheduleAnyway") "kubernetes.io/hostname" ((.spec.topologySpread).node | default "ScheduleAnyway") }}
 - topologyKey: {{ $key }}
   maxSkew: 1
   whenUnsatisfiable: {{ $insist }}
   labelSelector:
     matchLabels:
       {{- include "hardened.selectorLabels" $ | nindent 6 }}
-  {{- if eq $.spec.kind "Deployment" }}
+  {{- if eq ($.spec.kind | default "Deployment") "Deployment" }}
   matchLabelKeys: [pod-template-hash]
   {{- end }}
 {{- end }}
@@ -32,7 +33,7 @@ seccompProfile:
 
 {{- /* Not two replicas on one node: preferred, or required. */}}
 {{- define "hardened.antiAffinity" -}}
-{{- if eq .spec.antiAffinity "required" -}}
+{{- if eq (.spec.antiAffinity | default "") "required" -}}
 podAntiAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
     - topologyKey: kubernetes.io/hostname
@@ -51,14 +52,18 @@ podAntiAffinity:
 {{- end }}
 {{- end }}
 
-{{- /* The main container's part of the spec, as hardened.container takes it. */}}
+{{- /* The main container's part of the spec, as hardened.internal.container takes it. */}}
 {{- define "hardened.internal.main" -}}
 {{- $main := pick .spec "image" "command" "args" "port" "env" "probes" "resources" "writableDirectories" }}
 {{- toYaml (set $main "name" (include "hardened.name" .)) }}
 {{- end }}
 
-{{- /* The pod template: metadata and spec. */}}
+{{- /* The pod template (metadata and spec), for kinds of controllers that this library does not make. */}}
 {{- define "hardened.podTemplate" -}}
+{{- include "hardened.internal.podTemplate" (dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml)) }}
+{{- end }}
+
+{{- define "hardened.internal.podTemplate" -}}
 {{- $long := include "hardened.internal.longRunning" . }}
 {{- $main := include "hardened.internal.main" . | fromYaml }}
 {{- $annotations := .spec.podAnnotations | default dict }}
@@ -108,14 +113,14 @@ spec:
   {{- if or .spec.initContainers .spec.sidecars }}
   initContainers:
     {{- range .spec.sidecars }}
-    - {{- include "hardened.container" (merge (dict "container" . "role" "sidecar") $) | trim | nindent 6 }}
+    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "sidecar") $) | trim | nindent 6 }}
     {{- end }}
     {{- range .spec.initContainers }}
-    - {{- include "hardened.container" (merge (dict "container" . "role" "init") $) | trim | nindent 6 }}
+    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "init") $) | trim | nindent 6 }}
     {{- end }}
   {{- end }}
   containers:
-    - {{- include "hardened.container" (merge (dict "container" $main "role" "main") .) | trim | nindent 6 }}
+    - {{- include "hardened.internal.container" (merge (dict "container" $main "role" "main") .) | trim | nindent 6 }}
   {{- with include "hardened.internal.volumes" (merge (dict "main" $main) .) | trim }}
   volumes:
     {{- . | nindent 4 }}

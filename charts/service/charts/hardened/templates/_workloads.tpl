@@ -17,7 +17,7 @@ spec:
     matchLabels:
       {{- include "hardened.selectorLabels" $c | nindent 6 }}
   template:
-    {{- include "hardened.podTemplate" $c | nindent 4 }}
+    {{- include "hardened.internal.podTemplate" $c | nindent 4 }}
 {{- end }}
 
 {{- define "hardened.statefulset" -}}
@@ -37,7 +37,7 @@ spec:
     matchLabels:
       {{- include "hardened.selectorLabels" $c | nindent 6 }}
   template:
-    {{- include "hardened.podTemplate" $c | nindent 4 }}
+    {{- include "hardened.internal.podTemplate" $c | nindent 4 }}
   {{- with $c.spec.volumeClaims }}
   # Data outlives the release and scaling down.
   persistentVolumeClaimRetentionPolicy:
@@ -72,7 +72,7 @@ ttlSecondsAfterFinished: {{ int .spec.job.ttlSecondsAfterFinished }}
 completions: {{ int .spec.job.completions }}
 parallelism: {{ int .spec.job.parallelism }}
 template:
-  {{- include "hardened.podTemplate" . | nindent 2 }}
+  {{- include "hardened.internal.podTemplate" . | nindent 2 }}
 {{- end }}
 
 {{- define "hardened.cronjob" -}}

@@ -1,0 +1,106 @@
+{{- /* Scaling between bounds, by cpu, memory and requests per second: the largest of what each asks
+       for. Only for kinds Deployment and StatefulSet, and where autoscaling is enabled. */}}
+{{- define "hardened.horizontalpodautoscaler" -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $a := $c.spec.autoscaling }}
+{{- if and $a.enabled (include "hardened.internal.longRunning" $c) -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+{{ include "hardened.internal.metadata" $c }}
+spec:
+  scaleTargetRef:
+    {{- include "hardened.internal.workloadRef" $c | nindent 4 }}
+  minReplicas: {{ int $a.minReplicas }}
+  maxReplicas: {{ int $a.maxReplicas }}
+  metrics:
+    {{- range $resource, $percent := dict "cpu" $a.targetCPUUtilizationPercentage "memory" $a.targetMemoryUtilizationPercentage }}
+    {{- if $percent }}
+    - type: Resource
+      resource:
+        name: {{ $resource }}
+        target:
+          type: Utilization
+          averageUtilization: {{ int $percent }}
+    {{- end }}
+    {{- end }}
+    {{- with $a.requestsPerSecond }}
+    {{- if .enabled }}
+    - type: {{ .source }}
+      {{ lower .source }}:
+        metric:
+          name: {{ .metric }}
+          {{- with .matchLabels }}
+          selector:
+            matchLabels:
+              {{- toYaml . | nindent 14 }}
+          {{- end }}
+        target:
+          type: AverageValue
+          averageValue: {{ .perPod | quote }}
+    {{- end }}
+    {{- end }}
+    {{- /* In peak hours the guard is 1 for peakReplicas pods together; off-peak it is 0 and keeps none. */}}
+    {{- if not (int $a.minReplicas) }}
+    - type: External
+      external:
+        metric:
+          name: {{ $a.scaleToZero.peakMetric }}
+        target:
+          type: AverageValue
+          averageValue: {{ printf "%dm" (div 1000 (int $a.scaleToZero.peakReplicas)) }}
+    {{- end }}
+  behavior:
+    scaleUp:
+      stabilizationWindowSeconds: {{ int $a.scaleUp.stabilizationWindowSeconds }}
+      policies:
+        - type: Percent
+          value: {{ int $a.scaleUp.percent }}
+          periodSeconds: {{ int $a.scaleUp.periodSeconds }}
+    scaleDown:
+      stabilizationWindowSeconds: {{ int $a.scaleDown.stabilizationWindowSeconds }}
+      policies:
+        - type: Pods
+          value: {{ int $a.scaleDown.pods }}
+          periodSeconds: {{ int $a.scaleDown.periodSeconds }}
+{{- end }}
+{{- end }}
+
+{{- /* Recommends requests within bounds and changes nothing, so that it never fights an HPA. */}}
+{{- define "hardened.verticalpodautoscaler" -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $v := $c.spec.verticalAutoscaling }}
+{{- if $v.enabled -}}
+apiVersion: autoscaling.k8s.io/v1
+kind: VerticalPodAutoscaler
+{{ include "hardened.internal.metadata" $c }}
+spec:
+  targetRef:
+    {{- include "hardened.internal.workloadRef" $c | nindent 4 }}
+  updatePolicy:
+    updateMode: "Off"
+  resourcePolicy:
+    containerPolicies:
+      - containerName: "*"
+        minAllowed:
+          {{- toYaml $v.minAllowed | nindent 10 }}
+        maxAllowed:
+          {{- toYaml $v.maxAllowed | nindent 10 }}
+{{- end }}
+{{- end }}
+
+{{- /* With one replica a budget could only block drains, so there is none. */}}
+{{- define "hardened.poddisruptionbudget" -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- if and (include "hardened.internal.longRunning" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+{{ include "hardened.internal.metadata" $c }}
+spec:
+  maxUnavailable: {{ int $c.spec.disruptionBudget.maxUnavailable }}
+  # A pod that is not ready does not hold up a drain.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "hardened.selectorLabels" $c | nindent 6 }}
+{{- end }}
+{{- end }}

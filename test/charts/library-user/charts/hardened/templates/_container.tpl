@@ -1,0 +1,160 @@
+{{- /* repository[:tag]@sha256:… of dict image. */}}
+{{- define "hardened.image" -}}
+{{- include "hardened.internal.checkImage" (dict "at" "" "image" .image) -}}
+{{ .image.repository }}{{ with .image.tag }}:{{ . }}{{ end }}@{{ .image.digest }}
+{{- end }}
+
+{{- /* securityContext of every container. */}}
+{{- define "hardened.containerSecurityContext" -}}
+{{- $s := .spec.securityContext | default dict }}
+{{- include "hardened.internal.checkSecurityContext" $s -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: {{ dig "readOnlyRootFilesystem" true $s }}
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- /* A probe: dict probe, port (name of the container's port). */}}
+{{- define "hardened.probe" -}}
+{{- include "hardened.internal.handler" . }}
+{{- with .probe }}
+periodSeconds: {{ .periodSeconds | default 10 }}
+timeoutSeconds: {{ .timeoutSeconds | default 2 }}
+failureThreshold: {{ .failureThreshold | default 3 }}
+{{- end }}
+{{- end }}
+
+{{- /* What a probe does. */}}
+{{- define "hardened.internal.handler" -}}
+{{- with .probe }}
+{{- if eq .type "http" }}
+httpGet:
+  path: {{ .path | quote }}
+  port: {{ .port | default $.port }}
+  {{- with .scheme }}
+  scheme: {{ . }}
+  {{- end }}
+{{- else if eq .type "tcp" }}
+tcpSocket:
+  port: {{ .port | default $.port }}
+{{- else if eq .type "grpc" }}
+grpc:
+  port: {{ .port | default $.number }}
+  {{- with .service }}
+  service: {{ . | quote }}
+  {{- end }}
+{{- else }}
+exec:
+  command:
+    {{- toYaml .command | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The three probes of a container: dict probes, port, number. */}}
+{{- define "hardened.probes" -}}
+{{- range $kind := list "startup" "readiness" "liveness" }}
+{{- with get ($.probes | default dict) $kind }}
+{{ $kind }}Probe:
+  {{- include "hardened.probe" (dict "probe" . "port" $.port "number" $.number) | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Name of the volume of a writable directory: its own name (containers that give the same one
+       share it), or container and position. */}}
+{{- define "hardened.internal.directory" -}}
+{{- .dir.name | default (printf "%s-writable-%d" (.container | trunc 40 | trimSuffix "-") .index) }}
+{{- end }}
+
+{{- /* A container: dict root, spec, container, role (main, init or sidecar). */}}
+{{- define "hardened.internal.container" -}}
+{{- $c := .container }}
+{{- $serves := and (ne .role "init") (or (ne .role "main") (include "hardened.internal.longRunning" .)) }}
+name: {{ $c.name }}
+image: {{ include "hardened.image" $c | quote }}
+imagePullPolicy: {{ $c.image.pullPolicy | default .spec.image.pullPolicy }}
+{{- if eq .role "sidecar" }}
+restartPolicy: Always
+{{- end }}
+{{- with $c.command }}
+command:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $c.args }}
+args:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- include "hardened.internal.env" . }}
+{{- if and $serves $c.port }}
+ports:
+  - name: {{ eq .role "main" | ternary "http" ($c.name | trunc 15 | trimSuffix "-") }}
+    containerPort: {{ int $c.port }}
+    protocol: TCP
+  {{- if and (eq .role "main") .spec.metrics.enabled .spec.metrics.port (ne (int .spec.metrics.port) (int $c.port)) }}
+  - name: metrics
+    containerPort: {{ int .spec.metrics.port }}
+    protocol: TCP
+  {{- end }}
+{{- end }}
+{{- if $serves }}
+{{- $port := eq .role "main" | ternary "http" ($c.name | trunc 15 | trimSuffix "-") }}
+{{- include "hardened.probes" (dict "probes" $c.probes "port" $port "number" (int $c.port)) }}
+{{- end }}
+{{- if and (eq .role "main") $serves .spec.shutdown.preStopSleepSeconds }}
+lifecycle:
+  preStop:
+    sleep:
+      seconds: {{ int .spec.shutdown.preStopSleepSeconds }}
+{{- end }}
+resources:
+  {{- toYaml (pick $c.resources "requests" "limits") | nindent 2 }}
+securityContext:
+  {{- include "hardened.containerSecurityContext" . | trim | nindent 2 }}
+{{- include "hardened.internal.mounts" . }}
+{{- end }}
+
+{{- /* Variables in the order of their names: plain ones, then those from the ExternalSecret. */}}
+{{- define "hardened.internal.env" -}}
+{{- $secret := and (eq .role "main") .spec.externalSecret.enabled }}
+{{- if or .container.env $secret }}
+env:
+  {{- range $name, $value := .container.env }}
+  - name: {{ $name }}
+    value: {{ $value | quote }}
+  {{- end }}
+  {{- if $secret }}
+  {{- range .spec.externalSecret.env }}
+  - name: {{ .name }}
+    valueFrom:
+      secretKeyRef:
+        name: {{ include "hardened.fullname" $ }}
+        key: {{ .name }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "hardened.internal.mounts" -}}
+{{- $main := eq .role "main" }}
+{{- if or .container.writableDirectories (and $main (or .spec.volumeClaims (.spec.serviceAccount).tokens)) }}
+volumeMounts:
+  {{- range $i, $dir := .container.writableDirectories }}
+  - name: {{ include "hardened.internal.directory" (dict "dir" $dir "container" $.container.name "index" $i) }}
+    mountPath: {{ $dir.path }}
+  {{- end }}
+  {{- if $main }}
+  {{- range .spec.volumeClaims }}
+  - name: {{ .name }}
+    mountPath: {{ .path }}
+  {{- end }}
+  {{- range $i, $token := (.spec.serviceAccount).tokens }}
+  - name: token-{{ $i }}
+    mountPath: {{ dir $token.path }}
+    readOnly: true
+  {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,61 @@
+{{- /* Every template takes a dict: root ($ of the including chart) and spec (README.md). */}}
+
+{{- /* The name of the application: app.kubernetes.io/name, and the main container. */}}
+{{- define "hardened.name" -}}
+{{- .spec.nameOverride | default .root.Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* The name of the objects. 52 characters, since controllers append to it: a CronJob eleven. */}}
+{{- define "hardened.fullname" -}}
+{{- $name := include "hardened.name" . }}
+{{- $full := .spec.fullnameOverride }}
+{{- if not $full }}
+{{- $full = contains $name .root.Release.Name | ternary .root.Release.Name (printf "%s-%s" .root.Release.Name $name) }}
+{{- end }}
+{{- with .spec.component }}
+{{- $full = printf "%s-%s" ($full | trunc (sub 51 (len .) | int) | trimSuffix "-") . }}
+{{- end }}
+{{- $full | trunc 52 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* The labels by which pods are selected. They must never change in the life of a release. */}}
+{{- define "hardened.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "hardened.name" . }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .spec.component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* All labels that Kubernetes recommends. */}}
+{{- define "hardened.labels" -}}
+{{ include "hardened.selectorLabels" . }}
+{{- with .spec.partOf }}
+app.kubernetes.io/part-of: {{ . }}
+{{- end }}
+{{- with (.spec.image).tag | default .root.Chart.AppVersion }}
+app.kubernetes.io/version: {{ . | trunc 63 | quote }}
+{{- end }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* metadata of an object: name, namespace, labels, and annotations if given. */}}
+{{- define "hardened.internal.metadata" -}}
+metadata:
+  name: {{ .name | default (include "hardened.fullname" .) }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "hardened.labels" . | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- /* apiVersion, kind and name of the workload, for what refers to it. */}}
+{{- define "hardened.internal.workloadRef" -}}
+apiVersion: {{ has .spec.kind (list "CronJob" "Job") | ternary "batch/v1" "apps/v1" }}
+kind: {{ .spec.kind }}
+name: {{ include "hardened.fullname" . }}
+{{- end }}

@@ -1,0 +1,68 @@
+{{- /* Secrets from a store, by the External Secrets Operator: one Secret of the workload's name. */}}
+{{- define "hardened.externalsecret" -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $e := $c.spec.externalSecret }}
+{{- if $e.enabled -}}
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+{{ include "hardened.internal.metadata" $c }}
+spec:
+  refreshInterval: {{ $e.refreshInterval }}
+  secretStoreRef:
+    kind: {{ $e.store.kind | default "SecretStore" }}
+    name: {{ $e.store.name }}
+  target:
+    name: {{ include "hardened.fullname" $c }}
+    creationPolicy: Owner
+    deletionPolicy: Retain
+  data:
+    {{- range $e.env }}
+    - secretKey: {{ .name }}
+      remoteRef:
+        key: {{ .key | quote }}
+        {{- with .property }}
+        property: {{ . | quote }}
+        {{- end }}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What the monitors say of one endpoint. */}}
+{{- define "hardened.internal.endpoint" -}}
+- port: {{ has (int .spec.metrics.port) (list 0 (int .spec.port)) | ternary "http" "metrics" }}
+  path: {{ .spec.metrics.path }}
+  interval: {{ .spec.metrics.interval }}
+  scrapeTimeout: {{ .spec.metrics.scrapeTimeout }}
+{{- end }}
+
+{{- /* For the Prometheus operator: the pods are asked. */}}
+{{- define "hardened.podmonitor" -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- if and $c.spec.metrics.enabled (eq $c.spec.metrics.kind "PodMonitor") -}}
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+{{ include "hardened.internal.metadata" $c }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "hardened.selectorLabels" $c | nindent 6 }}
+  podMetricsEndpoints:
+    {{- include "hardened.internal.endpoint" $c | nindent 4 }}
+{{- end }}
+{{- end }}
+
+{{- /* The same through the Service, whose port is the only one: metrics.port stays 0. */}}
+{{- define "hardened.servicemonitor" -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- if and $c.spec.metrics.enabled (eq $c.spec.metrics.kind "ServiceMonitor") -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+{{ include "hardened.internal.metadata" $c }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "hardened.selectorLabels" $c | nindent 6 }}
+  endpoints:
+    {{- include "hardened.internal.endpoint" $c | nindent 4 }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,156 @@
+{{- /* securityContext of the pod. */}}
+{{- define "hardened.podSecurityContext" -}}
+{{- $s := .spec.securityContext | default dict }}
+{{- include "hardened.internal.checkSecurityContext" $s -}}
+runAsNonRoot: true
+runAsUser: {{ $s.runAsUser | default 10001 | int64 }}
+runAsGroup: {{ $s.runAsGroup | default 10001 | int64 }}
+fsGroup: {{ $s.fsGroup | default 10001 | int64 }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  {{- if $s.seccompLocalhostProfile }}
+  type: Localhost
+  localhostProfile: {{ $s.seccompLocalhostProfile }}
+  {{- else }}
+  type: RuntimeDefault
+  {{- end }}
+{{- end }}
+
+{{- /* Spread over zones and nodes. A rollout counts only pods of its own revision. */}}
+{{- define "hardened.topologySpread" -}}
+{{- range $key, $insist := dict "topology.kubernetes.io/zone" ((.spec.topologySpread).zone | default "ScheduleAnyway") "kubernetes.io/hostname" ((.spec.topologySpread).node | default "ScheduleAnyway") }}
+- topologyKey: {{ $key }}
+  maxSkew: 1
+  whenUnsatisfiable: {{ $insist }}
+  labelSelector:
+    matchLabels:
+      {{- include "hardened.selectorLabels" $ | nindent 6 }}
+  {{- if eq ($.spec.kind | default "Deployment") "Deployment" }}
+  matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Not two replicas on one node: preferred, or required. */}}
+{{- define "hardened.antiAffinity" -}}
+{{- if eq (.spec.antiAffinity | default "") "required" -}}
+podAntiAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: kubernetes.io/hostname
+      labelSelector:
+        matchLabels:
+          {{- include "hardened.selectorLabels" . | nindent 10 }}
+{{- else -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "hardened.selectorLabels" . | nindent 12 }}
+{{- end }}
+{{- end }}
+
+{{- /* The main container's part of the spec, as hardened.internal.container takes it. */}}
+{{- define "hardened.internal.main" -}}
+{{- $main := pick .spec "image" "command" "args" "port" "env" "probes" "resources" "writableDirectories" }}
+{{- toYaml (set $main "name" (include "hardened.name" .)) }}
+{{- end }}
+
+{{- /* The pod template (metadata and spec), for kinds of controllers that this library does not make. */}}
+{{- define "hardened.podTemplate" -}}
+{{- include "hardened.internal.podTemplate" (dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml)) }}
+{{- end }}
+
+{{- define "hardened.internal.podTemplate" -}}
+{{- $long := include "hardened.internal.longRunning" . }}
+{{- $main := include "hardened.internal.main" . | fromYaml }}
+{{- $annotations := .spec.podAnnotations | default dict }}
+{{- with .spec.securityContext.writableRootReason }}
+{{- $annotations = merge (dict "helmproof.companyos.github.io/writable-root-reason" .) $annotations }}
+{{- end -}}
+metadata:
+  labels:
+    {{- include "hardened.labels" . | nindent 4 }}
+  {{- with $annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "hardened.fullname" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with .spec.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  {{- with .spec.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- if not $long }}
+  restartPolicy: Never
+  {{- end }}
+  terminationGracePeriodSeconds: {{ int .spec.shutdown.terminationGracePeriodSeconds }}
+  securityContext:
+    {{- include "hardened.podSecurityContext" . | nindent 4 }}
+  {{- if $long }}
+  topologySpreadConstraints:
+    {{- include "hardened.topologySpread" . | trim | nindent 4 }}
+  affinity:
+    {{- include "hardened.antiAffinity" . | nindent 4 }}
+  {{- end }}
+  {{- with .spec.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .spec.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if or .spec.initContainers .spec.sidecars }}
+  initContainers:
+    {{- range .spec.sidecars }}
+    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "sidecar") $) | trim | nindent 6 }}
+    {{- end }}
+    {{- range .spec.initContainers }}
+    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "init") $) | trim | nindent 6 }}
+    {{- end }}
+  {{- end }}
+  containers:
+    - {{- include "hardened.internal.container" (merge (dict "container" $main "role" "main") .) | trim | nindent 6 }}
+  {{- with include "hardened.internal.volumes" (merge (dict "main" $main) .) | trim }}
+  volumes:
+    {{- . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- /* An emptyDir for each writable directory, once by name, and the projected tokens. */}}
+{{- define "hardened.internal.volumes" -}}
+{{- $seen := dict }}
+{{- range $c := concat (list .main) (.spec.sidecars | default list) (.spec.initContainers | default list) }}
+{{- range $i, $dir := $c.writableDirectories }}
+{{- $name := include "hardened.internal.directory" (dict "dir" $dir "container" $c.name "index" $i) }}
+{{- if not (hasKey $seen $name) }}
+{{- $_ := set $seen $name true }}
+- name: {{ $name }}
+  emptyDir:
+    sizeLimit: {{ $dir.sizeLimit }}
+    {{- with $dir.medium }}
+    medium: {{ . }}
+    {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $i, $token := (.spec.serviceAccount).tokens }}
+- name: token-{{ $i }}
+  projected:
+    sources:
+      - serviceAccountToken:
+          audience: {{ $token.audience }}
+          expirationSeconds: {{ $token.expirationSeconds | default 3600 | int }}
+          path: {{ base $token.path }}
+{{- end }}
+{{- end }}

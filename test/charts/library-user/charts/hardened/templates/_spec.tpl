@@ -1,0 +1,124 @@
+{{- /* What holds unless the spec says otherwise. There is no default for the image and for
+       resources: nobody but its owner knows them. */}}
+{{- define "hardened.defaults" -}}
+kind: Deployment
+image:
+  pullPolicy: IfNotPresent
+  pullSecrets: []
+port: 0
+replicaCount: 2
+autoscaling:
+  enabled: false
+  minReplicas: 2
+  maxReplicas: 6
+  targetCPUUtilizationPercentage: 70
+  targetMemoryUtilizationPercentage: 0
+  requestsPerSecond:
+    enabled: false
+    perPod: 50
+    source: Pods
+    metric: http_requests_per_second
+    matchLabels: {}
+  scaleUp:
+    stabilizationWindowSeconds: 30
+    percent: 100
+    periodSeconds: 60
+  scaleDown:
+    stabilizationWindowSeconds: 300
+    pods: 1
+    periodSeconds: 120
+  scaleToZero:
+    reason: ""
+    peakMetric: ""
+    peakReplicas: 2
+verticalAutoscaling:
+  enabled: false
+  updateMode: "Off"
+probes:
+  startup: {type: http, path: /healthz, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 30}
+  readiness: {type: http, path: /readyz, periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 3}
+  liveness: {type: http, path: /healthz, periodSeconds: 10, timeoutSeconds: 2, failureThreshold: 6}
+securityContext:
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  readOnlyRootFilesystem: true
+topologySpread:
+  zone: ScheduleAnyway
+  node: ScheduleAnyway
+antiAffinity: preferred
+disruptionBudget:
+  maxUnavailable: 1
+shutdown:
+  preStopSleepSeconds: 5
+  terminationGracePeriodSeconds: 45
+cron:
+  timeZone: Etc/UTC
+  concurrencyPolicy: Forbid
+  startingDeadlineSeconds: 300
+  successfulJobsHistoryLimit: 3
+  failedJobsHistoryLimit: 3
+  suspend: false
+job:
+  backoffLimit: 3
+  activeDeadlineSeconds: 3600
+  ttlSecondsAfterFinished: 86400
+  completions: 1
+  parallelism: 1
+service:
+  enabled: true
+  port: 80
+ingress:
+  enabled: false
+  path: /
+  tls: {}
+httpRoute:
+  enabled: false
+  hostnames: []
+  parentRefs: []
+  path: /
+networkPolicy:
+  ingress:
+    sameNamespace: true
+    from: []
+  egress:
+    dns:
+      - namespaceSelector:
+          matchLabels:
+            kubernetes.io/metadata.name: kube-system
+        podSelector:
+          matchLabels:
+            k8s-app: kube-dns
+    dnsPort: 53
+    to: []
+externalSecret:
+  enabled: false
+  refreshInterval: 1h
+  env: []
+metrics:
+  enabled: false
+  kind: PodMonitor
+  port: 0
+  path: /metrics
+  interval: 30s
+  scrapeTimeout: 10s
+  from: []
+{{- end }}
+
+{{- /* The spec with the defaults in it, after all checks. Every template of an object starts with
+       this, so that none renders what another refuses. */}}
+{{- define "hardened.internal.spec" -}}
+{{- $spec := mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (deepCopy .spec) }}
+{{- include "hardened.internal.check" (dict "root" .root "spec" $spec) }}
+{{- toYaml $spec }}
+{{- end }}
+
+{{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}
+{{- define "hardened.internal.longRunning" -}}
+{{- if has .spec.kind (list "Deployment" "StatefulSet") }}yes{{ end }}
+{{- end }}
+
+{{- /* The fewest replicas that run by intent. */}}
+{{- define "hardened.internal.floor" -}}
+{{- .spec.autoscaling.enabled | ternary .spec.autoscaling.minReplicas .spec.replicaCount | int }}
+{{- end }}
