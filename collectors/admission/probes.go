@@ -50,7 +50,7 @@ var probes = []struct {
 		s.Containers[0].SecurityContext.Privileged, s.Containers[0].SecurityContext.AllowPrivilegeEscalation = new(true), nil
 	}},
 	{"host-namespaces", "host namespaces (", func(s *corev1.PodSpec) { s.HostPID = true }},
-	{"host-path", "hostPath volumes (", func(s *corev1.PodSpec) {
+	{"host-path", "restricted volume types (", func(s *corev1.PodSpec) {
 		s.Volumes = []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}}
 	}},
 	{"host-port", "hostPort (", func(s *corev1.PodSpec) {

@@ -114,13 +114,31 @@ func (c *Cluster) launch(role string, flags ...string) error {
 	return err
 }
 
+// ExemptUser is exempt from Pod Security admission: what it creates shows nothing.
+const ExemptUser = "system:serviceaccount:exempt:exempt"
+
+// admissionConfig changes nothing but that: the levels are Kubernetes' defaults.
+const admissionConfig = `apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+  - name: PodSecurity
+    configuration:
+      apiVersion: pod-security.admission.config.k8s.io/v1
+      kind: PodSecurityConfiguration
+      exemptions: {usernames: ["` + ExemptUser + `"]}
+`
+
 func (c *Cluster) controlPlane(ctx context.Context) error {
 	const peer = "http://127.0.0.1:2380"
 	if err := c.launch("etcd", "--data-dir="+filepath.Join(c.Dir, "etcd"), "--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync", "--log-level=warn"); err != nil {
 		return err
 	}
-	if err := c.launch("kube-apiserver", "--etcd-servers="+etcdURL, "--bind-address="+apiAddress, "--advertise-address="+apiAddress, "--secure-port=6443",
+	admission := filepath.Join(c.Dir, "admission.yaml")
+	if err := os.WriteFile(admission, []byte(admissionConfig), 0o600); err != nil {
+		return err
+	}
+	if err := c.launch("kube-apiserver", "--admission-control-config-file="+admission, "--etcd-servers="+etcdURL, "--bind-address="+apiAddress, "--advertise-address="+apiAddress, "--secure-port=6443",
 		"--tls-cert-file="+c.pki.path("kube-apiserver.crt"), "--tls-private-key-file="+c.pki.path("kube-apiserver.key"), "--client-ca-file="+c.pki.path("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+c.pki.path("sa.pub"), "--service-account-signing-key-file="+c.pki.path("sa.key"),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--service-cluster-ip-range="+serviceRange,
