@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -165,18 +166,29 @@ var nodeDirs = []string{"/var/lib/cni", "/var/lib/kubelet"}
 // made, after the namespaces have gone: it outlives this one, even a SIGKILL.
 func startKeeper(id string) (stop func() error, err error) {
 	made := []string{}
+	var locks []*os.File // shared, and held by the keeper until its end
 	for _, d := range nodeDirs {
 		if err := os.Mkdir(d, 0o755); err == nil {
 			made = append(made, d)
 		} else if !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make a mount point: %w", err)
 		}
+		f, err := os.Open(d)
+		if err != nil {
+			return nil, fmt.Errorf("lock a mount point: %w", err)
+		}
+		defer f.Close()
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+			return nil, fmt.Errorf("lock %s: %w", d, err)
+		}
+		locks = append(locks, f)
 	}
 	cmd, err := self(partKeeper, idEnv+"="+id)
 	if err != nil {
 		return nil, err
 	}
 	cmd.Args = append(cmd.Args[:1], made...)
+	cmd.ExtraFiles = locks
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// The pipe closes when this process ends, in whatever way.
 	pipe, err := cmd.StdinPipe()
@@ -216,7 +228,13 @@ func keep(id string) error {
 		}
 	}
 	for _, d := range os.Args[1:] {
-		// Another cluster may have it mounted, or someone may use it by now.
+		// Removing a mount point unmounts it in other namespaces: not while another
+		// cluster holds its lock.
+		fd := 3 + slices.Index(nodeDirs, d)
+		if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			continue
+		}
+		// Someone may use it by now.
 		if err := os.Remove(d); err != nil && !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
 			left = errors.Join(left, err)
 		}
