@@ -39,13 +39,18 @@ $(BIN)/cosign: tools/cosign/go.mod
 
 # A whole Kubernetes, for the tests: about 12 minutes of processor time the first
 # time, and then only when test/cluster changes.
-kube: $(BIN)/kube/hyper $(BIN)/kube/testpod
+kube: $(BIN)/kube/hyper $(BIN)/kube/testpod $(BIN)/kube/busybox
 
 $(BIN)/kube/hyper: test/cluster/go.mod test/cluster/go.sum $(wildcard test/cluster/hyper/*.go)
 	cd test/cluster && $(GO) build -trimpath -ldflags '$(KUBE_LDFLAGS)' -o $@ ./hyper
 
 $(BIN)/kube/testpod: test/cluster/go.mod $(wildcard test/cluster/testpod/*.go)
 	cd test/cluster && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./testpod
+
+# The shell of a test image; the package is unpacked, not installed.
+$(BIN)/kube/busybox:
+	@mkdir -p $(BIN)/kube; d=$$(mktemp -d); (cd $$d && apt-get download -qq busybox-static >/dev/null 2>&1 && dpkg -x busybox-static_*.deb . && \
+		cp $$(find . -name busybox -type f -size +100k | head -n 1) $@) || echo 'note: busybox-static could not be fetched; tests on real nodes that need it will be skipped' >&2; rm -rf $$d
 
 # A shell with KUBECONFIG set, beside a cluster that ends with it.
 # HELMPROOF_TEST_TIER=a|b|c chooses how much of one (docs/testing.md).

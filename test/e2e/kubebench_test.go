@@ -35,6 +35,7 @@ import (
 	"github.com/companyos/helmproof/collectors/kubebench/benchtest"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/templates/rbac"
+	"github.com/companyos/helmproof/test/kube"
 )
 
 const benchLabels = "app.kubernetes.io/managed-by=helmproof,app.kubernetes.io/component=kube-bench"
@@ -217,7 +218,7 @@ func fakeNode(name string) *corev1.Node {
 // TestKubeBenchOnFakeNodes runs real Jobs on 200 nodes that a simulator keeps:
 // their pods complete, and their logs come from the proxy that the run goes through.
 func TestKubeBenchOnFakeNodes(t *testing.T) {
-	c := needCluster(t, tierControllers)
+	c := needCluster(t, kube.TierB)
 	const count = 200
 	names := fakeNodes(t, c.kube, "bench", count)
 	proxy := newProxy(t, c.config)
@@ -252,7 +253,7 @@ func TestKubeBenchOnFakeNodes(t *testing.T) {
 		}
 	}()
 	begun := time.Now()
-	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: 2 * time.Minute})
+	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +287,7 @@ func TestKubeBenchOnFakeNodes(t *testing.T) {
 
 // TestKubeBenchNodesComeAndGo adds, removes and replaces nodes while Jobs run.
 func TestKubeBenchNodesComeAndGo(t *testing.T) {
-	c := needCluster(t, tierControllers)
+	c := needCluster(t, kube.TierB)
 	names := fakeNodes(t, c.kube, "moving", 3)
 	proxy := newProxy(t, c.config)
 	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
@@ -325,7 +326,7 @@ func TestKubeBenchNodesComeAndGo(t *testing.T) {
 		}
 		return slices.ContainsFunc(n.Spec.Taints, func(x corev1.Taint) bool { return x.Key == corev1.TaintNodeNotReady })
 	})
-	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 30, NodeTimeout: 20 * time.Second})
+	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 30, NodeTimeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,12 +354,12 @@ func TestKubeBenchNodesComeAndGo(t *testing.T) {
 // TestKubeBenchRights runs it as the ServiceAccount of templates/rbac, and as
 // one that has no rights.
 func TestKubeBenchRights(t *testing.T) {
-	c := needCluster(t, tierControllers)
+	c := needCluster(t, kube.TierB)
 	fakeNodes(t, c.kube, "rights", 2)
 	apply(t, c, rbac.KubeBench)
 	proxy := newProxy(t, c.config)
 	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
-	o := kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
+	o := kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
 
 	mine := proxy.as(token(t, c, "helmproof", "helmproof-kube-bench"))
 	r, err := runBench(t.Context(), t, mine, o)
@@ -379,87 +380,81 @@ func TestKubeBenchRights(t *testing.T) {
 		t.Errorf("without rights: %v", err)
 	}
 	// Each right is needed: without it nothing about the nodes passes.
-	for _, lost := range []struct{ resource, verb string }{
-		{"nodes", "list"}, {"namespaces", "create"}, {"jobs", "create"}, {"jobs", "get"}, {"pods", "list"}, {"pods/log", "get"},
-	} {
-		t.Run("without "+lost.verb+" "+lost.resource, func(t *testing.T) {
-			role, err := c.kube.RbacV1().ClusterRoles().Get(t.Context(), "helmproof-kube-bench", metav1.GetOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			full := role.DeepCopy()
-			for i := range role.Rules {
-				if slices.Contains(role.Rules[i].Resources, lost.resource) {
-					role.Rules[i].Verbs = slices.DeleteFunc(role.Rules[i].Verbs, func(v string) bool { return v == lost.verb })
+	t.Run("without", func(t *testing.T) {
+		for _, lost := range []struct{ verb, resource string }{
+			{"list", "nodes"}, {"create", "namespaces"}, {"create", "jobs"}, {"get", "jobs"}, {"list", "pods"}, {"get", "pods/log"},
+		} {
+			t.Run(lost.verb+" "+lost.resource, func(t *testing.T) {
+				t.Parallel()
+				p := newProxy(t, c.config)
+				if lost.resource != "pods/log" {
+					p.log = proxy.log
 				}
-			}
-			role.Rules = slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return len(r.Verbs) == 0 })
-			if _, err := c.kube.RbacV1().ClusterRoles().Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				now, err := c.kube.RbacV1().ClusterRoles().Get(context.WithoutCancel(t.Context()), role.Name, metav1.GetOptions{})
-				if err == nil {
-					now.Rules = full.Rules
-					_, err = c.kube.RbacV1().ClusterRoles().Update(context.WithoutCancel(t.Context()), now, metav1.UpdateOptions{})
-				}
+				r, err := runBench(t.Context(), t, p.as(token(t, c, "helmproof", lesser(t, c, lost.verb, lost.resource))), o)
 				if err != nil {
-					t.Error(err)
+					if !strings.Contains(err.Error(), "forbidden") {
+						t.Errorf("error %v", err)
+					}
+					return
+				}
+				for _, f := range r.findings {
+					if f.Outcome == evidence.OutcomePass {
+						t.Errorf("%s %s passes: %s", f.Rule, f.Target.Name, f.Message)
+					}
 				}
 			})
-			proxy.forwardLogs.Store(lost.resource == "pods/log")
-			defer proxy.forwardLogs.Store(false)
-			eventually(t, 10*time.Second, "the right is gone", func() bool { return !may(t, c, lost.verb, lost.resource) })
-			r, err := runBench(t.Context(), t, mine, o)
-			if err != nil {
-				if !strings.Contains(err.Error(), "forbidden") {
-					t.Errorf("error %v", err)
-				}
-				return
-			}
-			for _, f := range r.findings {
-				if f.Outcome == evidence.OutcomePass {
-					t.Errorf("%s %s passes: %s", f.Rule, f.Target.Name, f.Message)
-				}
-			}
-		})
-	}
+		}
+	})
 	nothingLeft(t, c.kube)
 }
 
-func may(t *testing.T, c *testCluster, verb, resource string) bool {
+// lesser makes a ServiceAccount with all rights of the run but one.
+func lesser(t *testing.T, c *testCluster, verb, resource string) string {
 	t.Helper()
-	cfg := rest.CopyConfig(c.config)
-	cfg.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:helmproof:helmproof-kube-bench"}
-	kube, err := kubernetes.NewForConfig(cfg)
+	role, err := c.kube.RbacV1().ClusterRoles().Get(t.Context(), "helmproof-kube-bench", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch resource {
-	case "nodes":
-		_, err = kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{Limit: 1})
-	case "namespaces":
-		_, err = kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system"}}, metav1.CreateOptions{})
-	case "pods":
-		_, err = kube.CoreV1().Pods("kube-system").List(t.Context(), metav1.ListOptions{Limit: 1})
-	case "pods/log":
-		_, err = kube.CoreV1().Pods("kube-system").GetLogs("none", &corev1.PodLogOptions{}).DoRaw(t.Context())
-	default:
-		if verb == "create" {
-			_, err = kube.BatchV1().Jobs("no-such-namespace").Create(t.Context(), nil, metav1.CreateOptions{DryRun: []string{"All"}})
-		} else {
-			_, err = kube.BatchV1().Jobs("kube-system").Get(t.Context(), "none", metav1.GetOptions{})
+	name := "without-" + verb + "-" + strings.ReplaceAll(resource, "/", "-")
+	lost := false
+	role.ObjectMeta = metav1.ObjectMeta{Name: name}
+	for i := range role.Rules {
+		if r := &role.Rules[i]; slices.Contains(r.Resources, resource) {
+			lost = lost || slices.Contains(r.Verbs, verb)
+			r.Verbs = slices.DeleteFunc(r.Verbs, func(v string) bool { return v == verb })
 		}
 	}
-	return !apierrors.IsForbidden(err)
+	if !lost {
+		t.Fatalf("the role has no right to %s %s", verb, resource)
+	}
+	role.Rules = slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return len(r.Verbs) == 0 })
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: "helmproof"}},
+	}
+	rbacAPI := c.kube.RbacV1()
+	_, err1 := c.kube.CoreV1().ServiceAccounts("helmproof").Create(t.Context(), account, metav1.CreateOptions{})
+	_, err2 := rbacAPI.ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{})
+	_, err3 := rbacAPI.ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		if err := errors.Join(rbacAPI.ClusterRoleBindings().Delete(ctx, name, metav1.DeleteOptions{}), rbacAPI.ClusterRoles().Delete(ctx, name, metav1.DeleteOptions{})); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
 }
 
 // TestKubeBenchCrash kills a run, and holds that the next one sweeps up after it.
 func TestKubeBenchCrash(t *testing.T) {
-	c := needCluster(t, tierControllers)
+	c := needCluster(t, kube.TierB)
 	fakeNodes(t, c.kube, "crash", 2)
 	bin := helmproof(t)
-	args := []string{"collect", "--cluster", "--kubeconfig", c.kubeconfig, "--kube-bench-image", anyImage(t), "--benchmark", "cis-1.12", "--repo", t.TempDir()}
+	args := []string{"collect", "--cluster", "--kubeconfig", c.Kubeconfig, "--kube-bench-image", anyImage(t, c), "--benchmark", "cis-1.12", "--repo", t.TempDir()}
 	start := func() (*exec.Cmd, *bytes.Buffer) {
 		cmd := exec.Command(bin, args...)
 		cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
@@ -495,7 +490,7 @@ func TestKubeBenchCrash(t *testing.T) {
 	crashed := list.Items[0].Name
 	proxy := newProxy(t, c.config)
 	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
-	o := kubebench.Options{Image: anyImage(t), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
+	o := kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
 	if _, err := runBench(t.Context(), t, proxy.config, o); err != nil {
 		t.Fatal(err)
 	}

@@ -11,30 +11,25 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/companyos/helmproof/test/kube"
 )
 
-// benchImage is what the Jobs run; on simulated nodes nothing does.
+// benchImage is what the Jobs run where nothing does: on simulated nodes.
 const benchImage = "cluster.test/kube-bench@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-const (
-	tierControllers = "b"
-	tierNodes       = "c"
-)
-
+// testCluster is the cluster of this test binary with clients for it.
 type testCluster struct {
-	config     *rest.Config
-	kube       kubernetes.Interface
-	kubeconfig string
+	*kube.Cluster
+	config *rest.Config
+	kube   kubernetes.Interface
 }
 
-func needCluster(t *testing.T, tier string) *testCluster {
+func needCluster(t *testing.T, tier kube.Tier) *testCluster {
 	t.Helper()
-	c := &testCluster{kubeconfig: os.Getenv("HELMPROOF_TEST_KUBECONFIG")}
-	if reached := os.Getenv("HELMPROOF_TEST_TIER"); c.kubeconfig == "" || reached < tier {
-		t.Skipf("no cluster of tier %s (%q was reached) %s", tier, reached, os.Getenv("HELMPROOF_TEST_SKIP"))
-	}
+	c := &testCluster{Cluster: kube.Start(t, tier)}
 	var err error
-	if c.config, err = clientcmd.BuildConfigFromFlags("", c.kubeconfig); err != nil {
+	if c.config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
 		t.Fatal(err)
 	}
 	c.config.QPS, c.config.Burst = 200, 400
@@ -55,21 +50,17 @@ var builtHelmproof = sync.OnceValues(func() (string, error) {
 	return bin, cmd.Run()
 })
 
+// helmproof builds the command once.
 func helmproof(t *testing.T) string {
 	t.Helper()
 	bin, err := builtHelmproof()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("build helmproof: %v", err)
 	}
 	return bin
 }
 
-// eventually waits until ok.
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !ok(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %s for %s", limit, what)
-		}
-	}
+	kube.Eventually(t, limit, what, ok)
 }

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/companyos/helmproof/test/kube"
 )
 
 // fakeBench stands in for kube-bench: it prints what was recorded for its
@@ -34,45 +36,44 @@ var applets = []string{"sh", "cat", "sleep", "head", "gzip", "base64", "sha256su
 
 // anyImage is one that runs on the real nodes, where there are any: tests on
 // simulated nodes then do not wait for them.
-func anyImage(t *testing.T) string {
+func anyImage(t *testing.T, c *testCluster) string {
 	t.Helper()
-	if os.Getenv("HELMPROOF_TEST_TIER") == tierNodes && staticBusybox() != "" {
-		return benchImages(t)
+	if c.Tier() == kube.TierC && staticBusybox() != "" {
+		return benchImages(t, c)
 	}
 	return benchImage
 }
 
+// staticBusybox finds the shell for the image: that of `make kube`, or the machine's.
 func staticBusybox() string {
-	box, err := exec.LookPath("busybox")
+	installed, err := exec.LookPath("busybox")
 	if err != nil {
-		return ""
+		installed = ""
 	}
-	f, err := elf.Open(box)
-	if err != nil {
-		return ""
+	for _, box := range []string{filepath.Join("..", "..", "bin", "kube", "busybox"), installed} {
+		f, err := elf.Open(box)
+		if err != nil {
+			continue
+		}
+		static := f.Section(".interp") == nil
+		if f.Close() == nil && static {
+			return box
+		}
 	}
-	defer f.Close()
-	if f.Section(".interp") != nil {
-		return ""
-	}
-	return box
+	return ""
 }
 
 // benchImages puts an image that differs by node on both real nodes, under one
 // digest, and returns it by that digest.
-func benchImages(t *testing.T) string {
+func benchImages(t *testing.T, c *testCluster) string {
 	t.Helper()
-	sockets := strings.Split(os.Getenv("HELMPROOF_TEST_CONTAINERD"), ",")
-	if len(sockets) < 2 {
-		t.Fatalf("HELMPROOF_TEST_CONTAINERD names %d sockets, want 2", len(sockets))
-	}
 	box := staticBusybox()
 	if box == "" {
-		t.Skip("no static busybox (package busybox-static) to build an image from")
+		t.Skip("no static busybox to build an image with: `make kube` fetches it from the package busybox-static")
 	}
 	ref := ""
-	for i, socket := range sockets {
-		name := string(rune('a' + i))
+	for i, name := range []string{"a", "b"} {
+		socket := filepath.Join(c.Dir, "node-"+name, "containerd.sock")
 		files := map[string][]byte{"usr/local/bin/kube-bench": []byte(fakeBench), "recorded/node": []byte(name)}
 		for benchmark, checks := range map[string]int{"cis-1.12": 25, "test-hang": 3, "test-slow": 3, "test-big": 25} {
 			first := "PASS"

@@ -25,6 +25,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/report"
 	"github.com/companyos/helmproof/templates/jobs"
+	"github.com/companyos/helmproof/test/kube"
 )
 
 // realNodes are the names of the nodes with a kubelet of their own.
@@ -78,10 +79,10 @@ func keepHost(t *testing.T) {
 // TestKubeBench runs kube-bench's Job on real kubelets: pods run, their logs come
 // through the API server, and the collector cannot tell the image from kube-bench.
 func TestKubeBench(t *testing.T) {
-	c := needCluster(t, tierNodes)
+	c := needCluster(t, kube.TierC)
 	nodes := realNodes(t, c)
 	keepHost(t)
-	image := benchImages(t)
+	image := benchImages(t, c)
 	t.Cleanup(func() { nothingLeft(t, c.kube) })
 	options := func(benchmark string) kubebench.Options {
 		return kubebench.Options{Image: image, Benchmark: benchmark, Parallel: 10, NodeTimeout: 2 * time.Minute}
@@ -152,7 +153,9 @@ func TestKubeBench(t *testing.T) {
 		}
 	})
 
+	// Each run has a namespace of its own: from here on several are at work.
 	t.Run("a node that never answers", func(t *testing.T) {
+		t.Parallel()
 		o := options("test-hang")
 		o.NodeTimeout = 15 * time.Second
 		r := run(t, nil, o)
@@ -163,6 +166,7 @@ func TestKubeBench(t *testing.T) {
 	})
 
 	t.Run("evicted", func(t *testing.T) {
+		t.Parallel()
 		p := newProxy(t, c.config)
 		var evicted sync.Map
 		p.jobMade = func() { go evictRunning(t, c, nodes, &evicted) }
@@ -176,6 +180,7 @@ func TestKubeBench(t *testing.T) {
 	})
 
 	t.Run("log cut", func(t *testing.T) {
+		t.Parallel()
 		p := newProxy(t, c.config)
 		p.cut.Store(3)
 		hold(t, run(t, p, options("cis-1.12")), kubebench.OutcomeResult, kubebench.OutcomeResult)
@@ -185,6 +190,7 @@ func TestKubeBench(t *testing.T) {
 	})
 
 	t.Run("over 10 MiB", func(t *testing.T) {
+		t.Parallel()
 		r := run(t, nil, options("test-big"))
 		hold(t, r, kubebench.OutcomeResult, kubebench.OutcomeResult)
 		if n := r.node(t, nodes[0]); n.Bytes < 10<<20 {
@@ -193,11 +199,13 @@ func TestKubeBench(t *testing.T) {
 	})
 
 	t.Run("more than a log holds", func(t *testing.T) {
+		t.Parallel()
 		r := run(t, nil, options("test-noise"))
 		hold(t, r, kubebench.OutcomeNoOutput, kubebench.OutcomeNoOutput)
 	})
 
 	t.Run("kube-bench fails", func(t *testing.T) {
+		t.Parallel()
 		r := run(t, nil, options("test-fails"))
 		hold(t, r, kubebench.OutcomeBadOutput, kubebench.OutcomeBadOutput)
 		if n := r.node(t, nodes[0]); n.Exit != 2 || !strings.Contains(n.Reason, "open cfg: no such file") {
@@ -206,12 +214,16 @@ func TestKubeBench(t *testing.T) {
 	})
 
 	t.Run("no such image", func(t *testing.T) {
+		t.Parallel()
 		o := options("cis-1.12")
 		o.Image, o.NodeTimeout = benchImage, 30*time.Second
 		hold(t, run(t, nil, o), kubebench.OutcomeNotStarted, kubebench.OutcomeNotStarted)
 	})
 
-	t.Run("command", func(t *testing.T) { benchCommand(t, c, image) })
+	t.Run("command", func(t *testing.T) {
+		t.Parallel()
+		benchCommand(t, c, image)
+	})
 }
 
 func patch(t *testing.T, c *testCluster, node, body string) {
@@ -229,7 +241,7 @@ func evictRunning(t *testing.T, c *testCluster, nodes []string, evicted *sync.Ma
 			return // the test has ended
 		}
 		for _, p := range pods.Items {
-			if p.Status.Phase != corev1.PodRunning || !slices.Contains(nodes, p.Spec.NodeName) {
+			if p.Status.Phase != corev1.PodRunning || !slices.Contains(nodes, p.Spec.NodeName) || p.Spec.Containers[0].Env[0].Value != "test-slow" {
 				continue
 			}
 			if _, done := evicted.LoadOrStore(p.Spec.NodeName, true); done {
@@ -261,11 +273,11 @@ func benchCommand(t *testing.T, c *testCluster, image string) {
 		}
 		return out
 	}
-	command(3, "collect", "--cluster", "--kubeconfig", c.kubeconfig, "--kube-bench-image", image, "--benchmark", "cis-1.12")
+	command(3, "collect", "--cluster", "--kubeconfig", c.Kubeconfig, "--kube-bench-image", image, "--benchmark", "cis-1.12")
 	if out := command(0, "verify", "latest"); !bytes.Contains(out, []byte("names this cluster")) {
 		t.Errorf("%s", out)
 	}
-	command(0, "collect", "../../charts/service", "--kubeconfig", c.kubeconfig, "--profile", "chart")
+	command(0, "collect", "../../charts/service", "--kubeconfig", c.Kubeconfig, "--profile", "chart")
 	var gated report.OutputJSON
 	if err := json.Unmarshal(command(3, "gate", "--chart", "service", "--profile", "release", "-o", "json"), &gated); err != nil || len(gated.Releases) != 1 {
 		t.Fatalf("%d releases, %v", len(gated.Releases), err)

@@ -70,7 +70,7 @@ func newProxy(t *testing.T, cfg *rest.Config) *proxy {
 				return
 			}
 		}
-		if m := logPath.FindStringSubmatch(r.URL.Path); m != nil && p.log != nil && !p.forwardLogs.Load() {
+		if m := logPath.FindStringSubmatch(r.URL.Path); m != nil && p.log != nil {
 			pod, err := kube.CoreV1().Pods(m[1]).Get(r.Context(), m[2], metav1.GetOptions{})
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
