@@ -1,0 +1,253 @@
+package charts
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+const digest = "sha256:3f1c0a9d5e7b2846c1d0f5a39b8e7c6d4a2f1e0b9c8d7a6f5e4d3c2b1a098f7e"
+
+// spec is the least that the library takes.
+const spec = `
+image: {repository: registry.example.com/a, digest: ` + digest + `}
+port: 8080
+resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}
+`
+
+func parse(tb testing.TB, text string) values {
+	tb.Helper()
+	v := values{}
+	if err := yaml.UnmarshalStrict([]byte(text), &v); err != nil {
+		tb.Fatalf("%v in\n%s", err, text)
+	}
+	return v
+}
+
+// overlay merges b into a copy of a, as Helm merges values; null removes.
+func overlay(a, b values) values {
+	out := maps.Clone(a)
+	if out == nil {
+		out = values{}
+	}
+	for k, v := range b {
+		inner, ok := v.(map[string]any)
+		if was, isMap := out[k].(map[string]any); ok && isMap {
+			v = overlay(was, inner)
+		}
+		if v == nil {
+			delete(out, k)
+			continue
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// attempts are insecure, each for one reason; says is what the user is told.
+// onlySays is for those where service's schema says it in other words.
+var attempts = []struct{ name, values, says, schemaSays string }{
+	{"tag instead of digest", "image: {tag: 1.2.3, digest: ''}", "since a tag can be moved to another image", ""},
+	{"tag as digest", "image: {digest: v1}", "since a tag can be moved to another image", ""},
+	{"no digest", "image: {digest: null}", "since a tag can be moved to another image", "-"},
+	{"latest", "image: {tag: latest}", "image.tag latest says nothing about what runs", ""},
+	{"tag in the name", "image: {repository: 'registry.example.com/a:latest'}", "carries a tag or digest", "/image/repository"},
+	{"sidecar by tag", "sidecars: [{name: p, image: {repository: registry.example.com/p, tag: '1'}, resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {cpu: 1m, memory: 1Mi}}}]", "sidecars[0].image.digest", "missing property 'digest'"},
+
+	{"secret by name", "env: {DB_PASSWORD: x}", "externalSecret.env (name, key, property)", ""},
+	{"secret in a lower case name", "env: {github_token: x}", "externalSecret.env (name, key, property)", ""},
+	{"secret in a URL", "env: {DB: 'postgres://shop:hunter2hunter2@db/shop'}", "externalSecret.env (name, key, property)", ""},
+	{"private key", "env: {CERT: \"-----BEGIN RSA PRIVATE KEY-----\\nMII\"}", "externalSecret.env (name, key, property)", ""},
+	{"secret as an argument", "args: [--password=hunter2]", "externalSecret.env (name, key, property)", ""},
+	{"secret of a sidecar", "sidecars: [{name: p, image: {repository: registry.example.com/p, digest: '" + digest + "'}, env: {API_KEY: x}, resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {cpu: 1m, memory: 1Mi}}}]", "externalSecret.env (name, key, property)", ""},
+	{"list of secrets", "secrets: {password: x}", "Keep it in a secret store and name it in externalSecret.env", ""},
+	{"value of an external secret", "externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k, value: v}]}", "does not belong in values", ""},
+
+	{"privileged", "securityContext: {privileged: true}", "a privileged container has every right on its node", ""},
+	{"privileged, misplaced", "privileged: true", "a privileged container has every right on its node", ""},
+	{"privileged sidecar", "sidecars: [{name: p, image: {repository: registry.example.com/p, digest: '" + digest + "'}, securityContext: {privileged: true}}]", "all containers of the pod have the same hardened one", ""},
+	{"privilege escalation", "securityContext: {allowPrivilegeEscalation: true}", "no process gains more rights than its parent", ""},
+	{"added capabilities", "securityContext: {capabilities: {add: [NET_ADMIN]}}", "ALL are dropped and none is added", ""},
+	{"root", "securityContext: {runAsUser: 0}", "securityContext.runAsUser is 0: that is root", ""},
+	{"root's group", "securityContext: {runAsGroup: 0}", "securityContext.runAsGroup is 0", ""},
+	{"root's volumes", "securityContext: {fsGroup: 0}", "securityContext.fsGroup is 0", ""},
+	{"not non-root", "securityContext: {runAsNonRoot: false}", "it is always true", ""},
+	{"unconfined", "securityContext: {seccompProfile: {type: Unconfined}}", "never Unconfined", ""},
+	{"unmasked proc", "securityContext: {procMount: Unmasked}", "unmask /proc", ""},
+	{"writable root without reason", "securityContext: {readOnlyRootFilesystem: false}", "whoever gets in could change what runs", ""},
+	{"low port", "port: 80", "ports below 1024 need root or a capability", ""},
+
+	{"host network", "hostNetwork: true", "no NetworkPolicy holds", ""},
+	{"host processes", "hostPID: true", "every process of its node", ""},
+	{"host memory", "hostIPC: true", "share memory with every process of its node", ""},
+	{"hostPath", "hostPath: /var/run/docker.sock", "a path of the node opens the node", ""},
+	{"hostPath volume", "volumes: [{name: sock, hostPath: {path: /var/run/docker.sock}}]", "a hostPath opens the node", ""},
+	{"token mounted", "automountServiceAccountToken: true", "could act in the cluster", ""},
+	{"token mounted by the account", "serviceAccount: {automountServiceAccountToken: true}", "could act in the cluster", ""},
+	{"shared account", "serviceAccount: {name: default}", "an account of its own", ""},
+
+	{"no limits", "resources: {limits: null}", "resources.limits.cpu is missing: without it one container can take a node", ""},
+	{"no memory limit", "resources: {limits: {memory: null}}", "resources.limits.memory is missing", ""},
+	{"no requests", "resources: {requests: null}", "resources.requests.cpu is missing", ""},
+	{"init container without limits", "initContainers: [{name: i, image: {repository: registry.example.com/i, digest: '" + digest + "'}}]", "initContainers[0].resources.requests.cpu is missing", ""},
+	{"directory without limit", "writableDirectories: [{path: /tmp}]", "can fill the node's disk", ""},
+
+	{"no readiness probe", "probes: {readiness: null}", "probes.readiness is missing", "-"},
+	{"liveness is readiness", "probes: {liveness: {path: /readyz, failureThreshold: 1}}", "a slow dependency would restart every replica", ""},
+
+	{"HPA to zero", "autoscaling: {enabled: true, minReplicas: 0}", "Scaling to zero has to be asked for", ""},
+	{"HPA to zero, asked for without the guard", "autoscaling: {enabled: true, minReplicas: 0, scaleToZero: {reason: nobody works at night}}", "off-peak", ""},
+	{"HPA to zero by cpu", "autoscaling: {enabled: true, minReplicas: 0, scaleToZero: {reason: nobody works at night, peakMetric: office_hours}}", "there is no cpu, memory or pod metric to wake it", ""},
+	{"HPA to one", "autoscaling: {enabled: true, minReplicas: 1}", "one replica is down whenever its node is drained", ""},
+	{"HPA without room", "autoscaling: {enabled: true, minReplicas: 3, maxReplicas: 3}", "nothing would be scaled", ""},
+	{"HPA without metric", "autoscaling: {enabled: true, targetCPUUtilizationPercentage: 0}", "no metric", ""},
+	{"HPA without window", "autoscaling: {enabled: true, scaleDown: {stabilizationWindowSeconds: 0}}", "every dip would remove pods", ""},
+	{"one replica", "{replicaCount: 1, autoscaling: {enabled: false}}", "one replica is down whenever its node is drained", ""},
+	{"no replica", "{replicaCount: 0, autoscaling: {enabled: false}}", "nothing would run", ""},
+	{"VPA auto beside an HPA on cpu", "{autoscaling: {enabled: true}, verticalAutoscaling: {enabled: true, updateMode: Auto, minAllowed: {cpu: 1m, memory: 1Mi}, maxAllowed: {cpu: 1, memory: 1Gi}}}", "beside a HorizontalPodAutoscaler", ""},
+	{"VPA auto", "{autoscaling: {enabled: false}, verticalAutoscaling: {enabled: true, updateMode: Recreate}}", "it would evict pods at times of its own", ""},
+	{"VPA without bounds", "verticalAutoscaling: {enabled: true, minAllowed: null}", "bounds are missing", ""},
+	{"budget that blocks every drain", "disruptionBudget: {maxUnavailable: 0}", "no node that runs a replica could ever be drained", ""},
+	{"budget of all", "{autoscaling: {enabled: false}, replicaCount: 2, disruptionBudget: {maxUnavailable: 2}}", "takes all 2 replicas at once", ""},
+	{"budget by minimum", "disruptionBudget: {minAvailable: 2}", "at the number of replicas it blocks every drain", ""},
+	{"no time to end", "shutdown: {preStopSleepSeconds: 45}", "leaves nothing of terminationGracePeriodSeconds", ""},
+
+	{"ingress without TLS", "ingress: {enabled: true, host: a.example.com, tls: {enabled: false}}", "cross the network in the clear", ""},
+	{"ingress for every name", "ingress: {enabled: true}", "answer for every name", ""},
+	{"admit everybody", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 0.0.0.0/0}}]}}", "admits everybody", ""},
+	{"egress to all ports", "networkPolicy: {egress: {to: [{peers: [{podSelector: {}}]}]}}", "peers and ports are both required", "missing property 'ports'"},
+
+	{"DaemonSet", "kind: DaemonSet", "rights on every node", "value must be one of 'Deployment', 'StatefulSet', 'CronJob', 'Job'"},
+	{"volume of a Deployment", "volumeClaims: [{name: d, path: /d, size: 1Gi}]", "Use kind StatefulSet", ""},
+	{"misspelled", "replicaCuont: 3", "replicaCuont: unknown", "additional properties 'replicaCuont' not allowed"},
+	{"misspelled inside", "securityContext: {runAsUzer: 5}", "runAsUzer: unknown", "additional properties 'runAsUzer' not allowed"},
+}
+
+// TestRefused holds that no insecure attempt renders, neither by service's
+// values nor by a spec given to the library without any schema, and that the
+// user is told why.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	any := passThrough(t)
+	if _, err := load(t, any, values{"spec": parse(t, spec)}); err != nil {
+		t.Fatalf("the least spec does not render: %v", err)
+	}
+	for _, a := range attempts {
+		t.Run(a.name, func(t *testing.T) {
+			t.Parallel()
+			v := parse(t, a.values)
+			says := a.says
+			if a.schemaSays != "" {
+				says = a.schemaSays
+			}
+			// What null removes, a default of service may put back; it is then no attempt.
+			if says != "-" {
+				refused(t, "service", serviceDir, v, says)
+			}
+			refused(t, "library", any, values{"spec": overlay(parse(t, spec), v)}, a.says)
+		})
+	}
+}
+
+func refused(t *testing.T, what, chart string, v values, says string) {
+	t.Helper()
+	rel, err := load(t, chart, v)
+	if err == nil {
+		t.Errorf("%s renders:\n%s", what, rel.Manifests)
+		return
+	}
+	if !strings.Contains(err.Error(), says) {
+		t.Errorf("%s is refused without saying %q: %v", what, says, err)
+	}
+	for _, secret := range []string{"hunter2"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the refusal repeats the secret: %v", what, err)
+		}
+	}
+}
+
+// TestRefusedTwice holds that the schema of service refuses by itself what the
+// library refuses by name, in the same words, so that editors show it too.
+func TestRefusedTwice(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Properties map[string]json.RawMessage
+		Defs       map[string]json.RawMessage `json:"$defs"`
+	}
+	raw, err := os.ReadFile(filepath.Join(serviceDir, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		t.Fatal(err)
+	}
+	table := helper(t, "hardened.refused")
+	n := 0
+	for part, keys := range table {
+		var of struct{ Properties map[string]json.RawMessage }
+		switch part {
+		case "spec":
+			of.Properties = schema.Properties
+		case "container":
+			err = json.Unmarshal(schema.Defs[part], &of)
+		default:
+			err = json.Unmarshal(schema.Properties[part], &of)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, why := range keys.(map[string]any) {
+			if !strings.HasPrefix(why.(string), "refused") {
+				continue
+			}
+			n++
+			var p struct{ Const string }
+			if err := json.Unmarshal(of.Properties[key], &p); err != nil || p.Const != why {
+				t.Errorf("%s.%s: the schema's const is %q, the library says %q (%v)", part, key, p.Const, why, err)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d keys compared", n)
+	}
+	for _, name := range []string{"secretName", "secretValue", "secretArgument"} {
+		pattern, err := json.Marshal(text(t, "hardened.internal."+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(raw), strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(string(pattern))) {
+			t.Errorf("the schema has no pattern %s", pattern)
+		}
+	}
+}
+
+// text is what a template of the library renders that looks at no values.
+func text(tb testing.TB, template string) string {
+	tb.Helper()
+	dir := passThrough(tb)
+	probe := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {text: {{ include \"" + template + "\" (dict) | quote }}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "templates", "thing.yaml"), []byte(probe), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	rel, err := load(tb, dir, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	set, err := rel.Objects()
+	if err != nil || len(set.Objects) != 1 {
+		tb.Fatalf("%d objects: %v", len(set.Objects), err)
+	}
+	data, _ := set.Objects[0].Object["data"].(map[string]any)
+	s, _ := data["text"].(string)
+	if s == "" {
+		tb.Fatalf("%s renders nothing", template)
+	}
+	return s
+}
+
+func helper(tb testing.TB, template string) values { return parse(tb, text(tb, template)) }
