@@ -39,23 +39,22 @@ func needCluster(t *testing.T, tier kube.Tier) *testCluster {
 	return c
 }
 
-var builtHelmproof = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "helmproof-e2e-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "helmproof")
-	cmd := exec.Command("go", "build", "-o", bin, "../../cmd/helmproof")
-	cmd.Stderr = os.Stderr
-	return bin, cmd.Run()
-})
+var (
+	buildOnce sync.Once
+	errBuild  error
+)
 
-// helmproof builds the command once.
+// helmproof builds the command once, into the folder that goes with the cluster.
 func helmproof(t *testing.T) string {
 	t.Helper()
-	bin, err := builtHelmproof()
-	if err != nil {
-		t.Fatalf("build helmproof: %v", err)
+	bin := filepath.Join(kube.Start(t, kube.TierA).Dir, "helmproof")
+	buildOnce.Do(func() {
+		cmd := exec.Command("go", "build", "-o", bin, "../../cmd/helmproof")
+		cmd.Stderr = os.Stderr
+		errBuild = cmd.Run()
+	})
+	if errBuild != nil {
+		t.Fatalf("build helmproof: %v", errBuild)
 	}
 	return bin
 }

@@ -71,6 +71,7 @@ func benchImages(t *testing.T, c *testCluster) string {
 	if box == "" {
 		t.Skip("no static busybox to build an image with: `make kube` fetches it from the package busybox-static")
 	}
+	keepHost(t)
 	ref := ""
 	for i, name := range []string{"a", "b"} {
 		socket := filepath.Join(c.Dir, "node-"+name, "containerd.sock")

@@ -81,7 +81,6 @@ func keepHost(t *testing.T) {
 func TestKubeBench(t *testing.T) {
 	c := needCluster(t, kube.TierC)
 	nodes := realNodes(t, c)
-	keepHost(t)
 	image := benchImages(t, c)
 	t.Cleanup(func() { nothingLeft(t, c.kube) })
 	options := func(benchmark string) kubebench.Options {
