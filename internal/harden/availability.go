@@ -41,18 +41,43 @@ func (r *release) wantBudget(x *object) {
 		r.keep(x, RuleBudget, "", "a document of the release could not be read: it may be a PodDisruptionBudget", "")
 		return
 	}
-	_, sel, err := x.selector()
+	m, sel, err := x.selector()
 	if err != nil {
 		r.keep(x, RuleBudget, "", err.Error(), "")
 		return
 	}
-	for _, other := range r.objects {
+	for _, other := range r.candidates(m) {
 		if other != x && other.pod != nil && together(other.GetNamespace(), x.GetNamespace()) && sel.Matches(labels.Set(other.tpl.Labels)) {
 			r.keep(x, RuleBudget, "", "its selector also selects the pods of "+other.Target("").Object(), "")
 			return
 		}
 	}
 	x.budgets = true
+}
+
+// candidates are the objects whose pods a selector may select: those with its
+// rarest label, or all where it has none.
+func (r *release) candidates(selector map[string]any) []*object {
+	if r.byLabel == nil {
+		r.byLabel = map[[2]string][]*object{}
+		for _, o := range r.objects {
+			if o.pod == nil {
+				continue
+			}
+			for k, v := range o.tpl.Labels {
+				r.byLabel[[2]string{k, v}] = append(r.byLabel[[2]string{k, v}], o)
+			}
+		}
+	}
+	found := r.objects
+	match, _ := selector["matchLabels"].(map[string]any)
+	for k, v := range match {
+		text, _ := v.(string)
+		if list := r.byLabel[[2]string{k, text}]; len(list) < len(found) {
+			found = list
+		}
+	}
+	return found
 }
 
 // probes adds the probes that are missing, as connections to the first TCP port.

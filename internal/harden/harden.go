@@ -26,6 +26,10 @@ const (
 // ProbesTCP is the one value of Options.Probes.
 const ProbesTCP = "tcp"
 
+// maxObjects bounds a release, far above what Helm can store of one. What each
+// workload is compared with grows with it.
+const maxObjects = 10_000
+
 // maxAnnotation bounds the annotation's value, in bytes.
 const maxAnnotation = 4096
 
@@ -97,7 +101,7 @@ type Result struct {
 // hardened. Documents that it does not change keep their bytes; objects keep
 // their order, and a PodDisruptionBudget comes right after its workload. Run
 // again on its own result it changes nothing. The error is non-nil when raw is
-// larger than collectors.MaxManifestsSize or is not YAML: then there is no result.
+// larger than collectors.MaxManifestsSize, holds more than 10,000 objects or is not YAML: then there is no result.
 func Harden(raw []byte, o Options) (*Result, error) {
 	if len(raw) > collectors.MaxManifestsSize {
 		return nil, fmt.Errorf("harden: %d bytes of manifests, at most %d are read", len(raw), collectors.MaxManifestsSize)
@@ -113,7 +117,9 @@ func Harden(raw []byte, o Options) (*Result, error) {
 			r.blind = true
 			r.kept = append(r.kept, Kept{Target: evidence.Target{File: d.file, Line: d.line}, Reason: left})
 		}
-		r.objects = append(r.objects, d.objects...)
+		if r.objects = append(r.objects, d.objects...); len(r.objects) > maxObjects {
+			return nil, fmt.Errorf("harden: more than %d objects: split the release", maxObjects)
+		}
 	}
 	for _, x := range r.objects {
 		r.open(x)
@@ -299,7 +305,7 @@ func (r *release) harden(x *object) {
 func (r *release) budget(x *object) (string, error) {
 	m, _, err := x.selector()
 	if err != nil {
-		return "", nil // wantBudget has listed it
+		return "", nil //nolint:nilerr // wantBudget has listed it
 	}
 	name := x.GetName() + "-pdb"
 	if r.taken[name] {

@@ -252,6 +252,9 @@ func TestLarge(t *testing.T) {
 	if _, err := Harden([]byte("a: "+strings.TrimPrefix(deep, "a: ")), Options{}); err == nil {
 		t.Error("an unfinished document was accepted")
 	}
+	if _, err := Harden([]byte(strings.Repeat("---\napiVersion: v1\nkind: X\n", maxObjects+1)), Options{}); err == nil || !strings.Contains(err.Error(), "more than 10000 objects") {
+		t.Errorf("error %v, want a limit on objects", err)
+	}
 	many := strings.Repeat("---\n"+deployment("1", plainPod), 2000)
 	res := run(t, many, Options{})
 	if res.Objects != 2000 || len(res.Changes) != 3*2000 {

@@ -60,6 +60,8 @@ type release struct {
 	taken    map[string]bool     // names of PodDisruptionBudgets
 	blind    bool                // something in the stream could not be read
 
+	byLabel map[[2]string][]*object // workloads by a label of their pods, made when needed
+
 	changes []Change
 	kept    []Kept
 }
