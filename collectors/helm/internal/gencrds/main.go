@@ -28,6 +28,7 @@ var sources = []struct{ name, module, version, files string }{
 	{"prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "example/prometheus-operator-crd/monitoring.coreos.com_[psr]*[ers]s.yaml"},
 	{"gateway-api", "sigs.k8s.io/gateway-api", "v1.6.0", "config/crd/standard/gateway.networking.k8s.io_*s.yaml"},
 	{"policy-controller", "github.com/sigstore/policy-controller", "v0.13.1", "config/300-clusterimagepolicy.yaml"},
+	{"kyverno", "github.com/kyverno/api", "v0.0.1-alpha.3.0.20260723090831-fb2785727f98", "config/crds/policies.kyverno.io_imagevalidatingpolicies.yaml"},
 }
 
 // left out: operators' own objects, which charts hardly ever hold, and whose
