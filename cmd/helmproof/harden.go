@@ -323,13 +323,22 @@ func printAdded(t *terminal, h *hardenJSON) {
 func printCompared(t *terminal, controls []hardenedResult) {
 	t.line("")
 	t.line(t.bold("Findings") + t.faint(strings.Repeat(" ", 39)+"before   after"))
+	none := true
 	for _, c := range controls {
 		if c.Before.Findings == 0 && c.After.Findings == 0 {
 			continue
 		}
-		m := controlMark(c.After.Outcome)
-		title := clip(printable(c.Title), 37)
-		t.line(fmt.Sprintf("  %-6s %s%s %6d  %6d  %s", c.Control, title, pad(title, 37), c.Before.Findings, c.After.Findings, t.mark(m, 0)))
+		none = false
+		for i, title := range wrap(printable(c.Title), 37) {
+			if i > 0 {
+				t.line(strings.Repeat(" ", 9) + title)
+				continue
+			}
+			t.line(fmt.Sprintf("  %-6s %s%s %6d  %6d  %s", c.Control, title, pad(title, 37), c.Before.Findings, c.After.Findings, t.mark(controlMark(c.After.Outcome), 0)))
+		}
+	}
+	if none {
+		t.line("  none")
 	}
 }
 
