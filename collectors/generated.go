@@ -95,7 +95,7 @@ func (r *rendering) generatedFunctions() template.FuncMap {
 			s, err := random("randBytes", lowerDigits)(n)
 			return base64.StdEncoding.EncodeToString([]byte(s)), err
 		},
-		"randInt": func(low, high int) int {
+		"randInt": func(low, _ int) int {
 			use("randInt")
 			return low
 		},

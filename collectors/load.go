@@ -283,7 +283,7 @@ func (l *load) describe(rel *Release, c *chartv2.Chart, caps *common.Capabilitie
 	for _, f := range rel.Files {
 		if f.Name == "Chart.yaml" {
 			if err := yaml.Unmarshal(f.Data, &md); err != nil {
-				return l.fail(StageLoad, fmt.Errorf("Chart.yaml: %w", err), "")
+				return l.fail(StageLoad, fmt.Errorf("read Chart.yaml: %w", err), "")
 			}
 		}
 	}

@@ -57,7 +57,7 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 		err      error
 	}
 	rec := new(recorder)
-	sources, err := chartSources(c, scope)
+	sources, err := chartSources(ctx, c, scope)
 	if err != nil {
 		return nil, l.fail(StageRender, err, "")
 	}
@@ -98,7 +98,7 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 
 // chartSources lists the templates of the chart and its subcharts. Scopes are
 // those of Helm's engine, which renders one probe in each template's place.
-func chartSources(c *chartv2.Chart, scope common.Values) ([]sourceFile, error) {
+func chartSources(ctx context.Context, c *chartv2.Chart, scope common.Values) ([]sourceFile, error) {
 	var sources []sourceFile
 	seen := map[string]int{}
 	charts := flatten(c, nil)
@@ -140,7 +140,7 @@ func chartSources(c *chartv2.Chart, scope common.Values) ([]sourceFile, error) {
 		}
 		return ""
 	}}}
-	if _, err := e.Render(c, scope); err != nil {
+	if _, err := e.RenderWithContext(ctx, c, scope); err != nil {
 		return nil, fmt.Errorf("prepare templates: %w", err)
 	}
 	for i := range sources {

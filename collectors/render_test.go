@@ -46,14 +46,14 @@ func renderBoth(t *testing.T, files []chartFile, user map[string]any) (ours, hel
 			t.Fatal(err)
 		}
 		r := &rendering{err: t.Context().Err, rec: new(recorder), tpls: map[string]*template.Template{}}
-		sources, err := chartSources(c, v)
+		sources, err := chartSources(t.Context(), c, v)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r, sources, func() (map[string]string, error) {
 			custom := r.generatedFunctions()
 			custom["keys"], custom["values"] = sortedKeys, sortedValues
-			return engine.Engine{CustomTemplateFuncs: custom}.Render(c, v)
+			return engine.Engine{CustomTemplateFuncs: custom}.RenderWithContext(t.Context(), c, v)
 		}
 	}
 	_, sources, _ := scope()

@@ -2,6 +2,7 @@ package collectors
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -263,7 +264,7 @@ func helmFunction(name string, args ...any) (any, error) {
 		"arg":    func(i int) any { return args[i] },
 		"result": func(v any) string { result = v; return "" },
 	}}
-	if _, err := e.Render(c, common.Values{"Values": map[string]any{}}); err != nil {
+	if _, err := e.RenderWithContext(context.Background(), c, common.Values{"Values": map[string]any{}}); err != nil {
 		return nil, errors.New(oneLine(err.Error()))
 	}
 	return result, nil

@@ -201,7 +201,7 @@ func Derive(in *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evide
 			found, err := findingsOf(in, list, run.Collector)
 			if err != nil {
 				runs[i].Outcome, runs[i].Error = evidence.OutcomeError, err.Error()
-				return nil
+				return nil //nolint:nilerr // the run holds it
 			}
 			results[i] = found
 			return nil

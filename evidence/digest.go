@@ -26,7 +26,7 @@ func ParseDigest(s string) (Digest, error) {
 		return "", fmt.Errorf("digest %q: want sha256: and 64 hexadecimal digits", s)
 	}
 	for _, c := range h {
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return "", fmt.Errorf("digest %q: want lower-case hexadecimal digits", s)
 		}
 	}

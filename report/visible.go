@@ -17,7 +17,7 @@ func Visible(s string) string {
 	}
 	var b strings.Builder
 	b.Grow(len(s) + 16)
-	for i, w := 0, 0; i < len(s); i += w {
+	for i, w := 0, 1; i < len(s); i += w {
 		var r rune
 		r, w = utf8.DecodeRuneInString(s[i:])
 		switch {

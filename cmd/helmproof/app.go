@@ -147,7 +147,7 @@ func password() ([]byte, error) { return []byte(os.Getenv("COSIGN_PASSWORD")), n
 
 // signer returns the configured signer. The first run makes a key in the
 // user's own folder, trusts it there, and says what it is worth.
-func (a *app) signer(ctx context.Context) (attest.Signer, error) {
+func (a *app) signer() (attest.Signer, error) {
 	path := a.cfg.Key
 	if path == "" {
 		home, err := keyHome()

@@ -174,7 +174,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.repo, err = a.openRepo(ctx); err != nil {
 			return err
 		}
-		if p.signer, err = a.signer(ctx); err != nil {
+		if p.signer, err = a.signer(); err != nil {
 			return err
 		}
 	}
@@ -250,7 +250,7 @@ func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts collect
 		g.Go(func() error {
 			j := &jobs[i]
 			if j.err = context.Cause(ctx); j.err != nil {
-				return nil
+				return nil //nolint:nilerr // the job holds it
 			}
 			prog.start(j.ref)
 			j.out, j.err = judgeOne(ctx, p, j, opts, &stdin)

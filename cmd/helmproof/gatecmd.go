@@ -195,7 +195,7 @@ func releaseKey(r *evidence.Release, cluster string) string {
 
 // sealGated signs and stores a composed verdict; it names its inputs by digest.
 func (a *app) sealGated(ctx context.Context, repo *repository.Repository, by judgement, j *judged) error {
-	signer, err := a.signer(ctx)
+	signer, err := a.signer()
 	if err != nil {
 		return err
 	}

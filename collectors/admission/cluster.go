@@ -84,7 +84,7 @@ func (c *collector) lookAtPolicies(ctx context.Context, cluster *collectors.Clus
 	bindings, err := client.ValidatingAdmissionPolicyBindings().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		out.Error = err.Error()
-		return out, nil
+		return out, nil //nolint:nilerr // sealed with the rest
 	}
 	for _, want := range expected {
 		p := Policy{Name: want.Name, Bindings: []Binding{}}

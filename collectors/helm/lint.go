@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -166,11 +167,12 @@ func copyWithoutKeys(rel *collectors.Release) (string, error) {
 			})
 		}
 		name := filepath.Join(dir, filepath.FromSlash(f.Name))
-		if err := os.MkdirAll(filepath.Dir(name), 0o700); err == nil {
+		err := os.MkdirAll(filepath.Dir(name), 0o700)
+		if err == nil {
 			err = os.WriteFile(name, data, 0o600)
 		}
 		if err != nil {
-			return "", fmt.Errorf("copy the chart: %w", err)
+			return "", fmt.Errorf("copy the chart: %w", errors.Join(err, os.RemoveAll(dir)))
 		}
 	}
 	return dir, nil

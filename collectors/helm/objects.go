@@ -248,7 +248,7 @@ func (f *findings) custom(o *collectors.Object, gvk schema.GroupVersionKind, crd
 	}
 	if crd.err != nil {
 		f.object(RuleCRD, o, evidence.OutcomeNotChecked, by+" for "+kindKey(gvk)+" cannot be used: "+clean(crd.err.Error()), "Correct the CRD's schema.")
-		return nil
+		return nil //nolint:nilerr // the finding holds it
 	}
 	problems := nameProblems(o)
 	for _, e := range validation.ValidateCustomResource(nil, o.Object, crd.validator) {

@@ -3,6 +3,7 @@ package kubebench
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -165,7 +166,7 @@ func (r *run) await(ctx context.Context, n *target, job string) (*corev1.Pod, er
 			}
 		}
 		if err := sleep(limit, r.o.poll); err != nil {
-			if p, ok := context.Cause(limit).(*problem); ok && last != "" {
+			if p := new(problem); errors.As(context.Cause(limit), &p) && last != "" {
 				return nil, &problem{p.outcome, p.reason + ": " + last}
 			}
 			return nil, context.Cause(limit)

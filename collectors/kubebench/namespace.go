@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 )
 
@@ -121,7 +120,7 @@ func (r *run) sweep(ctx context.Context) {
 		if r.o.now().Before(at) {
 			continue // another run is at work, or was until a moment ago
 		}
-		uid := types.UID(ns.UID)
+		uid := ns.UID
 		err = r.kube.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			r.o.Warn(fmt.Sprintf("remove namespace %s of an earlier run: %v", ns.Name, err))

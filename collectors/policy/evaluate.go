@@ -47,7 +47,7 @@ func (s *policySet) evaluate(r *policyRule, w *world, sub *subject) ([]result, e
 	matches, unknown, err := q.matchDefinition()
 	switch {
 	case err != nil:
-		return []result{failed(r, "match: "+err.Error())}, nil
+		return []result{failed(r, "match: "+err.Error())}, nil //nolint:nilerr // the result holds it
 	case !matches:
 		return nil, nil
 	case unknown != "":
@@ -215,7 +215,7 @@ func (p *program) decide(va *admission.VersionedAttributes, gvr schema.GroupVers
 	}
 	passed := !slices.ContainsFunc(results, func(e cel.EvaluationResult) bool { return e.Error != nil || e.EvalResult != types.True })
 	var texts []cel.EvaluationResult
-	if p.messages != nil && !(passed && left >= p.spare) {
+	if p.messages != nil && (!passed || left < p.spare) {
 		texts, _, err = p.messages.ForInput(ctx, va, request, bindings, ns, left)
 	}
 	decisions := make([]validating.PolicyDecision, len(results))

@@ -403,10 +403,10 @@ func (r *redactor) isSecretAt(b []byte, from, to int, v string) bool {
 		return bytes.Contains(b[max(0, from-120):from], []byte("://"))
 	}
 	key, rest := keyBefore(b[max(0, from-200):from])
-	switch {
-	case key == "":
+	switch key {
+	case "":
 		return false
-	case key == "value":
+	case "value":
 		// The name stands before it, or after.
 		around := string(b[max(0, from-300):from]) + "\x00" + string(b[to:min(len(b), to+300)])
 		return r.besideName(around, len(b[max(0, from-300):from])-rest, v)

@@ -241,7 +241,8 @@ func (r *redactor) maskValue(v any, key string) (out any, changed bool) {
 			name, n := r.text([]byte(k))
 			if n > 0 {
 				k = string(name)
-				for ; m[k] != nil; k += "_" {
+				for m[k] != nil {
+					k += "_"
 				}
 			}
 			m[k] = e

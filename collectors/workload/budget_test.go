@@ -31,7 +31,8 @@ func controller(pods []int, scales map[int]int, field string, value int, percent
 			resolved++
 		}
 	}
-	expected, desired := expectedScale, 0
+	expected := expectedScale
+	var desired int
 	switch {
 	case field == "maxUnavailable":
 		if desired = expected - resolved; desired < 0 {

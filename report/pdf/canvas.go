@@ -102,12 +102,11 @@ func (c *canvas) put(x, y float64, s string, st style) float64 {
 }
 
 // putLink is put, and the text leads to an anchor.
-func (c *canvas) putLink(x, y float64, s string, st style, anchor string) float64 {
+func (c *canvas) putLink(x, y float64, s string, st style, anchor string) {
 	w := c.put(x, y, s, st)
 	if anchor != "" && w > 0 {
 		c.emit(op{kind: opLink, x: x, y: y, w: w, h: st.line(), s: anchor})
 	}
-	return w
 }
 
 // shape draws a mark's shape in a box of the given size whose top left is x, y.
@@ -181,9 +180,9 @@ func (c *canvas) add(b *block, st style, x, width float64, s string) {
 }
 
 // place draws a block on one page, or from line to line when it is longer than
-// a page. extra is what must follow on the same page.
-func (c *canvas) place(b *block, extra float64) {
-	c.ensure(min(b.height()+extra, c.full()))
+// a page.
+func (c *canvas) place(b *block) {
+	c.ensure(min(b.height(), c.full()))
 	c.anchor(b.anchor)
 	last := len(b.lines) - 1
 	for i, l := range b.lines {

@@ -15,7 +15,7 @@ func (c *canvas) heading(title string, follow float64) {
 	c.bookmark(0, title)
 	b := block{}
 	c.add(&b, headText, 0, c.column(), title)
-	c.place(&b, 0)
+	c.place(&b)
 	c.y += 6
 }
 
@@ -29,14 +29,14 @@ func (c *canvas) subheading(title, remark, anchor string, follow float64) {
 	*last = append(*last, piece{x: w + 8, s: c.text(noteText, remark), style: noteText})
 	c.ensure(min(b.height()+4+follow, c.full()))
 	c.bookmark(1, title)
-	c.place(&b, 0)
+	c.place(&b)
 	c.y += 4
 }
 
 func (c *canvas) paragraph(st style, s string) {
 	b := block{}
 	c.add(&b, st, 0, c.column(), s)
-	c.place(&b, 0)
+	c.place(&b)
 	c.y += 4
 }
 
@@ -55,17 +55,17 @@ func (c *canvas) cover(d *report.Document) {
 			b.lines = append(b.lines[:6], line{height: headText.line(), pieces: []piece{{s: "…", style: headText}}})
 		}
 	}
-	c.place(&b, 0)
+	c.place(&b)
 	c.y += 24
 	m := d.Verdict.Mark
 	b = block{}
 	c.add(&b, titleText.with(hexColor(m.Color)), big*1.3, c.column()-big*1.3, m.Word)
 	b.lines[0].pieces = append(b.lines[0].pieces, piece{style: titleText, mark: &m})
-	c.place(&b, 0)
+	c.place(&b)
 	c.y += 4
 	b = block{}
 	c.add(&b, leadText, 0, c.column(), d.Verdict.Reason)
-	c.place(&b, 0)
+	c.place(&b)
 	c.y += 24
 	if !d.Sealed {
 		c.paragraph(bodyBold, "Not sealed. Nothing was stored or signed; this report cannot be verified later.")
@@ -92,7 +92,7 @@ func (c *canvas) facts(fs []report.Fact) {
 			}
 			b.lines[i].pieces = append(b.lines[i].pieces, piece{s: l, style: bodySoft})
 		}
-		c.place(&b, 0)
+		c.place(&b)
 		c.y += 2.5
 	}
 }
@@ -128,7 +128,7 @@ func (c *canvas) summary(d *report.Document) {
 	c.bookmark(0, "Summary")
 	b := block{}
 	c.add(&b, headText, 0, c.column(), d.Conclusion)
-	c.place(&b, 0)
+	c.place(&b)
 	c.y += 10
 	c.plot(d)
 	c.reasons(d)
@@ -207,7 +207,7 @@ func (c *canvas) controls(d *report.Document) {
 				st := noteText.with(link)
 				b.lines = append(b.lines, line{height: st.line(), pieces: []piece{{x: label, s: c.text(st, findingsWord(len(k.Findings))), style: st, anchor: to}}})
 			}
-			c.place(&b, 0)
+			c.place(&b)
 			c.y += 9
 		}
 	}
@@ -247,7 +247,7 @@ func (c *canvas) findings(d *report.Document) {
 		}
 		c.subheading(strings.TrimSpace(s.ID+" "+s.Title), findingsWord(len(s.Findings)), anchor, min(blocks[0].height(), c.full()/2))
 		for i := range blocks {
-			c.place(&blocks[i], 0)
+			c.place(&blocks[i])
 			c.y += 10
 		}
 	}
@@ -369,7 +369,7 @@ func (c *canvas) notChecked(d *report.Document) {
 		b := block{}
 		c.add(&b, bodyText, 12, c.column()-12, l)
 		b.lines[0].pieces = append(b.lines[0].pieces, piece{s: "–", style: bodySoft})
-		c.place(&b, 0)
+		c.place(&b)
 		c.y += 3
 	}
 }
@@ -383,7 +383,7 @@ func (c *canvas) verify(d *report.Document) {
 	}
 	c.heading("How to verify", min(height, c.full()*.6))
 	for i := range blocks {
-		c.place(&blocks[i], 0)
+		c.place(&blocks[i])
 		c.y += stepGap
 	}
 }
@@ -443,6 +443,6 @@ func (c *canvas) appendix(d *report.Document) {
 	if len(d.Verify) > 0 {
 		c.space(18)
 		b := c.step(d.Verify[0])
-		c.place(&b, 0)
+		c.place(&b)
 	}
 }
