@@ -179,7 +179,7 @@ func collectOne(ctx context.Context, in Input, c Collector, out *Artifacts, limi
 		late := time.NewTimer(cleanup)
 		defer late.Stop()
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // the time limit is what is reported
 		case <-late.C:
 		}
 	}

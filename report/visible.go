@@ -17,9 +17,8 @@ func Visible(s string) string {
 	}
 	var b strings.Builder
 	b.Grow(len(s) + 16)
-	for i, w := 0, 1; i < len(s); i += w {
-		var r rune
-		r, w = utf8.DecodeRuneInString(s[i:])
+	for i := 0; i < len(s); {
+		r, w := utf8.DecodeRuneInString(s[i:])
 		switch {
 		case r == utf8.RuneError && w == 1:
 			fmt.Fprintf(&b, "[0x%02X]", s[i])
@@ -35,6 +34,7 @@ func Visible(s string) string {
 		default:
 			b.WriteRune(r)
 		}
+		i += w
 	}
 	return b.String()
 }

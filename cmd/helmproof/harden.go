@@ -189,11 +189,9 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	opts := f.load
 	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
 	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
-	load, ref := collectors.Load, ""
+	load, ref := collectors.LoadManifests, "-"
 	if len(args) == 1 {
-		ref = args[0]
-	} else {
-		load, ref = collectors.LoadManifests, "-"
+		load, ref = collectors.Load, args[0]
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, a.cfg.Timeout, fmt.Errorf("no rendering within %s", a.cfg.Timeout))
 	defer cancel()

@@ -54,8 +54,11 @@ func run() error {
 			return err
 		}
 		files, err := filepath.Glob(filepath.Join(mod.Dir, filepath.FromSlash(s.files)))
-		if err != nil || len(files) == 0 {
-			return fmt.Errorf("%s %s: no %s: %v", s.module, s.version, s.files, err)
+		if err != nil {
+			return err
+		}
+		if len(files) == 0 {
+			return fmt.Errorf("%s %s: no %s", s.module, s.version, s.files)
 		}
 		for _, f := range files {
 			if err := read(f, s.name+" "+s.version, all); err != nil {
