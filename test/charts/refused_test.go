@@ -133,8 +133,8 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 // user is told why.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	any := passThrough(t)
-	if _, err := load(t, any, values{"spec": parse(t, spec)}); err != nil {
+	chart := passThrough(t)
+	if _, err := load(t, chart, values{"spec": parse(t, spec)}); err != nil {
 		t.Fatalf("the least spec does not render: %v", err)
 	}
 	for _, a := range attempts {
@@ -149,7 +149,7 @@ func TestRefused(t *testing.T) {
 			if says != "-" {
 				refused(t, "service", serviceDir, v, says)
 			}
-			refused(t, "library", any, values{"spec": overlay(parse(t, spec), v)}, a.says)
+			refused(t, "library", chart, values{"spec": overlay(parse(t, spec), v)}, a.says)
 		})
 	}
 }

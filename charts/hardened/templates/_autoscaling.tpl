@@ -1,7 +1,8 @@
 {{- /* Scaling between bounds, by cpu, memory and requests per second: the largest of what each asks
        for. Only for kinds Deployment and StatefulSet, and where autoscaling is enabled. */}}
 {{- define "hardened.horizontalpodautoscaler" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
 {{- if and $a.enabled (include "hardened.internal.longRunning" $c) -}}
 apiVersion: autoscaling/v2
@@ -67,7 +68,8 @@ spec:
 
 {{- /* Recommends requests within bounds and changes nothing, so that it never fights an HPA. */}}
 {{- define "hardened.verticalpodautoscaler" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkRecommendations" $c }}
 {{- $v := $c.spec.verticalAutoscaling }}
 {{- if $v.enabled -}}
 apiVersion: autoscaling.k8s.io/v1
@@ -90,7 +92,8 @@ spec:
 
 {{- /* With one replica a budget could only block drains, so there is none. */}}
 {{- define "hardened.poddisruptionbudget" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkDisruptions" $c }}
 {{- if and (include "hardened.internal.longRunning" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget

@@ -1,6 +1,6 @@
 {{- /* A ClusterIP Service; for a StatefulSet also the headless one that names its pods. */}}
 {{- define "hardened.service" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- $s := $c.spec.service }}
 {{- if and $s.enabled $c.spec.port (include "hardened.internal.longRunning" $c) -}}
 apiVersion: v1
@@ -39,7 +39,7 @@ spec:
 {{- end }}
 
 {{- define "hardened.serviceaccount" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) -}}
 apiVersion: v1
 kind: ServiceAccount
 {{ include "hardened.internal.metadata" (merge (dict "annotations" ($c.spec.serviceAccount).annotations) $c) }}
@@ -48,7 +48,8 @@ automountServiceAccountToken: false
 
 {{- /* Nobody else connects to the pods, and they connect to nothing else. */}}
 {{- define "hardened.networkpolicy" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkNetwork" $c }}
 {{- $n := $c.spec.networkPolicy }}
 {{- $port := empty (include "hardened.internal.longRunning" $c) | ternary 0 $c.spec.port }}
 {{- $from := $n.ingress.from }}
@@ -102,7 +103,8 @@ spec:
 
 {{- /* Always with TLS: the Secret is cert-manager's (clusterIssuer), or one that is there. */}}
 {{- define "hardened.ingress" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkReach" $c }}
 {{- $i := $c.spec.ingress }}
 {{- $name := include "hardened.fullname" $c }}
 {{- if $i.enabled -}}
@@ -137,7 +139,8 @@ spec:
 
 {{- /* A route of the Gateway API. TLS is the Gateway's. */}}
 {{- define "hardened.httproute" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkReach" $c }}
 {{- $r := $c.spec.httpRoute }}
 {{- if $r.enabled -}}
 apiVersion: gateway.networking.k8s.io/v1

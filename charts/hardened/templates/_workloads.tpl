@@ -1,5 +1,6 @@
 {{- define "hardened.deployment" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) -}}
+{{- include "hardened.internal.check" $c -}}
 apiVersion: apps/v1
 kind: Deployment
 {{ include "hardened.internal.metadata" $c }}
@@ -21,7 +22,8 @@ spec:
 {{- end }}
 
 {{- define "hardened.statefulset" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) -}}
+{{- include "hardened.internal.check" $c -}}
 apiVersion: apps/v1
 kind: StatefulSet
 {{ include "hardened.internal.metadata" $c }}
@@ -76,7 +78,8 @@ template:
 {{- end }}
 
 {{- define "hardened.cronjob" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) -}}
+{{- include "hardened.internal.check" $c -}}
 {{- $cron := $c.spec.cron -}}
 apiVersion: batch/v1
 kind: CronJob
@@ -100,7 +103,8 @@ spec:
 {{- /* A Job cannot be changed once it is there: its name carries a digest of the spec, so that an
        upgrade that changes something makes a new one. */}}
 {{- define "hardened.job" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) -}}
+{{- include "hardened.internal.check" $c -}}
 {{- $digest := omit $c.spec "global" | toJson | sha256sum | trunc 8 -}}
 apiVersion: batch/v1
 kind: Job

@@ -1,6 +1,7 @@
 {{- /* Secrets from a store, by the External Secrets Operator: one Secret of the workload's name. */}}
 {{- define "hardened.externalsecret" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkSecrets" $c }}
 {{- $e := $c.spec.externalSecret }}
 {{- if $e.enabled -}}
 apiVersion: external-secrets.io/v1
@@ -37,7 +38,8 @@ spec:
 
 {{- /* For the Prometheus operator: the pods are asked. */}}
 {{- define "hardened.podmonitor" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkMetrics" $c }}
 {{- if and $c.spec.metrics.enabled (eq $c.spec.metrics.kind "PodMonitor") -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
@@ -53,7 +55,8 @@ spec:
 
 {{- /* The same through the Service, whose port is the only one: metrics.port stays 0. */}}
 {{- define "hardened.servicemonitor" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkMetrics" $c }}
 {{- if and $c.spec.metrics.enabled (eq $c.spec.metrics.kind "ServiceMonitor") -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor

@@ -105,12 +105,10 @@ metrics:
   from: []
 {{- end }}
 
-{{- /* The spec with the defaults in it, after all checks. Every template of an object starts with
-       this, so that none renders what another refuses. */}}
+{{- /* The spec with the defaults in it, as JSON. Every template of an object starts with this, and
+       then checks what it is made from, so that none renders what another refuses. */}}
 {{- define "hardened.internal.spec" -}}
-{{- $spec := mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (deepCopy .spec) }}
-{{- include "hardened.internal.check" (dict "root" .root "spec" $spec) }}
-{{- toYaml $spec }}
+{{- mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (deepCopy .spec) | toJson }}
 {{- end }}
 
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}

@@ -34,24 +34,45 @@ container:
   envFrom: "refused: whole Secrets and ConfigMaps as variables show up in every process and crash report. Name the variables in env, secrets in the spec's externalSecret.env"
 {{- end }}
 
-{{- /* Keys that each part may have; another one is a misspelling that would silently do nothing. */}}
+{{- /* Keys that each part may have; another one is a misspelling that would silently do
+       nothing. JSON, which is read faster than YAML. */}}
 {{- define "hardened.keys" -}}
-spec: [global, hardened, nameOverride, fullnameOverride, component, partOf, kind, image, command, args, port, env, replicaCount, singleReplicaReason, autoscaling, verticalAutoscaling, resources, probes, securityContext, writableDirectories, initContainers, sidecars, volumeClaims, serviceAccount, podAnnotations, nodeSelector, tolerations, priorityClassName, topologySpread, antiAffinity, disruptionBudget, shutdown, cron, job, service, ingress, httpRoute, networkPolicy, externalSecret, metrics]
-securityContext: [runAsUser, runAsGroup, fsGroup, readOnlyRootFilesystem, writableRootReason, seccompLocalhostProfile]
-serviceAccount: [annotations, tokens]
-disruptionBudget: [maxUnavailable]
-container: [name, image, command, args, port, env, probes, resources, writableDirectories]
+{
+  "spec": [
+    "global", "hardened", "nameOverride", "fullnameOverride", "component", "partOf", "kind",
+    "image", "command", "args", "port", "env", "replicaCount", "singleReplicaReason",
+    "autoscaling", "verticalAutoscaling", "resources", "probes", "securityContext",
+    "writableDirectories", "initContainers", "sidecars", "volumeClaims", "serviceAccount",
+    "podAnnotations", "nodeSelector", "tolerations", "priorityClassName", "topologySpread",
+    "antiAffinity", "disruptionBudget", "shutdown", "cron", "job", "service", "ingress",
+    "httpRoute", "networkPolicy", "externalSecret", "metrics"
+  ],
+  "securityContext": [
+    "runAsUser", "runAsGroup", "fsGroup", "readOnlyRootFilesystem", "writableRootReason",
+    "seccompLocalhostProfile"
+  ],
+  "serviceAccount": [
+    "annotations", "tokens"
+  ],
+  "disruptionBudget": [
+    "maxUnavailable"
+  ],
+  "container": [
+    "name", "image", "command", "args", "port", "env", "probes", "resources",
+    "writableDirectories"
+  ]
+}
 {{- end }}
 
-{{- /* dict at (path for messages), part (of the two lists above), of (the map). */}}
+{{- /* dict at (path for messages), part (of the two lists above), of (the map). An unknown key is rare:
+       only then the tables are read for what to say. */}}
 {{- define "hardened.internal.checkKeys" -}}
-{{- $refused := get (include "hardened.refused" . | fromYaml) .part | default dict }}
-{{- $known := get (include "hardened.keys" . | fromYaml) .part }}
+{{- $known := get (include "hardened.keys" . | fromJson) .part }}
 {{- range $key := keys .of | sortAlpha }}
-{{- with get $refused $key }}
+{{- if not (has $key $known) }}
+{{- with get (get (include "hardened.refused" $ | fromYaml) $.part | default dict) $key }}
 {{- fail (printf "%s%s: %s" $.at $key .) }}
 {{- end }}
-{{- if not (has $key $known) }}
 {{- fail (printf "%s%s: unknown. Known are %s" $.at $key (join ", " $known)) }}
 {{- end }}
 {{- end }}
@@ -157,9 +178,9 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 
-{{- define "hardened.internal.check" -}}
+{{- /* Keys, containers and what they run as. */}}
+{{- define "hardened.internal.checkPod" -}}
 {{- $s := .spec }}
-{{- $a := $s.autoscaling }}
 {{- $long := include "hardened.internal.longRunning" . }}
 {{- include "hardened.internal.checkKeys" (dict "at" "" "part" "spec" "of" $s) }}
 {{- range $part := list "serviceAccount" "disruptionBudget" }}
@@ -180,7 +201,13 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 
 {{- include "hardened.internal.checkSecurityContext" $s.securityContext }}
+{{- end }}
 
+{{- /* Replicas and their autoscaler. */}}
+{{- define "hardened.internal.checkReplicas" -}}
+{{- $s := .spec }}
+{{- $a := $s.autoscaling }}
+{{- $long := include "hardened.internal.longRunning" . }}
 {{- if and $long (not $a.enabled) (lt (int $s.replicaCount) 1) }}
 {{- fail "replicaCount is 0: nothing would run. Set 2 or more" }}
 {{- end }}
@@ -207,6 +234,13 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail "autoscaling.scaleDown.stabilizationWindowSeconds is 0: every dip would remove pods that the next second needs. 300 is a good start" }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* The VerticalPodAutoscaler. */}}
+{{- define "hardened.internal.checkRecommendations" -}}
+{{- $s := .spec }}
+{{- $a := $s.autoscaling }}
+{{- $long := include "hardened.internal.longRunning" . }}
 {{- with $s.verticalAutoscaling }}
 {{- if .enabled }}
 {{- if ne (toString .updateMode) "Off" }}
@@ -223,7 +257,12 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
 
+{{- /* Drains, and the end of a pod. */}}
+{{- define "hardened.internal.checkDisruptions" -}}
+{{- $s := .spec }}
+{{- $long := include "hardened.internal.longRunning" . }}
 {{- if $long }}
 {{- $floor := include "hardened.internal.floor" . | int }}
 {{- $budget := int $s.disruptionBudget.maxUnavailable }}
@@ -237,13 +276,23 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail (printf "shutdown.preStopSleepSeconds %d leaves nothing of terminationGracePeriodSeconds %d to end in. Raise the latter" (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds)) }}
 {{- end }}
 {{- end }}
+{{- end }}
 
+{{- /* What only one kind has. */}}
+{{- define "hardened.internal.checkKind" -}}
+{{- $s := .spec }}
 {{- if and $s.volumeClaims (ne $s.kind "StatefulSet") }}
 {{- fail (printf "volumeClaims with kind %s: replicas would share one volume, or wait for it. Use kind StatefulSet" $s.kind) }}
 {{- end }}
 {{- if and (eq $s.kind "CronJob") (not $s.cron.schedule) }}
 {{- fail "cron.schedule is missing: kind CronJob needs one, such as \"17 3 * * *\"" }}
 {{- end }}
+{{- end }}
+
+{{- /* Ingress and HTTPRoute. */}}
+{{- define "hardened.internal.checkReach" -}}
+{{- $s := .spec }}
+{{- $long := include "hardened.internal.longRunning" . }}
 {{- $served := and $long $s.service.enabled $s.port }}
 {{- range $way := list "ingress" "httpRoute" }}
 {{- if and (get $s $way).enabled (not $served) }}
@@ -263,6 +312,11 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and $s.httpRoute.enabled (not (and $s.httpRoute.parentRefs $s.httpRoute.hostnames)) }}
 {{- fail "httpRoute: parentRefs and hostnames are required: which Gateway, and which names" }}
 {{- end }}
+{{- end }}
+
+{{- /* The ExternalSecret. */}}
+{{- define "hardened.internal.checkSecrets" -}}
+{{- $s := .spec }}
 {{- with $s.externalSecret }}
 {{- if .enabled }}
 {{- if not (and (.store).name .env) }}
@@ -275,6 +329,12 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* The monitors. */}}
+{{- define "hardened.internal.checkMetrics" -}}
+{{- $s := .spec }}
+{{- $long := include "hardened.internal.longRunning" . }}
 {{- with $s.metrics }}
 {{- if .enabled }}
 {{- if not (and $long $s.port) }}
@@ -291,6 +351,11 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* The NetworkPolicy. */}}
+{{- define "hardened.internal.checkNetwork" -}}
+{{- $s := .spec }}
 {{- range $s.networkPolicy.ingress.from }}
 {{- if or (not .) (and .ipBlock (hasSuffix "/0" .ipBlock.cidr) (not .ipBlock.except)) }}
 {{- fail "networkPolicy.ingress.from admits everybody. Name the pods, namespaces or addresses" }}
@@ -300,5 +365,12 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if not (and .peers .ports) }}
 {{- fail "networkPolicy.egress.to: peers and ports are both required; a rule without one of them allows all of it" }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* All of them: what the workload does. The other objects check what they are made from. */}}
+{{- define "hardened.internal.check" -}}
+{{- range $part := list "Pod" "Replicas" "Recommendations" "Disruptions" "Kind" "Reach" "Secrets" "Metrics" "Network" }}
+{{- include (printf "hardened.internal.check%s" $part) $ }}
 {{- end }}
 {{- end }}

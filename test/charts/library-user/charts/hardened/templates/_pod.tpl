@@ -55,17 +55,19 @@ podAntiAffinity:
 {{- /* The main container's part of the spec, as hardened.internal.container takes it. */}}
 {{- define "hardened.internal.main" -}}
 {{- $main := pick .spec "image" "command" "args" "port" "env" "probes" "resources" "writableDirectories" }}
-{{- toYaml (set $main "name" (include "hardened.name" .)) }}
+{{- set $main "name" (include "hardened.name" .) | toJson }}
 {{- end }}
 
 {{- /* The pod template (metadata and spec), for kinds of controllers that this library does not make. */}}
 {{- define "hardened.podTemplate" -}}
-{{- include "hardened.internal.podTemplate" (dict "root" .root "spec" (include "hardened.internal.spec" . | fromYaml)) }}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.check" $c }}
+{{- include "hardened.internal.podTemplate" $c }}
 {{- end }}
 
 {{- define "hardened.internal.podTemplate" -}}
 {{- $long := include "hardened.internal.longRunning" . }}
-{{- $main := include "hardened.internal.main" . | fromYaml }}
+{{- $main := include "hardened.internal.main" . | fromJson }}
 {{- $annotations := .spec.podAnnotations | default dict }}
 {{- with .spec.securityContext.writableRootReason }}
 {{- $annotations = merge (dict "helmproof.companyos.github.io/writable-root-reason" .) $annotations }}
