@@ -268,15 +268,12 @@ func waitingFor(newestFirst []corev1.Pod) string {
 // readings is how often a log that is not whole is read.
 const readings = 4
 
-// readOutput reads the pod's log until it is whole.
+// readOutput reads the pod's log until it is whole. An API server that is away
+// for a minute does not count as a reading.
 func (r *run) readOutput(ctx context.Context, pod *corev1.Pod) (*output, error) {
 	var last error
-	for i := range readings {
-		if i > 0 {
-			if err := sleep(ctx, r.o.poll<<(i-1)/2); err != nil {
-				return nil, err
-			}
-		}
+	until := r.o.now().Add(time.Minute)
+	for read := 0; read < readings; {
 		log, err := r.readLog(ctx, pod)
 		if err == nil {
 			var out *output
@@ -288,11 +285,27 @@ func (r *run) readOutput(ctx context.Context, pod *corev1.Pod) (*output, error) 
 			return nil, context.Cause(ctx)
 		}
 		last = err
-		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
-			break
+		pause := r.o.poll
+		if !away(err) || r.o.now().After(until) {
+			if read++; apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+				break
+			}
+			pause = r.o.poll << (read - 1) / 2
+		}
+		if read < readings {
+			if err := sleep(ctx, pause); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return nil, &problem{OutcomeNoOutput, oneLine(fmt.Sprintf("read what kube-bench printed, %d times: %v", readings, last), 400)}
+	return nil, &problem{OutcomeNoOutput, oneLine(fmt.Sprintf("read what kube-bench printed: %v", last), 400)}
+}
+
+// away reports whether it is the API server that did not answer, and not a node.
+func away(err error) bool {
+	var answered apierrors.APIStatus
+	return !errors.Is(err, errCut) && !errors.Is(err, errTooLong) && !errors.As(err, &answered) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err)
 }
 
 func (r *run) readLog(ctx context.Context, pod *corev1.Pod) (log []byte, err error) {
@@ -312,7 +325,7 @@ func (r *run) readLog(ctx context.Context, pod *corev1.Pod) (log []byte, err err
 		return nil, fmt.Errorf("%w: %w", errCut, err)
 	}
 	if len(log) > maxLog {
-		return nil, fmt.Errorf("the log has more than %d bytes", maxLog)
+		return nil, fmt.Errorf("%w: the log has more than %d bytes", errTooLong, maxLog)
 	}
 	return log, nil
 }

@@ -43,6 +43,9 @@ type output struct {
 // reading it again may help.
 var errCut = errors.New("the log is not whole")
 
+// errTooLong is for a log that cannot be right, and is as long whenever it is read.
+var errTooLong = errors.New("too long")
+
 // parseLog takes a Job's log apart. Nothing of it counts unless the trailer is
 // there and length and digest agree.
 func parseLog(log []byte) (*output, error) {
@@ -63,7 +66,7 @@ func parseLog(log []byte) (*output, error) {
 		return nil, fmt.Errorf("trailer: %w", err)
 	}
 	if o.bytes > maxOutput {
-		return nil, fmt.Errorf("kube-bench printed %d bytes, more than the limit of %d", o.bytes, maxOutput)
+		return nil, fmt.Errorf("%w: kube-bench printed %d bytes, more than the limit of %d", errTooLong, o.bytes, maxOutput)
 	}
 	body := lines[1 : len(lines)-1]
 	if n := len(body); n > 0 && bytes.HasPrefix(body[n-1], []byte(errorPrefix)) {

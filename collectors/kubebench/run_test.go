@@ -203,7 +203,7 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 		}
 		return 0
 	}
-	a, w, err := collect(t, t.Context(), s, Options{NodeTimeout: 400 * time.Millisecond, start: 100 * time.Second, Parallel: 4})
+	a, w, err := collect(t, t.Context(), s, Options{NodeTimeout: 900 * time.Millisecond, start: 20 * time.Second, Parallel: 4})
 	if err != nil || len(w.list) > 0 {
 		t.Fatal(err, w.list)
 	}
@@ -216,7 +216,7 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 	for _, n := range o.Nodes {
 		reason := map[string]string{
 			"cut": "the log is not whole: its last line is not the trailer", "deadline": "deadline", "evicted": "BackoffLimitExceeded: Job has reached", "gone": "its pod is gone",
-			"hangs": "no result within 400ms: pod is running", "noise": "kube-bench ended with exit code 1: open cfg: TOKEN=[redacted]", "pending": "untolerated taint(s)",
+			"hangs": "no result within 900ms: pod is running", "noise": "kube-bench ended with exit code 1: open cfg: TOKEN=[redacted]", "pending": "untolerated taint(s)",
 			"quiet": "no pod was made", "win": "does not run on windows",
 		}[n.Node]
 		if !strings.Contains(n.Reason, reason) || (n.Reason == "") != (n.Outcome == OutcomeResult) {

@@ -253,7 +253,7 @@ func TestKubeBenchOnFakeNodes(t *testing.T) {
 		}
 	}()
 	begun := time.Now()
-	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: 2 * time.Minute})
+	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 40, NodeTimeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestKubeBenchOnFakeNodes(t *testing.T) {
 		t.Errorf("peak heap of %d MiB", peak.Load()>>20)
 	}
 	nothingLeft(t, c.kube)
-	t.Logf("%d nodes, 20 at once: %s, %d readings of logs, %d findings, peak heap %d MiB", count, time.Since(begun).Round(time.Second), logs.Load(), len(r.findings), peak.Load()>>20)
+	t.Logf("%d nodes, 40 at once: %s, %d readings of logs, %d findings, peak heap %d MiB", count, time.Since(begun).Round(time.Second), logs.Load(), len(r.findings), peak.Load()>>20)
 }
 
 // TestKubeBenchNodesComeAndGo adds, removes and replaces nodes while Jobs run.
@@ -560,4 +560,30 @@ func token(t *testing.T, c *testCluster, namespace, account string) string {
 		t.Fatal(err)
 	}
 	return r.Status.Token
+}
+
+// TestKubeBenchRestart kills the API server in the middle of a run.
+func TestKubeBenchRestart(t *testing.T) {
+	c := needCluster(t, kube.TierB)
+	names := fakeNodes(t, c.kube, "restart", 6)
+	proxy := newProxy(t, c.config)
+	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
+	var once sync.Once
+	proxy.jobMade = func() {
+		once.Do(func() {
+			if err := errors.Join(c.Kill("kube-apiserver"), c.Restart("kube-apiserver")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	r, err := runBench(t.Context(), t, proxy.config, kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 2, NodeTimeout: 2 * time.Minute})
+	if err != nil || len(r.warnings) > 0 {
+		t.Fatalf("%v, %v", err, r.warnings)
+	}
+	for _, name := range names {
+		if n := r.node(t, name); n.Outcome != kubebench.OutcomeResult {
+			t.Errorf("%s: %s %s", name, n.Outcome, n.Reason)
+		}
+	}
+	nothingLeft(t, c.kube)
 }
