@@ -196,6 +196,9 @@ func dryRunPod(ctx context.Context, cluster *collectors.Cluster, a *asker, o *co
 		},
 		Spec: tpl.Spec,
 	}
+	if o.GetKind() == "StatefulSet" {
+		claimVolumes(o, &pod.Spec)
+	}
 	if name := pod.Spec.ServiceAccountName; name != "" && accounts[[2]string{namespace, name}] {
 		if _, err := cluster.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
 			run.ServiceAccount = name
@@ -203,6 +206,28 @@ func dryRunPod(ctx context.Context, cluster *collectors.Cluster, a *asker, o *co
 		}
 	}
 	run.Answer = createPod(ctx, a, pod)
+}
+
+// claimVolumes adds the volumes that the StatefulSet controller adds for the
+// set's claims.
+func claimVolumes(o *collectors.Object, spec *corev1.PodSpec) {
+	claims, _, err := unstructured.NestedSlice(o.Object, "spec", "volumeClaimTemplates")
+	if err != nil {
+		return // the API server refuses the set itself
+	}
+	for _, c := range claims {
+		m, ok := c.(map[string]any)
+		if !ok {
+			continue
+		}
+		name, _, err := unstructured.NestedString(m, "metadata", "name")
+		if err != nil || name == "" || slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == name }) {
+			continue
+		}
+		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name + "-" + o.GetName() + "-0"},
+		}})
+	}
 }
 
 func createPod(ctx context.Context, a *asker, pod *corev1.Pod) Answer {
