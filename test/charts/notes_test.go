@@ -1,0 +1,55 @@
+package charts
+
+import (
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+)
+
+// TestNotes holds that what is said after an install names the commands of the
+// kind, and says which reason was given for a weak setting.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	notes := func(v values) string {
+		t.Helper()
+		c, err := loader.Load(serviceDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scope, err := util.ToRenderValues(c, v, common.ReleaseOptions{Name: "shop", Namespace: "prod", IsInstall: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := engine.Render(c, scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out["service/templates/NOTES.txt"]
+	}
+	for _, tt := range []struct{ values, want string }{
+		{"{}", "kubectl -n prod rollout status deployment/shop-service"},
+		{"{}", "port-forward service/shop-service 8080:80"},
+		{"kind: StatefulSet", "rollout status statefulset/shop-service"},
+		{"{kind: CronJob, cron: {schedule: '5 4 * * *'}}", `It runs by "5 4 * * *" (Etc/UTC)`},
+		{"{kind: CronJob, cron: {schedule: '5 4 * * *'}}", "create job shop-service-now --from=cronjob/shop-service"},
+		{"kind: Job", "--for=condition=complete --timeout=3600s"},
+		{"ingress: {enabled: true, host: a.example.com}", "https://a.example.com/"},
+		{"httpRoute: {enabled: true, hostnames: [b.example.com], parentRefs: [{name: gw}]}", "It is served at b.example.com/"},
+		{"externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}]}", "get externalsecret shop-service"},
+		{"verticalAutoscaling: {enabled: true}", "describe vpa shop-service"},
+		{"{replicaCount: 1, autoscaling: {enabled: false}, singleReplicaReason: it holds a lock}", "Reason given: it holds a lock"},
+		{"securityContext: {readOnlyRootFilesystem: false, writableRootReason: it updates itself}", "SEC-5 fails. Reason given: it updates itself"},
+	} {
+		got := notes(parse(t, tt.values))
+		if !strings.Contains(got, tt.want) || strings.Contains(got, "<no value>") {
+			t.Errorf("%s: no %q in:\n%s", tt.values, tt.want, got)
+		}
+	}
+	if got := notes(nil); strings.Contains(got, "Reason given") {
+		t.Errorf("the defaults give no reason:\n%s", got)
+	}
+}
