@@ -6,8 +6,10 @@
 //
 //	helmproof collect CHART...     collect, judge, seal, render, store
 //	helmproof check CHART...       the same, nothing sealed or stored
+//	helmproof collect --cluster    the cluster itself: CIS benchmark, admission
 //	helmproof verify ID            signature, signer, replay, reports
 //	helmproof gate --chart NAME    the verdict of the newest verified evidence
+//	helmproof harden               a Helm post-renderer for other people's charts
 //
 // Exit codes, the same for every output format:
 //
