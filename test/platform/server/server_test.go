@@ -1,0 +1,61 @@
+// Package server installs charts/platform into a real API server.
+package server
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/test/kube"
+)
+
+func TestMain(m *testing.M) { kube.Main(m, kube.TierA) }
+
+// manifests renders a chart of this repository.
+func manifests(t *testing.T, chart string, valueFiles ...string) string {
+	t.Helper()
+	rel, err := collectors.Load(t.Context(), filepath.Join("../../..", chart), collectors.LoadOptions{ValueFiles: valueFiles, Namespace: "apps"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rel.Close()
+	return string(rel.Manifests)
+}
+
+// TestInstall applies the defaults; a plain chart is refused there by a policy,
+// and the hardened one is admitted without a warning.
+func TestInstall(t *testing.T) {
+	cluster := kube.Start(t, kube.TierA)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	out, err := cluster.TryKubectl(ctx, manifests(t, "charts/platform"), "apply", "--warnings-as-errors", "-f", "-")
+	if err != nil {
+		t.Fatalf("platform: %v\n%s", err, out)
+	}
+
+	// A policy holds a moment after it was made.
+	plain := manifests(t, "test/platform/testdata/plain")
+	// The API server tells the first refusal only.
+	refused := regexp.MustCompile(`ValidatingAdmissionPolicy 'helmproof-[a-z-]+' with binding 'helmproof-[a-z-]+' denied request: container "orders"`)
+	for {
+		out, err := cluster.TryKubectl(ctx, plain, "-n", "apps", "apply", "--dry-run=server", "-f", "-")
+		said := fmt.Sprint(out, err)
+		if err != nil && refused.MatchString(said) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("a plain deployment is not refused for its container:\n%s", said)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+
+	out, err = cluster.TryKubectl(ctx, manifests(t, "charts/service", "../testdata/after.yaml"), "-n", "apps", "apply", "--dry-run=server", "--warnings-as-errors", "-f", "-")
+	if err != nil {
+		t.Errorf("service: %v\n%s", err, out)
+	}
+}
