@@ -114,7 +114,7 @@ func (r *run) runJob(ctx context.Context, n *target) (*output, error) {
 		return nil, err
 	}
 	defer r.deleteJob(ctx, made.Name)
-	pod, err := r.await(ctx, n, made.Name)
+	pod, err := r.await(ctx, made.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (p *problem) Error() string { return p.reason }
 // await polls until the Job has ended and returns its pod that succeeded. It
 // polls instead of watching: an API server that restarts or is busy then costs
 // a few looks, and a Job's life is short.
-func (r *run) await(ctx context.Context, n *target, job string) (*corev1.Pod, error) {
+func (r *run) await(ctx context.Context, job string) (*corev1.Pod, error) {
 	limit, cancel := context.WithTimeoutCause(ctx, r.o.NodeTimeout+r.o.margin,
 		&problem{OutcomeTimeout, fmt.Sprintf("no result within %s", r.o.NodeTimeout)})
 	defer cancel()

@@ -49,7 +49,7 @@ func (w *warnings) add(s string) {
 }
 
 // collect runs the collector against the server.
-func collect(t *testing.T, ctx context.Context, s *benchtest.Server, o Options) (*collectors.Artifacts, *warnings, error) {
+func collect(ctx context.Context, t *testing.T, s *benchtest.Server, o Options) (*collectors.Artifacts, *warnings, error) {
 	t.Helper()
 	cluster, err := collectors.ConnectConfig(t.Context(), &rest.Config{Host: s.URL, QPS: 10000, Burst: 10000})
 	if err != nil {
@@ -110,7 +110,7 @@ func TestCollect(t *testing.T) {
 	made := map[string]*batchv1.Job{}
 	var ns string
 	s.Created = func(node string, job *batchv1.Job) { made[node] = job; ns = job.Namespace }
-	a, w, err := collect(t, t.Context(), s, Options{NodeTimeout: 3 * time.Minute})
+	a, w, err := collect(t.Context(), t, s, Options{NodeTimeout: 3 * time.Minute})
 	if err != nil || len(w.list) > 0 {
 		t.Fatal(err, w.list)
 	}
@@ -203,7 +203,7 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 		}
 		return 0
 	}
-	a, w, err := collect(t, t.Context(), s, Options{NodeTimeout: 900 * time.Millisecond, start: 20 * time.Second, Parallel: 4})
+	a, w, err := collect(t.Context(), t, s, Options{NodeTimeout: 900 * time.Millisecond, start: 20 * time.Second, Parallel: 4})
 	if err != nil || len(w.list) > 0 {
 		t.Fatal(err, w.list)
 	}
@@ -253,7 +253,7 @@ func TestNodesComeAndGo(t *testing.T) {
 		once = once || name == "a"
 		created(name, j)
 	}
-	a, _, err := collect(t, t.Context(), s, Options{Parallel: 1})
+	a, _, err := collect(t.Context(), t, s, Options{Parallel: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestInterrupted(t *testing.T) {
 	stopped := errors.New("stopped")
 	s.Job = func(string, int) benchtest.State { return benchtest.State{Phase: corev1.PodRunning} }
 	s.Created = func(string, *batchv1.Job) { cancel(stopped) }
-	_, w, err := collect(t, ctx, s, Options{})
+	_, w, err := collect(ctx, t, s, Options{})
 	if !errors.Is(err, stopped) || len(w.list) != 1 || !strings.HasPrefix(w.list[0], "interrupted: removing namespace "+namespacePrefix) {
 		t.Errorf("%v, %v", err, w.list)
 	}
@@ -293,7 +293,7 @@ func TestTimeIsUp(t *testing.T) {
 		}
 		return benchtest.State{Phase: corev1.PodRunning}
 	}
-	a, _, err := collect(t, t.Context(), s, Options{Parallel: 1, Timeout: 300 * time.Millisecond, NodeTimeout: time.Hour})
+	a, _, err := collect(t.Context(), t, s, Options{Parallel: 1, Timeout: 300 * time.Millisecond, NodeTimeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestSweep(t *testing.T) {
 	s.AddNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: "labelled-by-somebody", Labels: map[string]string{managedBy: "helmproof", component: "kube-bench"}, Annotations: map[string]string{expiresAt: "2020-01-01T00:00:00Z"},
 	}})
-	_, w, err := collect(t, t.Context(), s, Options{})
+	_, w, err := collect(t.Context(), t, s, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func TestStuckNamespace(t *testing.T) {
 	defer stop()
 	s.Log = printing(t, map[string][]byte{"a": node("PASS").bytes(t)})
 	s.Stuck = true
-	_, w, err := collect(t, t.Context(), s, Options{})
+	_, w, err := collect(t.Context(), t, s, Options{})
 	if err != nil || len(w.list) > 0 || len(s.Namespaces()) > 0 {
 		t.Errorf("%v, %v, %v", err, w.list, s.Namespaces())
 	}
@@ -363,7 +363,7 @@ func TestTooManyRequests(t *testing.T) {
 		}
 		return 0
 	}
-	a, w, err := collect(t, t.Context(), s, Options{})
+	a, w, err := collect(t.Context(), t, s, Options{})
 	if err != nil || len(w.list) > 0 {
 		t.Fatal(err, w.list)
 	}
@@ -394,7 +394,7 @@ func TestForbidden(t *testing.T) {
 			}
 			return 0
 		}
-		a, w, err := collect(t, t.Context(), s, Options{})
+		a, w, err := collect(t.Context(), t, s, Options{})
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%s %s: %v", tt.method, tt.part, err)
@@ -424,7 +424,7 @@ func TestCannotClean(t *testing.T) {
 		}
 		return 0
 	}
-	a, w, err := collect(t, t.Context(), s, Options{})
+	a, w, err := collect(t.Context(), t, s, Options{})
 	if err != nil || len(w.list) != 1 || !strings.Contains(w.list[0], "remove namespace "+namespacePrefix) || !strings.Contains(w.list[0], "refused by the test") {
 		t.Errorf("%v, %q", err, w.list)
 	}
@@ -452,7 +452,7 @@ func TestManyNodes(t *testing.T) {
 		delete(running, name)
 		return benchtest.Log(raw, 0, "")
 	}
-	a, _, err := collect(t, t.Context(), s, Options{Parallel: 7})
+	a, _, err := collect(t.Context(), t, s, Options{Parallel: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -474,10 +474,10 @@ func TestNoCluster(t *testing.T) {
 	}
 	s, stop := benchtest.New()
 	defer stop()
-	if _, _, err := collect(t, t.Context(), s, Options{}); err == nil || !strings.Contains(err.Error(), "the cluster has no nodes") {
+	if _, _, err := collect(t.Context(), t, s, Options{}); err == nil || !strings.Contains(err.Error(), "the cluster has no nodes") {
 		t.Error(err)
 	}
-	if _, _, err := collect(t, t.Context(), s, Options{Image: "kube-bench:latest"}); err == nil || !strings.Contains(err.Error(), "not pinned by digest") {
+	if _, _, err := collect(t.Context(), t, s, Options{Image: "kube-bench:latest"}); err == nil || !strings.Contains(err.Error(), "not pinned by digest") {
 		t.Error(err)
 	}
 }

@@ -21,12 +21,11 @@ import (
 // logs of pods whose node has no kubelet. It adds no rights: a request that
 // carries a token goes on with that alone.
 type proxy struct {
-	config      *rest.Config
-	refuse      func(*http.Request) int               // a status to answer by, or 0
-	log         func(node string, reading int) []byte // nil: the cluster's own logs
-	jobMade     func()
-	cut         atomic.Int64 // how many readings of logs are still to be cut in the middle
-	forwardLogs atomic.Bool  // whatever log is
+	config  *rest.Config
+	refuse  func(*http.Request) int               // a status to answer by, or 0
+	log     func(node string, reading int) []byte // nil: the cluster's own logs
+	jobMade func()
+	cut     atomic.Int64 // how many readings of logs are still to be cut in the middle
 
 	mu       sync.Mutex
 	readings map[string]int
