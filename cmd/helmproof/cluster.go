@@ -102,6 +102,11 @@ func (p *pipeline) bench() kubebench.Options {
 	return kubebench.Options{
 		Image: p.cfg.KubeBenchImage, Benchmark: p.cfg.Benchmark, Parallel: p.cfg.KubeBenchParallel,
 		NodeTimeout: p.cfg.KubeBenchNodeTimeout, Timeout: p.cfg.KubeBenchTimeout, Warn: p.warn,
+		Progress: func(done, nodes int) {
+			if p.started != nil {
+				p.started(fmt.Sprintf("%s, %d of %d nodes", kubebench.Name, done, nodes))
+			}
+		},
 	}
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	// Warn is told what a user should know that is no evidence, such as a
 	// namespace that could not be removed. May be nil.
 	Warn func(string)
+	// Progress is told, concurrently, when another node is done. May be nil.
+	Progress func(done, nodes int)
 
 	start  time.Duration // how long a pod may take to start; 0 means 2 minutes
 	poll   time.Duration // between looks at a Job; 0 means a second
@@ -58,6 +60,9 @@ func New(o Options) collectors.Lasting {
 	o.margin = cmp.Or(o.margin, 30*time.Second)
 	if o.Warn == nil {
 		o.Warn = func(string) {}
+	}
+	if o.Progress == nil {
+		o.Progress = func(int, int) {}
 	}
 	if o.now == nil {
 		o.now = time.Now

@@ -24,7 +24,9 @@ var (
 	// anywhere is an assignment or a flag with a telling name, in a command line or
 	// a configuration file. Paths stay: the checks are about them.
 	telling = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api-?key|credential)[a-z0-9_-]*["']?\s*[=:]\s*["']?)([^\s"',/][^\s"',]*)`)
-	inText  = regexp.MustCompile(`\b([A-Za-z_][A-Za-z0-9_]*)=\S+`)
+	// userinfo is the password of a URL.
+	userinfo = regexp.MustCompile(`(://[^/\s:@"']*:)([^/\s@"']+)(@)`)
+	inText   = regexp.MustCompile(`\b([A-Za-z_][A-Za-z0-9_]*)=\S+`)
 )
 
 // plainReasons are the reasons that kube-bench gives without quoting anything.
@@ -42,7 +44,7 @@ type span struct {
 // prints: a check with AuditEnv shows, as its actual_value and in its reason, the
 // whole environment of etcd, the API server … Names stay, values go, and with
 // them every other place where one of the values stands; so do values behind
-// telling names (password, token …) in other checks. All other bytes stay as
+// telling names (password, token …) and passwords in URLs in other checks. All other bytes stay as
 // they are: where nothing is to be redacted the result is raw itself.
 func redact(raw []byte) ([]byte, []redactedCheck, error) {
 	spans, checks, err := nodeTexts(raw)
@@ -83,6 +85,14 @@ func redact(raw []byte) ([]byte, []redactedCheck, error) {
 			}
 			n++
 			return p[1] + redacted
+		})
+		texts[i] = userinfo.ReplaceAllStringFunc(texts[i], func(m string) string {
+			p := userinfo.FindStringSubmatch(m)
+			if p[2] == redacted {
+				return m
+			}
+			n++
+			return p[1] + redacted + p[3]
 		})
 		counts[*s.check] += n
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -210,10 +211,12 @@ func (r *run) newTarget(n *corev1.Node) *target {
 // sealed and forgotten before its place is taken by the next.
 func (r *run) nodes(ctx context.Context, list []*target) {
 	var g errgroup.Group
+	var done atomic.Int64
 	g.SetLimit(r.o.Parallel)
 	for _, t := range list {
 		g.Go(func() error {
 			r.one(ctx, t)
+			r.o.Progress(int(done.Add(1)), len(list))
 			return nil
 		})
 	}
