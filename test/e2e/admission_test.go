@@ -405,3 +405,55 @@ func TestPoliciesInForce(t *testing.T) {
 		t.Errorf("policies by outcome: %v", got)
 	}
 }
+
+// TestAdmissionServerKilled: an API server that dies in the middle of the
+// questions leaves what it did not answer unchecked, and nothing behind.
+func TestAdmissionServerKilled(t *testing.T) {
+	c := kube.Start(t, kube.TierB) // not parallel: it is everybody's API server
+	labelled(t, c, "adm-killed", "enforce=restricted warn=restricted")
+	before := c.Kubectl(t, "get", "all,configmaps,serviceaccounts", "-n", "adm-killed", "-o", "name")
+	const objects = 3000
+	var manifests strings.Builder
+	for i := range objects {
+		fmt.Fprintf(&manifests, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\n", i)
+	}
+	profile := filepath.Join(t.TempDir(), "admission.yaml")
+	if err := os.WriteFile(profile, []byte("name: admission\ntitle: Admission\nscope: release\nfailOn: low\nmaxAge: 24h\ncontrols: [{id: ADM-1}, {id: ADM-2}, {id: ADM-3}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), helmproof(t), "check", "-o", "json", "--profile", profile, "--kubeconfig", c.Kubeconfig, "-n", "adm-killed", "--manifests", "-")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(manifests.String()), &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Wait until dry-runs arrive, as the API server counts them.
+	kube.Eventually(t, 30*time.Second, "dry-runs", func() bool {
+		out, err := c.TryKubectl(t.Context(), "", "get", "--raw", "/metrics")
+		return err == nil && strings.Contains(out, `apiserver_request_total{code="201",component="apiserver",dry_run="All"`)
+	})
+	if err := c.Kill("kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	err := cmd.Wait()
+	if restarted := errors.Join(c.Restart("kube-apiserver"), c.Ready(t.Context())); restarted != nil {
+		t.Fatal(restarted)
+	}
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Fatalf("helmproof check: %v\n%s", err, stderr.String())
+	}
+	var doc checked
+	if err := json.Unmarshal(stdout.Bytes(), &doc); err != nil || len(doc.Releases) != 1 {
+		t.Fatalf("%v: %s", err, stdout.String())
+	}
+	got := outcomes(doc.Releases[0].Findings, "admission/dry-run-object")
+	if got["pass"] == 0 || got["not-checked"] == 0 || got["pass"]+got["not-checked"] != objects {
+		t.Errorf("%d objects by outcome: %v; want some that pass, the rest not checked", objects, got)
+	}
+	expect(t, doc.Releases[0].Findings, "admission/negative-probe", "not-checked", "Namespace adm-killed", "no answer")
+	kube.Eventually(t, time.Minute, "the namespace as it was", func() bool {
+		after, err := c.TryKubectl(t.Context(), "", "get", "all,configmaps,serviceaccounts", "-n", "adm-killed", "-o", "name")
+		return err == nil && after == before
+	})
+}
