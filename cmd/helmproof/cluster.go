@@ -39,6 +39,28 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("context", f.completeContexts)
 }
 
+// Flags that mean something for charts only, and for --cluster only.
+var (
+	chartFlags = []string{
+		"values", "set", "set-string", "set-file", "set-json", "chart-repo", "version", "plain-http", "namespace", "release-name", "schemas", "kube-version", "api-versions",
+	}
+	benchFlags = []string{"kube-bench-image", "benchmark", "kube-bench-parallel"}
+)
+
+// check refuses flags that would be ignored without a word.
+func (f *clusterFlags) check(cmd *cobra.Command) error {
+	ignored, why := benchFlags, "means something with --cluster only"
+	if f.itself {
+		ignored, why = chartFlags, "means nothing for --cluster"
+	}
+	for _, name := range ignored {
+		if cmd.Flags().Changed(name) {
+			return usageErr("--%s %s", name, why)
+		}
+	}
+	return nil
+}
+
 // named reports whether a cluster is to be looked at. Without a flag none is,
 // whatever kubeconfig there may be: judging a chart needs no cluster.
 func (f *clusterFlags) named() bool { return f.itself || f.kubeconfig != "" || f.context != "" }

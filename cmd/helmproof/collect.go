@@ -148,6 +148,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if err != nil {
 		return err
 	}
+	if err := f.cluster.check(cmd); err != nil {
+		return err
+	}
 	if f.cluster.itself {
 		if err := clusterProfile(a.cfg, cmd.Flags().Changed("profile")); err != nil {
 			return err
