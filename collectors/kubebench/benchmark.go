@@ -85,12 +85,16 @@ const controlPlane = "control-plane"
 func targetsFor(roles, platform, benchmark string) []string {
 	list := strings.Split(roles, ",")
 	targets := []string{}
+	etcd := !slices.ContainsFunc([]string{"gke-", "eks-", "aks-", "rh-0."}, func(p string) bool { return strings.HasPrefix(benchmark, p) })
 	if slices.Contains(list, controlPlane) && !managed(platform) {
-		targets = append(targets, "controlplane", "master")
+		targets = append(targets, "master")
 		if !strings.HasPrefix(benchmark, "rh-0.") {
+			targets = append(targets, "controlplane")
+		}
+		if etcd {
 			targets = append(targets, "etcd")
 		}
-	} else if slices.Contains(list, "etcd") {
+	} else if slices.Contains(list, "etcd") && etcd {
 		targets = append(targets, "etcd")
 	}
 	targets = append(targets, "node")

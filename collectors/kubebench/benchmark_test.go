@@ -44,6 +44,13 @@ func TestChooseBenchmark(t *testing.T) {
 
 func TestTargets(t *testing.T) {
 	t.Parallel()
+	for _, tt := range []struct{ benchmark, want string }{
+		{"rh-0.7", "master,node"}, {"gke-1.9.0", "controlplane,master,node"}, {"rh-1.8", "controlplane,etcd,master,node"},
+	} {
+		if got := strings.Join(targetsFor("control-plane,etcd", "kubernetes", tt.benchmark), ","); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.benchmark, got, tt.want)
+		}
+	}
 	for _, tt := range []struct{ roles, platform, want string }{
 		{"worker", "kubernetes", "node"},
 		{"control-plane", "kubernetes", "controlplane,etcd,master,node"},

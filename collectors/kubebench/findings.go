@@ -219,23 +219,26 @@ func (d *derivation) checks(n NodeRun, res *result) {
 				f.Evidence = []evidence.Pointer{d.in.Pointer(artifactFolder+n.File, fmt.Sprintf("%s/%d/tests/%d/results/%d", res.prefix, ci, gi, ki), "")}
 				d.add(f)
 				if asked && !n.Removed {
-					d.count(n, k)
+					d.count(n, c.NodeType, k)
 				}
 			}
 		}
 	}
 }
 
-func (d *derivation) count(n NodeRun, k check) {
+// count counts a check's status for its role. Old benchmarks number the checks
+// of each target anew, so that the target belongs to a check's name.
+func (d *derivation) count(n NodeRun, target string, k check) {
+	id := k.ID + " " + target
 	byCheck := d.statuses[n.Role]
 	if byCheck == nil {
 		byCheck = map[string]map[string][]string{}
 		d.statuses[n.Role] = byCheck
 	}
-	if byCheck[k.ID] == nil {
-		byCheck[k.ID] = map[string][]string{}
+	if byCheck[id] == nil {
+		byCheck[id] = map[string][]string{}
 	}
-	byCheck[k.ID][k.Status] = append(byCheck[k.ID][k.Status], n.Node)
+	byCheck[id][k.Status] = append(byCheck[id][k.Status], n.Node)
 }
 
 // checkFinding judges one check. kube-bench says WARN of what must be judged by
@@ -361,7 +364,7 @@ func (d *derivation) agree() {
 				continue
 			}
 			differ++
-			f.Outcome, f.Message = evidence.OutcomeFail, fmt.Sprintf("check %s: %s", id, strings.Join(parts, ", "))
+			f.Outcome, f.Message = evidence.OutcomeFail, fmt.Sprintf("check %s: %s", strings.Fields(id)[0], strings.Join(parts, ", "))
 			f.Remediation = "Bring the nodes that differ to the configuration of the others."
 			d.add(f)
 		}

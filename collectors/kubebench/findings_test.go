@@ -210,6 +210,8 @@ func TestUnreliableResults(t *testing.T) {
 		}
 		return strings.Replace(base, old, new, 1)
 	}
+	prefix := node("PASS")
+	prefix.benchmark = "cis-1"
 	none := record{benchmark: "cis-1.12", targets: map[string]string{"node": "", "policies": "PASS"}}
 	tests := []struct{ name, printed, want string }{
 		{"Totals", edit(`"Totals":{"total_fail":1,"total_info":0,"total_pass":1`, `"Totals":{"total_fail":0,"total_info":0,"total_pass":2`), "Totals say 2 pass, 0 fail, 1 warn, 0 info; the checks are 1 pass, 1 fail"},
@@ -221,6 +223,7 @@ func TestUnreliableResults(t *testing.T) {
 		{"no name", edit(`"test_number":"4.1.2"`, `"test_number":""`), `is named ""`},
 		{"strange name", edit(`"test_number":"4.1.2"`, `"test_number":"node-covered; \u001b[2J"`), "is named"},
 		{"other benchmark", edit(`"version":"cis-1.12"`, `"version":"cis-1.5"`), `of benchmark "cis-1.5", not of cis-1.12`},
+		{"beginning of the name", string(prefix.bytes(t)), `of benchmark "cis-1", not of cis-1.12`},
 		{"target without checks", string(none.bytes(t)), "target node was asked for, and no check of it is there"},
 	}
 	for _, tt := range tests {

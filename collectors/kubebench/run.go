@@ -250,8 +250,12 @@ func (r *run) one(ctx context.Context, t *target) {
 	}
 	t.Exit, t.Bytes, t.SHA256 = out.exit, out.bytes, evidence.Digest("sha256:"+out.sha256)
 	if err := r.sealNode(t, out); err != nil {
-		if out.errors != "" {
-			err = fmt.Errorf("%w; kube-bench ended with exit code %d: %s", err, out.exit, out.errors)
+		said := out.errors
+		if said == "" && out.exit != 0 && len(out.raw) < 4096 { // kube-bench says some of its errors on standard output
+			said = oneLine(redactAssignments(string(out.raw)), 300)
+		}
+		if said != "" {
+			err = fmt.Errorf("%w; kube-bench ended with exit code %d: %s", err, out.exit, said)
 		}
 		fail(OutcomeBadOutput, err)
 		return

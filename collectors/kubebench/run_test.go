@@ -161,12 +161,12 @@ func TestCollect(t *testing.T) {
 // What goes wrong on one node is that node's outcome; the others have results.
 func TestEachNodeItsOwnOutcome(t *testing.T) {
 	t.Parallel()
-	names := []string{"cut", "deadline", "evicted", "good", "gone", "hangs", "noise", "once-cut", "pending", "quiet", "win"}
+	names := []string{"cut", "deadline", "evicted", "good", "gone", "hangs", "noise", "once-cut", "pending", "quiet", "usage", "win"}
 	var nodes []*corev1.Node
 	for _, n := range names {
 		nodes = append(nodes, benchtest.Node(n))
 	}
-	nodes[10].Status.NodeInfo.OperatingSystem = "windows"
+	nodes[11].Status.NodeInfo.OperatingSystem = "windows"
 	s, stop := benchtest.New(nodes...)
 	defer stop()
 	good := benchtest.Log(node("PASS").bytes(t), 0, "")
@@ -193,6 +193,8 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 			return good[:len(good)/2]
 		case name == "noise":
 			return benchtest.Log([]byte("[ERRO] no such benchmark"), 1, "open cfg: TOKEN=made-up")
+		case name == "usage":
+			return benchtest.Log([]byte("\nThe specified --targets are not configured\n"), 1, "")
 		}
 		return good
 	}
@@ -209,7 +211,7 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 	}
 	o := overview(t, a)
 	want := []string{"cut no-output", "deadline timeout", "evicted failed", "gone no-output", "good result", "hangs timeout", "noise bad-output",
-		"once-cut result", "pending not-started", "quiet not-started", "win unsupported"}
+		"once-cut result", "pending not-started", "quiet not-started", "usage bad-output", "win unsupported"}
 	if d := cmp.Diff(want, outcomes(o)); d != "" {
 		t.Error(d)
 	}
@@ -217,7 +219,7 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 		reason := map[string]string{
 			"cut": "the log is not whole: its last line is not the trailer", "deadline": "deadline", "evicted": "BackoffLimitExceeded: Job has reached", "gone": "its pod is gone",
 			"hangs": "no result within 900ms: pod is running", "noise": "kube-bench ended with exit code 1: open cfg: TOKEN=[redacted]", "pending": "untolerated taint(s)",
-			"quiet": "no pod was made", "win": "does not run on windows",
+			"quiet": "no pod was made", "usage": "kube-bench ended with exit code 1: The specified --targets are not configured", "win": "does not run on windows",
 		}[n.Node]
 		if !strings.Contains(n.Reason, reason) || (n.Reason == "") != (n.Outcome == OutcomeResult) {
 			t.Errorf("%s: %q, want %q", n.Node, n.Reason, reason)
