@@ -198,8 +198,18 @@ func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {
 	if maxAge <= 0 {
 		return incomplete("the profile sets no maximum age for evidence")
 	}
+	// A collector may run for several scopes and decide other controls in each:
+	// admission looks at the release's namespace, and at the cluster's policies.
+	// Bundles of the scopes that have findings about the control count, those in
+	// which the collector failed among them.
+	scopes := map[evidence.Scope]bool{}
+	for _, e := range c.usable {
+		if len(e.findings[pc.ID]) > 0 {
+			scopes[e.Scope] = true
+		}
+	}
 	i := slices.IndexFunc(c.usable, func(e *candidate) bool {
-		return len(e.findings[pc.ID]) > 0 ||
+		return len(e.findings[pc.ID]) > 0 || (len(scopes) == 0 || scopes[e.Scope]) &&
 			slices.ContainsFunc(e.Runs, func(r evidence.CollectorRun) bool { return r.Collector == control.Collector })
 	})
 	if i < 0 {

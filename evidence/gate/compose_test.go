@@ -69,6 +69,19 @@ func TestCompose(t *testing.T) {
 		}), release, cluster}, nil, evidence.VerdictPass,
 			result{evidence.ControlPass, "1 check passes", "release"},
 			result{evidence.ControlPass, "1 check passes", "cluster"}},
+		{"a collector of both scopes decides other controls in each", []Evidence{edit(release, func(e *Evidence) {
+			e.EvaluatedAt, e.Runs = at, ran("first", "second")
+		}), cluster}, nil, evidence.VerdictPass,
+			result{evidence.ControlPass, "1 check passes", "release"},
+			result{evidence.ControlPass, "1 check passes", "cluster"}},
+		{"a collector of both scopes failed in the one that decides", []Evidence{edit(release, func(e *Evidence) {
+			e.Runs = ran("first", "second")
+		}), cluster, edit(cluster, func(e *Evidence) {
+			e.Bundle, e.EvaluatedAt, e.Findings = evidence.DigestOf([]byte("newer")), at, nil
+			e.Runs = []evidence.CollectorRun{{Collector: "second", Outcome: evidence.OutcomeError, Error: "boom"}}
+		})}, nil, evidence.VerdictIncomplete,
+			result{evidence.ControlPass, "1 check passes", "release"},
+			result{evidence.ControlIncomplete, "collector second failed: boom", "newer"}},
 		{"exactly as old as allowed", []Evidence{edit(release, func(e *Evidence) { e.EvaluatedAt = at.Add(-24 * time.Hour) }), cluster}, nil, evidence.VerdictPass,
 			result{evidence.ControlPass, "1 check passes", "release"},
 			result{evidence.ControlPass, "1 check passes", "cluster"}},
