@@ -345,8 +345,7 @@ func clusterUID(t *testing.T, c *kube.Cluster) string {
 
 // TestPoliciesInForce: the cluster is asked for the policies that releases are judged by.
 func TestPoliciesInForce(t *testing.T) {
-	t.Parallel()
-	c := kube.Start(t, kube.TierB)
+	c := kube.Start(t, kube.TierB) // not parallel: some of the policies are bound everywhere
 	files, err := filepath.Glob("../../templates/policies/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("policies: %v, %v", files, err)
