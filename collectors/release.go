@@ -32,6 +32,9 @@ type Release struct {
 	// per object, each preceded by "---\n# Source: <file>:<line>\n".
 	Manifests []byte
 
+	// Stored says where a live release was read from; nil for charts and manifests.
+	Stored *Stored
+
 	// Dir is a directory that holds the chart as Helm's lint wants it (the user's
 	// own directory, or an unpacked copy that Close removes). Empty for manifests.
 	Dir   string
@@ -65,12 +68,17 @@ func (r *Release) Close() error {
 
 // ChartRecord is what was seen while loading and rendering: sealed as chart.json.
 type ChartRecord struct {
-	Metadata     map[string]any    `json:"metadata,omitempty"` // Chart.yaml as parsed
-	Files        []FileRecord      `json:"files,omitempty"`
-	Generated    []GeneratedValue  `json:"generated,omitempty"` // values that rendering would have made up, replaced
-	Network      []string          `json:"network,omitempty"`   // network accesses that rendering tried and was refused
-	Lookups      []string          `json:"lookups,omitempty"`   // `lookup` calls, answered with nothing as `helm template` does
-	RenderError  string            `json:"renderError,omitempty"`
+	Metadata    map[string]any   `json:"metadata,omitempty"` // Chart.yaml as parsed
+	Files       []FileRecord     `json:"files,omitempty"`
+	Generated   []GeneratedValue `json:"generated,omitempty"` // values that rendering would have made up, replaced
+	Network     []string         `json:"network,omitempty"`   // network accesses that rendering tried and was refused
+	Lookups     []string         `json:"lookups,omitempty"`   // `lookup` calls, answered with nothing as `helm template` does
+	RenderError string           `json:"renderError,omitempty"`
+	// Missing are the subcharts of a live release: Helm does not store them.
+	Missing []string `json:"missing,omitempty"`
+	// NotRendered says why a live release's chart could not be rendered again: what
+	// rendering would show (Generated, Network, Lookups) is then not known.
+	NotRendered  string            `json:"notRendered,omitempty"`
 	APIVersions  []string          `json:"apiVersions,omitempty"` // --api-versions given
 	Capabilities map[string]string `json:"capabilities,omitempty"`
 }

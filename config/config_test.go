@@ -205,7 +205,7 @@ func TestInvalidFlagsAndVariables(t *testing.T) {
 		{[]string{"--repo="}, nil, `--repo: empty: want a directory, or a URL with file, gs, s3 or azblob`},
 		{[]string{"--formats=pdf,doc"}, nil, `--formats: "doc": want one or more of pdf, md, html, json, sarif, junit`},
 		{nil, []string{"HELMPROOF_FORMATS=pdf,,md"}, `HELMPROOF_FORMATS: empty: want one or more of pdf, md, html, json, sarif, junit`},
-		{[]string{"--profile=char"}, nil, `--profile: "char": want chart, cluster, release or a file like ./profile.yaml`},
+		{[]string{"--profile=char"}, nil, `--profile: "char": want chart, cluster, live, release or a file like ./profile.yaml`},
 		{nil, []string{"HELMPROOF_TSA=ftp://user:secret@host/?token=t"}, `HELMPROOF_TSA: "ftp://REDACTED@host/?REDACTED": want an http:// or https:// URL`},
 		{nil, []string{"HELMPROOF_REPOS=x"}, `HELMPROOF_REPOS: unknown variable: want one of HELMPROOF_API_VERSIONS, HELMPROOF_BENCHMARK, HELMPROOF_COLOR, HELMPROOF_FORMATS, HELMPROOF_KEY, ` +
 			`HELMPROOF_KUBE_BENCH_IMAGE, HELMPROOF_KUBE_BENCH_NODE_TIMEOUT, HELMPROOF_KUBE_BENCH_PARALLEL, HELMPROOF_KUBE_BENCH_TIMEOUT, HELMPROOF_KUBE_VERSION, HELMPROOF_NAMESPACE, HELMPROOF_OUTPUT, HELMPROOF_POLICIES, HELMPROOF_PROFILE, HELMPROOF_RELEASE_NAME, HELMPROOF_REPO, ` +

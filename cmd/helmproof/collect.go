@@ -29,6 +29,7 @@ type releaseFlags struct {
 	load      collectors.LoadOptions
 	manifests []string
 	cluster   clusterFlags
+	live      liveFlags
 }
 
 func (f *releaseFlags) register(cmd *cobra.Command) {
@@ -36,6 +37,7 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.manifests, "manifests", nil, "judge plain manifests: `FILE`, directory or - for standard input")
 	_ = cmd.MarkFlagFilename("manifests")
 	f.cluster.register(cmd)
+	f.live.register(cmd, f)
 }
 
 // registerChart registers the flags that find and render one chart.
@@ -71,12 +73,19 @@ With --context or --kubeconfig the collectors that look at a live cluster run
 too, and the evidence names the cluster. --cluster judges the cluster itself,
 once for all its releases; helmproof gate composes both.
 
+--release and --all-releases judge what Helm installed: chart, values and
+manifest are read from Helm's storage in the cluster (Secrets and ConfigMaps),
+and each object of the manifest is compared with the live one. Nothing is
+changed. Unless --profile says another, they are judged by the profile live.
+
 Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
 		Example: `  helmproof collect charts/service
   helmproof collect charts/* --profile chart -n payments
   helmproof collect oci://registry.example.com/charts/api --version 1.4.2 -f prod.yaml
   helmproof collect web --chart-repo https://charts.example.com --set replicas=3
   kustomize build . | helmproof collect --manifests -
+  helmproof collect --release payments -n shop --context prod
+  helmproof collect --all-releases --context prod
   helmproof collect --cluster --context prod`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.collect(cmd, args, &f, true) },
 	}
@@ -101,7 +110,8 @@ nothing: the quick loop for chart authors, pre-commit hooks and CI.
 scanning.`,
 		Example: `  helmproof check .
   helmproof check . --format sarif > results.sarif
-  helm template . | helmproof check --manifests -`,
+  helm template . | helmproof check --manifests -
+  helmproof check --release payments -n shop`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.collect(cmd, args, &f, false) },
 	}
 	f.register(cmd)
@@ -135,6 +145,7 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 type job struct {
 	ref       string
 	manifests bool
+	stored    *collectors.StoredRelease // a live release
 	out       *judged
 	err       error
 }
@@ -156,7 +167,12 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 			return err
 		}
 	}
-	p := &pipeline{cfg: a.cfg, now: time.Now, unsigned: f.cluster.unsigned}
+	if f.live.asked() {
+		if err := liveProfile(a.cfg, cmd.Flags().Changed("profile")); err != nil {
+			return err
+		}
+	}
+	p := &pipeline{cfg: a.cfg, now: time.Now, unsigned: f.cluster.unsigned, stored: f.live.asked()}
 	if p.judge, err = loadJudgement(a.cfg); err != nil {
 		return err
 	}
@@ -168,7 +184,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 			return usageErr("%w", err)
 		}
 	}
-	if f.cluster.named() {
+	if f.cluster.named() || f.live.asked() {
 		if p.cluster, err = f.cluster.connect(ctx); err != nil {
 			return err
 		}
@@ -186,6 +202,11 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 			return err
 		}
 		return a.printJobs(p, jobs)
+	}
+	if f.live.asked() {
+		if jobs, err = a.liveJobs(ctx, p.cluster, &f.live, cmd.Flags().Changed("namespace")); err != nil {
+			return err
+		}
 	}
 	if len(jobs) > 1 {
 		collectGarbage(100)
@@ -221,10 +242,14 @@ func (j *judgement) judges(cluster bool) error {
 
 func makeJobs(args []string, f *releaseFlags) ([]job, error) {
 	manifests := f.manifests
-	if n := len(args) + len(manifests); f.cluster.itself && n > 0 {
+	n := len(args) + len(manifests)
+	if f.live.asked() {
+		return nil, f.live.check(f, n)
+	}
+	if f.cluster.itself && n > 0 {
 		return nil, usageErr("--cluster judges the cluster itself: collect charts in a run of their own")
 	} else if !f.cluster.itself && n == 0 {
-		return nil, usageErr("nothing to judge: give a CHART (directory, .tgz or oci:// reference), --manifests FILE or --cluster")
+		return nil, usageErr("nothing to judge: give a CHART (directory, .tgz or oci:// reference), --manifests FILE, --release NAME, --all-releases or --cluster")
 	}
 	refs, err := collectors.Expand(args)
 	if err != nil {
@@ -276,6 +301,11 @@ func judgeOne(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOpti
 	// A chart that renders for ever ends like a collector that does.
 	limited, cancel := context.WithTimeoutCause(ctx, p.cfg.Timeout, fmt.Errorf("no rendering within %s", p.cfg.Timeout))
 	defer cancel()
+	if j.stored != nil {
+		load = func(ctx context.Context, _ string, o collectors.LoadOptions) (*collectors.Release, error) {
+			return collectors.LoadStored(ctx, p.cluster, *j.stored, collectors.LoadOptions{APIVersions: o.APIVersions})
+		}
+	}
 	rel, err := load(limited, j.ref, opts)
 	if err != nil {
 		return nil, err
@@ -340,7 +370,11 @@ func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
 			list = append(list, report.NewReleaseJSON(inputOfJudged(j, p.judge)))
 		}
 		for _, j := range failed {
-			list = append(list, report.ReleaseJSON{Chart: j.ref, Namespace: a.cfg.Namespace, Error: j.err.Error(),
+			namespace := a.cfg.Namespace
+			if j.stored != nil {
+				namespace = j.stored.Namespace
+			}
+			list = append(list, report.ReleaseJSON{Chart: j.ref, Namespace: namespace, Error: j.err.Error(),
 				Findings: []evidence.Finding{}, Runs: []evidence.CollectorRun{}})
 		}
 		return writeJSON(a.io.out, report.OutputJSON{Releases: list})
@@ -417,12 +451,12 @@ func printMany(t *terminal, done []*judged) {
 	list := slices.Clone(done)
 	width := 8
 	for _, j := range list {
-		width = min(max(width, len(j.Release.Chart)+len(j.Release.Version)+1), 34)
+		width = min(max(width, len(rowName(j))), 34)
 	}
 	counts := map[evidence.VerdictOutcome]int{}
 	for _, j := range list {
 		counts[j.Verdict.Outcome]++
-		name := clip(printable(strings.TrimSpace(j.Release.Chart+" "+j.Release.Version)), width)
+		name := clip(printable(rowName(j)), width)
 		failed, unchecked := 0, 0
 		for _, r := range j.Verdict.Results {
 			switch r.Outcome {
@@ -444,6 +478,14 @@ func printMany(t *terminal, done []*judged) {
 	}
 	t.line(fmt.Sprintf("%s  %s: %d pass, %d fail, %d incomplete", t.mark(verdictMark(worst), 0), plural(len(list), "release"),
 		counts[evidence.VerdictPass], counts[evidence.VerdictFail], counts[evidence.VerdictIncomplete]))
+}
+
+// rowName is the chart, or the live release.
+func rowName(j *judged) string {
+	if j.Release.Source == collectors.SourceRelease {
+		return j.Release.Namespace + "/" + j.Release.ReleaseName
+	}
+	return strings.TrimSpace(j.Release.Chart + " " + j.Release.Version)
 }
 
 func clip(s string, width int) string {

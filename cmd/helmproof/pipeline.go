@@ -13,6 +13,7 @@ import (
 	"github.com/companyos/helmproof/collectors/admission"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/kubebench"
+	"github.com/companyos/helmproof/collectors/live"
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/collectors/secrets"
@@ -33,6 +34,7 @@ type listed struct {
 	collectors.Collector
 	scopes []evidence.Scope // of the bundles that it makes evidence for
 	live   bool             // looks at a cluster: it runs only where one was named
+	stored bool             // compares with what Helm stored: it runs only for live releases
 	asked  bool             // makes things in the cluster: it runs only where the profile asks for its controls
 }
 
@@ -65,6 +67,7 @@ func collectorList(o listOptions) ([]listed, error) {
 		{Collector: pol, scopes: ofRelease},
 		{Collector: secrets.New(o.found), scopes: ofRelease},
 		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: ofBoth, live: true},
+		{Collector: live.New(), scopes: ofRelease, live: true, stored: true},
 		{Collector: kubebench.New(o.bench), scopes: ofCluster, live: true, asked: true},
 	}, nil
 }
@@ -73,7 +76,7 @@ func collectorList(o listOptions) ([]listed, error) {
 func (p *pipeline) pick(list []listed, scope evidence.Scope) []collectors.Collector {
 	var out []collectors.Collector
 	for _, l := range list {
-		if slices.Contains(l.scopes, scope) && (p.cluster != nil || !l.live) && (!l.asked || p.judge.asksFor(l.Name())) {
+		if slices.Contains(l.scopes, scope) && (p.cluster != nil || !l.live) && (!l.stored || p.stored) && (!l.asked || p.judge.asksFor(l.Name())) {
 			out = append(out, l.Collector)
 		}
 	}
@@ -121,6 +124,7 @@ type pipeline struct {
 	cfg     *config.Config
 	judge   judgement
 	cluster *collectors.Cluster // nil: no cluster is looked at
+	stored  bool                // the releases are those of Helm's storage in the cluster
 	// unsigned is an image without a signature; empty: signature admission is not tried.
 	unsigned string
 	signer   attest.Signer          // nil: nothing is sealed

@@ -77,6 +77,9 @@ func (c collector) Collect(ctx context.Context, in collectors.Input, out evidenc
 	if rel.Info.Source == collectors.SourceManifests {
 		return nil
 	}
+	if len(rel.Record.Missing) > 0 {
+		return nil // a chart without its subcharts is not the chart: Findings says so
+	}
 	if err := write(out, valuesName, checkValues(rel)); err != nil {
 		return err
 	}
@@ -157,11 +160,19 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 			f.chart(rule, evidence.OutcomeNotApplicable, "plain manifests, not a chart", "", "", "")
 		}
 	} else {
-		for _, part := range []func() error{f.lint, f.values, f.rendering} {
-			if err := part(); err != nil {
-				return nil, err
-			}
+		rec, err := f.record()
+		if err != nil {
+			return nil, err
 		}
+		if len(rec.Missing) > 0 {
+			for _, rule := range []string{RuleLint, RuleLintLog, RuleValues} {
+				f.chart(rule, evidence.OutcomeNotChecked, "Helm stores no subcharts with a release, here "+strings.Join(rec.Missing, ", ")+": the chart is not whole",
+					"Collect the chart itself, with its subcharts.", collectors.ChartFile, "/missing")
+			}
+		} else if err := errors.Join(f.lint(), f.values()); err != nil {
+			return nil, err
+		}
+		f.rendering(rec)
 	}
 	f.parsed()
 	if err := f.objects(); err != nil {
@@ -202,15 +213,26 @@ func (f *findings) add(rule string, t evidence.Target, outcome evidence.Outcome,
 	return &f.out[len(f.out)-1]
 }
 
-// rendering decides CHT-5 by what loading recorded.
-func (f *findings) rendering() error {
+// record is what loading recorded.
+func (f *findings) record() (*collectors.ChartRecord, error) {
 	raw, err := f.in.Read(collectors.ChartFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var rec collectors.ChartRecord
-	if err := json.Unmarshal(raw, &rec); err != nil {
-		return fmt.Errorf("parse %s: %w", collectors.ChartFile, err)
+	rec := new(collectors.ChartRecord)
+	if err := json.Unmarshal(raw, rec); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", collectors.ChartFile, err)
+	}
+	return rec, nil
+}
+
+// rendering decides CHT-5 by what loading recorded.
+func (f *findings) rendering(rec *collectors.ChartRecord) {
+	if rec.NotRendered != "" {
+		for _, rule := range []string{RuleGenerated, RuleNetwork} {
+			f.chart(rule, evidence.OutcomeNotChecked, "the release's chart could not be rendered again: "+rec.NotRendered, "Collect the chart itself.", collectors.ChartFile, "/notRendered")
+		}
+		return
 	}
 	for i, g := range rec.Generated {
 		x := f.chart(RuleGenerated, evidence.OutcomeFail, fmt.Sprintf("the template calls %s (%d times): every rendering differs, so that what was reviewed is not what is installed", g.Function, g.Count),
@@ -226,7 +248,6 @@ func (f *findings) rendering() error {
 	if len(rec.Network) == 0 {
 		f.chart(RuleNetwork, evidence.OutcomePass, "rendering uses no network", "", collectors.ChartFile, "")
 	}
-	return nil
 }
 
 // parsed reports documents that are no objects, and objects that are there twice.

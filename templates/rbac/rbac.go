@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed kube-bench.yaml
 var KubeBench []byte
+
+// Reader lets a ServiceAccount read live releases, and change nothing.
+//
+//go:embed reader.yaml
+var Reader []byte

@@ -1,0 +1,191 @@
+package live
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"helm.sh/helm/v4/pkg/release/common"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+type derivation struct {
+	in  *collectors.Sealed
+	rel *evidence.Release
+	out []evidence.Finding
+}
+
+// Findings derives the findings from what was seen.
+func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
+	rel, err := in.Release()
+	if err != nil {
+		return nil, err
+	}
+	set, err := in.Objects()
+	if err != nil {
+		return nil, err
+	}
+	d := &derivation{in: in, rel: rel}
+	var stored collectors.Stored
+	if err := d.read(releaseFile, &stored); err != nil {
+		return nil, err
+	}
+	var objects []Object
+	if err := d.read(objectsFile, &objects); err != nil {
+		return nil, err
+	}
+	if len(objects) != len(set.Objects) {
+		return nil, fmt.Errorf("%s is about %d objects, the manifests hold %d", objectsFile, len(objects), len(set.Objects))
+	}
+	d.state(&stored)
+	for i := range objects {
+		o := &objects[i]
+		if o.Index != i {
+			return nil, fmt.Errorf("%s: object %d says that it is %d", objectsFile, i, o.Index)
+		}
+		d.object(&set.Objects[i], o)
+	}
+	for _, b := range set.Broken {
+		d.add(RuleObject, evidence.Target{Kind: "Release", Name: rel.ReleaseName, Namespace: rel.Namespace, File: b.File}, evidence.OutcomeNotChecked,
+			"not a Kubernetes object, so that it cannot be looked for: "+b.Error, "Correct the template.", objectsFile, "")
+	}
+	return d.out, nil
+}
+
+func (d *derivation) read(name string, into any) error {
+	raw, err := d.in.Read("artifacts/" + Name + "/" + name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("parse %s: %w", name, err)
+	}
+	return nil
+}
+
+func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, file, pointer string) {
+	f := evidence.Finding{
+		Rule: rule, Controls: []evidence.ControlID{"DRF-1"}, Severity: evidence.SeverityHigh, Target: t, Outcome: outcome, Message: message,
+		Evidence: []evidence.Pointer{d.in.Pointer("artifacts/"+Name+"/"+file, pointer, "")},
+	}
+	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
+		f.Remediation = fix
+	}
+	d.out = append(d.out, f)
+}
+
+// state judges what Helm says of the release.
+func (d *derivation) state(s *collectors.Stored) {
+	t := evidence.Target{Kind: "Release", Name: d.rel.ReleaseName, Namespace: d.rel.Namespace}
+	say := func(outcome evidence.Outcome, message, fix string) {
+		d.add(RuleRelease, t, outcome, message, fix, releaseFile, "/status")
+	}
+	const again = "See helm history, and upgrade or roll back until the newest revision is deployed."
+	newest := common.Status(s.NewestStatus)
+	switch status := common.Status(s.Status); {
+	case len(s.Deployed) > 1:
+		list := make([]string, len(s.Deployed))
+		for i, n := range s.Deployed {
+			list[i] = strconv.Itoa(n)
+		}
+		say(evidence.OutcomeFail, "revisions "+strings.Join(list, ", ")+" all say that they are deployed", again)
+	case status == common.StatusFailed:
+		say(evidence.OutcomeFail, fmt.Sprintf("no revision is deployed: revision %d failed", s.Revision), again)
+	case status.IsPending():
+		say(evidence.OutcomeNotChecked, fmt.Sprintf("revision %d is %s: an operation is under way, or was broken off", s.Revision, status), "Collect again when it has ended; "+again)
+	case status != common.StatusDeployed:
+		say(evidence.OutcomeNotChecked, fmt.Sprintf("no revision is deployed: revision %d is %s", s.Revision, status), again)
+	case s.NewestRevision == s.Revision:
+		say(evidence.OutcomePass, fmt.Sprintf("revision %d is deployed", s.Revision), "")
+	case newest.IsPending():
+		say(evidence.OutcomeNotChecked, fmt.Sprintf("revision %d is deployed, but revision %d is %s: what runs may be of either", s.Revision, s.NewestRevision, newest), "Collect again when it has ended; "+again)
+	default:
+		say(evidence.OutcomeFail, fmt.Sprintf("revision %d is deployed, but revision %d after it is %s: what runs may be of either", s.Revision, s.NewestRevision, newest), again)
+	}
+}
+
+// object judges one object.
+func (d *derivation) object(o *collectors.Object, s *Object) {
+	t := o.Target("")
+	if s.Namespace != "" {
+		t.Namespace = s.Namespace
+	}
+	at := fmt.Sprintf("/%d", s.Index)
+	const fix = "Bring the change into the chart or its values, or upgrade the release so that the object is set back."
+	say := func(outcome evidence.Outcome, message string) {
+		d.add(RuleObject, t, outcome, message, fix, objectsFile, at)
+	}
+	drift, more := evidence.OutcomeFail, ""
+	if collectors.IsCRDFile(o.File) {
+		drift, more = evidence.OutcomeWarn, " (Helm never updates what is in crds/)"
+	}
+	switch s.State {
+	case StateHook:
+		say(evidence.OutcomeNotApplicable, "a hook ("+strings.Join(o.Hooks(), ", ")+"): Helm makes it for one operation and does not keep it")
+	case StateUnnamed:
+		say(evidence.OutcomeNotChecked, "has generateName only: nothing says which live object it became")
+	case StateUnserved:
+		say(evidence.OutcomeFail, "the cluster does not serve "+o.GetAPIVersion()+" "+o.GetKind()+": the object cannot be there")
+	case StateMissing:
+		say(evidence.OutcomeFail, "is not in the cluster")
+	case StateDiffers:
+		for i := range s.Differences {
+			at = fmt.Sprintf("/%d/differences/%d", s.Index, i)
+			say(drift, s.Differences[i].text()+more+s.how())
+		}
+		if s.More > 0 {
+			at = fmt.Sprintf("/%d/more", s.Index)
+			say(drift, fmt.Sprintf("and %d further fields differ", s.More)+more)
+		}
+	case StateSame:
+		if s.Owner != "" {
+			break
+		}
+		message := "is as the release says"
+		if s.Autoscaler != "" {
+			message += "; its replicas are set by HorizontalPodAutoscaler " + s.Autoscaler
+		}
+		say(evidence.OutcomePass, message+s.how())
+	default:
+		say(evidence.OutcomeNotChecked, "could not be looked at: "+s.Error)
+	}
+	at = fmt.Sprintf("/%d/owner", s.Index)
+	switch s.Owner {
+	case "":
+	case "none":
+		say(evidence.OutcomeFail, "does not say that it belongs to the release: it was made again by something else than Helm")
+	default:
+		say(evidence.OutcomeFail, "says that it belongs to the release "+s.Owner)
+	}
+}
+
+// how says where the API server was not the judge.
+func (s *Object) how() string {
+	if s.How == HowRead {
+		return " (compared by reading; dry-run: " + s.NoDryRun + ")"
+	}
+	return ""
+}
+
+// text says what differs, and who did it.
+func (d *Difference) text() string {
+	var b strings.Builder
+	b.WriteString(d.Pointer)
+	switch {
+	case d.Withheld:
+		b.WriteString(" differs (values withheld)")
+	case d.Live == "":
+		b.WriteString(" is gone; the release sets " + d.Release)
+	case d.Release == "":
+		b.WriteString(" is " + d.Live + "; the release has nothing there")
+	default:
+		b.WriteString(" is " + d.Live + "; the release sets " + d.Release)
+	}
+	if len(d.Managers) > 0 {
+		b.WriteString("; field manager " + strings.Join(d.Managers, ", "))
+	}
+	return b.String()
+}
