@@ -13,3 +13,9 @@ var KubeBench []byte
 //
 //go:embed reader.yaml
 var Reader []byte
+
+// Admission lets a ServiceAccount ask the API server's admission in dry-runs, and
+// nothing but dry-runs.
+//
+//go:embed admission.yaml
+var Admission []byte

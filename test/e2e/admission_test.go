@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/companyos/helmproof/templates/rbac"
 	"github.com/companyos/helmproof/test/kube"
 )
 
@@ -455,4 +456,45 @@ func TestAdmissionServerKilled(t *testing.T) {
 		after, err := c.TryKubectl(t.Context(), "", "get", "all,configmaps,serviceaccounts", "-n", "adm-killed", "-o", "name")
 		return err == nil && after == before
 	})
+}
+
+// TestAdmissionRights: the rights that are shipped are enough to ask everything,
+// and let nothing be done.
+func TestAdmissionRights(t *testing.T) {
+	t.Parallel()
+	c := kube.Start(t, kube.TierB)
+	installCRDs(t, c)
+	// In a namespace of its own: other tests have the one that is shipped.
+	c.Apply(t, strings.NewReplacer("name: helmproof\n", "name: adm-account\n", "namespace: helmproof\n", "namespace: adm-account\n",
+		"serviceaccount:helmproof:", "serviceaccount:adm-account:").Replace(string(rbac.Admission)))
+	labelled(t, c, "adm-shipped", "enforce=restricted warn=restricted audit=restricted")
+	kubeconfig := kubeconfigOf(t, c, "adm-account", "helmproof-admission")
+	// A policy is in force a moment after it is created.
+	refused := func() error {
+		_, err := c.TryKubectl(t.Context(), "", "--kubeconfig", kubeconfig, "create", "configmap", "real", "-n", "adm-shipped")
+		if err == nil {
+			c.Kubectl(t, "delete", "configmap", "real", "-n", "adm-shipped")
+		}
+		return err
+	}
+	kube.Eventually(t, 30*time.Second, "the policy", func() bool { return refused() != nil })
+	if err := refused(); err == nil || !strings.Contains(err.Error(), "may only ask, in dry-runs") {
+		t.Errorf("creating a ConfigMap for real: %v, want it refused by the policy", err)
+	}
+	profile := filepath.Join(t.TempDir(), "admission.yaml")
+	if err := os.WriteFile(profile, []byte("name: admission\ntitle: Admission\nscope: release\nfailOn: low\nmaxAge: 24h\ncontrols: [{id: ADM-1}, {id: ADM-2}, {id: ADM-3}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, failed := check(t, kubeconfig, "", "../../charts/service", "-f", "../../charts/service/examples/full.yaml", "--set", "priorityClassName=", "-n", "adm-shipped", "--profile", profile)
+	if len(failed) > 0 {
+		t.Fatalf("collectors failed: %v", failed)
+	}
+	for _, f := range found {
+		if strings.HasPrefix(f.Rule, "admission/") && f.Outcome != "pass" && f.Outcome != "not-applicable" {
+			t.Errorf("%s %s %s %s: %s", f.Rule, f.Outcome, f.Target.Kind, f.Target.Name, f.Message)
+		}
+	}
+	// What the account may not ask about is not checked.
+	found, _ = check(t, kubeconfig, "apiVersion: v1\nkind: LimitRange\nmetadata: {name: l}\nspec: {limits: []}\n", "--manifests", "-", "-n", "adm-shipped")
+	expect(t, found, "admission/dry-run-object", "not-checked", "LimitRange l", "may not ask", `cannot patch resource "limitranges"`)
 }
