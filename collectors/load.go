@@ -69,6 +69,9 @@ const (
 	StageRender       = "render"
 )
 
+// ErrLibrary says that a chart is a library: there is nothing to judge.
+var ErrLibrary = errors.New("a library chart renders nothing by itself")
+
 // LoadError says why a release could not be loaded. Its text is one line.
 type LoadError struct {
 	Ref   string // as the user wrote it
@@ -322,7 +325,7 @@ func (l *load) checkChart(c *chartv2.Chart, caps *common.Capabilities) error {
 	switch c.Metadata.Type {
 	case "", "application":
 	case "library":
-		return l.fail(StageLoad, errors.New("a library chart renders nothing by itself"), "give a chart that uses it")
+		return l.fail(StageLoad, ErrLibrary, "give a chart that uses it")
 	default:
 		return l.fail(StageLoad, fmt.Errorf("chart type %q cannot be installed", c.Metadata.Type), "")
 	}

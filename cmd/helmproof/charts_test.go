@@ -57,6 +57,30 @@ func TestServiceChartPasses(t *testing.T) {
 	}
 }
 
+// TestEveryChart: all charts of this repository at once, as a shell expands
+// charts/*: the library is skipped, and said so. Alone it is an error.
+func TestEveryChart(t *testing.T) {
+	t.Parallel()
+	charts, err := filepath.Glob(filepath.Join("..", "..", "charts", "*"))
+	if err != nil || len(charts) < 3 {
+		t.Fatalf("charts: %v, %v", charts, err)
+	}
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), append([]string{"check", "-q"}, charts...), stdio{in: strings.NewReader(""), out: &out, err: &errs}); code != exitPass {
+		t.Errorf("exit %d: %s%s", code, out.String(), errs.String())
+	}
+	if n := strings.Count(out.String(), "PASS "); n != len(charts)-1 {
+		t.Errorf("%d of %d pass:\n%s", n, len(charts)-1, out.String())
+	}
+	if want := "skipped: load " + filepath.Join("..", "..", "charts", "hardened") + ": a library chart renders nothing by itself"; !strings.Contains(errs.String(), want) {
+		t.Errorf("stderr %q, want it to say %q", errs.String(), want)
+	}
+	code := run(t.Context(), []string{"check", filepath.Join("..", "..", "charts", "hardened")}, stdio{in: strings.NewReader(""), out: &out, err: &errs})
+	if code != exitUsage {
+		t.Errorf("the library alone: exit %d, want %d", code, exitUsage)
+	}
+}
+
 // TestWeakChartFails holds that the weak chart fails exactly these controls, and
 // that each failing finding says where and what to do.
 func TestWeakChartFails(t *testing.T) {

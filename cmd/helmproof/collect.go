@@ -320,7 +320,13 @@ func (a *app) printJobs(p *pipeline, jobs []job) error {
 	var done []*judged
 	code := exitPass
 	var failed []job
+	some := slices.ContainsFunc(jobs, func(j job) bool { return j.err == nil })
 	for _, j := range jobs {
+		// Among others, as charts/* names them, a library is no mistake.
+		if some && errors.Is(j.err, collectors.ErrLibrary) {
+			fmt.Fprintln(a.io.err, "helmproof: skipped: "+printable(j.err.Error()))
+			continue
+		}
 		if j.err != nil {
 			failed = append(failed, j)
 			c := exitCode(context.Background(), j.err)

@@ -52,7 +52,7 @@ func helmRender(c *chart.Chart, pr postrenderer.PostRenderer, strategy action.Po
 	return rel, nil
 }
 
-// plugin is charts/harden-plugin as Helm finds and runs it, with this test's own
+// plugin is templates/helm-plugin as Helm finds and runs it, with this test's own
 // program as the helmproof in PATH.
 func plugin(t *testing.T) postrenderer.PostRenderer {
 	t.Helper()
@@ -65,12 +65,12 @@ func plugin(t *testing.T) postrenderer.PostRenderer {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	charts, err := filepath.Abs(filepath.Join("..", "..", "charts"))
+	plugins, err := filepath.Abs(filepath.Join("..", "..", "templates"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	settings := cli.New()
-	settings.PluginsDirectory = charts
+	settings.PluginsDirectory = plugins
 	pr, err := postrenderer.NewPostRendererPlugin(settings, "helmproof-harden")
 	if err != nil {
 		t.Fatal(err)
