@@ -1,0 +1,191 @@
+// Package signatures verifies the cosign signatures and attestations of every
+// image of a release, by digest, against ClusterImagePolicy files.
+//
+// Collect fetches manifests, signatures and Sigstore bundles from the registry
+// and seals their bytes; Findings verifies them from those bytes alone, by the
+// sealed policies and trusted root. No clock is read: a certificate is judged at
+// the time that a trusted log or timestamp authority signed.
+package signatures
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// Name is the collector's name.
+const Name = "signatures"
+
+// RuleVerified holds for an image and a policy that matches it: an authority of
+// the policy signed the image, and made the attestations that it demands.
+const RuleVerified = "signatures/verified"
+
+var controls = []evidence.ControlID{"IMG-4"}
+
+// Names in evidence.zip, and relative to the collector's own folder.
+const (
+	folder     = "artifacts/" + Name + "/"
+	recordFile = "collected.json"
+	rootFile   = "trusted-root.json"
+)
+
+// Options is what signatures are judged by. The zero value is enough to derive
+// findings again: policies and trusted root are sealed.
+type Options struct {
+	Policies []PolicyFile
+	// TrustedRoot is a Sigstore trusted root (trusted_root.json); nil: none.
+	TrustedRoot []byte
+	// PlainHTTP talks to the registries without TLS.
+	PlainHTTP bool
+	// Keychain holds the registries' credentials; nil: those of docker login.
+	Keychain authn.Keychain
+	// Transport makes the requests; nil: remote.DefaultTransport.
+	Transport http.RoundTripper
+}
+
+// PolicyFile is a file of ClusterImagePolicies.
+type PolicyFile struct {
+	Name string
+	Raw  []byte
+}
+
+type collector struct {
+	o   Options
+	set *policySet // nil without policies
+}
+
+// New returns the collector; the error says which field of which policy is wrong.
+func New(o Options) (collectors.Collector, error) {
+	c := &collector{o: o}
+	if len(o.Policies) == 0 {
+		return c, nil
+	}
+	var err error
+	c.set, err = parsePolicies(o.Policies, o.TrustedRoot)
+	return c, err
+}
+
+func (*collector) Name() string { return Name }
+
+// Collect seals the policies, the trusted root, and what the registries have for
+// each image that a policy is about. A registry that does not answer is recorded
+// for its images; the others go on.
+func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
+	if c.set == nil {
+		return errors.New("no signature policy: give --signature-policy FILE")
+	}
+	rec := record{}
+	for i, f := range c.o.Policies {
+		name := fmt.Sprintf("policies/%03d.yaml", i+1)
+		if err := out.Write(name, f.Raw); err != nil {
+			return err
+		}
+		rec.Policies = append(rec.Policies, policyRecord{Name: f.Name, Artifact: folder + name})
+	}
+	if c.o.TrustedRoot != nil {
+		if err := out.Write(rootFile, c.o.TrustedRoot); err != nil {
+			return err
+		}
+		rec.TrustedRoot = folder + rootFile
+	}
+	f, err := newFetcher(c.o, out)
+	if err != nil {
+		return err
+	}
+	if rec.Images, err = f.images(ctx, c.set, in.Release.Info.Images); err != nil {
+		return err
+	}
+	raw, err := json.MarshalIndent(rec, "", "  ")
+	if err != nil {
+		return fmt.Errorf("record of signatures: %w", err)
+	}
+	return out.Write(recordFile, append(raw, '\n'))
+}
+
+// record is what is sealed as collected.json: which bytes were fetched for what.
+// All fetched bytes are in blobs/, named by their sha256.
+type record struct {
+	Policies    []policyRecord `json:"policies"`
+	TrustedRoot string         `json:"trustedRoot,omitempty"` // artifact
+	Images      []imageRecord  `json:"images"`                // in the order of release.json; only those by digest that a policy is about
+}
+
+type policyRecord struct {
+	Name     string `json:"name"`
+	Artifact string `json:"artifact"`
+}
+
+// imageRecord is what the registry has for one image.
+type imageRecord struct {
+	Image        string  `json:"image"`        // as written in the manifests
+	Manifest     fetched `json:"manifest"`     // the image's own: it is there, and is what the digest says
+	Signatures   fetched `json:"signatures"`   // tag sha256-….sig
+	Attestations fetched `json:"attestations"` // tag sha256-….att
+	Referrers    fetched `json:"referrers"`    // index of what refers to the image
+	// Bundles are the referrers' manifests of Sigstore bundles.
+	Bundles []fetched `json:"bundles,omitempty"`
+	// Problems says, by digest, why a blob that a manifest names is not sealed.
+	Problems map[string]problem `json:"problems,omitempty"`
+}
+
+// fetched is one request: sealed bytes, nothing there, or a problem.
+type fetched struct {
+	Reference string          `json:"reference"`
+	Digest    evidence.Digest `json:"digest,omitempty"` // of the sealed bytes
+	Missing   bool            `json:"missing,omitempty"`
+	Problem   *problem        `json:"problem,omitempty"`
+}
+
+// The kinds of problems.
+const (
+	problemUnauthorized = "unauthorized" // 401 or 403
+	problemMissing      = "missing"      // 404 for what a manifest names
+	problemLimited      = "rate limited" // 429
+	problemRegistry     = "registry"     // any other answer
+	problemUnreachable  = "unreachable"  // no answer
+	problemTooLarge     = "too large"    // over a limit of this package
+	problemAltered      = "altered"      // other bytes than the digest says
+)
+
+type problem struct {
+	Kind string `json:"kind"`
+	Text string `json:"text"`
+}
+
+func (p *problem) String() string {
+	switch p.Kind {
+	case problemUnauthorized:
+		return "the registry refused access: " + p.Text
+	case problemMissing:
+		return "the registry does not have it: " + p.Text
+	case problemLimited:
+		return "the registry limits requests: " + p.Text
+	case problemUnreachable:
+		return "the registry could not be reached: " + p.Text
+	case problemTooLarge:
+		return "too large: " + p.Text
+	case problemAltered:
+		return "the registry sent other bytes than the digest says: " + p.Text
+	}
+	return "the registry failed: " + p.Text
+}
+
+// remediation says what to do about a problem.
+func (p *problem) remediation() string {
+	switch p.Kind {
+	case problemUnauthorized:
+		return "Log in to the registry (docker login) where helmproof runs, with permission to pull, and collect again."
+	case problemMissing:
+		return "Push the image with this digest, or correct the digest, and collect again."
+	case problemTooLarge:
+		return "Remove signatures and attestations that are not needed from the image, and collect again."
+	}
+	return "Make the registry reachable from where helmproof runs, and collect again."
+}
