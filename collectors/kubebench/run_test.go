@@ -205,7 +205,7 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 		}
 		return 0
 	}
-	a, w, err := collect(t.Context(), t, s, Options{NodeTimeout: 900 * time.Millisecond, start: 20 * time.Second, Parallel: 4})
+	a, w, err := collect(t.Context(), t, s, Options{NodeTimeout: 4 * time.Second, start: 20 * time.Second, Parallel: 6})
 	if err != nil || len(w.list) > 0 {
 		t.Fatal(err, w.list)
 	}
@@ -218,7 +218,7 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 	for _, n := range o.Nodes {
 		reason := map[string]string{
 			"cut": "the log is not whole: its last line is not the trailer", "deadline": "deadline", "evicted": "BackoffLimitExceeded: Job has reached", "gone": "its pod is gone",
-			"hangs": "no result within 900ms: pod is running", "noise": "kube-bench ended with exit code 1: open cfg: TOKEN=[redacted]", "pending": "untolerated taint(s)",
+			"hangs": "no result within 4s: pod is running", "noise": "kube-bench ended with exit code 1: open cfg: TOKEN=[redacted]", "pending": "untolerated taint(s)",
 			"quiet": "no pod was made", "usage": "kube-bench ended with exit code 1: The specified --targets are not configured", "win": "does not run on windows",
 		}[n.Node]
 		if !strings.Contains(n.Reason, reason) || (n.Reason == "") != (n.Outcome == OutcomeResult) {
