@@ -41,7 +41,7 @@ func TestCatalogIsWhole(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	collectors := []string{"helm", "podsecurity", "policy", "workload", "secrets", "images", "kubebench", "admission",
+	collectors := []string{"helm", "podsecurity", "policy", "workload", "secrets", "images", "signatures", "kubebench", "admission",
 		"externalsecrets", "autoscaling", "live", "chaos", "load"}
 	for _, x := range c.Controls {
 		if !slices.Contains(collectors, x.Collector) {

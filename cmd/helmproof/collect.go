@@ -29,6 +29,7 @@ type releaseFlags struct {
 	load      collectors.LoadOptions
 	manifests []string
 	cluster   clusterFlags
+	signature signatureFlags
 	live      liveFlags
 }
 
@@ -37,6 +38,7 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.manifests, "manifests", nil, "judge plain manifests: `FILE`, directory or - for standard input")
 	_ = cmd.MarkFlagFilename("manifests")
 	f.cluster.register(cmd)
+	f.signature.register(cmd)
 	f.live.register(cmd, f)
 }
 
@@ -50,7 +52,7 @@ func (f *releaseFlags) registerChart(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.load.SetJSON, "set-json", nil, "set JSON values: `key=json`")
 	fl.StringVar(&f.load.ChartRepo, "chart-repo", "", "chart repository `URL` in which CHART is looked up")
 	fl.StringVar(&f.load.Version, "version", "", "chart `VERSION` or constraint, for oci:// and repository charts")
-	fl.BoolVar(&f.load.PlainHTTP, "plain-http", false, "fetch from the OCI registry without TLS")
+	fl.BoolVar(&f.load.PlainHTTP, "plain-http", false, "talk to OCI registries without TLS")
 	for _, name := range []string{"values", "set-file"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
@@ -173,6 +175,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		}
 	}
 	p := &pipeline{cfg: a.cfg, now: time.Now, unsigned: f.cluster.unsigned, stored: f.live.asked()}
+	if p.signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
+		return err
+	}
 	if p.judge, err = loadJudgement(a.cfg); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/collectors/signatures"
 	"github.com/companyos/helmproof/collectors/workload"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
@@ -51,12 +52,18 @@ type listOptions struct {
 	found    *secrets.Report // of the release's scan
 	schemas  string
 	bench    kubebench.Options
-	unsigned string // image without a signature, by which signature admission is tried
+	// signatures is what image signatures are verified by.
+	signatures signatures.Options
+	unsigned   string // image without a signature, by which signature admission is tried
 }
 
 // collectorList is the one list of collectors.
 func collectorList(o listOptions) ([]listed, error) {
 	pol, err := policy.New(o.policies)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	sig, err := signatures.New(o.signatures)
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: err}
 	}
@@ -66,6 +73,7 @@ func collectorList(o listOptions) ([]listed, error) {
 		{Collector: workload.New(), scopes: ofRelease},
 		{Collector: pol, scopes: ofRelease},
 		{Collector: secrets.New(o.found), scopes: ofRelease},
+		{Collector: sig, scopes: signatureScopes(o.signatures)},
 		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: ofBoth, live: true},
 		{Collector: live.New(), scopes: ofRelease, live: true, stored: true},
 		{Collector: kubebench.New(o.bench), scopes: ofCluster, live: true, asked: true},
@@ -127,12 +135,14 @@ type pipeline struct {
 	stored  bool                // the releases are those of Helm's storage in the cluster
 	// unsigned is an image without a signature; empty: signature admission is not tried.
 	unsigned string
-	signer   attest.Signer          // nil: nothing is sealed
-	repo     *repository.Repository // nil: nothing is stored
-	now      func() time.Time
-	warn     func(string) // tells the user what is no evidence; may be nil
-	started  func(collector string)
-	ended    func(evidence.CollectorRun)
+	// signatures without policies: image signatures are not verified.
+	signatures signatures.Options
+	signer     attest.Signer          // nil: nothing is sealed
+	repo       *repository.Repository // nil: nothing is stored
+	now        func() time.Time
+	warn       func(string) // tells the user what is no evidence; may be nil
+	started    func(collector string)
+	ended      func(evidence.CollectorRun)
 }
 
 // judgement is what releases are judged by, raw as sealed and parsed.
@@ -201,7 +211,7 @@ type subject struct {
 
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *pipeline) judgeAndSeal(ctx context.Context, s subject) (*judged, error) {
-	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas, bench: p.bench(), unsigned: p.unsigned})
+	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas, bench: p.bench(), unsigned: p.unsigned, signatures: p.signatures})
 	if err != nil {
 		return nil, err
 	}
