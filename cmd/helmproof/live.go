@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/config"
@@ -17,10 +18,12 @@ import (
 type liveFlags struct {
 	release string
 	all     bool
+	flags   *pflag.FlagSet // of the command
 }
 
 func (f *liveFlags) register(cmd *cobra.Command, of *releaseFlags) {
 	fl := cmd.Flags()
+	f.flags = fl
 	fl.StringVar(&f.release, "release", "", "judge the live release `NAME`, as Helm stored it in the cluster, and what runs of it")
 	fl.BoolVar(&f.all, "all-releases", false, "judge all live releases, of all namespaces or of the one that -n names")
 	_ = cmd.RegisterFlagCompletionFunc("release", of.completeReleases)
@@ -35,7 +38,6 @@ func (f *liveFlags) check(of *releaseFlags, given int) error {
 	if f.all {
 		flag = "--all-releases"
 	}
-	l := &of.load
 	switch {
 	case f.release != "" && f.all:
 		return usageErr("--release names one release, --all-releases all: give one of them")
@@ -43,8 +45,11 @@ func (f *liveFlags) check(of *releaseFlags, given int) error {
 		return usageErr("--cluster judges the cluster itself: collect releases in a run of their own")
 	case given > 0:
 		return usageErr("%s judges what Helm stored: collect charts and manifests in a run of their own", flag)
-	case len(l.Set)+len(l.SetString)+len(l.SetFile)+len(l.SetJSON) > 0 || l.ChartRepo != "" || l.Version != "":
-		return usageErr("%s takes chart and values from Helm's storage: --set, --chart-repo and --version do not go with it", flag)
+	}
+	for _, name := range []string{"values", "set", "set-string", "set-file", "set-json", "chart-repo", "version", "release-name", "kube-version"} {
+		if f.flags.Changed(name) {
+			return usageErr("%s takes chart, values and name from Helm's storage, and the version from the cluster: --%s does not go with it", flag, name)
+		}
 	}
 	return nil
 }
@@ -67,9 +72,6 @@ func liveProfile(cfg *config.Config, asked bool) error {
 
 // liveJobs finds the releases.
 func (a *app) liveJobs(ctx context.Context, cluster *collectors.Cluster, f *liveFlags, namespaceGiven bool) ([]job, error) {
-	if len(a.cfg.Values) > 0 {
-		return nil, usageErr("live releases take their values from Helm's storage: -f does not go with them")
-	}
 	namespace := a.cfg.Namespace
 	if f.all && !namespaceGiven {
 		namespace = ""

@@ -17,7 +17,7 @@ import (
 const (
 	maxDifferences = 100
 	maxShown       = 200 // bytes of one value
-	maxReason      = 500
+	maxReason      = 200
 )
 
 // step is one step into an object: a field, or an element of a list.

@@ -93,7 +93,8 @@ type Object struct {
 	Error string `json:"error,omitempty"` // of StateUnknown
 }
 
-// Difference is one field of the manifest that is not so in the cluster.
+// Difference is one field of the manifest that is not so in the cluster, or one
+// that somebody added with kubectl.
 type Difference struct {
 	Pointer string `json:"pointer"` // JSON pointer into the live object
 	// Release and Live are what the manifest sets and what is there: scalars, cut at
@@ -243,15 +244,21 @@ func (l *looker) look(ctx context.Context, i int) Object {
 	if !collectors.IsCRDFile(o.File) {
 		out.Owner = l.owner(before)
 	}
-	l.judge(&out, &c, o, before)
+	owners := newManagers(before.GetManagedFields())
+	c.added(owners, manifest.Object, before.Object)
+	l.judge(&out, &c, o, before, owners)
 	return out
 }
 
 // judge sorts the differences, and takes out what an autoscaler of the release did.
-func (l *looker) judge(out *Object, c *comparison, o *collectors.Object, before *unstructured.Unstructured) {
-	owners := newManagers(before.GetManagedFields())
+func (l *looker) judge(out *Object, c *comparison, o *collectors.Object, before *unstructured.Unstructured, owners managers) {
+	seen := map[string]bool{}
 	out.State = StateSame
 	for _, d := range c.found {
+		if seen[d.Pointer] {
+			continue // gone by the dry-run as well as added
+		}
+		seen[d.Pointer] = true
 		d.Managers = owners.of(d.path)
 		if d.Pointer == "/spec/replicas" {
 			if name := l.scaledBy(o, out.Namespace, before, owners); name != "" {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -101,6 +102,92 @@ func element(set map[string]any, s step) (any, bool) {
 		}
 	}
 	return nil, false
+}
+
+// byHand reports whether a person's tool wrote those fields. What kubectl created
+// it owns with all defaults, so that nothing follows from it.
+func (m manager) byHand() bool {
+	return strings.HasPrefix(m.name, "kubectl") && m.subresource == "" && m.name != "kubectl-create"
+}
+
+// added finds what a person added beside what the manifest sets: applying the
+// manifest would leave it. Metadata and status are left out.
+func (c *comparison) added(ms managers, manifest, live map[string]any) {
+	for _, m := range ms {
+		if !m.byHand() {
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(m.fields)) {
+			field, ok := strings.CutPrefix(key, "f:")
+			if !ok || field == "metadata" || field == "status" {
+				continue
+			}
+			if l, ok := live[field]; ok {
+				c.extras([]step{{field: field, index: -1}}, asMap(m.fields[key]), manifest[field], l)
+			}
+		}
+	}
+}
+
+// extras walks what a manager owns beside manifest and live object.
+func (c *comparison) extras(path []step, owned map[string]any, manifest, live any) {
+	if _, isMap := live.(map[string]any); manifest == nil && isMap && path[len(path)-1].index < 0 && len(owned) > 0 {
+		manifest = map[string]any{} // a mapping that the manifest leaves out: what is in it counts
+	}
+	if manifest == nil {
+		if last := path[len(path)-1].field; last != restartedAt {
+			c.add(path, nil, live)
+		}
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(owned)) {
+		if field, ok := strings.CutPrefix(key, "f:"); ok {
+			if l, ok := asMap(live)[field]; ok {
+				c.extras(extend(path, step{field: field, index: -1}), asMap(owned[key]), asMap(manifest)[field], l)
+			}
+			continue
+		}
+		list, _ := live.([]any)
+		i := slices.IndexFunc(list, func(e any) bool { _, ok := element(map[string]any{key: nil}, step{element: e}); return ok })
+		if i < 0 {
+			continue
+		}
+		var have any
+		ours, _ := manifest.([]any)
+		if k := slices.IndexFunc(ours, func(e any) bool { return alike(key, list[i], e) }); k >= 0 {
+			have = ours[k]
+		}
+		c.extras(extend(path, step{index: i, element: list[i]}), asMap(owned[key]), have, list[i])
+	}
+}
+
+// restartedAt is what kubectl rollout restart writes.
+const restartedAt = "kubectl.kubernetes.io/restartedAt"
+
+// alike reports whether the manifest's element is the live one, by the keys that
+// both have: the manifest may leave out keys that have a default.
+func alike(key string, live, manifest any) bool {
+	raw, ok := strings.CutPrefix(key, "k:")
+	if !ok {
+		return fmt.Sprint(live) == fmt.Sprint(manifest)
+	}
+	var keys map[string]any
+	if json.Unmarshal([]byte(raw), &keys) != nil {
+		return false
+	}
+	m, l := asMap(manifest), asMap(live)
+	same := false
+	for name := range keys {
+		v, ok := m[name]
+		if !ok {
+			continue
+		}
+		if fmt.Sprint(v) != fmt.Sprint(l[name]) {
+			return false
+		}
+		same = true
+	}
+	return same
 }
 
 // scaler is a HorizontalPodAutoscaler of the release.
