@@ -194,25 +194,21 @@ func (a *authority) judge(found *evidenceOf, image evidence.Digest) result {
 		return a.one(found, image, "signature", (*candidate).signature)
 	}
 	out := result{ok: true}
-	var failed result
 	for _, at := range a.attestations {
-		what := "attestation " + at.predicateType
-		r := a.one(found, image, what, func(c *candidate) bool { return c.predicateType == at.predicateType })
-		if !r.ok {
-			out.ok = false
-			failed.reasons = append(failed.reasons, r.reasons...)
-			if r.unread == nil {
-				failed.unread = nil
-				return result{reasons: r.reasons} // it cannot hold, whatever the others are
-			}
-			failed.unread = r.unread
-			continue
+		r := a.one(found, image, "attestation "+at.predicateType, func(c *candidate) bool { return c.predicateType == at.predicateType })
+		if !r.ok && r.unread == nil {
+			return r // it cannot hold, whatever the others are
 		}
-		out.reasons = append(out.reasons, r.reasons...)
-		out.artifacts = append(out.artifacts, r.artifacts...)
-	}
-	if !out.ok {
-		return failed
+		if !r.ok && out.ok {
+			out = result{} // why not is what counts from here on
+		}
+		if r.ok == out.ok {
+			out.reasons = append(out.reasons, r.reasons...)
+			out.artifacts = append(out.artifacts, r.artifacts...)
+		}
+		if r.unread != nil {
+			out.unread = r.unread
+		}
 	}
 	return out
 }

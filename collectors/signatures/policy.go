@@ -97,7 +97,8 @@ type authority struct {
 	tlog         bool   // an entry in a transparency log is demanded
 	format       string // "legacy", "bundle", or "" for either
 	attestations []attestation
-	verifier     *verify.Verifier
+	bundles      *verify.Verifier // of Sigstore bundles
+	legacy       *verify.Verifier // of signatures under tags
 }
 
 // attestation is demanded by predicate type.
@@ -313,7 +314,12 @@ func compileAuthority(s *authoritySpec, tr *root.TrustedRoot) (*authority, error
 		options = append(options, verify.WithNoObserverTimestamps())
 	}
 	var err error
-	if a.verifier, err = verify.NewVerifier(t, options...); err != nil {
+	if a.bundles, err = verify.NewVerifier(t, options...); err != nil {
+		return nil, fmt.Errorf("name %q: %w", a.name, err)
+	}
+	old := *t
+	old.key = t.legacyKey
+	if a.legacy, err = verify.NewVerifier(&old, options...); err != nil {
 		return nil, fmt.Errorf("name %q: %w", a.name, err)
 	}
 	return a, nil
@@ -336,11 +342,17 @@ func (a *authority) loadKey(data string, t *trust) error {
 	if a.key, err = x509.MarshalPKIXPublicKey(pub); err != nil {
 		return err
 	}
-	v, err := signature.LoadVerifier(pub, crypto.SHA256)
+	// In bundles cosign hashes as the key's size demands; under tags always with SHA-256.
+	v, err := signature.LoadDefaultVerifier(pub)
+	if err != nil {
+		return err
+	}
+	old, err := signature.LoadVerifier(pub, crypto.SHA256)
 	if err != nil {
 		return err
 	}
 	t.key = root.NewExpiringKey(v, time.Time{}, time.Time{})
+	t.legacyKey = root.NewExpiringKey(old, time.Time{}, time.Time{})
 	return nil
 }
 
@@ -372,11 +384,13 @@ func (a *authority) loadIdentities(list []identitySpec) error {
 // authorities and logs, narrowed to the URLs that the policy names.
 type trust struct {
 	root.BaseTrustedMaterial
-	key    *root.ExpiringKey
-	cas    []root.CertificateAuthority
-	ctlogs map[string]*root.TransparencyLog
-	tlogs  map[string]*root.TransparencyLog
-	tsas   []root.TimestampingAuthority
+	key *root.ExpiringKey
+	// legacyKey is key with the hash of signatures under tags.
+	legacyKey *root.ExpiringKey
+	cas       []root.CertificateAuthority
+	ctlogs    map[string]*root.TransparencyLog
+	tlogs     map[string]*root.TransparencyLog
+	tsas      []root.TimestampingAuthority
 }
 
 func (t *trust) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error) {

@@ -50,7 +50,11 @@ func (a *authority) check(c *candidate, image evidence.Digest) (string, error) {
 	for _, id := range a.identities {
 		options = append(options, verify.WithCertificateIdentity(id))
 	}
-	res, err := a.verifier.Verify(b, verify.NewPolicy(artifact, options...))
+	verifier := a.bundles
+	if c.legacy {
+		verifier = a.legacy
+	}
+	res, err := verifier.Verify(b, verify.NewPolicy(artifact, options...))
 	if err != nil {
 		return "", a.explain(err, b)
 	}
@@ -102,6 +106,13 @@ func (a *authority) explain(err error, b *bundle.Bundle) error {
 		return fmt.Errorf("signed by an identity that the policy does not trust: %w", other)
 	case strings.Contains(text, "expected key signature, not certificate"):
 		return errors.New("signed with a certificate, and the policy demands its key")
+	case strings.Contains(text, "integrated time outside certificate validity"):
+		if at, ok := expired(b); ok {
+			return errors.New(at)
+		}
+		return err
+	case strings.Contains(text, "failed to verify log inclusion") && strings.Contains(text, "does not match"):
+		return fmt.Errorf("altered after it was signed: the transparency log has something else: %w", err)
 	case strings.Contains(text, "failed to verify log inclusion"):
 		return fmt.Errorf("no entry in a trusted transparency log: %w", err)
 	case strings.Contains(text, "failed to verify timestamps"):
@@ -123,7 +134,7 @@ func (a *authority) explain(err error, b *bundle.Bundle) error {
 		case hint == a.hint():
 			return fmt.Errorf("altered after it was signed: the signature does not hold for what it is with: %w", err)
 		default:
-			return fmt.Errorf("signed with another key (%q): %w", hint, err)
+			return fmt.Errorf("signed with another key (%.100q): %w", hint, err)
 		}
 	}
 	return err

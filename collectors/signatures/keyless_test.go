@@ -1,0 +1,230 @@
+package signatures
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+const keylessAuthority = `    - name: ci
+      keyless:
+        identities:
+          - issuer: ` + issuer + `
+            subjectRegExp: ^https://github\.com/example/
+`
+
+func TestKeyless(t *testing.T) {
+	t.Parallel()
+	s, foreign := newSigstore(t), newSigstore(t)
+	now := time.Now().Truncate(time.Second)
+	at := now.UTC().Format(time.RFC3339)
+	passes := want{evidence.OutcomePass, []string{"signature signed by " + identity + " (issuer " + issuer + ") at " + at + " (transparency log https://rekor.localhost)"}}
+	for title, tt := range map[string]struct {
+		attach      func(t *testing.T, ref name.Digest)
+		authorities string
+		want        want
+	}{
+		"bundle": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			want: passes,
+		},
+		"legacy": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				attachLegacy(t, ref, ".sig", s.legacy(t, cert, key, simplePayload(ref, ref.DigestStr()), now))
+			},
+			want: passes,
+		},
+		"authority and log by URL": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			authorities: strings.Replace(keylessAuthority, "keyless:\n", "ctlog: {url: \"https://rekor.localhost/\"}\n      keyless:\n        url: https://fulcio.test\n", 1),
+			want:        passes,
+		},
+		"attestation": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf("https://slsa.dev/provenance/v1", ref.DigestStr()), now)))
+			},
+			authorities: keylessAuthority + "      attestations: [{name: built, predicateType: slsaprovenance1}]\n",
+			want:        want{evidence.OutcomePass, []string{"attestation https://slsa.dev/provenance/v1 signed by " + identity}},
+		},
+		"expired certificate, bundle": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now.Add(-time.Hour), true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			want: want{evidence.OutcomeFail, []string{"the certificate was not valid when it signed: at " + at}},
+		},
+		"expired certificate, legacy": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now.Add(-time.Hour), true)
+				attachLegacy(t, ref, ".sig", s.legacy(t, cert, key, simplePayload(ref, ref.DigestStr()), now))
+			},
+			want: want{evidence.OutcomeFail, []string{"the certificate was not valid when it signed: at " + at}},
+		},
+		"another identity": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, "https://github.com/mallory/api", now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			want: want{evidence.OutcomeFail, []string{"signed by an identity that the policy does not trust", "https://github.com/mallory/api"}},
+		},
+		"another issuer": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			authorities: strings.Replace(keylessAuthority, issuer, "https://accounts.example.com", 1),
+			want:        want{evidence.OutcomeFail, []string{"does not trust", `expected issuer value "https://accounts.example.com", got "` + issuer}},
+		},
+		"another authority": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := foreign.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			want: want{evidence.OutcomeFail, []string{"the certificate is of no authority of the trusted root"}},
+		},
+		"another transparency log": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, foreign.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			want: want{evidence.OutcomeFail, []string{"no entry in a trusted transparency log"}},
+		},
+		"no transparency log, bundle": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				b := s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)
+				b.VerificationMaterial.TlogEntries = nil
+				attachBundle(t, ref, marshal(t, b))
+			},
+			want: want{evidence.OutcomeFail, []string{"no entry in a trusted transparency log"}},
+		},
+		"no transparency log, legacy": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				l := s.legacy(t, cert, key, simplePayload(ref, ref.DigestStr()), now)
+				delete(l.annotations, annotationBundle)
+				attachLegacy(t, ref, ".sig", l)
+			},
+			want: want{evidence.OutcomeFail, []string{"no entry in a transparency log"}},
+		},
+		"certificate in no log": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, false)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			want: want{evidence.OutcomeFail, []string{"the certificate has no timestamp of a trusted certificate log"}},
+		},
+		"certificate in another log": {
+			attach: func(t *testing.T, ref name.Digest) {
+				other := *s
+				other.ctlog = foreign.ctlog
+				cert, key := other.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+			},
+			want: want{evidence.OutcomeFail, []string{"the certificate has no timestamp of a trusted certificate log"}},
+		},
+		"another image": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, otherDigest), now)))
+			},
+			want: want{evidence.OutcomeFail, []string{"signed by " + identity, "but for another image: " + otherDigest}},
+		},
+		"altered statement": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				b := s.bundle(t, cert, key, statementOf(signPredicate, otherDigest), now)
+				b.GetDsseEnvelope().Payload = statementOf(signPredicate, ref.DigestStr())
+				attachBundle(t, ref, marshal(t, b))
+			},
+			want: want{evidence.OutcomeFail, []string{"altered after it was signed: the transparency log has something else"}},
+		},
+		"altered payload, legacy": {
+			attach: func(t *testing.T, ref name.Digest) {
+				cert, key := s.leaf(t, identity, now, true)
+				l := s.legacy(t, cert, key, simplePayload(ref, otherDigest), now)
+				l.content = simplePayload(ref, ref.DigestStr())
+				attachLegacy(t, ref, ".sig", l)
+			},
+			want: want{evidence.OutcomeFail, []string{"altered after it was signed: the transparency log has something else"}},
+		},
+		"signed with a key": {
+			attach: func(t *testing.T, ref name.Digest) {
+				key := newKey(t)
+				p := simplePayload(ref, ref.DigestStr())
+				attachLegacy(t, ref, ".sig", legacyLayer(p, sign(t, key, p)))
+			},
+			want: want{evidence.OutcomeFail, []string{"signed with a key, and the policy demands a certificate"}},
+		},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, nil)
+			ref := h.push(t, "team/api", title)
+			tt.attach(t, ref)
+			if tt.authorities == "" {
+				tt.authorities = keylessAuthority
+			}
+			art := collect(t, Options{Policies: []PolicyFile{policyYAML("demo", tt.authorities)}, TrustedRoot: s.trustedRoot(t)}, ref.String())
+			h.Close()
+			verdict(t, derive(t, art), tt.want)
+		})
+	}
+}
+
+// TestKeyInLog is a key whose signatures have to be in a transparency log.
+func TestKeyInLog(t *testing.T) {
+	t.Parallel()
+	s, key := newSigstore(t), newKey(t)
+	now := time.Now().Truncate(time.Second)
+	o := Options{
+		Policies:    []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key))+"      ctlog: {url: https://rekor.localhost}\n")},
+		TrustedRoot: s.trustedRoot(t),
+	}
+	for title, tt := range map[string]struct {
+		change func(l *layer)
+		want   want
+	}{
+		"logged": {
+			func(*layer) {},
+			want{evidence.OutcomePass, []string{"signed by the key sha256:", "at " + now.UTC().Format(time.RFC3339) + " (transparency log https://rekor.localhost)"}},
+		},
+		"not logged": {
+			func(l *layer) { delete(l.annotations, annotationBundle) },
+			want{evidence.OutcomeFail, []string{"no entry in a transparency log"}},
+		},
+		"altered entry": {
+			func(l *layer) {
+				l.annotations[annotationBundle] = strings.Replace(l.annotations[annotationBundle], `"logIndex":5`, `"logIndex":6`, 1)
+			},
+			want{evidence.OutcomeFail, []string{"no entry in a trusted transparency log"}},
+		},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, nil)
+			ref := h.push(t, "team/api", title)
+			l := s.legacy(t, nil, key, simplePayload(ref, ref.DigestStr()), now)
+			before := l.annotations[annotationBundle]
+			tt.change(&l)
+			if title == "altered entry" && bytes.Equal([]byte(before), []byte(l.annotations[annotationBundle])) {
+				t.Fatal("nothing was altered")
+			}
+			attachLegacy(t, ref, ".sig", l)
+			verdict(t, derive(t, collect(t, o, ref.String())), tt.want)
+		})
+	}
+}
