@@ -206,6 +206,12 @@ func TestKeyInLog(t *testing.T) {
 			func(l *layer) { delete(l.annotations, annotationBundle) },
 			want{evidence.OutcomeFail, []string{"no entry in a transparency log"}},
 		},
+		"another key, logged": {
+			func(l *layer) {
+				*l = s.legacy(t, nil, newKey(t), l.content, now)
+			},
+			want{evidence.OutcomeFail, []string{"the entry in the transparency log is of another key or signature"}},
+		},
 		"altered entry": {
 			func(l *layer) {
 				l.annotations[annotationBundle] = strings.Replace(l.annotations[annotationBundle], `"logIndex":5`, `"logIndex":6`, 1)

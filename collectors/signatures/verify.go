@@ -111,8 +111,10 @@ func (a *authority) explain(err error, b *bundle.Bundle) error {
 			return errors.New(at)
 		}
 		return err
-	case strings.Contains(text, "failed to verify log inclusion") && strings.Contains(text, "does not match"):
+	case strings.Contains(text, "does not match artifact"), strings.Contains(text, "does not match envelope payload hash"):
 		return fmt.Errorf("altered after it was signed: the transparency log has something else: %w", err)
+	case strings.Contains(text, "failed to verify log inclusion") && strings.Contains(text, "does not match"):
+		return fmt.Errorf("the entry in the transparency log is of another key or signature: %w", err)
 	case strings.Contains(text, "failed to verify log inclusion"):
 		return fmt.Errorf("no entry in a trusted transparency log: %w", err)
 	case strings.Contains(text, "failed to verify timestamps"):
