@@ -399,7 +399,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: helmproo
 subjects: [{kind: ServiceAccount, name: storage, namespace: helmproof}, {kind: ServiceAccount, name: nobody, namespace: helmproof}]
 `)
 	t.Cleanup(func() {
-		for _, what := range []string{"clusterrolebinding live-storage live-identify helmproof-reader helmproof-identify", "clusterrole live-storage helmproof-reader helmproof-identify", "namespace helmproof --wait=false"} {
+		for _, what := range []string{"clusterrolebinding live-storage live-identify helmproof-reader helmproof-identify", "clusterrole live-storage helmproof-reader helmproof-identify", "namespace helmproof --timeout=60s"} {
 			if _, err := c.TryKubectl(context.Background(), "", append([]string{"delete"}, strings.Fields(what)...)...); err != nil {
 				t.Error(err)
 			}
