@@ -297,15 +297,20 @@ func (f *fetcher) seal(raw []byte) (evidence.Digest, *problem, error) {
 
 func blobName(d evidence.Digest) string { return "blobs/sha256-" + d.Hex() }
 
+// clip bounds the text of an error, which outsiders may have written.
+func clip(s string) string {
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + "…"
+	}
+	return s
+}
+
 // problemOf says what went wrong; nil where it was ctx that ended.
 func problemOf(ctx context.Context, err error) *problem {
 	if ctx.Err() != nil {
 		return nil
 	}
-	p := &problem{Kind: problemUnreachable, Text: err.Error()}
-	if len(p.Text) > maxText {
-		p.Text = strings.ToValidUTF8(p.Text[:maxText], "") + "…"
-	}
+	p := &problem{Kind: problemUnreachable, Text: clip(err.Error())}
 	var answer *transport.Error
 	switch {
 	case errors.As(err, &answer):

@@ -235,7 +235,7 @@ func (a *authority) one(found *evidenceOf, image evidence.Digest, what string, w
 			return result{ok: true, reasons: []string{what + " " + who + ", " + c.where}, artifacts: []string{c.artifact}}
 		}
 		if n++; n <= maxReasons {
-			out.reasons = append(out.reasons, c.where+": "+err.Error())
+			out.reasons = append(out.reasons, c.where+": "+clip(err.Error()))
 		}
 	}
 	if n > maxReasons {

@@ -160,6 +160,10 @@ func legacyLayer(payload, sig []byte) layer {
 	return layer{payload, simpleSigningType, map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)}}
 }
 
+func descriptorOf(l layer) v1.Descriptor {
+	return v1.Descriptor{MediaType: l.mediaType, Size: int64(len(l.content)), Annotations: l.annotations}
+}
+
 const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 // attachBundle pushes a bundle as a referrer, as cosign does.
@@ -193,9 +197,14 @@ func keyHint(t testing.TB, key crypto.Signer) string {
 // keyBundle is a v0.3 bundle by key, as cosign writes it without a log.
 func keyBundle(t testing.TB, key crypto.Signer, payload []byte) []byte {
 	t.Helper()
+	return keyBundleSigned(t, key, payload, sign(t, key, pae(payload)))
+}
+
+func keyBundleSigned(t testing.TB, key crypto.Signer, payload, sig []byte) []byte {
+	t.Helper()
 	b64 := base64.StdEncoding.EncodeToString
 	return []byte(fmt.Sprintf(`{"mediaType":%q,"verificationMaterial":{"publicKey":{"hint":%q}},"dsseEnvelope":{"payload":%q,"payloadType":%q,"signatures":[{"sig":%q}]}}`,
-		bundleType, keyHint(t, key), b64(payload), dssePayloadType, b64(sign(t, key, pae(payload)))))
+		bundleType, keyHint(t, key), b64(payload), dssePayloadType, b64(sig)))
 }
 
 // policyYAML is a ClusterImagePolicy for all images with those authorities (YAML of a list, indented by two).

@@ -234,3 +234,17 @@ func TestKeyInLog(t *testing.T) {
 		})
 	}
 }
+
+func benchOptions(b *testing.B, kind string, ref name.Digest) Options {
+	b.Helper()
+	statement := statementOf(signPredicate, ref.DigestStr())
+	if kind == "key" {
+		key := newKey(b)
+		attachBundle(b, ref, keyBundle(b, key, statement))
+		return Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(b, key)))}}
+	}
+	s, now := newSigstore(b), time.Now()
+	cert, key := s.leaf(b, identity, now, true)
+	attachBundle(b, ref, marshal(b, s.bundle(b, cert, key, statement, now)))
+	return Options{Policies: []PolicyFile{policyYAML("demo", keylessAuthority)}, TrustedRoot: s.trustedRoot(b)}
+}
