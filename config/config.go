@@ -23,7 +23,7 @@ import (
 type Config struct {
 	// Evidence repository: a directory, file:///path, or a bucket with a prefix (gs://bucket/prefix).
 	Repo string
-	// Signing key: a PEM file (cosign or plain), or a KMS key (gcpkms://…, awskms://…, azurekms://…, hashivault://…).
+	// Signing key: a PEM file (cosign or plain).
 	Key string
 	// Public keys that verification accepts: PEM files, or directories of *.pub.
 	Trust []string

@@ -202,7 +202,7 @@ func TestInvalidFlagsAndVariables(t *testing.T) {
 		{nil, []string{"HELMPROOF_WORKERS=two"}, `HELMPROOF_WORKERS: "two": want a whole number between 0 and 1024`},
 		{[]string{"--timeout=0s"}, nil, `--timeout: "0s": want a duration between 1s and 24h, like 2m`},
 		{nil, []string{"HELMPROOF_TIMEOUT=5"}, `HELMPROOF_TIMEOUT: "5": want a duration between 1s and 24h, like 2m`},
-		{[]string{"--repo="}, nil, `--repo: empty: want a directory, or a URL with file, gs, s3 or azblob`},
+		{[]string{"--repo="}, nil, `--repo: empty: want a directory, or a URL with file or gs`},
 		{[]string{"--formats=pdf,doc"}, nil, `--formats: "doc": want one or more of pdf, md, html, json, sarif, junit`},
 		{nil, []string{"HELMPROOF_FORMATS=pdf,,md"}, `HELMPROOF_FORMATS: empty: want one or more of pdf, md, html, json, sarif, junit`},
 		{[]string{"--profile=char"}, nil, `--profile: "char": want chart, cluster, live, release or a file like ./profile.yaml`},
@@ -224,7 +224,7 @@ func TestShowRedacts(t *testing.T) {
 	t.Parallel()
 	none := t.TempDir()
 	c, err := Load(Source{Dir: none, UserDir: none, Env: []string{
-		"HELMPROOF_TSA=https://me:hunter2@tsa.example.org/sign?token=hunter2#hunter2", "HELMPROOF_REPO=s3://key:hunter2@bucket/p?secret=hunter2",
+		"HELMPROOF_TSA=https://me:hunter2@tsa.example.org/sign?token=hunter2#hunter2", "HELMPROOF_REPO=gs://key:hunter2@bucket/p?secret=hunter2",
 	}})
 	if err != nil {
 		t.Fatal(err)

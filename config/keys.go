@@ -72,8 +72,7 @@ var (
 	apiVersionPattern  = regexp.MustCompile(`^([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?(/[A-Z][A-Za-z0-9]*)?$`)
 	pinnedPattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$`)
 	benchmarkPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
-	keySchemes         = []string{"awskms", "azurekms", "gcpkms", "hashivault"}
-	repoSchemes        = []string{"azblob", "file", "gs", "s3"}
+	repoSchemes        = []string{"file", "gs"}
 )
 
 // keys lists every key in the order in which documentation and Show have them.
@@ -81,10 +80,10 @@ func keys() []key {
 	return []key{
 		{name: "repo", kind: text, value: "./evidence-repo", field: func(c *Config) any { return &c.Repo },
 			doc:  "Evidence repository: a directory, file:///path, or a bucket with a prefix (gs://bucket/prefix).",
-			want: "a directory, or a URL with file, gs, s3 or azblob", check: isRepo, path: isPlainPath},
+			want: "a directory, or a URL with file or gs", check: isRepo, path: isPlainPath},
 		{name: "key", kind: text, value: "", shown: "a key of your own, made at the first `collect`", field: func(c *Config) any { return &c.Key },
-			doc:  "Signing key: a PEM file (cosign or plain), or a KMS key (gcpkms://…, awskms://…, azurekms://…, hashivault://…).",
-			want: "a file, or a URL with awskms, azurekms, gcpkms or hashivault", check: isKey, path: isPlainPath},
+			doc:  "Signing key: a PEM file (cosign or plain).",
+			want: "a file; keys in a KMS are not supported", check: isKey, path: isPlainPath},
 		{name: "trust", kind: list, value: []string{}, shown: "your own keys", field: func(c *Config) any { return &c.Trust },
 			doc:  "Public keys that verification accepts: PEM files, or directories of *.pub.",
 			want: "public key files or directories", check: isKey, path: isPlainPath},
@@ -174,7 +173,7 @@ func isRepo(s string) bool {
 }
 
 func isKey(s string) bool {
-	return s == "" || isText(s) && (isPlainPath(s) || hasScheme(keySchemes)(s))
+	return s == "" || isText(s) && isPlainPath(s)
 }
 
 func isProfile(s string) bool {

@@ -62,7 +62,7 @@ An example:
 
 ` + "```yaml" + `
 repo: gs://evidence-bucket/payments
-key: gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k
+key: keys/release.key
 trust: [keys/release.pub]
 profile: chart
 namespace: payments
