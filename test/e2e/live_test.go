@@ -236,6 +236,10 @@ func inventory(t *testing.T, c *kube.Cluster) []string {
 func TestLiveReleases(t *testing.T) {
 	c := kube.Start(t, kube.TierB)
 	t.Setenv("KUBECACHEDIR", t.TempDir())
+	// An earlier test's namespaces may still be going: they would be missed afterwards.
+	kube.Eventually(t, 2*time.Minute, "namespaces of earlier tests to be gone", func() bool {
+		return !strings.Contains(c.Kubectl(t, "get", "namespaces", "-o", "jsonpath={.items[*].status.phase}"), "Terminating")
+	})
 	labelled(t, c, "live-a", "enforce=privileged")
 	labelled(t, c, "live-b", "enforce=privileged")
 	began := time.Now()
