@@ -79,6 +79,11 @@ func TestComposed(t *testing.T) {
 	s := newSigner(t)
 	older, other := contents(t, "api"), contents(t, "web")
 	older.Verdict.EvaluatedAt = evaluatedAt.Add(-time.Hour)
+	older.Runs.Collectors = slices.Clone(older.Runs.Collectors)
+	for i := range older.Runs.Collectors {
+		r := &older.Runs.Collectors[i]
+		r.StartedAt, r.FinishedAt = r.StartedAt.Add(-time.Hour), r.FinishedAt.Add(-time.Hour)
+	}
 	in := store{}
 	sealed := func(c *bundle.Contents) *bundle.Bundle {
 		p := seal(t, c, s)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 
@@ -108,6 +109,7 @@ type verification struct {
 	id        evidence.Digest
 	result    *Result
 	statement *attest.Statement
+	stamps    []time.Time // trusted timestamps of the signature
 	b         *Bundle
 }
 
@@ -127,7 +129,7 @@ func (s *verification) checkSignature() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.statement, s.result.KeyID = st, sig.KeyID
+	s.statement, s.result.KeyID, s.stamps = st, sig.KeyID, sig.Timestamps
 	reason := "signed by trusted key " + evidence.Digest(sig.KeyID).Short()
 	if len(sig.Timestamps) > 0 {
 		reason += ", timestamped " + sig.Timestamps[0].UTC().Format("2006-01-02 15:04:05Z")
@@ -173,6 +175,9 @@ func (s *verification) checkStatement() (string, error) {
 	if err := sameStatement(s.statement, want); err != nil {
 		return "", err
 	}
+	if err := checkTimes(s.b.runs.Collectors, s.b.verdict.EvaluatedAt, s.stamps); err != nil {
+		return "", err
+	}
 	if s.b.release.Scope == evidence.ScopeCluster {
 		return "the signed statement names this cluster and this verdict", nil
 	}
@@ -189,6 +194,32 @@ func (s *verification) checkStatement() (string, error) {
 		}
 	}
 	return "the signed statement names this chart, these manifests and this verdict", nil
+}
+
+// clockSkew is how far the clocks of the machine that looked and of a timestamp
+// authority may be apart.
+const clockSkew = 5 * time.Minute
+
+// checkTimes refuses times that cannot be: a run that ends before it begins, a
+// verdict before the runs that it judges, and, where a trusted authority says
+// when the bundle was signed, anything that is dated later than that: evidence
+// from the future would be fresh for longer than it is.
+func checkTimes(runs []evidence.CollectorRun, evaluated time.Time, stamps []time.Time) error {
+	const layout = time.RFC3339
+	for _, r := range runs {
+		switch {
+		case r.FinishedAt.Before(r.StartedAt):
+			return fmt.Errorf("the run of collector %s ends at %s, before it begins at %s", r.Collector, r.FinishedAt.Format(layout), r.StartedAt.Format(layout))
+		case evaluated.Add(clockSkew).Before(r.FinishedAt):
+			return fmt.Errorf("the verdict is of %s, before the run of collector %s ended at %s", evaluated.Format(layout), r.Collector, r.FinishedAt.Format(layout))
+		}
+	}
+	for _, t := range stamps {
+		if t.Add(clockSkew).Before(evaluated) {
+			return fmt.Errorf("the verdict is dated %s, but was signed by %s, as a trusted timestamp says", evaluated.Format(layout), t.UTC().Format(layout))
+		}
+	}
+	return nil
 }
 
 func sameStatement(got, want *attest.Statement) error {
