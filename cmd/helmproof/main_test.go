@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"flip":     cmdFlip,
 			"http":     cmdHTTP,
 			"gcs":      cmdGCS,
+			"registry": cmdRegistry,
 		},
 		RequireExplicitExec: true,
 	})
