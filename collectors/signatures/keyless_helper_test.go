@@ -44,6 +44,7 @@ type sigstore struct {
 	root, intermediate *x509.Certificate
 	key                *ecdsa.PrivateKey // of intermediate
 	ctlog              *ecdsa.PrivateKey
+	tsas               []root.TimestampingAuthority // trusted; none unless set
 }
 
 func newSigstore(t testing.TB) *sigstore {
@@ -79,7 +80,7 @@ func (s *sigstore) trustedRoot(t testing.TB) []byte {
 	}}
 	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, []root.CertificateAuthority{&root.FulcioCertificateAuthority{
 		Root: s.root, Intermediates: []*x509.Certificate{s.intermediate}, ValidityPeriodStart: start, ValidityPeriodEnd: end, URI: "https://fulcio.test",
-	}}, ctlogs, nil, logs)
+	}}, ctlogs, s.tsas, logs)
 	check(t, err)
 	raw, err := tr.MarshalJSON()
 	check(t, err)

@@ -2,11 +2,18 @@ package signatures
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -247,4 +254,86 @@ func benchOptions(b *testing.B, kind string, ref name.Digest) Options {
 	cert, key := s.leaf(b, identity, now, true)
 	attachBundle(b, ref, marshal(b, s.bundle(b, cert, key, statement, now)))
 	return Options{Policies: []PolicyFile{policyYAML("demo", keylessAuthority)}, TrustedRoot: s.trustedRoot(b)}
+}
+
+// TestDocumentedPolicy holds the policy in the guide to what is understood.
+func TestDocumentedPolicy(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "signatures.md"))
+	check(t, err)
+	_, rest, _ := strings.Cut(string(guide), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the guide has no example")
+	}
+	if _, err := New(Options{Policies: []PolicyFile{{Name: "guide", Raw: []byte(example)}}, TrustedRoot: newSigstore(t).trustedRoot(t)}); err != nil {
+		t.Error(err)
+	}
+	for short := range predicateTypes {
+		if !strings.Contains(string(guide), "`"+short+"`") {
+			t.Errorf("the guide does not name the predicate type %s", short)
+		}
+	}
+}
+
+// TestTimestampAuthority: where a trusted one vouches for the time too, both times are named.
+func TestTimestampAuthority(t *testing.T) {
+	t.Parallel()
+	s, now := newSigstore(t), time.Now().Truncate(time.Second)
+	s.tsas = s.TimestampingAuthorities()
+	o := Options{Policies: []PolicyFile{policyYAML("demo", keylessAuthority)}, TrustedRoot: s.trustedRoot(t)}
+	times := want{evidence.OutcomePass, []string{now.UTC().Format(time.RFC3339) + " (transparency log https://rekor.localhost)", " and ", " (timestamp authority https://virtual.tsa.sigstore.dev)"}}
+	h := newHost(t, nil)
+
+	ref := h.push(t, "team/bundle", "x")
+	cert, key := s.leaf(t, identity, now, true)
+	b := s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)
+	token, err := s.TimestampResponse(b.GetDsseEnvelope().GetSignatures()[0].GetSig())
+	check(t, err)
+	b.VerificationMaterial.TimestampVerificationData = &protobundle.TimestampVerificationData{Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: token}}}
+	attachBundle(t, ref, marshal(t, b))
+	verdict(t, derive(t, collect(t, o, ref.String())), times)
+
+	ref = h.push(t, "team/legacy", "x")
+	l := s.legacy(t, cert, key, simplePayload(ref, ref.DigestStr()), now)
+	sig, err := base64.StdEncoding.DecodeString(l.annotations[annotationSignature])
+	check(t, err)
+	token, err = s.TimestampResponse(sig)
+	check(t, err)
+	raw, err := json.Marshal(map[string][]byte{"SignedRFC3161Timestamp": token})
+	check(t, err)
+	l.annotations[annotationTimestamp] = string(raw)
+	attachLegacy(t, ref, ".sig", l)
+	verdict(t, derive(t, collect(t, o, ref.String())), times)
+}
+
+// TestLegacyAttestation is a keyless attestation under a .att tag.
+func TestLegacyAttestation(t *testing.T) {
+	t.Parallel()
+	s, now := newSigstore(t), time.Now().Truncate(time.Second)
+	o := Options{
+		Policies:    []PolicyFile{policyYAML("demo", keylessAuthority+"      attestations: [{name: parts, predicateType: cyclonedx}]\n")},
+		TrustedRoot: s.trustedRoot(t),
+	}
+	h := newHost(t, nil)
+	for repo, w := range map[string]struct {
+		predicateType string
+		want          want
+	}{
+		"team/good":  {"https://cyclonedx.org/bom", want{evidence.OutcomePass, []string{"attestation https://cyclonedx.org/bom signed by " + identity, "tag sha256-….att"}}},
+		"team/other": {"https://spdx.dev/Document", want{evidence.OutcomeFail, []string{"no attestation https://cyclonedx.org/bom"}}},
+	} {
+		ref := h.push(t, repo, "x")
+		cert, key := s.leaf(t, identity, now, true)
+		b := s.bundle(t, cert, key, statementOf(w.predicateType, ref.DigestStr()), now)
+		env, tle := b.GetDsseEnvelope(), b.VerificationMaterial.TlogEntries[0]
+		raw, err := json.Marshal(map[string]any{"payloadType": env.PayloadType, "payload": env.Payload, "signatures": []any{map[string]any{"sig": env.Signatures[0].Sig}}})
+		check(t, err)
+		entry, err := json.Marshal(map[string]any{"SignedEntryTimestamp": tle.InclusionPromise.SignedEntryTimestamp, "Payload": map[string]any{
+			"body": tle.CanonicalizedBody, "integratedTime": tle.IntegratedTime, "logIndex": tle.LogIndex, "logID": hex.EncodeToString(tle.LogId.KeyId),
+		}})
+		check(t, err)
+		attachLegacy(t, ref, ".att", layer{raw, dsseType, map[string]string{annotationCertificate: certPEM(cert), annotationBundle: string(entry)}})
+		verdict(t, derive(t, collect(t, o, ref.String())), w.want)
+	}
 }

@@ -128,7 +128,7 @@ func parsePolicies(files []PolicyFile, trustedRoot []byte) (*policySet, error) {
 		}
 		var err error
 		if tr, err = root.NewTrustedRootFromJSON(trustedRoot); err != nil {
-			return nil, fmt.Errorf("trusted root: %w; `cosign trusted-root create` and `gh attestation trusted-root` write such files", err)
+			return nil, fmt.Errorf("trusted root: %w; `cosign trusted-root create` writes such files", err)
 		}
 	}
 	set := new(policySet)
