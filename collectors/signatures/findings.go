@@ -53,14 +53,12 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 // whatever policies the collector was made with.
 func sealedPolicies(in *collectors.Sealed, rec *record) (*policySet, error) {
 	var files []PolicyFile
-	artifacts := map[string]string{}
 	for _, p := range rec.Policies {
 		raw, err := in.Read(p.Artifact)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, PolicyFile{Name: p.Name, Raw: raw})
-		artifacts[p.Name] = p.Artifact
 	}
 	var tr []byte
 	if rec.TrustedRoot != "" {
@@ -74,7 +72,7 @@ func sealedPolicies(in *collectors.Sealed, rec *record) (*policySet, error) {
 		return nil, err
 	}
 	for _, p := range set.policies {
-		p.artifact = artifacts[p.file]
+		p.artifact = rec.Policies[p.file].Artifact
 	}
 	return set, nil
 }

@@ -42,7 +42,13 @@ type host struct {
 
 func newHost(t testing.TB, wrap func(http.Handler) http.Handler) *host {
 	t.Helper()
-	h := registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))
+	return hostOf(t, true, wrap)
+}
+
+// hostOf is newHost for a registry that knows referrers, or does not.
+func hostOf(t testing.TB, referrers bool, wrap func(http.Handler) http.Handler) *host {
+	t.Helper()
+	h := registry.New(registry.WithReferrersSupport(referrers), registry.Logger(log.New(io.Discard, "", 0)))
 	if wrap != nil {
 		h = wrap(h)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -146,6 +148,40 @@ func TestKey(t *testing.T) {
 			verdict(t, derive(t, art), tt.want)
 		})
 	}
+}
+
+// TestOldRegistry knows no referrers: bundles are found by the fallback tag of
+// the distribution specification.
+func TestOldRegistry(t *testing.T) {
+	t.Parallel()
+	h := hostOf(t, false, nil)
+	key := newKey(t)
+	o := Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key)))}}
+	ref := h.push(t, "team/api", "x")
+	verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomeFail, []string{"no signature"}})
+	attachBundle(t, ref, keyBundle(t, key, statementOf(signPredicate, ref.DigestStr())))
+	verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomePass, []string{"referrer "}})
+}
+
+// TestIndex is an image of several platforms: the digest that is written is the one that has to be signed.
+func TestIndex(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, nil)
+	key := newKey(t)
+	idx, err := random.Index(64, 1, 2)
+	check(t, err)
+	m, err := idx.IndexManifest()
+	check(t, err)
+	d, err := idx.Digest()
+	check(t, err)
+	repo, err := name.NewRepository(h.name + "/team/api")
+	check(t, err)
+	index, platform := repo.Digest(d.String()), repo.Digest(m.Manifests[0].Digest.String())
+	check(t, remote.WriteIndex(index, idx))
+	attachBundle(t, index, keyBundle(t, key, statementOf(signPredicate, index.DigestStr())))
+	o := Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key)))}}
+	verdict(t, derive(t, collect(t, o, index.String())), want{evidence.OutcomePass, nil})
+	verdict(t, derive(t, collect(t, o, platform.String())), want{evidence.OutcomeFail, []string{"no signature"}})
 }
 
 // refuse answers every request whose path holds part with a status.

@@ -82,7 +82,7 @@ type policySet struct{ policies []*policy }
 // policy is one ClusterImagePolicy: one of its authorities has to hold.
 type policy struct {
 	name        string
-	file        string // where it comes from, as given
+	file        int    // index of the file that it is in
 	artifact    string // where it is sealed; set by Findings
 	globs       []*regexp.Regexp
 	warn        bool // mode warn
@@ -133,7 +133,7 @@ func parsePolicies(files []PolicyFile, trustedRoot []byte) (*policySet, error) {
 	}
 	set := new(policySet)
 	names := map[string]string{}
-	for _, f := range files {
+	for i, f := range files {
 		list, err := parseFile(f, tr)
 		if err != nil {
 			return nil, fmt.Errorf("signature policy %s: %w", f.Name, err)
@@ -142,7 +142,7 @@ func parsePolicies(files []PolicyFile, trustedRoot []byte) (*policySet, error) {
 			if other, ok := names[p.name]; ok {
 				return nil, fmt.Errorf("signature policy %s: policy %q is in %s already", f.Name, p.name, other)
 			}
-			names[p.name], p.file = f.Name, f.Name
+			names[p.name], p.file = f.Name, i
 		}
 		if set.policies = append(set.policies, list...); len(set.policies) > maxPolicies {
 			return nil, fmt.Errorf("signature policy %s: more than %d policies", f.Name, maxPolicies)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -247,12 +248,20 @@ func TestEveryPolicyCounts(t *testing.T) {
 	ref := h.push(t, "team/api", "x")
 	attachBundle(t, ref, keyBundle(t, key, statementOf(signPredicate, ref.DigestStr())))
 	good, bad := keyAuthority(publicPEM(t, key)), keyAuthority(publicPEM(t, other))
-	o := Options{Policies: []PolicyFile{
+	o := Options{Policies: []PolicyFile{ // files of one name, in different folders
 		policyYAML("either", bad+strings.Replace(good, "team", "release", 1)), policyYAML("neither", bad),
 	}}
+	o.Policies[0].Name, o.Policies[1].Name = "/home/me/a/policy.yaml", "/home/me/b/policy.yaml"
 	got := map[evidence.Outcome]string{}
-	for _, f := range derive(t, collect(t, o, ref.String())) {
+	art := collect(t, o, ref.String())
+	if rec, err := art.Read(folder + recordFile); err != nil || bytes.Contains(rec, []byte("/home/me")) {
+		t.Errorf("the record holds a path of this machine, %v: %s", err, rec)
+	}
+	for i, f := range derive(t, art) {
 		got[f.Outcome] = f.Message
+		if p := f.Evidence[0].Artifact; p != fmt.Sprintf("%spolicies/%03d.yaml", folder, i+1) {
+			t.Errorf("%q points to %s", f.Message, p)
+		}
 	}
 	if len(got) != 2 || !strings.HasPrefix(got[evidence.OutcomePass], "policy either, authority release: ") || !strings.HasPrefix(got[evidence.OutcomeFail], "policy neither: authority team: ") {
 		t.Errorf("findings %v", got)

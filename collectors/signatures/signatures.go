@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -87,7 +88,7 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 		if err := out.Write(name, f.Raw); err != nil {
 			return err
 		}
-		rec.Policies = append(rec.Policies, policyRecord{Name: f.Name, Artifact: folder + name})
+		rec.Policies = append(rec.Policies, policyRecord{Name: filepath.Base(f.Name), Artifact: folder + name})
 	}
 	if c.o.TrustedRoot != nil {
 		if err := out.Write(rootFile, c.o.TrustedRoot); err != nil {
@@ -118,7 +119,7 @@ type record struct {
 }
 
 type policyRecord struct {
-	Name     string `json:"name"`
+	Name     string `json:"name"` // of the file, without its folder: where it lay is no evidence
 	Artifact string `json:"artifact"`
 }
 
