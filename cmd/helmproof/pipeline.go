@@ -11,6 +11,8 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/admission"
+	"github.com/companyos/helmproof/collectors/autoscaling"
+	"github.com/companyos/helmproof/collectors/externalsecrets"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/live"
@@ -76,6 +78,8 @@ func collectorList(o listOptions) ([]listed, error) {
 		{Collector: sig, scopes: signatureScopes(o.signatures)},
 		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: ofBoth, live: true},
 		{Collector: live.New(), scopes: ofRelease, live: true, stored: true},
+		{Collector: externalsecrets.New(), scopes: ofRelease, live: true, stored: true},
+		{Collector: autoscaling.New(), scopes: ofRelease, live: true, stored: true},
 		{Collector: kubebench.New(o.bench), scopes: ofCluster, live: true, asked: true},
 	}, nil
 }

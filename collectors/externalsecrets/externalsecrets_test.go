@@ -1,0 +1,136 @@
+package externalsecrets
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+const manifests = "---\n# Source: templates/es.yaml:1\napiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: db}\nspec: {}\n"
+
+func seal(tb testing.TB, manifests string, artifact []byte) *collectors.Sealed {
+	tb.Helper()
+	art := collectors.NewArtifacts(nil)
+	files := map[string][]byte{collectors.ManifestsFile: []byte(manifests), collectors.ReleaseFile: []byte(`{"chart":"test","namespace":"shop"}`)}
+	if artifact != nil {
+		files["artifacts/externalsecrets/external-secrets.json"] = artifact
+	}
+	for name, b := range files {
+		if _, err := art.Put(name, b); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return collectors.NewSealed(art)
+}
+
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	good := func() Secret {
+		return Secret{
+			Name: "db", Namespace: "shop", Found: true, Interval: "1h", RefreshTime: at.Add(-30 * time.Minute).Format(time.RFC3339),
+			Conditions: []Condition{{"Ready", "True", "SecretSynced", "synced"}},
+			Store:      &Store{Kind: "SecretStore", Name: "vault", Found: true, Conditions: []Condition{{"Ready", "True", "Valid", ""}}},
+			Target:     &Target{Name: "db", Found: true, Owned: true},
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		edit func(*Secret)
+		want []string // outcome and part of the message of each finding that does not pass
+	}{
+		{"all well", func(*Secret) {}, nil},
+		{"not in the cluster", func(s *Secret) { *s = Secret{Name: "db"} }, []string{"fail is not in the cluster"}},
+		{"not allowed", func(s *Secret) { *s = Secret{Name: "db", Error: "forbidden"} }, []string{"not-checked could not be looked at: forbidden"}},
+		{"not ready", func(s *Secret) { s.Conditions[0] = Condition{"Ready", "False", "SecretSyncedError", "no such key"} }, []string{"fail is not ready: SecretSyncedError: no such key"}},
+		{"no condition", func(s *Secret) { s.Conditions = nil }, []string{"not-checked no operator has looked at it"}},
+		{"a condition that stuck", func(s *Secret) { s.RefreshTime = at.Add(-66 * time.Minute).Format(time.RFC3339) }, []string{"fail was last refreshed 1h6m0s before it was looked at; its interval is 1h0m0s"}},
+		{"a little late", func(s *Secret) { s.RefreshTime = at.Add(-64 * time.Minute).Format(time.RFC3339) }, nil},
+		{"interval of the operator", func(s *Secret) { s.Interval, s.RefreshTime = "", at.Add(-2*time.Hour).Format(time.RFC3339) }, []string{"fail its interval is 1h0m0s"}},
+		{"never refreshed", func(s *Secret) { s.Interval = "0" }, []string{"fail is never refreshed: refreshInterval 0"}},
+		{"created once", func(s *Secret) { s.Policy = "CreatedOnce" }, []string{"fail is never refreshed: refreshPolicy CreatedOnce"}},
+		{"no interval at all", func(s *Secret) { s.Interval = "soon" }, []string{`error refreshInterval "soon" is no duration`}},
+		{"no refresh time", func(s *Secret) { s.RefreshTime = "" }, []string{"not-checked says ready, but not when"}},
+		{"no time", func(s *Secret) { s.RefreshTime = "yesterday" }, []string{`error refreshTime "yesterday" is no time`}},
+		{"store missing", func(s *Secret) { s.Store.Found = false }, []string{"fail SecretStore vault is not in the cluster"}},
+		{"store not ready", func(s *Secret) { s.Store.Conditions[0].Status = "False" }, []string{"fail SecretStore vault is not ready"}},
+		{"store without condition", func(s *Secret) { s.Store.Conditions = nil }, []string{"not-checked SecretStore vault has no condition"}},
+		{"store not allowed", func(s *Secret) { s.Store = &Store{Kind: "ClusterSecretStore", Name: "v", Error: "forbidden"} }, []string{"not-checked ClusterSecretStore v could not be looked at: forbidden"}},
+		{"secret missing", func(s *Secret) { s.Target.Found = false }, []string{"fail Secret db is not there"}},
+		{"secret of somebody else", func(s *Secret) { s.Target.Owned = false }, []string{"fail somebody else made it"}},
+		{"merged", func(s *Secret) { s.Target.Owned, s.Target.Policy = false, "Merge" }, []string{"warn creationPolicy Merge"}},
+		{"secret not allowed", func(s *Secret) { s.Target.Error = "forbidden" }, []string{"not-checked Secret db could not be looked at"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := good()
+			tt.edit(&s)
+			raw, err := json.Marshal(Seen{At: at, Secrets: []Secret{s}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := New().Findings(seal(t, manifests, raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range found {
+				if f.Target.Name != "db" || f.Target.File != "templates/es.yaml" || f.Controls[0] != "SCR-4" {
+					t.Errorf("target %+v, controls %v", f.Target, f.Controls)
+				}
+				if f.Outcome == evidence.OutcomePass {
+					continue
+				}
+				line := fmt.Sprintf("%s %s", f.Outcome, f.Message)
+				for _, w := range tt.want {
+					outcome, part, _ := strings.Cut(w, " ")
+					if string(f.Outcome) == outcome && strings.Contains(f.Message, part) {
+						line = w
+					}
+				}
+				got = append(got, line)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFindingsEnd(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		manifests, artifact, want string // want: of the error, or the outcome and message of the only finding
+	}{
+		"no ExternalSecret":       {"---\n# Source: a.yaml:1\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n", `{"secrets":[]}`, "not-applicable the release has no ExternalSecret"},
+		"not asked about":         {manifests, `{"secrets":[]}`, "not-checked the cluster was not asked about it"},
+		"truncated":               {manifests, `{"secrets":[`, "error parse external-secrets.json"},
+		"missing":                 {manifests, "", "error artifact"},
+		"about something else":    {manifests, `{"secrets":[{"index":3,"name":"db"}]}`, "error parse external-secrets.json: entry 0 is not about an ExternalSecret"},
+		"an unreadable document":  {"---\n# Source: a.yaml:1\nkind: [\n", `{"secrets":[]}`, "not-checked a rendered document could not be read"},
+		"of another of that name": {manifests, `{"secrets":[{"index":0,"name":"other","found":true}]}`, "error parse external-secrets.json: entry 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var artifact []byte
+			if tt.artifact != "" {
+				artifact = []byte(tt.artifact)
+			}
+			found, err := New().Findings(seal(t, tt.manifests, artifact))
+			got := fmt.Sprint("error ", err)
+			if err == nil && len(found) == 1 {
+				got = string(found[0].Outcome) + " " + found[0].Message
+			}
+			if !strings.Contains(got, tt.want) {
+				t.Errorf("%s (%d findings), want %s", got, len(found), tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,171 @@
+package externalsecrets
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/evidence"
+)
+
+type derivation struct {
+	in  *collectors.Sealed
+	out []evidence.Finding
+}
+
+func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
+	rel, err := in.Release()
+	if err != nil {
+		return nil, err
+	}
+	set, err := in.Objects()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := in.Read(artifact)
+	if err != nil {
+		return nil, err
+	}
+	var seen Seen
+	if err := json.Unmarshal(raw, &seen); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", file, err)
+	}
+	d := &derivation{in: in}
+	byIndex := map[int]int{}
+	for i, s := range seen.Secrets {
+		if s.Index < 0 || s.Index >= len(set.Objects) || !isExternalSecret(&set.Objects[s.Index]) || set.Objects[s.Index].GetName() != s.Name {
+			return nil, fmt.Errorf("parse %s: entry %d is not about an ExternalSecret of the manifests", file, i)
+		}
+		byIndex[s.Index] = i
+	}
+	for i := range set.Objects {
+		o := &set.Objects[i]
+		if !isExternalSecret(o) {
+			continue
+		}
+		k, ok := byIndex[i]
+		if !ok {
+			d.add(RuleSynced, o, evidence.OutcomeNotChecked, "the cluster was not asked about it", "Collect again.", "/secrets")
+			continue
+		}
+		d.secret(o, &seen.Secrets[k], seen.At, fmt.Sprintf("/secrets/%d", k))
+	}
+	for _, b := range set.Broken {
+		d.finding(RuleSynced, evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line}, evidence.OutcomeNotChecked,
+			"a rendered document could not be read: "+b.Error, "Correct the template so that it renders a Kubernetes object.", "")
+	}
+	if len(d.out) == 0 {
+		d.finding(RuleSynced, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release has no ExternalSecret", "", "")
+	}
+	return d.out, nil
+}
+
+func (d *derivation) add(rule string, o *collectors.Object, outcome evidence.Outcome, message, fix, pointer string) {
+	d.finding(rule, o.Target(""), outcome, message, fix, pointer)
+}
+
+func (d *derivation) finding(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, pointer string) {
+	f := evidence.Finding{
+		Rule: rule, Controls: []evidence.ControlID{"SCR-4"}, Severity: evidence.SeverityHigh, Target: t, Outcome: outcome, Message: message,
+		Evidence: []evidence.Pointer{d.in.Pointer(artifact, pointer, "")},
+	}
+	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
+		f.Remediation = fix
+	}
+	d.out = append(d.out, f)
+}
+
+const (
+	askAgain = "Let helmproof's account get ExternalSecrets, their stores and the metadata of Secrets, and collect again."
+	readWhy  = "Read the ExternalSecret's status conditions and events; mend the store's access or the path that it names."
+)
+
+func (d *derivation) secret(o *collectors.Object, s *Secret, at time.Time, pointer string) {
+	switch {
+	case s.Error != "":
+		d.add(RuleSynced, o, evidence.OutcomeNotChecked, "could not be looked at: "+s.Error, askAgain, pointer)
+		return
+	case !s.Found:
+		d.add(RuleSynced, o, evidence.OutcomeFail, "is not in the cluster", "Install or upgrade the release.", pointer)
+		return
+	}
+	outcome, message := synced(s, at)
+	d.add(RuleSynced, o, outcome, message, readWhy, pointer)
+	if s.Store != nil {
+		outcome, message := storeReady(s.Store)
+		d.add(RuleStore, o, outcome, message, "Mend the store: its provider's address, its credentials, its role.", pointer+"/store")
+	}
+	if s.Target != nil {
+		outcome, message := produced(s.Target)
+		d.add(RuleSecret, o, outcome, message, "Let the ExternalSecret make the Secret: remove one of the same name that somebody else made.", pointer+"/target")
+	}
+}
+
+// synced judges the conditions and the age of the last refresh. A condition can
+// stay true after refreshing has stopped, so that the age counts as well.
+func synced(s *Secret, at time.Time) (evidence.Outcome, string) {
+	i := slices.IndexFunc(s.Conditions, func(c Condition) bool { return c.Type == "Ready" })
+	switch {
+	case i < 0:
+		return evidence.OutcomeNotChecked, "has no condition Ready: no operator has looked at it yet"
+	case s.Conditions[i].Status != "True":
+		return evidence.OutcomeFail, fmt.Sprintf("is not ready: %s: %s", s.Conditions[i].Reason, s.Conditions[i].Message)
+	}
+	if s.Policy == "CreatedOnce" || s.Policy == "OnChange" {
+		return evidence.OutcomeFail, "is never refreshed: refreshPolicy " + s.Policy
+	}
+	interval := time.Hour // the operator's default
+	if s.Interval != "" {
+		var err error
+		if interval, err = time.ParseDuration(s.Interval); err != nil {
+			return evidence.OutcomeError, fmt.Sprintf("refreshInterval %q is no duration", s.Interval)
+		}
+	}
+	if interval <= 0 {
+		return evidence.OutcomeFail, "is never refreshed: refreshInterval " + s.Interval
+	}
+	if s.RefreshTime == "" {
+		return evidence.OutcomeNotChecked, "says ready, but not when it was refreshed"
+	}
+	refreshed, err := time.Parse(time.RFC3339, s.RefreshTime)
+	if err != nil {
+		return evidence.OutcomeError, fmt.Sprintf("refreshTime %q is no time", s.RefreshTime)
+	}
+	age := at.Sub(refreshed).Round(time.Second)
+	if age > interval+margin {
+		return evidence.OutcomeFail, fmt.Sprintf("was last refreshed %s before it was looked at; its interval is %s", age, interval)
+	}
+	return evidence.OutcomePass, fmt.Sprintf("is ready, and was refreshed within its interval of %s", interval)
+}
+
+func storeReady(s *Store) (evidence.Outcome, string) {
+	name := s.Kind + " " + s.Name
+	i := slices.IndexFunc(s.Conditions, func(c Condition) bool { return c.Type == "Ready" })
+	switch {
+	case s.Error != "":
+		return evidence.OutcomeNotChecked, name + " could not be looked at: " + s.Error
+	case !s.Found:
+		return evidence.OutcomeFail, name + " is not in the cluster"
+	case i < 0:
+		return evidence.OutcomeNotChecked, name + " has no condition Ready"
+	case s.Conditions[i].Status != "True":
+		return evidence.OutcomeFail, fmt.Sprintf("%s is not ready: %s: %s", name, s.Conditions[i].Reason, s.Conditions[i].Message)
+	}
+	return evidence.OutcomePass, name + " is ready"
+}
+
+func produced(t *Target) (evidence.Outcome, string) {
+	switch {
+	case t.Error != "":
+		return evidence.OutcomeNotChecked, "Secret " + t.Name + " could not be looked at: " + t.Error
+	case !t.Found:
+		return evidence.OutcomeFail, "Secret " + t.Name + " is not there"
+	case !t.Owned && (t.Policy == "Merge" || t.Policy == "Orphan" || t.Policy == "None"):
+		return evidence.OutcomeWarn, fmt.Sprintf("Secret %s is there, but not owned by the ExternalSecret (creationPolicy %s): it may hold what somebody else wrote", t.Name, t.Policy)
+	case !t.Owned:
+		return evidence.OutcomeFail, "Secret " + t.Name + " is there, but the ExternalSecret does not own it: somebody else made it"
+	}
+	return evidence.OutcomePass, "Secret " + t.Name + " is made and owned by the ExternalSecret"
+}
