@@ -49,6 +49,7 @@ type fetcher struct {
 	mu     sync.Mutex
 	sealed map[evidence.Digest]bool
 	total  int64
+	limit  int64 // of total
 }
 
 func newFetcher(o Options, out evidence.ArtifactWriter) (*fetcher, error) {
@@ -63,7 +64,7 @@ func newFetcher(o Options, out evidence.ArtifactWriter) (*fetcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry client: %w", err)
 	}
-	return &fetcher{out: out, puller: puller, names: nameOptions(o.PlainHTTP), sealed: map[evidence.Digest]bool{}}, nil
+	return &fetcher{out: out, puller: puller, names: nameOptions(o.PlainHTTP), sealed: map[evidence.Digest]bool{}, limit: maxTotal}, nil
 }
 
 func nameOptions(plain bool) []name.Option {
@@ -287,8 +288,8 @@ func (f *fetcher) seal(raw []byte) (evidence.Digest, *problem, error) {
 	if f.sealed[d] {
 		return d, nil, nil
 	}
-	if f.total+int64(len(raw)) > maxTotal {
-		return "", &problem{Kind: problemTooLarge, Text: fmt.Sprintf("the signatures of this release have more than the %d bytes that are read", maxTotal)}, nil
+	if f.total+int64(len(raw)) > f.limit {
+		return "", &problem{Kind: problemTooLarge, Text: fmt.Sprintf("the signatures of this release have more than the %d bytes that are read", f.limit)}, nil
 	}
 	f.total += int64(len(raw))
 	f.sealed[d] = true
