@@ -206,10 +206,16 @@ func rescales(ctx context.Context, cluster *collectors.Cluster, h *autoscalingv2
 	if err != nil {
 		return nil, err
 	}
+	if list.Continue != "" {
+		return nil, fmt.Errorf("more than %d events", maxEvents)
+	}
 	var out []Rescale
 	for i := range list.Items {
 		e := &list.Items[i]
-		at := e.LastTimestamp.Time
+		at, count := e.LastTimestamp.Time, e.Count
+		if e.Series != nil {
+			at, count = e.Series.LastObservedTime.Time, e.Series.Count
+		}
 		if at.IsZero() {
 			at = e.EventTime.Time
 		}
@@ -219,7 +225,7 @@ func rescales(ctx context.Context, cluster *collectors.Cluster, h *autoscalingv2
 		if e.InvolvedObject.UID != h.UID || now.Sub(at) > window {
 			continue
 		}
-		out = append(out, Rescale{at.UTC(), e.Message, max(e.Count, 1)})
+		out = append(out, Rescale{at.UTC(), e.Message, max(count, 1)})
 	}
 	slices.SortFunc(out, func(a, b Rescale) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Message, b.Message)) })
 	return out, nil

@@ -86,8 +86,12 @@ func TestFindings(t *testing.T) {
 		{"thrash", func(s *Seen) { s.HPAs[0].Rescales = sizes(2, 4, 2, 4, 2, 4, 2) }, []string{"fail autoscaling/thrash changed direction 5 times within 1h0m0s (7 rescales)"}},
 		{"folded events", func(s *Seen) {
 			s.HPAs[0].Rescales = sizes(2, 4)
-			s.HPAs[0].Rescales[0].Count = 4
+			s.HPAs[0].Rescales[0].Count, s.HPAs[0].Rescales[1].Count = 4, 4
 		}, []string{"fail autoscaling/thrash changed direction 6 times"}},
+		{"folded events, no more turns than rescales allow", func(s *Seen) {
+			s.HPAs[0].Rescales = sizes(4, 2)
+			s.HPAs[0].Rescales[0].Count, s.HPAs[0].Rescales[1].Count = 3, 3
+		}, nil},
 		{"one way", func(s *Seen) { s.HPAs[0].Rescales = sizes(2, 3, 4, 5, 6, 7, 8) }, nil},
 		{"a rescale without a size", func(s *Seen) { s.HPAs[0].Rescales[0].Message = "?" }, []string{`error autoscaling/thrash a rescale says "?"`}},
 		{"no events", func(s *Seen) { s.HPAs[0].EventsError = "forbidden" }, []string{"not-checked autoscaling/thrash its events could not be read: forbidden"}},
@@ -108,7 +112,8 @@ func TestFindings(t *testing.T) {
 		{"no request", func(s *Seen) { delete(s.VPAs[0].Requests["app"], "cpu") }, []string{"fail autoscaling/recommendation requests no cpu; 180m is recommended"}},
 		{"no quantity", func(s *Seen) { s.VPAs[0].Recommendations[0].Target["cpu"] = "much" }, []string{`error autoscaling/recommendation the recommendation of cpu, "much", is no quantity`}},
 		{"no recommendation", func(s *Seen) { s.VPAs[0].Recommendations = nil }, []string{"not-checked autoscaling/recommendation recommends nothing yet"}},
-		{"a container that is gone", func(s *Seen) { s.VPAs[0].Recommendations[0].Container = "old" }, []string{"warn autoscaling/recommendation recommends for a container that Deployment web does not have"}},
+		{"no target", func(s *Seen) { s.VPAs[0].Recommendations[0].Target = nil }, []string{"not-checked autoscaling/recommendation recommends nothing for the container"}},
+		{"a container that is gone", func(s *Seen) { s.VPAs[0].Recommendations[0].Container = "old" }, []string{"warn autoscaling/recommendation recommends for a container that Deployment web does not have", "not-checked autoscaling/recommendation recommends nothing for the container"}},
 		{"no requests", func(s *Seen) { s.VPAs[0].RequestsError = "forbidden" }, []string{"not-checked autoscaling/recommendation the requests of Deployment web could not be read: forbidden"}},
 		{"no disruption", func(s *Seen) { s.Budgets[0].Desired, s.Budgets[0].Allowed = 3, 0 }, []string{"fail autoscaling/saturation-budget no node that runs one can be drained"}},
 		{"pods missing", func(s *Seen) { s.Budgets[0].Current, s.Budgets[0].Allowed = 1, 0 }, []string{"fail autoscaling/saturation-budget pods are missing"}},
@@ -154,7 +159,7 @@ func TestFindings(t *testing.T) {
 
 func TestDamaged(t *testing.T) {
 	t.Parallel()
-	for _, raw := range []string{"", `{"hpas":[`, `{"hpas":[{"index":9}]}`, `{"vpas":[{"index":0,"found":true}]}`, `{"budgets":[{"index":-1}]}`} {
+	for _, raw := range []string{"", `{"hpas":[`, `{}`, `{"at":"2026-11-01T12:00:00Z","hpas":[{"index":9}]}`, `{"at":"2026-11-01T12:00:00Z","vpas":[{"index":0,"found":true}]}`, `{"at":"2026-11-01T12:00:00Z","budgets":[{"index":-1}]}`} {
 		var artifact []byte
 		if raw != "" {
 			artifact = []byte(raw)

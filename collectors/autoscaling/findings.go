@@ -86,6 +86,9 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		}
 		return o, true, nil
 	}
+	if seen.At.IsZero() {
+		return nil, fmt.Errorf("parse %s: it does not say when the cluster was asked", file)
+	}
 	for i := range seen.HPAs {
 		p := fmt.Sprintf("/hpas/%d", i)
 		o, ok, err := known(seen.HPAs[i].Entry, "hpa", p, RuleThrash)
@@ -189,10 +192,10 @@ func (d *derivation) hpa(t evidence.Target, h *HPA, now time.Time, at string) {
 var newSize = regexp.MustCompile(`^New size: ([0-9]+)`)
 
 // turnsOf counts changes of direction. Kubernetes folds like events into one with
-// a count: an event that was counted n times stood between n-1 others, so that
-// each repetition is a turn there and back.
+// a count: an event that was counted n times had others between, so that each
+// repetition is a turn there and back. n rescales have n-2 turns at most.
 func turnsOf(list []Rescale) (int, error) {
-	turns, direction, last := 0, 0, -1
+	turns, direction, last, all := 0, 0, -1, 0
 	for _, r := range list {
 		m := newSize.FindStringSubmatch(r.Message)
 		if m == nil {
@@ -202,7 +205,9 @@ func turnsOf(list []Rescale) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("a rescale says %q: %w", r.Message, err)
 		}
-		turns += int(r.Count-1) * 2
+		count := max(int(r.Count), 1)
+		all += count
+		turns += (count - 1) * 2
 		if last >= 0 && size != last {
 			now := 1
 			if size < last {
@@ -215,7 +220,7 @@ func turnsOf(list []Rescale) (int, error) {
 		}
 		last = size
 	}
-	return turns, nil
+	return min(turns, max(all-2, 0)), nil
 }
 
 func (d *derivation) vpa(t evidence.Target, v *VPA, at string) {
@@ -236,9 +241,23 @@ func (d *derivation) vpa(t evidence.Target, v *VPA, at string) {
 			d.add(RuleRecommendation, target, evidence.OutcomeWarn, "recommends for a container that "+v.Target+" does not have", "Remove the recommendation's container policy, or wait until the recommender forgets it.", where)
 			continue
 		}
+		if len(r.Target) == 0 {
+			d.add(RuleRecommendation, target, evidence.OutcomeNotChecked, "recommends nothing for the container", "Give the recommender a day of usage, and collect again.", where)
+		}
 		for _, res := range slices.Sorted(maps.Keys(r.Target)) {
 			outcome, message := near(res, requests[res], r.Target[res])
 			d.add(RuleRecommendation, target, outcome, message, fmt.Sprintf("Set resources.requests.%s to %s.", res, r.Target[res]), where+"/target/"+res)
+		}
+	}
+	d.unrecommended(t, v, at)
+}
+
+// unrecommended are the containers that nothing is said about.
+func (d *derivation) unrecommended(t evidence.Target, v *VPA, at string) {
+	for _, name := range slices.Sorted(maps.Keys(v.Requests)) {
+		if !slices.ContainsFunc(v.Recommendations, func(r Recommendation) bool { return r.Container == name }) {
+			t.Container = name
+			d.add(RuleRecommendation, t, evidence.OutcomeNotChecked, "recommends nothing for the container", "Let the autoscaler watch the container, or give it a day of usage.", at)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,8 +61,10 @@ type Secret struct {
 	RefreshTime string      `json:"refreshTime,omitempty"` // RFC 3339, of its status
 	Interval    string      `json:"interval,omitempty"`    // spec.refreshInterval, live
 	Policy      string      `json:"policy,omitempty"`      // spec.refreshPolicy: Periodic unless set
-	Store       *Store      `json:"store,omitempty"`
-	Target      *Target     `json:"target,omitempty"`
+	// Outdated says that the status is of an earlier generation of the object.
+	Outdated bool    `json:"outdated,omitempty"`
+	Stores   []Store `json:"stores,omitempty"` // every one that it names
+	Target   *Target `json:"target,omitempty"`
 }
 
 // Condition is one of a status.
@@ -139,8 +142,7 @@ type looker struct {
 
 func (l looker) look(ctx context.Context, i int, o *collectors.Object, namespace string) Secret {
 	s := Secret{Index: i, Namespace: namespace, Name: o.GetName()}
-	gvr := schema.GroupVersionResource{Group: group, Version: o.GroupVersionKind().Version, Resource: "externalsecrets"}
-	live, err := l.cluster.Dynamic.Resource(gvr).Namespace(namespace).Get(ctx, s.Name, metav1.GetOptions{})
+	live, version, err := l.get(ctx, o.GroupVersionKind().Version, "externalsecrets", namespace, s.Name)
 	if err != nil {
 		s.Error = absent(err)
 		return s
@@ -149,8 +151,12 @@ func (l looker) look(ctx context.Context, i int, o *collectors.Object, namespace
 	s.Conditions = conditions(live)
 	s.RefreshTime = text(live, "status", "refreshTime")
 	s.Interval, s.Policy = text(live, "spec", "refreshInterval"), text(live, "spec", "refreshPolicy")
-	if name := text(live, "spec", "secretStoreRef", "name"); name != "" {
-		s.Store = l.store(ctx, gvr.Version, cmp.Or(text(live, "spec", "secretStoreRef", "kind"), "SecretStore"), name, namespace)
+	// "<generation>-<digest>" of what was synced last.
+	if synced, _, ok := strings.Cut(text(live, "status", "syncedResourceVersion"), "-"); ok {
+		s.Outdated = synced != strconv.FormatInt(live.GetGeneration(), 10)
+	}
+	for _, ref := range storeRefs(live) {
+		s.Stores = append(s.Stores, l.store(ctx, version, ref[0], ref[1], namespace))
 	}
 	t := &Target{Name: cmp.Or(text(live, "spec", "target", "name"), s.Name), Policy: text(live, "spec", "target", "creationPolicy")}
 	s.Target = t
@@ -164,8 +170,56 @@ func (l looker) look(ctx context.Context, i int, o *collectors.Object, namespace
 	return s
 }
 
-func (l looker) store(ctx context.Context, version, kind, name, namespace string) *Store {
-	s := &Store{Kind: kind, Name: name}
+// get asks for an object in the version of the manifest, and in the others that
+// the operator has had where the cluster does not serve it.
+func (l looker) get(ctx context.Context, version, resource, namespace, name string) (live *unstructured.Unstructured, served string, err error) {
+	for _, v := range slices.Compact([]string{version, "v1", "v1beta1"}) {
+		gvr := schema.GroupVersionResource{Group: group, Version: v, Resource: resource}
+		live, err = l.cluster.Dynamic.Resource(gvr).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err == nil || !notServed(err) {
+			return live, v, err
+		}
+	}
+	return nil, "", err
+}
+
+// storeRefs are the stores that an ExternalSecret names, kind and name, each once.
+func storeRefs(o *unstructured.Unstructured) [][2]string {
+	var out [][2]string
+	add := func(m map[string]any) {
+		name, _, err := unstructured.NestedString(m, "name")
+		if err != nil || name == "" {
+			return
+		}
+		kind, _, err := unstructured.NestedString(m, "kind")
+		if err != nil || kind == "" {
+			kind = "SecretStore"
+		}
+		if ref := [2]string{kind, name}; !slices.Contains(out, ref) {
+			out = append(out, ref)
+		}
+	}
+	if m, ok, err := unstructured.NestedMap(o.Object, "spec", "secretStoreRef"); ok && err == nil {
+		add(m)
+	}
+	for _, field := range []string{"data", "dataFrom"} {
+		list, _, err := unstructured.NestedSlice(o.Object, "spec", field)
+		if err != nil {
+			continue
+		}
+		for _, e := range list {
+			if m, ok := e.(map[string]any); ok {
+				if ref, ok, err := unstructured.NestedMap(m, "sourceRef", "storeRef"); ok && err == nil {
+					add(ref)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (l looker) store(ctx context.Context, version, kind, name, namespace string) Store {
+	s := Store{Kind: kind, Name: name}
 	var live *unstructured.Unstructured
 	var err error
 	switch kind {
@@ -189,21 +243,26 @@ func (l looker) store(ctx context.Context, version, kind, name, namespace string
 // that it is not there. A kind that is not served is answered the same way as a
 // missing object, but for the words.
 func absent(err error) string {
-	if apierrors.IsNotFound(err) && !strings.Contains(err.Error(), "the server could not find the requested resource") {
-		return ""
-	}
-	if meta.IsNoMatchError(err) {
+	switch {
+	case notServed(err):
 		return "the cluster does not serve the kind"
+	case apierrors.IsNotFound(err):
+		return ""
 	}
 	return err.Error()
 }
 
+func notServed(err error) bool {
+	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && strings.Contains(err.Error(), "the server could not find the requested resource")
+}
+
+// text is a field as it stands: what is no string is no reason to take the default.
 func text(o *unstructured.Unstructured, path ...string) string {
-	s, _, err := unstructured.NestedString(o.Object, path...)
-	if err != nil {
+	v, ok, err := unstructured.NestedFieldNoCopy(o.Object, path...)
+	if err != nil || !ok || v == nil {
 		return ""
 	}
-	return s
+	return fmt.Sprint(v)
 }
 
 func conditions(o *unstructured.Unstructured) []Condition {

@@ -37,7 +37,7 @@ func TestFindings(t *testing.T) {
 		return Secret{
 			Name: "db", Namespace: "shop", Found: true, Interval: "1h", RefreshTime: at.Add(-30 * time.Minute).Format(time.RFC3339),
 			Conditions: []Condition{{"Ready", "True", "SecretSynced", "synced"}},
-			Store:      &Store{Kind: "SecretStore", Name: "vault", Found: true, Conditions: []Condition{{"Ready", "True", "Valid", ""}}},
+			Stores:     []Store{{Kind: "SecretStore", Name: "vault", Found: true, Conditions: []Condition{{"Ready", "True", "Valid", ""}}}},
 			Target:     &Target{Name: "db", Found: true, Owned: true},
 		}
 	}
@@ -59,10 +59,16 @@ func TestFindings(t *testing.T) {
 		{"no interval at all", func(s *Secret) { s.Interval = "soon" }, []string{`error refreshInterval "soon" is no duration`}},
 		{"no refresh time", func(s *Secret) { s.RefreshTime = "" }, []string{"not-checked says ready, but not when"}},
 		{"no time", func(s *Secret) { s.RefreshTime = "yesterday" }, []string{`error refreshTime "yesterday" is no time`}},
-		{"store missing", func(s *Secret) { s.Store.Found = false }, []string{"fail SecretStore vault is not in the cluster"}},
-		{"store not ready", func(s *Secret) { s.Store.Conditions[0].Status = "False" }, []string{"fail SecretStore vault is not ready"}},
-		{"store without condition", func(s *Secret) { s.Store.Conditions = nil }, []string{"not-checked SecretStore vault has no condition"}},
-		{"store not allowed", func(s *Secret) { s.Store = &Store{Kind: "ClusterSecretStore", Name: "v", Error: "forbidden"} }, []string{"not-checked ClusterSecretStore v could not be looked at: forbidden"}},
+		{"store missing", func(s *Secret) { s.Stores[0].Found = false }, []string{"fail SecretStore vault is not in the cluster"}},
+		{"store not ready", func(s *Secret) { s.Stores[0].Conditions[0].Status = "False" }, []string{"fail SecretStore vault is not ready"}},
+		{"store without condition", func(s *Secret) { s.Stores[0].Conditions = nil }, []string{"not-checked SecretStore vault has no condition"}},
+		{"store not allowed", func(s *Secret) {
+			s.Stores = append(s.Stores, Store{Kind: "ClusterSecretStore", Name: "v", Error: "forbidden"})
+		}, []string{"not-checked ClusterSecretStore v could not be looked at: forbidden"}},
+		{"no store", func(s *Secret) { s.Stores = nil }, []string{"not-applicable names no store"}},
+		{"status of an earlier generation", func(s *Secret) { s.Outdated = true }, []string{"not-checked its status is of an earlier generation"}},
+		{"refreshed in the future", func(s *Secret) { s.RefreshTime = at.Add(time.Hour).Format(time.RFC3339) }, []string{"error is later than the time of looking"}},
+		{"makes none", func(s *Secret) { *s.Target = Target{Name: "db", Policy: "None"} }, []string{"not-applicable makes no Secret"}},
 		{"secret missing", func(s *Secret) { s.Target.Found = false }, []string{"fail Secret db is not there"}},
 		{"secret of somebody else", func(s *Secret) { s.Target.Owned = false }, []string{"fail somebody else made it"}},
 		{"merged", func(s *Secret) { s.Target.Owned, s.Target.Policy = false, "Merge" }, []string{"warn creationPolicy Merge"}},

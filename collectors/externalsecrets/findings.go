@@ -93,9 +93,12 @@ func (d *derivation) secret(o *collectors.Object, s *Secret, at time.Time, point
 	}
 	outcome, message := synced(s, at)
 	d.add(RuleSynced, o, outcome, message, readWhy, pointer)
-	if s.Store != nil {
-		outcome, message := storeReady(s.Store)
-		d.add(RuleStore, o, outcome, message, "Mend the store: its provider's address, its credentials, its role.", pointer+"/store")
+	for i := range s.Stores {
+		outcome, message := storeReady(&s.Stores[i])
+		d.add(RuleStore, o, outcome, message, "Mend the store: its provider's address, its credentials, its role.", fmt.Sprintf("%s/stores/%d", pointer, i))
+	}
+	if len(s.Stores) == 0 {
+		d.add(RuleStore, o, evidence.OutcomeNotApplicable, "names no store: a generator makes its values", "", pointer)
 	}
 	if s.Target != nil {
 		outcome, message := produced(s.Target)
@@ -112,6 +115,9 @@ func synced(s *Secret, at time.Time) (evidence.Outcome, string) {
 		return evidence.OutcomeNotChecked, "has no condition Ready: no operator has looked at it yet"
 	case s.Conditions[i].Status != "True":
 		return evidence.OutcomeFail, fmt.Sprintf("is not ready: %s: %s", s.Conditions[i].Reason, s.Conditions[i].Message)
+	}
+	if s.Outdated {
+		return evidence.OutcomeNotChecked, "its status is of an earlier generation: what it says now has not been synced"
 	}
 	if s.Policy == "CreatedOnce" || s.Policy == "OnChange" {
 		return evidence.OutcomeFail, "is never refreshed: refreshPolicy " + s.Policy
@@ -134,6 +140,12 @@ func synced(s *Secret, at time.Time) (evidence.Outcome, string) {
 		return evidence.OutcomeError, fmt.Sprintf("refreshTime %q is no time", s.RefreshTime)
 	}
 	age := at.Sub(refreshed).Round(time.Second)
+	switch {
+	case at.IsZero():
+		return evidence.OutcomeError, "the evidence does not say when it was looked at"
+	case age < -margin:
+		return evidence.OutcomeError, fmt.Sprintf("refreshTime %s is later than the time of looking, %s", s.RefreshTime, at.Format(time.RFC3339))
+	}
 	if age > interval+margin {
 		return evidence.OutcomeFail, fmt.Sprintf("was last refreshed %s before it was looked at; its interval is %s", age, interval)
 	}
@@ -158,11 +170,13 @@ func storeReady(s *Store) (evidence.Outcome, string) {
 
 func produced(t *Target) (evidence.Outcome, string) {
 	switch {
+	case t.Policy == "None":
+		return evidence.OutcomeNotApplicable, "makes no Secret (creationPolicy None)"
 	case t.Error != "":
 		return evidence.OutcomeNotChecked, "Secret " + t.Name + " could not be looked at: " + t.Error
 	case !t.Found:
 		return evidence.OutcomeFail, "Secret " + t.Name + " is not there"
-	case !t.Owned && (t.Policy == "Merge" || t.Policy == "Orphan" || t.Policy == "None"):
+	case !t.Owned && (t.Policy == "Merge" || t.Policy == "Orphan"):
 		return evidence.OutcomeWarn, fmt.Sprintf("Secret %s is there, but not owned by the ExternalSecret (creationPolicy %s): it may hold what somebody else wrote", t.Name, t.Policy)
 	case !t.Owned:
 		return evidence.OutcomeFail, "Secret " + t.Name + " is there, but the ExternalSecret does not own it: somebody else made it"
