@@ -15,6 +15,7 @@ import (
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -81,7 +82,8 @@ type statement struct {
 
 func (c *candidate) readStatement(payload []byte) error {
 	var s statement
-	if err := json.Unmarshal(payload, &s); err != nil {
+	// encoding/json would take "PredicateType" for predicateType too.
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(payload, &s); err != nil {
 		return fmt.Errorf("not an in-toto statement: %w", err)
 	}
 	if s.PredicateType == "" {
@@ -121,7 +123,7 @@ func (c *candidate) readLegacy(l *v1.Descriptor, raw []byte) error {
 	c.notes = l.Annotations
 	if string(l.MediaType) == simpleSigningType {
 		var s simpleSigning
-		if err := json.Unmarshal(raw, &s); err != nil {
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &s); err != nil {
 			return fmt.Errorf("not a simple signing payload: %w", err)
 		}
 		if s.Critical.Type != simpleSigningKind {

@@ -194,9 +194,6 @@ func (a *authority) judge(found *evidenceOf, image evidence.Digest) result {
 	out := result{ok: true}
 	for _, at := range a.attestations {
 		r := a.one(found, image, "attestation "+at.predicateType, func(c *candidate) bool { return c.predicateType == at.predicateType })
-		if !r.ok && r.unread == nil {
-			return r // it cannot hold, whatever the others are
-		}
 		if !r.ok && out.ok {
 			out = result{} // why not is what counts from here on
 		}

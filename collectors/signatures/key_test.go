@@ -91,9 +91,31 @@ func TestKey(t *testing.T) {
 			},
 			want: want{evidence.OutcomeFail, []string{"no signature"}},
 		},
+		"a statement of two types is no signature": {
+			attach: func(t *testing.T, ref name.Digest) {
+				s := bytes.Replace(statementOf("https://slsa.dev/provenance/v1", ref.DigestStr()), []byte(`"predicate":`), []byte(`"PredicateType":"`+signPredicate+`","predicate":`), 1)
+				attachBundle(t, ref, keyBundle(t, key, s))
+			},
+			want: want{evidence.OutcomeFail, []string{"no signature"}},
+		},
+		"a statement of two types": {
+			attach: func(t *testing.T, ref name.Digest) {
+				s := bytes.Replace(statementOf("https://slsa.dev/provenance/v1", ref.DigestStr()), []byte(`"predicate":`), []byte(`"PredicateType":"`+signPredicate+`","predicate":`), 1)
+				attachBundle(t, ref, keyBundle(t, key, s))
+			},
+			authorities: keyAuthority(publicPEM(t, key)) + "      attestations:\n        - {name: built, predicateType: slsaprovenance1}\n",
+			want:        want{evidence.OutcomeFail, []string{"but as \"" + signPredicate + "\", not \"https://slsa.dev/provenance/v1\""}},
+		},
 		"no bundle": {
 			attach: func(t *testing.T, ref name.Digest) { attachBundle(t, ref, []byte(`{"mediaType":"x"}`)) },
 			want:   want{evidence.OutcomeFail, []string{"not a Sigstore bundle"}},
+		},
+		"payload for two images": {
+			attach: func(t *testing.T, ref name.Digest) {
+				p := bytes.Replace(simplePayload(ref, otherDigest), []byte(`"type"`), []byte(`"Image":{"docker-manifest-digest":"`+ref.DigestStr()+`"},"type"`), 1)
+				attachLegacy(t, ref, ".sig", signed(t, ref, p))
+			},
+			want: want{evidence.OutcomeFail, []string{"but for another image: " + otherDigest}},
 		},
 		"payload of another type": {
 			attach: func(t *testing.T, ref name.Digest) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/companyos/helmproof/collectors"
@@ -31,6 +32,27 @@ func TestTooMany(t *testing.T) {
 			verdict(t, derive(t, collect(t, o, ref.String())), w)
 		})
 	}
+	t.Run("layers fetched", func(t *testing.T) {
+		t.Parallel()
+		h := newHost(t, nil)
+		ref := h.push(t, "team/api", "x")
+		var layers []layer
+		for i := range maxLayers + 5 {
+			p := append(simplePayload(ref, ref.DigestStr()), strings.Repeat(" ", i)...)
+			layers = append(layers, legacyLayer(p, sign(t, other, p)))
+		}
+		attachLegacy(t, ref, ".sig", layers...)
+		n := 0
+		for _, name := range collect(t, o, ref.String()).Names() {
+			if strings.HasPrefix(name, folder+"blobs/") {
+				n++
+			}
+		}
+		// The image's manifest, the tag's, and the index of referrers.
+		if n != maxLayers+3 {
+			t.Errorf("%d blobs are sealed, want those of %d layers", n, maxLayers)
+		}
+	})
 	t.Run("bundles", func(t *testing.T) {
 		t.Parallel()
 		h := newHost(t, nil)
