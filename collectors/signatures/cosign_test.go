@@ -1,11 +1,14 @@
 package signatures
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -52,4 +55,41 @@ func TestCosignSigned(t *testing.T) {
 			verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomeFail, []string{"signed with another key"}})
 		})
 	}
+}
+
+// TestCosignTrustedRoot verifies by a trusted root that cosign's own command wrote.
+func TestCosignTrustedRoot(t *testing.T) {
+	t.Parallel()
+	bin := os.Getenv("HELMPROOF_COSIGN")
+	if bin == "" {
+		t.Skip("HELMPROOF_COSIGN is not set: `make test` builds cosign and sets it")
+	}
+	s, now, dir := newSigstore(t), time.Now().Truncate(time.Second), t.TempDir()
+	write := func(name, content string) {
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	write("fulcio.pem", certPEM(s.intermediate)+certPEM(s.root))
+	write("ctfe.pub", publicPEM(t, s.ctlog))
+	for _, l := range s.RekorLogs() {
+		der, err := x509.MarshalPKIXPublicKey(l.PublicKey)
+		check(t, err)
+		write("rekor.pub", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	}
+	const start = ",start-time=2020-01-01T00:00:00Z"
+	cmd := exec.CommandContext(t.Context(), bin, "trusted-root", "create", "--out", "root.json",
+		"--fulcio=url=https://fulcio.test,certificate-chain=fulcio.pem"+start,
+		"--rekor=url=https://rekor.localhost,public-key=rekor.pub"+start, "--ctfe=url=https://ct.test,public-key=ctfe.pub"+start)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir, "HTTPS_PROXY=http://127.0.0.1:1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cosign trusted-root create: %v\n%s", err, out)
+	}
+	root, err := os.ReadFile(filepath.Join(dir, "root.json"))
+	check(t, err)
+	h := newHost(t, nil)
+	ref := h.push(t, "team/api", "x")
+	cert, key := s.leaf(t, identity, now, true)
+	attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+	o := Options{Policies: []PolicyFile{policyYAML("demo", keylessAuthority)}, TrustedRoot: root}
+	verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomePass, []string{"signed by " + identity}})
 }
