@@ -43,7 +43,7 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 var (
 	chartFlags = []string{
 		"values", "set", "set-string", "set-file", "set-json", "chart-repo", "version", "plain-http", "namespace", "release-name", "schemas", "kube-version", "api-versions",
-		"signature-policy", "trusted-root",
+		"signature-policy", "trusted-root", "registry-allow",
 	}
 	benchFlags = []string{"kube-bench-image", "benchmark", "kube-bench-parallel"}
 )

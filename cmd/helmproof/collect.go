@@ -30,6 +30,7 @@ type releaseFlags struct {
 	manifests []string
 	cluster   clusterFlags
 	signature signatureFlags
+	image     imageFlags
 	live      liveFlags
 }
 
@@ -39,6 +40,7 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	_ = cmd.MarkFlagFilename("manifests")
 	f.cluster.register(cmd)
 	f.signature.register(cmd)
+	f.image.register(cmd)
 	f.live.register(cmd, f)
 }
 
@@ -176,6 +178,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	p := &pipeline{cfg: a.cfg, now: time.Now, unsigned: f.cluster.unsigned, stored: f.live.asked()}
 	if p.signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
+		return err
+	}
+	if p.images, err = f.image.load(); err != nil {
 		return err
 	}
 	if p.judge, err = loadJudgement(a.cfg); err != nil {

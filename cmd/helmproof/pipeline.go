@@ -14,6 +14,7 @@ import (
 	"github.com/companyos/helmproof/collectors/autoscaling"
 	"github.com/companyos/helmproof/collectors/externalsecrets"
 	"github.com/companyos/helmproof/collectors/helm"
+	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/live"
 	"github.com/companyos/helmproof/collectors/podsecurity"
@@ -57,6 +58,7 @@ type listOptions struct {
 	// signatures is what image signatures are verified by.
 	signatures signatures.Options
 	unsigned   string // image without a signature, by which signature admission is tried
+	images     images.Options
 }
 
 // collectorList is the one list of collectors.
@@ -69,12 +71,17 @@ func collectorList(o listOptions) ([]listed, error) {
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: err}
 	}
+	img, err := images.New(o.images)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
 	return []listed{
 		{Collector: helm.New(helm.Options{SchemasDir: o.schemas}), scopes: ofRelease},
 		{Collector: podsecurity.New(), scopes: ofRelease},
 		{Collector: workload.New(), scopes: ofRelease},
 		{Collector: pol, scopes: ofRelease},
 		{Collector: secrets.New(o.found), scopes: ofRelease},
+		{Collector: img, scopes: imageScopes(o.images)},
 		{Collector: sig, scopes: signatureScopes(o.signatures)},
 		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: ofBoth, live: true},
 		{Collector: live.New(), scopes: ofRelease, live: true, stored: true},
@@ -141,6 +148,7 @@ type pipeline struct {
 	unsigned string
 	// signatures without policies: image signatures are not verified.
 	signatures signatures.Options
+	images     images.Options         // without an allow-list: registries are not judged
 	signer     attest.Signer          // nil: nothing is sealed
 	repo       *repository.Repository // nil: nothing is stored
 	now        func() time.Time
@@ -215,7 +223,7 @@ type subject struct {
 
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *pipeline) judgeAndSeal(ctx context.Context, s subject) (*judged, error) {
-	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas, bench: p.bench(), unsigned: p.unsigned, signatures: p.signatures})
+	all, err := collectorList(listOptions{policies: p.judge.policies, found: s.found, schemas: p.cfg.Schemas, bench: p.bench(), unsigned: p.unsigned, signatures: p.signatures, images: p.images})
 	if err != nil {
 		return nil, err
 	}
