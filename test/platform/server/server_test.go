@@ -30,7 +30,7 @@ func manifests(t *testing.T, chart string, valueFiles ...string) string {
 // and the hardened one is admitted without a warning.
 func TestInstall(t *testing.T) {
 	cluster := kube.Start(t, kube.TierA)
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	out, err := cluster.TryKubectl(ctx, manifests(t, "charts/platform"), "apply", "--warnings-as-errors", "-f", "-")
 	if err != nil {
@@ -41,15 +41,19 @@ func TestInstall(t *testing.T) {
 	plain := manifests(t, "test/platform/testdata/plain")
 	// The API server tells the first refusal only.
 	refused := regexp.MustCompile(`ValidatingAdmissionPolicy 'helmproof-[a-z-]+' with binding 'helmproof-[a-z-]+' denied request: container "orders"`)
+	last := ""
 	for {
-		out, err := cluster.TryKubectl(ctx, plain, "-n", "apps", "apply", "--dry-run=server", "-f", "-")
+		out, err := cluster.TryKubectl(ctx, plain, "-n", "apps", "apply", "--dry-run=server", "--request-timeout=10s", "-f", "-")
 		said := fmt.Sprint(out, err)
 		if err != nil && refused.MatchString(said) {
 			break
 		}
+		if ctx.Err() == nil {
+			last = said
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("a plain deployment is not refused for its container:\n%s", said)
+			t.Fatalf("a plain deployment is not refused for its container:\n%s", last)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
