@@ -293,7 +293,14 @@ func TestLiveReleases(t *testing.T) {
 		t.Fatalf("keygen: %v: %s", err, out)
 	}
 	t.Setenv("COSIGN_PASSWORD", "")
-	before := inventory(t, c)
+	// The edits above roll out; what is compared must have come to rest.
+	before, still := inventory(t, c), time.Now()
+	kube.Eventually(t, 2*time.Minute, "rollouts to end", func() bool {
+		if now := inventory(t, c); !slices.Equal(before, now) {
+			before, still = now, time.Now()
+		}
+		return time.Since(still) > 5*time.Second
+	})
 	began = time.Now()
 	all, code, stderr := runLive(t, c.Kubeconfig, "collect", "--all-releases", "--repo", filepath.Join(work, "repo"), "--key", key+".key", "--formats", "md")
 	t.Logf("collect --all-releases: 50 releases in %.1f s", time.Since(began).Seconds())
