@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,6 +50,10 @@ type LoadOptions struct {
 	ChartRepo string // URL of the chart repository that holds the named chart
 	Version   string // version, or range, of a fetched chart; default: the newest
 	PlainHTTP bool   // talk to OCI registries without TLS (insecure)
+
+	// ImageFields are fields of custom resources that name images, besides those
+	// that are known.
+	ImageFields []ImageField
 
 	// FollowSymlinks also reads what symbolic links in a chart directory point to
 	// outside of it, as Helm does. Without it such a link is refused.
@@ -205,7 +208,7 @@ func (l *load) fromFiles(ctx context.Context, rel *Release, files []chartFile) e
 	if err != nil {
 		return l.fail(StageRender, err, "")
 	}
-	rel.Info.Images = imagesOf(set)
+	rel.Info.Images = imagesOf(set, l.o.ImageFields)
 	return nil
 }
 
@@ -371,40 +374,4 @@ func canonicalDigest(v any) (evidence.Digest, error) {
 		return "", err
 	}
 	return evidence.DigestOf(b), nil
-}
-
-// imagesOf returns the images of all pods and pod templates, sorted, each once.
-func imagesOf(set *ObjectSet) []string {
-	seen := map[string]struct{}{}
-	for i := range set.Objects {
-		spec := set.Objects[i].podSpec()
-		for _, field := range []string{"initContainers", "containers", "ephemeralContainers"} {
-			list, _ := spec[field].([]any)
-			for _, c := range list {
-				if m, ok := c.(map[string]any); ok {
-					if image, ok := m["image"].(string); ok && image != "" {
-						seen[image] = struct{}{}
-					}
-				}
-			}
-		}
-	}
-	images := slices.Sorted(maps.Keys(seen))
-	if images == nil {
-		images = []string{}
-	}
-	return images
-}
-
-// podSpec returns the undecoded pod spec of a workload, else nil.
-func (o *Object) podSpec() map[string]any {
-	if !o.IsWorkload() {
-		return nil
-	}
-	m := o.Object
-	for _, field := range templatePaths[o.GetKind()] {
-		m, _ = m[field].(map[string]any)
-	}
-	spec, _ := m["spec"].(map[string]any)
-	return spec
 }

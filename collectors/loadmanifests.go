@@ -70,7 +70,7 @@ func LoadManifests(ctx context.Context, ref string, o LoadOptions) (*Release, er
 	if len(set.Objects)+len(set.Broken) == 0 {
 		return nil, l.fail(StageLoad, errNoManifests, hintForManifests(errNoManifests))
 	}
-	rel.Info.Images = imagesOf(set)
+	rel.Info.Images = imagesOf(set, l.o.ImageFields)
 	return rel, nil
 }
 

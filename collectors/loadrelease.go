@@ -291,7 +291,7 @@ func (l *load) fromStored(ctx context.Context, rel *Release, stored *releasev1.R
 	if err != nil {
 		return l.fail(StageLoad, err, "")
 	}
-	rel.Info.ManifestsDigest, rel.Info.Images = evidence.DigestOf(rel.Manifests), imagesOf(set)
+	rel.Info.ManifestsDigest, rel.Info.Images = evidence.DigestOf(rel.Manifests), imagesOf(set, l.o.ImageFields)
 	rel.Stored = &Stored{StoredRelease: s, ApplyMethod: stored.ApplyMethod, Hooks: len(stored.Hooks), Rendering: Rendering{Error: rel.Record.NotRendered}}
 	if rel.Stored.Rendering.Stored, err = objectsDigest(set); err != nil {
 		return l.fail(StageLoad, err, "")

@@ -159,13 +159,13 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	list := in.Pointer(folder+policyFile, "/registries", "")
 	for i := range set.Objects {
 		o := &set.Objects[i]
-		for _, u := range usesOf(o) {
-			t, at := o.Target(u.container), manifests(o.From, o.To)
-			if u.problem != "" {
-				add(t, evidence.OutcomeNotChecked, u.problem, "Correct the manifest.", at)
+		for _, u := range o.ImageUses(nil) {
+			t, at := o.Target(u.Container), manifests(o.From, o.To)
+			if u.Problem != "" {
+				add(t, evidence.OutcomeNotChecked, u.Problem, "Correct the manifest.", at)
 				continue
 			}
-			outcome, message, remediation := judge(u.image, pol.Registries)
+			outcome, message, remediation := judge(u.Image, pol.Registries)
 			add(t, outcome, message, remediation, at, list)
 		}
 	}
