@@ -17,6 +17,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -52,7 +53,7 @@ type candidate struct {
 	entity   *bundle.Bundle      // bundles only
 
 	// unread says that the bytes are not there: it could not be checked.
-	unread *problem
+	unread *oci.Problem
 	// broken says that the bytes are there and are no signature.
 	broken string
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,9 +14,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -29,7 +28,6 @@ const (
 	maxReferrers = 64        // bundles of one image
 	maxLayers    = 64        // signatures under one tag
 	maxAtOnce    = 8         // images
-	maxText      = 500       // of an error
 )
 
 // The media types that are looked for.
@@ -104,7 +102,7 @@ func (f *fetcher) images(ctx context.Context, set *policySet, images []string) (
 }
 
 func (f *fetcher) image(ctx context.Context, image string, ref name.Digest) (*imageRecord, error) {
-	rec := &imageRecord{Image: image, Problems: map[string]problem{}}
+	rec := &imageRecord{Image: image, Problems: map[string]oci.Problem{}}
 	var err error
 	if rec.Manifest, _, err = f.manifest(ctx, ref); err != nil {
 		return nil, err
@@ -131,9 +129,9 @@ func (f *fetcher) manifest(ctx context.Context, ref name.Reference) (out fetched
 	out.Reference = ref.Name()
 	desc, err := f.puller.Get(ctx, ref)
 	if err != nil {
-		if p := problemOf(ctx, err); p == nil {
+		if p := oci.ProblemOf(ctx, err); p == nil {
 			return out, nil, context.Cause(ctx)
-		} else if p.Kind == problemMissing {
+		} else if p.Kind == oci.Missing {
 			out.Missing = true
 		} else {
 			out.Problem = p
@@ -178,15 +176,15 @@ func signatureLayer(mediaType string) bool {
 	return mediaType == simpleSigningType || mediaType == dsseType || strings.HasPrefix(mediaType, bundlePrefix)
 }
 
-func (f *fetcher) blob(ctx context.Context, ref name.Digest, size int64) (*problem, error) {
+func (f *fetcher) blob(ctx context.Context, ref name.Digest, size int64) (*oci.Problem, error) {
 	if size > maxBlob {
-		return &problem{Kind: problemTooLarge, Text: fmt.Sprintf("%s has %d bytes, at most %d are read", ref.DigestStr(), size, maxBlob)}, nil
+		return &oci.Problem{Kind: oci.TooLarge, Text: fmt.Sprintf("%s has %d bytes, at most %d are read", ref.DigestStr(), size, maxBlob)}, nil
 	}
 	if f.has(evidence.Digest(ref.DigestStr())) {
 		return nil, nil
 	}
-	failed := func(err error) (*problem, error) {
-		if p := problemOf(ctx, err); p != nil {
+	failed := func(err error) (*oci.Problem, error) {
+		if p := oci.ProblemOf(ctx, err); p != nil {
 			return p, nil
 		}
 		return nil, context.Cause(ctx)
@@ -204,10 +202,10 @@ func (f *fetcher) blob(ctx context.Context, ref name.Digest, size int64) (*probl
 		return failed(err)
 	}
 	if len(raw) > maxBlob {
-		return &problem{Kind: problemTooLarge, Text: fmt.Sprintf("%s has more than the %d bytes that are read", ref.DigestStr(), maxBlob)}, nil
+		return &oci.Problem{Kind: oci.TooLarge, Text: fmt.Sprintf("%s has more than the %d bytes that are read", ref.DigestStr(), maxBlob)}, nil
 	}
 	if d := evidence.DigestOf(raw); string(d) != ref.DigestStr() {
-		return &problem{Kind: problemAltered, Text: fmt.Sprintf("%s came as %s", ref.DigestStr(), d)}, nil
+		return &oci.Problem{Kind: oci.Altered, Text: fmt.Sprintf("%s came as %s", ref.DigestStr(), d)}, nil
 	}
 	_, p, err := f.seal(raw)
 	return p, err
@@ -218,7 +216,7 @@ func (f *fetcher) referrers(ctx context.Context, rec *imageRecord, ref name.Dige
 	rec.Referrers.Reference = ref.Name()
 	raw, err := f.index(ctx, ref)
 	if err != nil {
-		if rec.Referrers.Problem = problemOf(ctx, err); rec.Referrers.Problem == nil {
+		if rec.Referrers.Problem = oci.ProblemOf(ctx, err); rec.Referrers.Problem == nil {
 			return context.Cause(ctx)
 		}
 		return nil
@@ -281,7 +279,7 @@ func (f *fetcher) has(d evidence.Digest) bool {
 }
 
 // seal writes a blob under its digest, once.
-func (f *fetcher) seal(raw []byte) (evidence.Digest, *problem, error) {
+func (f *fetcher) seal(raw []byte) (evidence.Digest, *oci.Problem, error) {
 	d := evidence.DigestOf(raw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -289,7 +287,7 @@ func (f *fetcher) seal(raw []byte) (evidence.Digest, *problem, error) {
 		return d, nil, nil
 	}
 	if f.total+int64(len(raw)) > f.limit {
-		return "", &problem{Kind: problemTooLarge, Text: fmt.Sprintf("the signatures of this release have more than the %d bytes that are read", f.limit)}, nil
+		return "", &oci.Problem{Kind: oci.TooLarge, Text: fmt.Sprintf("the signatures of this release have more than the %d bytes that are read", f.limit)}, nil
 	}
 	f.total += int64(len(raw))
 	f.sealed[d] = true
@@ -299,34 +297,3 @@ func (f *fetcher) seal(raw []byte) (evidence.Digest, *problem, error) {
 func blobName(d evidence.Digest) string { return "blobs/sha256-" + d.Hex() }
 
 // clip bounds the text of an error, which outsiders may have written.
-func clip(s string) string {
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "…"
-	}
-	return s
-}
-
-// problemOf says what went wrong; nil where it was ctx that ended.
-func problemOf(ctx context.Context, err error) *problem {
-	if ctx.Err() != nil {
-		return nil
-	}
-	p := &problem{Kind: problemUnreachable, Text: clip(err.Error())}
-	var answer *transport.Error
-	switch {
-	case errors.As(err, &answer):
-		switch answer.StatusCode {
-		case http.StatusUnauthorized, http.StatusForbidden:
-			p.Kind = problemUnauthorized
-		case http.StatusNotFound:
-			p.Kind = problemMissing
-		case http.StatusTooManyRequests:
-			p.Kind = problemLimited
-		default:
-			p.Kind = problemRegistry
-		}
-	case strings.Contains(p.Text, "does not match requested digest") || strings.Contains(p.Text, "error verifying sha256"):
-		p.Kind = problemAltered // the registry client has no type for it
-	}
-	return p
-}

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -120,7 +121,7 @@ func (j *judge) image(image string) {
 	}
 	switch {
 	case rec.Manifest.Problem != nil:
-		j.add(image, evidence.OutcomeNotChecked, "the image could not be fetched: "+rec.Manifest.Problem.String(), rec.Manifest.Problem.remediation(), at)
+		j.add(image, evidence.OutcomeNotChecked, "the image could not be fetched: "+rec.Manifest.Problem.String(), rec.Manifest.Problem.Remediation(), at)
 		return
 	case rec.Manifest.Missing || rec.Manifest.Digest != d:
 		j.add(image, evidence.OutcomeNotChecked, "the registry has no image of this digest", "Push the image with this digest, or correct the digest, and collect again.", at)
@@ -140,7 +141,7 @@ func (j *judge) image(image string) {
 func (j *judge) policy(image string, d evidence.Digest, p *policy, found *evidenceOf) {
 	pointers := []evidence.Pointer{j.in.Pointer(p.artifact, "", "")}
 	var reasons []string
-	var unread *problem
+	var unread *oci.Problem
 	for _, a := range p.authorities {
 		res := a.judge(found, d)
 		if res.ok {
@@ -159,7 +160,7 @@ func (j *judge) policy(image string, d evidence.Digest, p *policy, found *eviden
 	message := fmt.Sprintf("policy %s: %s", p.name, strings.Join(reasons, "; "))
 	switch {
 	case unread != nil:
-		j.add(image, evidence.OutcomeNotChecked, message, unread.remediation(), pointers...)
+		j.add(image, evidence.OutcomeNotChecked, message, unread.Remediation(), pointers...)
 	case p.warn:
 		j.add(image, evidence.OutcomeWarn, message, "Sign the image by an identity or key of the policy.", pointers...)
 	default:
@@ -176,7 +177,7 @@ type evidenceOf struct {
 
 type unreadPlace struct {
 	where, format string
-	p             *problem
+	p             *oci.Problem
 }
 
 // result is what one authority says.
@@ -184,7 +185,7 @@ type result struct {
 	ok        bool
 	reasons   []string // why it holds, or why not
 	artifacts []string
-	unread    *problem // it might hold, had this been read
+	unread    *oci.Problem // it might hold, had this been read
 }
 
 func (a *authority) judge(found *evidenceOf, image evidence.Digest) result {
@@ -230,7 +231,7 @@ func (a *authority) one(found *evidenceOf, image evidence.Digest, what string, w
 			return result{ok: true, reasons: []string{what + " " + who + ", " + c.where}, artifacts: []string{c.artifact}}
 		}
 		if n++; n <= maxReasons {
-			out.reasons = append(out.reasons, c.where+": "+clip(err.Error()))
+			out.reasons = append(out.reasons, c.where+": "+oci.Clip(err.Error()))
 		}
 	}
 	if n > maxReasons {
@@ -279,7 +280,7 @@ func (j *judge) tag(out *evidenceOf, rec *imageRecord, f *fetched, suffix string
 func (j *judge) bundles(out *evidenceOf, rec *imageRecord) {
 	const where = "referrers"
 	unread := func(kind, text string) {
-		out.unread = append(out.unread, unreadPlace{where, "bundle", &problem{Kind: kind, Text: text}})
+		out.unread = append(out.unread, unreadPlace{where, "bundle", &oci.Problem{Kind: kind, Text: text}})
 	}
 	if rec.Referrers.Problem != nil {
 		out.unread = append(out.unread, unreadPlace{where, "bundle", rec.Referrers.Problem})
@@ -287,12 +288,12 @@ func (j *judge) bundles(out *evidenceOf, rec *imageRecord) {
 	}
 	raw, err := j.blob(rec.Referrers.Digest)
 	if err != nil {
-		unread(problemRegistry, err.Error())
+		unread(oci.Registry, err.Error())
 		return
 	}
 	idx, err := parseIndex(raw)
 	if err != nil {
-		unread(problemRegistry, "the index of referrers cannot be read: "+err.Error())
+		unread(oci.Registry, "the index of referrers cannot be read: "+err.Error())
 		return
 	}
 	have := map[string]*fetched{}
@@ -303,23 +304,23 @@ func (j *judge) bundles(out *evidenceOf, rec *imageRecord) {
 	}
 	list, all := bundlesOf(idx)
 	if !all {
-		unread(problemTooLarge, fmt.Sprintf("more than %d bundles refer to the image", maxReferrers))
+		unread(oci.TooLarge, fmt.Sprintf("more than %d bundles refer to the image", maxReferrers))
 	}
 	for _, d := range list {
 		place := "referrer " + evidence.Digest(d).Short()
 		b := have[d]
 		switch {
 		case b == nil:
-			unread(problemMissing, place+" was not fetched")
+			unread(oci.Missing, place+" was not fetched")
 			continue
 		case b.Problem != nil:
 			unread(b.Problem.Kind, place+": "+b.Problem.Text)
 			continue
 		case b.Missing:
-			unread(problemMissing, place)
+			unread(oci.Missing, place)
 			continue
 		case string(b.Digest) != d:
-			unread(problemAltered, place)
+			unread(oci.Altered, place)
 			continue
 		}
 		m, err := j.manifest(b.Digest)
@@ -340,7 +341,7 @@ func (j *judge) layers(out *evidenceOf, rec *imageRecord, m *v1.Manifest, where 
 			if legacy {
 				format = "legacy"
 			}
-			out.unread = append(out.unread, unreadPlace{where, format, &problem{Kind: problemTooLarge, Text: fmt.Sprintf("more than %d layers", maxLayers)}})
+			out.unread = append(out.unread, unreadPlace{where, format, &oci.Problem{Kind: oci.TooLarge, Text: fmt.Sprintf("more than %d layers", maxLayers)}})
 			return
 		}
 		mt := string(l.MediaType)
@@ -356,7 +357,7 @@ func (j *judge) layers(out *evidenceOf, rec *imageRecord, m *v1.Manifest, where 
 		case err != nil && failed:
 			c.unread = &p
 		case err != nil:
-			c.unread = &problem{Kind: problemRegistry, Text: err.Error()}
+			c.unread = &oci.Problem{Kind: oci.Registry, Text: err.Error()}
 		default:
 			c.artifact = folder + blobName(evidence.Digest(l.Digest.String()))
 			if legacy {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -75,7 +76,7 @@ func TestTotalLimit(t *testing.T) {
 	}{{"123456", false}, {"123456", false}, {"12345", true}, {"1234", false}, {"1", true}} {
 		d, p, err := f.seal([]byte(tt.raw))
 		check(t, err)
-		if over := p != nil; over != tt.over || over && p.Kind != problemTooLarge || !over && !f.has(d) {
+		if over := p != nil; over != tt.over || over && p.Kind != oci.TooLarge || !over && !f.has(d) {
 			t.Errorf("seal %q: %v", tt.raw, p)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -133,7 +134,7 @@ type imageRecord struct {
 	// Bundles are the referrers' manifests of Sigstore bundles.
 	Bundles []fetched `json:"bundles,omitempty"`
 	// Problems says, by digest, why a blob that a manifest names is not sealed.
-	Problems map[string]problem `json:"problems,omitempty"`
+	Problems map[string]oci.Problem `json:"problems,omitempty"`
 }
 
 // fetched is one request: sealed bytes, nothing there, or a problem.
@@ -141,52 +142,5 @@ type fetched struct {
 	Reference string          `json:"reference"`
 	Digest    evidence.Digest `json:"digest,omitempty"` // of the sealed bytes
 	Missing   bool            `json:"missing,omitempty"`
-	Problem   *problem        `json:"problem,omitempty"`
-}
-
-// The kinds of problems.
-const (
-	problemUnauthorized = "unauthorized" // 401 or 403
-	problemMissing      = "missing"      // 404 for what a manifest names
-	problemLimited      = "rate limited" // 429
-	problemRegistry     = "registry"     // any other answer
-	problemUnreachable  = "unreachable"  // no answer
-	problemTooLarge     = "too large"    // over a limit of this package
-	problemAltered      = "altered"      // other bytes than the digest says
-)
-
-type problem struct {
-	Kind string `json:"kind"`
-	Text string `json:"text"`
-}
-
-func (p *problem) String() string {
-	switch p.Kind {
-	case problemUnauthorized:
-		return "the registry refused access: " + p.Text
-	case problemMissing:
-		return "the registry does not have it: " + p.Text
-	case problemLimited:
-		return "the registry limits requests: " + p.Text
-	case problemUnreachable:
-		return "the registry could not be reached: " + p.Text
-	case problemTooLarge:
-		return "too large: " + p.Text
-	case problemAltered:
-		return "the registry sent other bytes than the digest says: " + p.Text
-	}
-	return "the registry failed: " + p.Text
-}
-
-// remediation says what to do about a problem.
-func (p *problem) remediation() string {
-	switch p.Kind {
-	case problemUnauthorized:
-		return "Log in to the registry (docker login) where helmproof runs, with permission to pull, and collect again."
-	case problemMissing:
-		return "Push the image with this digest, or correct the digest, and collect again."
-	case problemTooLarge:
-		return "Remove signatures and attestations that are not needed from the image, and collect again."
-	}
-	return "Make the registry reachable from where helmproof runs, and collect again."
+	Problem   *oci.Problem    `json:"problem,omitempty"`
 }
