@@ -67,6 +67,8 @@ type Vulnerability struct {
 	Layer          string // digest or diff id of the layer that holds the package; empty: not said
 	Title          string // a line; may be empty
 	URL            string
+	// Pointer is the JSON pointer of the entry in the report.
+	Pointer string
 	// Suppressed says why the report itself does not count it (an embedded VEX
 	// analysis); empty: it counts. Who judges decides what that is worth.
 	Suppressed string
