@@ -4,10 +4,14 @@
 package scan
 
 import (
+	"errors"
 	"time"
 
 	"github.com/companyos/helmproof/evidence"
 )
+
+// ErrFormat says that something is no scan report of a format that is read.
+var ErrFormat = errors.New("no scan report")
 
 // Format is a format of reports.
 type Format string
