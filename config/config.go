@@ -61,6 +61,34 @@ type Config struct {
 	KubeBenchNodeTimeout time.Duration
 	// Time limit of kube-bench on all nodes together.
 	KubeBenchTimeout time.Duration
+	// Registries and repositories that images may come from (IMG-5): ghcr.io/team, *.example.com.
+	RegistryAllow []string
+	// Scan reports of images (IMG-2, IMG-3): files, directories of them, or sha256:…=FILE for one that does not name its image.
+	ScanReport []string
+	// Output of `trivy version --format json`, which says how old the database of Trivy's reports was.
+	ScannerVersion string
+	// OpenVEX documents: vulnerabilities that do no harm in an image, by its digest.
+	Vex []string
+	// CISA's list of known exploited vulnerabilities (.json or .csv): these are critical, and nothing but VEX excuses them.
+	Kev string
+	// FIRST's EPSS scores (.csv or .csv.gz), for epssAbove.
+	Epss string
+	// Probability of exploitation from which on a vulnerability is high at least, and nothing but VEX excuses it.
+	EpssAbove string
+	// Only warn of vulnerabilities for which no fixed version is known.
+	FixableOnly bool
+	// Only warn of vulnerabilities that were published this short time ago.
+	Grace time.Duration
+	// How old a scan of an image may be.
+	MaxScanAge time.Duration
+	// How old the vulnerability database of a scan may be.
+	MaxDatabaseAge time.Duration
+	// Platforms that the release runs on: each has to be scanned.
+	Platform []string
+	// Further fields of custom resources that name images, as GROUP/KIND:PATH; a path that ends in ! leads to a pod template.
+	ImageField []string
+	// Ask the registries what tags and digests name (IMG-1): moved tags, platforms of an index, attached SBOMs.
+	Resolve bool
 	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.
 	TSA string
 	// Most files that an evidence bundle may hold to be read.

@@ -21,6 +21,7 @@ const (
 	list     kind = "list of text"
 	number   kind = "whole number"
 	duration kind = "duration"
+	boolean  kind = "true or false"
 )
 
 // place says that a text is a path, which in a configuration file is relative
@@ -77,6 +78,10 @@ var (
 
 // keys lists every key in the order in which documentation and Show have them.
 func keys() []key {
+	return slices.Concat(mainKeys(), imageKeys())
+}
+
+func mainKeys() []key {
 	return []key{
 		{name: "repo", kind: text, value: "./evidence-repo", field: func(c *Config) any { return &c.Repo },
 			doc:  "Evidence repository: a directory, file:///path, or a bucket with a prefix (gs://bucket/prefix).",
@@ -247,6 +252,8 @@ func (k key) set(c *Config, raw any) *Error {
 		*f = items[0]
 	case *int:
 		*f, _ = strconv.Atoi(items[0]) // check accepted it
+	case *bool:
+		*f = items[0] == "true"
 	case *time.Duration:
 		*f, _ = time.ParseDuration(items[0]) // check accepted it
 	default:

@@ -38,13 +38,46 @@ func readEnv(environ []string) (map[string]string, error) {
 			continue
 		}
 		if !slices.Contains(known, name) {
-			names := known[len(otherVariables):]
-			slices.Sort(names)
-			return nil, &Error{Key: name, Problem: "unknown variable", Allowed: "one of " + strings.Join(names, ", ")}
+			return nil, &Error{Key: name, Problem: "unknown variable", Allowed: oneOfKnown(name, known[len(otherVariables):])}
 		}
 		out[name] = value
 	}
 	return out, nil
+}
+
+// oneOfKnown names what may have been meant, and where all are listed.
+func oneOfKnown(name string, known []string) string {
+	best, at := 4, ""
+	for _, k := range known {
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < best {
+			best, at = d, k
+		}
+	}
+	if at == "" {
+		return "one of those that helmproof config show lists"
+	}
+	return at + ", or another of those that helmproof config show lists"
+}
+
+// distance is how many letters have to be put in, taken out or changed.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		last := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := last
+			if a[i] != b[j] {
+				change++
+			}
+			last = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // split turns text from the environment into what the key's kind needs.
@@ -123,12 +156,11 @@ func parseFile(raw []byte) (map[string]any, error) {
 		name, node := root.Content[i].Value, root.Content[i+1]
 		at := slices.IndexFunc(all, func(k key) bool { return k.name == name })
 		if at < 0 {
-			var names []string
-			for _, k := range all {
-				names = append(names, k.name)
+			names := make([]string, len(all))
+			for i, k := range all {
+				names[i] = k.name
 			}
-			slices.Sort(names)
-			return nil, &strictyaml.Error{Line: node.Line, Path: name, Problem: "unknown key: want one of " + strings.Join(names, ", ")}
+			return nil, &strictyaml.Error{Line: node.Line, Path: name, Problem: "unknown key: want " + oneOfKnown(name, names)}
 		}
 		v, ok := all[at].fromNode(node)
 		if !ok {
@@ -165,6 +197,8 @@ func (k key) fromNode(n *yaml.Node) (any, bool) {
 	switch {
 	case k.kind == number:
 		return n.Value, n.Tag == "!!int"
+	case k.kind == boolean:
+		return n.Value, n.Tag == "!!bool"
 	case k.name == "kubeVersion":
 		return n.Value, n.Tag == "!!str" || n.Tag == "!!float"
 	}
@@ -172,8 +206,11 @@ func (k key) fromNode(n *yaml.Node) (any, bool) {
 }
 
 func plain(v any) string {
-	if n, ok := v.(*int); ok {
-		return fmt.Sprint(*n)
+	switch v := v.(type) {
+	case *int:
+		return fmt.Sprint(*v)
+	case *bool:
+		return fmt.Sprint(*v)
 	}
 	return fmt.Sprint(v)
 }
