@@ -22,7 +22,7 @@ var groups = []struct {
 	id    string
 	count int
 }{
-	{"CHT", 5}, {"RES", 3}, {"HLT", 4}, {"AVL", 4}, {"SEC", 7}, {"IMG", 5}, {"SCR", 4}, {"ASC", 6},
+	{"CHT", 5}, {"RES", 3}, {"HLT", 4}, {"AVL", 4}, {"SEC", 7}, {"IMG", 6}, {"SCR", 4}, {"ASC", 6},
 	{"ADM", 5}, {"CIS", 3}, {"DRF", 1}, {"RSL", 4}, {"POL", 1},
 }
 
@@ -202,11 +202,11 @@ func TestReferencesAreWellFormed(t *testing.T) {
 
 func TestProfiles(t *testing.T) {
 	t.Parallel()
-	if diff := cmp.Diff([]string{"chart", "cluster", "live", "release"}, Profiles()); diff != "" {
+	if diff := cmp.Diff([]string{"chart", "cluster", "images", "live", "release"}, Profiles()); diff != "" {
 		t.Error(diff)
 	}
 	_, c := Catalog()
-	scopes := map[string]evidence.Scope{"chart": evidence.ScopeRelease, "cluster": evidence.ScopeCluster, "live": evidence.ScopeRelease, "release": evidence.ScopeComposed}
+	scopes := map[string]evidence.Scope{"chart": evidence.ScopeRelease, "cluster": evidence.ScopeCluster, "images": evidence.ScopeRelease, "live": evidence.ScopeRelease, "release": evidence.ScopeComposed}
 	for _, name := range Profiles() {
 		raw, p, err := Profile(name)
 		if err != nil {
@@ -260,7 +260,7 @@ func TestOwnProfilesAndWaivers(t *testing.T) {
 		load       func(string) error
 		name, want string
 	}{
-		{profile, "char", `profile: "char": want chart, cluster, live, release or a file like ./profile.yaml`},
+		{profile, "char", `profile: "char": want chart, cluster, images, live, release or a file like ./profile.yaml`},
 		{profile, "../profiles/chart", "read profile: open ../profiles/chart: no such file or directory"},
 		{profile, dir + "/gone.yaml", "read profile: open " + dir + "/gone.yaml: no such file or directory"},
 		{profile, dir + "/control.yaml", dir + "/control.yaml: controls[1].id: \"SEC-99\": unknown control: `helmproof controls` lists them"},

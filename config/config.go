@@ -87,7 +87,7 @@ type Config struct {
 	Platform []string
 	// Further fields of custom resources that name images, as GROUP/KIND:PATH; a path that ends in ! leads to a pod template.
 	ImageField []string
-	// Ask the registries what tags and digests name (IMG-1): moved tags, platforms of an index, attached SBOMs.
+	// Ask the registries what tags and digests name (IMG-6): moved tags, platforms of an index, attached SBOMs.
 	Resolve bool
 	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.
 	TSA string

@@ -52,7 +52,7 @@ func imageKeys() []key {
 			doc:  "Further fields of custom resources that name images, as GROUP/KIND:PATH; a path that ends in ! leads to a pod template.",
 			want: "fields like example.com/Engine:spec.image", check: isText, fileOnly: true},
 		{name: "resolve", kind: boolean, value: false, field: func(c *Config) any { return &c.Resolve },
-			doc:  "Ask the registries what tags and digests name (IMG-1): moved tags, platforms of an index, attached SBOMs.",
+			doc:  "Ask the registries what tags and digests name (IMG-6): moved tags, platforms of an index, attached SBOMs.",
 			want: "true or false", check: oneOf("true", "false")},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,7 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 var (
 	chartFlags = []string{
 		"values", "set", "set-string", "set-file", "set-json", "chart-repo", "version", "plain-http", "namespace", "release-name", "schemas", "kube-version", "api-versions",
-		"signature-policy", "trusted-root", "registry-allow",
+		"signature-policy", "trusted-root",
 	}
 	benchFlags = []string{"kube-bench-image", "benchmark", "kube-bench-parallel"}
 )
@@ -52,7 +53,7 @@ var (
 func (f *clusterFlags) check(cmd *cobra.Command) error {
 	ignored, why := benchFlags, "means something with --cluster only"
 	if f.itself {
-		ignored, why = chartFlags, "means nothing for --cluster"
+		ignored, why = slices.Concat(chartFlags, imageFlagNames), "means nothing for --cluster"
 	}
 	for _, name := range ignored {
 		if cmd.Flags().Changed(name) {

@@ -30,7 +30,6 @@ type releaseFlags struct {
 	manifests []string
 	cluster   clusterFlags
 	signature signatureFlags
-	image     imageFlags
 	live      liveFlags
 }
 
@@ -40,7 +39,7 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	_ = cmd.MarkFlagFilename("manifests")
 	f.cluster.register(cmd)
 	f.signature.register(cmd)
-	f.image.register(cmd)
+	registerImageFlags(cmd)
 	f.live.register(cmd, f)
 }
 
@@ -150,11 +149,12 @@ type job struct {
 	ref       string
 	manifests bool
 	stored    *collectors.StoredRelease // a live release
+	loaded    *collectors.Release       // that was loaded before; nil: none
 	out       *judged
 	err       error
 }
 
-func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal bool) error {
+func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal bool) (err error) {
 	ctx := cmd.Context()
 	if a.format != "" && !slices.Contains(config.Formats(), a.format) {
 		return usageErr("--format %q: want %s", a.format, strings.Join(config.Formats(), ", "))
@@ -180,14 +180,17 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if p.signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
 		return err
 	}
-	if p.images, err = f.image.load(); err != nil {
-		return err
-	}
 	if p.judge, err = loadJudgement(a.cfg); err != nil {
 		return err
 	}
 	if err := p.judge.judges(f.cluster.itself); err != nil {
 		return err
+	}
+	if !f.cluster.itself {
+		if p.images, err = a.imageOptions(ctx, &p.judge, f.load.PlainHTTP); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.images.Gathered.Close()) }()
 	}
 	if f.cluster.itself && p.judge.asksFor(kubebench.Name) {
 		if err := kubebench.CheckImage(a.cfg.KubeBenchImage); err != nil {
@@ -227,8 +230,21 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	opts := f.load
 	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
 	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
+	for _, s := range a.cfg.ImageField {
+		field, err := collectors.ParseImageField(s)
+		if err != nil {
+			return usageErr("imageField: %w", err)
+		}
+		opts.ImageFields = append(opts.ImageFields, field)
+	}
 	prog := a.progress(len(jobs))
 	p.started, p.ended = prog.collector, nil
+	if p.images.Gathered != nil {
+		if err := a.prepareImages(ctx, p, jobs, opts, prog); err != nil {
+			prog.done()
+			return err
+		}
+	}
 	a.runJobs(ctx, p, jobs, opts, prog)
 	prog.done()
 	if err := context.Cause(ctx); err != nil {
@@ -275,14 +291,18 @@ func makeJobs(args []string, f *releaseFlags) ([]job, error) {
 	return jobs, nil
 }
 
+// workers is how many releases are judged at once.
+func (a *app) workers() int {
+	if a.cfg.Workers > 0 {
+		return a.cfg.Workers
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
 // runJobs judges the jobs, several at once; each job keeps its own error.
 func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts collectors.LoadOptions, prog *progress) {
 	var g errgroup.Group
-	workers := a.cfg.Workers
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	g.SetLimit(workers)
+	g.SetLimit(a.workers())
 	var stdin sync.Mutex
 	for i := range jobs {
 		g.Go(func() error {
@@ -300,6 +320,17 @@ func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts collect
 }
 
 func judgeOne(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOptions, stdin *sync.Mutex) (out *judged, err error) {
+	rel := j.loaded
+	if rel == nil {
+		if rel, err = loadJob(ctx, p, j, opts, stdin); err != nil {
+			return nil, err
+		}
+	}
+	defer func() { err = errors.Join(err, rel.Close()) }()
+	return p.run(ctx, rel)
+}
+
+func loadJob(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOptions, stdin *sync.Mutex) (*collectors.Release, error) {
 	load := collectors.Load
 	if j.manifests {
 		load = collectors.LoadManifests
@@ -313,15 +344,10 @@ func judgeOne(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOpti
 	defer cancel()
 	if j.stored != nil {
 		load = func(ctx context.Context, _ string, o collectors.LoadOptions) (*collectors.Release, error) {
-			return collectors.LoadStored(ctx, p.cluster, *j.stored, collectors.LoadOptions{APIVersions: o.APIVersions})
+			return collectors.LoadStored(ctx, p.cluster, *j.stored, collectors.LoadOptions{APIVersions: o.APIVersions, ImageFields: o.ImageFields})
 		}
 	}
-	rel, err := load(limited, j.ref, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rel.Close()) }()
-	return p.run(ctx, rel)
+	return load(limited, j.ref, opts)
 }
 
 // printJobs prints what became of the jobs, and returns the error with the

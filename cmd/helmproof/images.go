@@ -1,33 +1,137 @@
 package main
 
 import (
-	"github.com/spf13/cobra"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
 
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/evidence"
 )
 
-// imageFlags are the flags by which images are judged.
-type imageFlags struct{ registries []string }
-
-func (f *imageFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.registries, "registry-allow", nil, "allow images of the registry or repository `PATTERN` only, such as *.example.com or ghcr.io/team; may be given several times")
+// imageFlagNames are the flags by which images are judged.
+var imageFlagNames = []string{
+	"registry-allow", "scan-report", "scanner-version", "vex", "kev", "epss", "epss-above", "fixable-only", "grace",
+	"max-scan-age", "max-database-age", "platform", "resolve",
 }
 
-// load refuses patterns that cannot match before anything is collected.
-func (f *imageFlags) load() (images.Options, error) {
-	o := images.Options{Registries: f.registries}
+func registerImageFlags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringArray("registry-allow", nil, "allow images of the registry or repository `PATTERN` only, such as *.example.com or ghcr.io/team; may be given several times")
+	fl.StringArray("scan-report", nil, "judge images by the scan reports in `FILE|DIR`: Trivy, Grype, SARIF, CycloneDX, osv-scanner; sha256:…=FILE for one that does not name its image")
+	fl.String("scanner-version", "", "output of trivy version --format json in `FILE`: how old the database of Trivy's reports was")
+	fl.StringArray("vex", nil, "OpenVEX document `FILE`: vulnerabilities that do no harm; may be given several times")
+	fl.String("kev", "", "CISA's list of known exploited vulnerabilities, `FILE`: nothing but VEX excuses them")
+	fl.String("epss", "", "FIRST's EPSS scores, `FILE`")
+	fl.String("epss-above", "", "with --epss: `PROBABILITY` from which on nothing but VEX excuses a vulnerability")
+	fl.Bool("fixable-only", false, "only warn of vulnerabilities for which no fixed version is known")
+	fl.Duration("grace", 0, "only warn of vulnerabilities that were published this short time ago")
+	fl.Duration("max-scan-age", 0, "how old a scan may be")
+	fl.Duration("max-database-age", 0, "how old the vulnerability database of a scan may be")
+	fl.StringArray("platform", nil, "`OS/ARCH` that the release runs on, such as linux/arm64; may be given several times")
+	fl.Bool("resolve", false, "ask the registries what tags and digests name: moved tags, platforms, attached SBOMs")
+	for _, name := range []string{"scan-report", "scanner-version", "vex", "kev", "epss"} {
+		_ = cmd.MarkFlagFilename(name)
+	}
+}
+
+// imageOptions says what images are judged by, and reads what evidence there is.
+func (a *app) imageOptions(ctx context.Context, j *judgement, plainHTTP bool) (images.Options, error) {
+	c := a.cfg
+	p := images.DefaultPolicy()
+	p.Registries, p.Fields, p.Platforms, p.FixableOnly = c.RegistryAllow, c.ImageField, c.Platform, c.FixableOnly
+	p.Grace, p.MaxScanAge, p.MaxDatabaseAge = evidence.Duration(c.Grace), evidence.Duration(c.MaxScanAge), evidence.Duration(c.MaxDatabaseAge)
+	if c.Epss != "" {
+		p.EPSSAbove, _ = strconv.ParseFloat(c.EpssAbove, 64) // the configuration was checked
+	}
+	scans := len(c.ScanReport) > 0
+	for id, given := range map[evidence.ControlID]bool{"IMG-6": c.Resolve, "IMG-2": scans, "IMG-3": scans, "IMG-5": len(c.RegistryAllow) > 0} {
+		asked := slices.ContainsFunc(j.profile.Controls, func(pc evidence.ProfileControl) bool { return pc.ID == id })
+		if given || asked {
+			p.Controls = append(p.Controls, id)
+		}
+	}
+	slices.Sort(p.Controls)
+	o := images.Options{Policy: p, Now: time.Now}
 	if _, err := images.New(o); err != nil {
-		return o, usageErr("--registry-allow: %w", err)
+		return o, usageErr("%w", err)
+	}
+	if !scans && !c.Resolve {
+		return o, nil
+	}
+	var err error
+	o.Gathered, err = images.Gather(ctx, images.Sources{
+		Reports: c.ScanReport, ScannerVersion: c.ScannerVersion, VEX: c.Vex, KEV: c.Kev, EPSS: c.Epss,
+		Resolve: c.Resolve, Platforms: c.Platform, PlainHTTP: plainHTTP,
+	})
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return o, cause
+		}
+		return o, &exitError{code: exitUsage, err: err}
+	}
+	for _, w := range o.Gathered.Warnings {
+		fmt.Fprintln(a.io.err, "helmproof: warning: "+printable(w))
+	}
+	if scans && !j.asksFor(images.Name) {
+		fmt.Fprintf(a.io.err, "helmproof: warning: profile %s asks for no control of image scans: they are shown, and decide nothing; --profile images does\n", j.profile.Name)
 	}
 	return o, nil
 }
 
-// imageScopes are those of the images collector: it runs where an allow-list was
-// given, and is known to replay always.
+// imageScopes are those of the images collector: it runs where there is
+// something to judge, and is known to replay always.
 func imageScopes(o images.Options) []evidence.Scope {
-	if len(o.Registries) == 0 {
+	if len(o.Policy.Controls) == 0 {
 		return nil
 	}
 	return ofRelease
+}
+
+// prepareImages asks for and scans the images of all jobs, each once, before
+// the first is judged. A release that cannot be loaded is told later.
+func (a *app) prepareImages(ctx context.Context, p *pipeline, jobs []job, opts collectors.LoadOptions, prog *progress) error {
+	var mu sync.Mutex
+	var all []string
+	var g errgroup.Group
+	g.SetLimit(a.workers())
+	var stdin sync.Mutex
+	for i := range jobs {
+		g.Go(func() error {
+			j := &jobs[i]
+			rel, err := loadJob(ctx, p, j, opts, &stdin)
+			if err != nil {
+				return nil //nolint:nilerr // loading it again says so
+			}
+			mu.Lock()
+			all = append(all, rel.Info.Images...)
+			mu.Unlock()
+			if j.manifests && j.ref == "-" {
+				j.loaded = rel // standard input is there once
+				return nil
+			}
+			return rel.Close()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	counts, err := p.images.Gathered.Prepare(ctx, all, prog.images)
+	if err != nil {
+		return err
+	}
+	if n := counts.Scanned + counts.Cached + counts.Failed; n > 0 && !a.quiet {
+		fmt.Fprintf(a.io.err, "helmproof: %s: %d scanned, %d from the cache, %d failed\n", plural(counts.Images, "image"), counts.Scanned, counts.Cached, counts.Failed)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -77,14 +78,19 @@ func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID m
 	}
 }
 
+var longDigest = regexp.MustCompile(`sha256:([0-9a-f]{12})[0-9a-f]{52}`)
+
+// shortDigests shortens digests for people; reports and JSON have them whole.
+func shortDigests(s string) string { return longDigest.ReplaceAllString(s, "sha256:$1…") }
+
 func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, most int) {
 	ids = slices.Clone(ids)
 	slices.SortStableFunc(ids, func(a, b string) int {
 		x, y := byID[a].Target, byID[b].Target
 		return cmp.Or(cmp.Compare(byID[a].Outcome.Rank(), byID[b].Outcome.Rank()), cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line),
-			cmp.Compare(x.Object(), y.Object()), cmp.Compare(byID[a].Message, byID[b].Message))
+			cmp.Compare(x.Object(), y.Object()), cmp.Compare(byID[a].Severity.Rank(), byID[b].Severity.Rank()), cmp.Compare(byID[a].Message, byID[b].Message))
 	})
-	last := ""
+	last, place := "", ""
 	for i, id := range ids {
 		if i == most {
 			t.line(t.faint(fmt.Sprintf("    and %d more: helmproof show, or the report", len(ids)-most)))
@@ -98,8 +104,11 @@ func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, 
 		if where != "" && f.Target.Line > 0 {
 			where = fmt.Sprintf("%s:%d", where, f.Target.Line)
 		}
-		where = strings.TrimPrefix(where+" ", " ") + f.Target.Object()
-		t.para("  ", "    ", where)
+		where = strings.TrimPrefix(where+" ", " ") + shortDigests(f.Target.Object())
+		if where != place { // many findings about one image follow each other
+			t.para("  ", "    ", where)
+		}
+		place = where
 		t.para("    ", "    ", f.Message)
 		if f.Remediation != "" && f.Remediation != last {
 			t.para("    fix: ", "         ", f.Remediation)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"sync"
 
@@ -40,6 +41,11 @@ func (p *progress) start(ref string) {
 
 func (p *progress) collector(name string) {
 	p.do(func(b *progressbar.ProgressBar) { b.Describe("collecting: " + name) })
+}
+
+// images shows how far the images are that are asked for or scanned first.
+func (p *progress) images(what string, done, total int) {
+	p.do(func(b *progressbar.ProgressBar) { b.Describe(fmt.Sprintf("images: %s %d of %d", what, done, total)) })
 }
 
 func (p *progress) finish() { p.do(func(b *progressbar.ProgressBar) { _ = b.Add(1) }) }

@@ -1,19 +1,18 @@
-// Package images judges the images that a release runs by where they come from.
+// Package images judges the images that a release runs: where they come from,
+// what their digests name in the registry, and what vulnerability scanners
+// report about them.
 //
-// Collect seals the allow-list of registries; Findings holds every image of the
-// rendered manifests to it. Vulnerability scans (IMG-2, IMG-3) are not judged
-// here: the gate finds no evidence for those controls.
+// Collect seals what it judges by (policy, lists, statements) and what was seen
+// (scan reports, answers of the registry), raw; Findings derives everything from
+// those bytes. The one clock is the time of collection, which is sealed.
 package images
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"path"
-	"strings"
-
-	"github.com/google/go-containerregistry/pkg/name"
+	"slices"
+	"time"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
@@ -22,119 +21,195 @@ import (
 // Name is the collector's name.
 const Name = "images"
 
-// RuleRegistry holds for an image that a pattern of the allow-list matches.
-const RuleRegistry = "images/registry"
-
-var controls = []evidence.ControlID{"IMG-5"}
+// The rules.
+const (
+	// RuleRegistry holds for an image that a pattern of the allow-list matches.
+	RuleRegistry = "images/registry"
+	// RulePin holds for an image whose digest is in the registry, and is what its tag names.
+	RulePin = "images/pin"
+	// RuleScanned holds for an image that a scanner has looked at, whole, with a fresh database.
+	RuleScanned = "images/scanned"
+	// RuleScanFresh and RuleDatabaseFresh hold for a scan and a database that are no older than allowed.
+	RuleScanFresh     = "images/scan-fresh"
+	RuleDatabaseFresh = "images/database-fresh"
+	// RuleVulnerability is followed by the vulnerability's id.
+	RuleVulnerability = "images/vulnerability/"
+)
 
 const (
 	folder     = "artifacts/" + Name + "/"
 	policyFile = "policy.json"
-	dockerHub  = "docker.io"
+	recordFile = "collected.json"
 )
 
 // Options is what images are judged by. The zero value is enough to derive
-// findings again: the allow-list is sealed.
+// findings again: all of it is sealed.
 type Options struct {
-	// Registries are the patterns of the allow-list, as Allowed takes them.
-	Registries []string
+	Policy Policy
+	// Gathered is what was read and seen of images before; nil: nothing.
+	Gathered *Gathered
+	// Now is the clock of collection.
+	Now func() time.Time
 }
 
-// sealedPolicy is policy.json.
-type sealedPolicy struct {
-	Registries []string `json:"registries"`
+// Policy says what images have to be. It is sealed as policy.json.
+type Policy struct {
+	// Controls are those that are judged, of IMG-6, IMG-2, IMG-3 and IMG-5.
+	Controls []evidence.ControlID `json:"controls"`
+	// At is when the release was judged; Collect sets it.
+	At time.Time `json:"at"`
+	// Registries are the patterns of the allow-list, as Allowed takes them.
+	Registries []string `json:"registries,omitempty"`
+	// Fields are further fields that name images, as collectors.ParseImageField takes them.
+	Fields []string `json:"fields,omitempty"`
+	// Platforms are those that the release runs on: "linux/amd64".
+	Platforms []string `json:"platforms"`
+	// FixableOnly lets vulnerabilities without a fixed version warn only.
+	FixableOnly bool `json:"fixableOnly,omitempty"`
+	// Grace is how long after its publication a vulnerability only warns.
+	Grace evidence.Duration `json:"grace,omitempty"`
+	// MaxScanAge and MaxDatabaseAge are how old scans and vulnerability databases may be.
+	MaxScanAge     evidence.Duration `json:"maxScanAge"`
+	MaxDatabaseAge evidence.Duration `json:"maxDatabaseAge"`
+	// EPSSAbove is the probability of exploitation, 0 to 1, from which on a vulnerability
+	// counts as high at least, without grace and fixed or not; 0: none is.
+	EPSSAbove float64 `json:"epssAbove,omitempty"`
 }
+
+// DefaultPolicy allows scans of a week, with databases that were five days old, for linux/amd64.
+func DefaultPolicy() Policy {
+	return Policy{Platforms: []string{"linux/amd64"}, MaxScanAge: evidence.Duration(7 * 24 * time.Hour), MaxDatabaseAge: evidence.Duration(5 * 24 * time.Hour)}
+}
+
+// check says what is wrong with the policy.
+func (p *Policy) check() error {
+	for _, r := range p.Registries {
+		if err := checkPattern(r); err != nil {
+			return err
+		}
+	}
+	if _, err := p.fields(); err != nil {
+		return err
+	}
+	for _, platform := range p.Platforms {
+		if err := checkPlatform(platform); err != nil {
+			return err
+		}
+	}
+	if p.EPSSAbove < 0 || p.EPSSAbove > 1 {
+		return fmt.Errorf("EPSS threshold %v: want a probability from 0 to 1", p.EPSSAbove)
+	}
+	return nil
+}
+
+func (p *Policy) fields() ([]collectors.ImageField, error) {
+	var out []collectors.ImageField
+	for _, s := range p.Fields {
+		f, err := collectors.ParseImageField(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+func (p *Policy) judges(id evidence.ControlID) bool { return slices.Contains(p.Controls, id) }
 
 type collector struct{ o Options }
 
-// New returns the collector; the error names the pattern that is wrong.
+// New returns the collector; the error says what is wrong with the policy.
 func New(o Options) (collectors.Collector, error) {
-	for _, p := range o.Registries {
-		if err := checkPattern(p); err != nil {
-			return nil, err
-		}
+	if err := o.Policy.check(); err != nil {
+		return nil, err
 	}
 	return &collector{o: o}, nil
 }
 
 func (*collector) Name() string { return Name }
 
-// Collect seals the allow-list.
-func (c *collector) Collect(_ context.Context, _ collectors.Input, out evidence.ArtifactWriter) error {
-	if len(c.o.Registries) == 0 {
-		return errors.New("no allow-list of registries: give --registry-allow PATTERN")
+// Collect seals the policy, and what was gathered about the release's images.
+func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
+	pol := c.o.Policy
+	pol.At = c.o.Now().UTC().Truncate(time.Second)
+	if err := writeJSON(out, policyFile, pol); err != nil {
+		return err
 	}
-	raw, err := json.MarshalIndent(sealedPolicy{Registries: c.o.Registries}, "", "  ")
+	rec := &record{}
+	if c.o.Gathered != nil {
+		var err error
+		if rec, err = c.o.Gathered.seal(ctx, in.Release.Info.Images, out); err != nil {
+			return err
+		}
+	}
+	return writeJSON(out, recordFile, rec)
+}
+
+func writeJSON(out evidence.ArtifactWriter, name string, v any) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		return fmt.Errorf("allow-list of registries: %w", err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	return out.Write(policyFile, append(raw, '\n'))
+	return out.Write(name, append(raw, '\n'))
 }
 
-// checkPattern refuses patterns that could match nothing, or not what they seem to.
-func checkPattern(p string) error {
-	bad := func(why string) error {
-		return fmt.Errorf("registry pattern %q: %s; write a registry such as ghcr.io or *.example.com, or one with the start of a repository such as ghcr.io/team", p, why)
-	}
-	if strings.ContainsAny(p, "@ \t\n") || strings.Contains(p, "://") {
-		return bad("not a registry or repository")
-	}
-	for _, part := range strings.Split(p, "/") {
-		if part == "" {
-			return bad("an empty part")
-		}
-		if strings.Contains(part, "**") {
-			return bad("** is not known: a pattern matches all repositories below it")
-		}
-		if _, err := path.Match(part, ""); err != nil {
-			return bad(err.Error())
-		}
-	}
-	return nil
-}
-
-// Allowed reports whether the pattern matches a repository. A pattern is a
-// registry, or a registry and the first parts of the repository's name; each
-// part is a glob (path.Match) of exactly one part. Docker Hub is docker.io.
-func Allowed(pattern string, repo name.Repository) bool {
-	host := strings.ToLower(repo.RegistryStr())
-	if host == name.DefaultRegistry {
-		host = dockerHub
-	}
-	parts := append([]string{host}, strings.Split(repo.RepositoryStr(), "/")...)
-	want := strings.Split(pattern, "/")
-	want[0] = strings.ToLower(want[0])
-	if want[0] == name.DefaultRegistry {
-		want[0] = dockerHub
-	}
-	if len(want) > len(parts) {
-		return false
-	}
-	for i, w := range want {
-		if ok, err := path.Match(w, parts[i]); err != nil || !ok {
-			return false
-		}
-	}
-	return true
-}
-
-// Findings holds each image of the rendered manifests to the sealed allow-list.
+// Findings derives all findings from what was sealed.
 func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	raw, err := in.Read(folder + policyFile)
+	j, err := newJudge(in)
 	if err != nil {
 		return nil, err
 	}
-	var pol sealedPolicy
-	if err := json.Unmarshal(raw, &pol); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", policyFile, err)
+	if j.policy.judges("IMG-5") {
+		j.registries()
 	}
-	if len(pol.Registries) == 0 {
-		return nil, fmt.Errorf("%s: no patterns", policyFile)
+	if j.policy.judges("IMG-6") {
+		j.pins()
 	}
-	for _, p := range pol.Registries {
-		if err := checkPattern(p); err != nil {
-			return nil, fmt.Errorf("%s: %w", policyFile, err)
+	if j.policy.judges("IMG-2") || j.policy.judges("IMG-3") {
+		if err := j.scans(); err != nil {
+			return nil, err
 		}
+	}
+	return j.out, nil
+}
+
+// judge derives the findings of one release.
+type judge struct {
+	in     *collectors.Sealed
+	policy Policy
+	rec    record
+	name   string // the chart's
+	uses   []use
+	broken []collectors.BrokenDocument
+	images []string // distinct, sorted
+	out    []evidence.Finding
+}
+
+type use struct {
+	collectors.ImageUse
+	object *collectors.Object
+}
+
+func newJudge(in *collectors.Sealed) (*judge, error) {
+	j := &judge{in: in}
+	for name, to := range map[string]any{policyFile: &j.policy, recordFile: &j.rec} {
+		raw, err := in.Read(folder + name)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(raw, to); err != nil {
+			return nil, fmt.Errorf("parse %s: %w", name, err)
+		}
+	}
+	if err := j.policy.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", policyFile, err)
+	}
+	if len(j.policy.Controls) == 0 || len(j.policy.Platforms) == 0 || j.policy.At.IsZero() {
+		return nil, fmt.Errorf("%s: controls, platforms and time of judgement have to be there", policyFile)
+	}
+	fields, err := j.policy.fields()
+	if err != nil {
+		return nil, err
 	}
 	rel, err := in.Release()
 	if err != nil {
@@ -144,47 +219,35 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []evidence.Finding
-	add := func(t evidence.Target, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
-		out = append(out, evidence.Finding{Rule: RuleRegistry, Controls: controls, Target: t, Outcome: o,
-			Severity: evidence.SeverityMedium, Message: message, Remediation: remediation, Evidence: at})
-	}
-	manifests := func(from, to int) evidence.Pointer {
-		return in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", from, to))
-	}
-	for _, b := range set.Broken {
-		add(evidence.Target{File: b.File, Line: b.Line}, evidence.OutcomeNotChecked, "images unknown: "+b.Error,
-			"Correct the manifest.", manifests(b.From, b.To))
-	}
-	list := in.Pointer(folder+policyFile, "/registries", "")
+	j.name, j.broken = rel.Chart, set.Broken
 	for i := range set.Objects {
 		o := &set.Objects[i]
-		for _, u := range o.ImageUses(nil) {
-			t, at := o.Target(u.Container), manifests(o.From, o.To)
-			if u.Problem != "" {
-				add(t, evidence.OutcomeNotChecked, u.Problem, "Correct the manifest.", at)
-				continue
+		for _, u := range o.ImageUses(fields) {
+			j.uses = append(j.uses, use{u, o})
+			if u.Image != "" {
+				j.images = append(j.images, u.Image)
 			}
-			outcome, message, remediation := judge(u.Image, pol.Registries)
-			add(t, outcome, message, remediation, at, list)
 		}
 	}
-	if len(out) == 0 {
-		add(evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release runs no images", "")
-	}
-	return out, nil
+	slices.Sort(j.images)
+	j.images = slices.Compact(j.images)
+	return j, nil
 }
 
-func judge(image string, patterns []string) (o evidence.Outcome, message, remediation string) {
-	ref, err := name.ParseReference(image)
-	if err != nil {
-		return evidence.OutcomeNotChecked, "not an image reference: " + err.Error(), "Correct the image's name."
-	}
-	for _, p := range patterns {
-		if Allowed(p, ref.Context()) {
-			return evidence.OutcomePass, fmt.Sprintf("image %s: allowed by %s", image, p), ""
+func (j *judge) chart() evidence.Target { return evidence.Target{Kind: "Chart", Name: j.name} }
+
+// image is an image as a target: with the template that first names it.
+func (j *judge) image(image string) evidence.Target {
+	t := evidence.Target{Kind: "Image", Name: image}
+	for _, u := range j.uses {
+		if u.Image == image {
+			t.File, t.Line = u.object.File, u.object.Line
+			break
 		}
 	}
-	return evidence.OutcomeFail, fmt.Sprintf("image %s: no pattern of the allow-list matches %s", image, ref.Context().Name()),
-		"Mirror the image to an allowed registry, or add its registry with --registry-allow."
+	return t
+}
+
+func (j *judge) manifests(from, to int) evidence.Pointer {
+	return j.in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", from, to))
 }

@@ -1,0 +1,374 @@
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/companyos/helmproof/collectors/internal/oci"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// Limits on what is read of a registry.
+const (
+	maxConfig = 4 << 20  // of an image's configuration, in bytes
+	maxSBOM   = 64 << 20 // of one SBOM, in bytes
+	maxSBOMs  = 8        // of one image
+	maxAtOnce = 8        // images
+)
+
+// resolved is what the registry said of an image, with the bytes.
+type resolved struct {
+	rec   imageRecord
+	blobs map[evidence.Digest][]byte
+}
+
+// digests are those by which a report may be about the image.
+func (r *resolved) digests() []evidence.Digest {
+	p, err := parseImage(r.rec.Image)
+	if err != nil {
+		return nil
+	}
+	v := viewOf(&r.rec, p, func(d evidence.Digest) ([]byte, error) {
+		raw, ok := r.blobs[d]
+		if !ok {
+			return nil, fmt.Errorf("%s was not fetched", d)
+		}
+		return raw, nil
+	})
+	out := []evidence.Digest{}
+	if v.digest != "" {
+		out = append(out, v.digest)
+	}
+	for _, m := range v.platforms {
+		out = append(out, m.digest, m.config)
+	}
+	return slices.DeleteFunc(out, func(d evidence.Digest) bool { return d == "" })
+}
+
+// resolver asks registries; each image once.
+type resolver struct {
+	puller    *remote.Puller
+	names     []name.Option
+	platforms []string
+}
+
+func newResolver(src *Sources) (*resolver, error) {
+	keychain, rt := src.Keychain, src.Transport
+	if keychain == nil {
+		keychain = authn.DefaultKeychain
+	}
+	if rt == nil {
+		rt = remote.DefaultTransport
+	}
+	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(keychain), remote.WithTransport(rt), remote.WithUserAgent("helmproof"))
+	if err != nil {
+		return nil, fmt.Errorf("registry client: %w", err)
+	}
+	return &resolver{puller: puller, names: nameOptions(src.PlainHTTP), platforms: src.Platforms}, nil
+}
+
+func nameOptions(plain bool) []name.Option {
+	if plain {
+		return []name.Option{name.Insecure}
+	}
+	return nil
+}
+
+// all resolves the images; one of which the registry does not answer is recorded
+// so, and the others go on. The error is that of ctx.
+func (r *resolver) all(ctx context.Context, images []string, done func()) ([]*resolved, error) {
+	out := make([]*resolved, len(images))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxAtOnce)
+	for i, image := range images {
+		g.Go(func() error {
+			var err error
+			out[i], err = r.image(ctx, image)
+			if done != nil {
+				done()
+			}
+			return err
+		})
+	}
+	return out, g.Wait()
+}
+
+func (r *resolver) image(ctx context.Context, image string) (*resolved, error) {
+	out := &resolved{rec: imageRecord{Image: image}, blobs: map[evidence.Digest][]byte{}}
+	p, err := parseImage(image, r.names...)
+	if err != nil {
+		return out, nil //nolint:nilerr // the judge parses it again, and says so
+	}
+	if p.tag != "" {
+		f, err := r.manifest(ctx, out, p.repo.Tag(p.tag))
+		if err != nil {
+			return nil, err
+		}
+		out.rec.Tag, out.rec.Manifest = &f, f
+	}
+	if p.digest != "" {
+		if out.rec.Manifest, err = r.manifest(ctx, out, p.repo.Digest(string(p.digest))); err != nil {
+			return nil, err
+		}
+	}
+	return out, r.describe(ctx, out, p)
+}
+
+// describe fetches what the manifest leads to.
+func (r *resolver) describe(ctx context.Context, out *resolved, p parsedImage) error {
+	raw, ok := out.blobs[out.rec.Manifest.Digest]
+	if !ok {
+		return nil
+	}
+	m, err := parseManifest(raw)
+	if err != nil {
+		return nil //nolint:nilerr // the judge parses the sealed bytes again, and says so
+	}
+	subjects := []evidence.Digest{out.rec.Manifest.Digest}
+	if m.index() {
+		out.rec.Platforms = map[string]fetched{}
+		for _, platform := range r.platforms {
+			d := m.of(platform)
+			if d == "" {
+				continue
+			}
+			if out.rec.Platforms[platform], err = r.manifest(ctx, out, p.repo.Digest(string(d))); err != nil {
+				return err
+			}
+			subjects = append(subjects, d)
+		}
+	} else if m.Config.Digest.Algorithm == "sha256" {
+		f, err := r.blob(ctx, p.repo.Digest(m.Config.Digest.String()), maxConfig, func(raw []byte) { out.blobs[evidence.DigestOf(raw)] = raw })
+		if err != nil {
+			return err
+		}
+		out.rec.Config = &f
+	}
+	return r.sboms(ctx, out, p.repo, m, subjects)
+}
+
+// manifest fetches a manifest, which is checked to have the digest asked for.
+func (r *resolver) manifest(ctx context.Context, out *resolved, ref name.Reference) (fetched, error) {
+	f := fetched{Reference: ref.Name()}
+	desc, err := r.puller.Get(ctx, ref)
+	if err != nil {
+		return f, f.failed(ctx, err)
+	}
+	f.Digest = evidence.DigestOf(desc.Manifest)
+	out.blobs[f.Digest] = desc.Manifest
+	return f, nil
+}
+
+// failed records why there is nothing; the error is that of ctx.
+func (f *fetched) failed(ctx context.Context, err error) error {
+	p := oci.ProblemOf(ctx, err)
+	switch {
+	case p == nil:
+		return context.Cause(ctx)
+	case p.Kind == oci.Missing:
+		f.Missing = true
+	default:
+		f.Problem = p
+	}
+	return nil
+}
+
+// blob fetches a blob and checks its digest.
+func (r *resolver) blob(ctx context.Context, ref name.Digest, limit int64, use func([]byte)) (fetched, error) {
+	f := fetched{Reference: ref.Name()}
+	raw, err := func() ([]byte, error) {
+		layer, err := r.puller.Layer(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		body, err := layer.Compressed()
+		if err != nil {
+			return nil, err
+		}
+		raw, err := io.ReadAll(io.LimitReader(body, limit+1))
+		return raw, errors.Join(err, body.Close())
+	}()
+	if err != nil {
+		return f, f.failed(ctx, err)
+	}
+	d := evidence.DigestOf(raw)
+	switch {
+	case int64(len(raw)) > limit:
+		f.Problem = &oci.Problem{Kind: oci.TooLarge, Text: fmt.Sprintf("%s has more than the %d bytes that are read", ref.DigestStr(), limit)}
+	case string(d) != ref.DigestStr():
+		f.Problem = &oci.Problem{Kind: oci.Altered, Text: fmt.Sprintf("%s came as %s", ref.DigestStr(), d)}
+	default:
+		f.Digest = d
+		use(raw)
+	}
+	return f, nil
+}
+
+// manifest is an index or the manifest of one image.
+type manifest struct {
+	MediaType string          `json:"mediaType"`
+	Config    v1.Descriptor   `json:"config"`
+	Layers    []v1.Descriptor `json:"layers"`
+	Manifests []v1.Descriptor `json:"manifests"`
+}
+
+func parseManifest(raw []byte) (*manifest, error) {
+	m := new(manifest)
+	if err := json.Unmarshal(raw, m); err != nil {
+		return nil, fmt.Errorf("its manifest cannot be read: %w", err)
+	}
+	if (m.Config.Digest == v1.Hash{}) == (m.Manifests == nil) {
+		return nil, errors.New("its manifest is neither that of an image nor an index")
+	}
+	return m, nil
+}
+
+func (m *manifest) index() bool { return m.Manifests != nil }
+
+// attestation reports whether an entry of an index is no image but says
+// something of one, as BuildKit writes it.
+func attestation(d *v1.Descriptor) bool {
+	return d.Annotations["vnd.docker.reference.type"] == "attestation-manifest"
+}
+
+func platformOf(p *v1.Platform) string {
+	if p == nil || p.OS == "" {
+		return ""
+	}
+	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
+}
+
+// of returns the digest for a platform; empty: there is none.
+func (m *manifest) of(platform string) evidence.Digest {
+	for i := range m.Manifests {
+		d := &m.Manifests[i]
+		if !attestation(d) && samePlatform(platformOf(d.Platform), platform) && d.Digest.Algorithm == "sha256" {
+			return evidence.Digest(d.Digest.String())
+		}
+	}
+	return ""
+}
+
+// all lists the platforms of an index.
+func (m *manifest) all() []string {
+	var out []string
+	for i := range m.Manifests {
+		if d := &m.Manifests[i]; !attestation(d) {
+			if p := platformOf(d.Platform); p != "" {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// resolved seals what was fetched of an image.
+func (s *sealer) resolved(rec *record, r *resolved) error {
+	for _, d := range sortedKeys(r.blobs) {
+		if err := s.write(blobName(d), r.blobs[d]); err != nil {
+			return err
+		}
+	}
+	rec.Images = append(rec.Images, r.rec)
+	return nil
+}
+
+// view is what the sealed answers of the registry say of an image.
+type view struct {
+	known  bool            // the registry was asked
+	digest evidence.Digest // pinned, or what the tag names
+	index  bool
+	listed []string // platforms of the index
+	// platforms are the images for the policy's platforms, by platform; the one of a
+	// plain manifest by its own.
+	platforms map[string]platformImage
+	problem   string // why it is not known
+	missing   bool   // the registry does not have the digest
+}
+
+type platformImage struct {
+	digest, config evidence.Digest
+	problem        string
+}
+
+// viewOf reads the record of an image; rec is nil where the registry was not asked.
+func viewOf(rec *imageRecord, p parsedImage, blob func(evidence.Digest) ([]byte, error)) view {
+	v := view{digest: p.digest, platforms: map[string]platformImage{}}
+	if rec == nil {
+		return v
+	}
+	v.known = true
+	fetch := func(f *fetched, want evidence.Digest) []byte {
+		switch {
+		case f.Problem != nil:
+			v.problem = f.Problem.String()
+		case f.Missing:
+			v.missing, v.problem = true, "the registry does not have "+f.Reference
+		case want != "" && f.Digest != want:
+			v.problem = fmt.Sprintf("the sealed answer of the registry is of %s, not of %s", f.Digest.Short(), want.Short())
+		default:
+			raw, err := blob(f.Digest)
+			if err == nil && evidence.DigestOf(raw) != f.Digest {
+				err = fmt.Errorf("the sealed bytes of %s are others: altered, or redacted because a secret is in them", f.Digest)
+			}
+			if err == nil {
+				return raw
+			}
+			v.problem = err.Error()
+		}
+		return nil
+	}
+	raw := fetch(&rec.Manifest, p.digest)
+	if raw == nil {
+		return v
+	}
+	v.digest = rec.Manifest.Digest
+	m, err := parseManifest(raw)
+	if err != nil {
+		v.problem = err.Error()
+		return v
+	}
+	if v.index = m.index(); v.index {
+		v.listed = m.all()
+		for _, platform := range sortedKeys(rec.Platforms) {
+			f := rec.Platforms[platform]
+			pi := platformImage{digest: m.of(platform)}
+			if raw := fetch(&f, pi.digest); raw == nil {
+				pi.problem, v.problem, v.missing = v.problem, "", false
+			} else if child, err := parseManifest(raw); err != nil || child.index() {
+				pi.problem = "the manifest for " + platform + " cannot be read"
+			} else {
+				pi.config = evidence.Digest(child.Config.Digest.String())
+			}
+			v.platforms[platform] = pi
+		}
+		return v
+	}
+	pi := platformImage{digest: v.digest, config: evidence.Digest(m.Config.Digest.String())}
+	own := ""
+	if rec.Config == nil {
+		pi.problem = "its configuration was not asked for"
+	} else if raw := fetch(rec.Config, pi.config); raw == nil {
+		pi.problem, v.problem, v.missing = v.problem, "", false
+	} else {
+		var platform v1.Platform
+		if err := json.Unmarshal(raw, &platform); err != nil {
+			pi.problem = "its configuration cannot be read: " + err.Error()
+		}
+		own = platformOf(&platform)
+	}
+	v.platforms[own] = pi
+	return v
+}
