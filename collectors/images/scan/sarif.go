@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -26,9 +27,9 @@ type sarifRule struct {
 		Text string `json:"text"`
 	} `json:"shortDescription"`
 	Properties struct {
-		SecuritySeverity string   `json:"security-severity"`
-		PURLs            []string `json:"purls"`
-		Tags             []string `json:"tags"`
+		SecuritySeverity json.RawMessage `json:"security-severity"`
+		PURLs            []string        `json:"purls"`
+		Tags             []string        `json:"tags"`
 	} `json:"properties"`
 }
 
@@ -226,7 +227,7 @@ func (d *sarifDoc) result(r *reader, x *sarifResult, rule *sarifRule) error {
 			v.Package.Type = grypeTypes[m[3]]
 		}
 	}
-	if score, err := strconv.ParseFloat(rule.Properties.SecuritySeverity, 64); err == nil && v.Severity == "" {
+	if score, err := strconv.ParseFloat(strings.Trim(string(rule.Properties.SecuritySeverity), `"`), 64); err == nil && v.Severity == "" {
 		v.Severity = severityScore(score)
 	}
 	if len(x.Suppressions) > 0 {
