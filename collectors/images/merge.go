@@ -22,7 +22,6 @@ type found struct {
 	severity  evidence.Severity // the highest that a scanner gives; empty: none knows
 	source    string            // of the severity
 	score     float64           // the highest CVSS base score
-	vector    string
 	witnesses []witness
 	// suppressed are the reasons of reports that do not count it themselves.
 	suppressed []string
@@ -121,9 +120,7 @@ func (f *found) add(v *scan.Vulnerability, r *sealedReport) {
 		f.severity, f.source = v.Severity, v.SeveritySource
 	}
 	for _, c := range v.CVSS {
-		if c.Score > f.score || c.Score == f.score && f.score > 0 && c.Vector < f.vector {
-			f.score, f.vector = c.Score, c.Vector
-		}
+		f.score = max(f.score, c.Score)
 	}
 	if v.Suppressed != "" {
 		f.suppressed = append(f.suppressed, r.report.Scanner+": "+v.Suppressed)

@@ -440,21 +440,30 @@ func (j *judge) vulnerability(t evidence.Target, f *found, digests []evidence.Di
 
 func (f *found) message(notes []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in %s", f.id, f.where())
+	b.WriteString(f.id)
+	var how []string
+	if f.severity != "" {
+		s := string(f.severity)
+		if f.source != "" {
+			s += " by " + f.source
+		}
+		how = append(how, s)
+	}
+	if f.score > 0 {
+		how = append(how, fmt.Sprintf("CVSS %.1f", f.score))
+	}
+	if len(how) > 0 {
+		fmt.Fprintf(&b, " (%s)", strings.Join(how, ", "))
+	}
+	fmt.Fprintf(&b, ": %s", f.where())
 	if len(f.fixed) > 0 {
 		fmt.Fprintf(&b, ", fixed in %s", strings.Join(f.fixed, ", "))
 	}
-	fmt.Fprintf(&b, "; by %s", f.scanners())
-	if f.severity != "" && f.source != "" {
-		fmt.Fprintf(&b, "; %s by %s", f.severity, f.source)
-	}
-	if f.score > 0 {
-		fmt.Fprintf(&b, "; CVSS %.1f %s", f.score, f.vector)
-	}
+	fmt.Fprintf(&b, "; found by %s", f.scanners())
 	for _, n := range notes {
 		b.WriteString("; " + n)
 	}
-	return strings.TrimSpace(b.String())
+	return b.String()
 }
 
 func (f *found) remediation() string {
