@@ -197,6 +197,11 @@ func TestScans(t *testing.T) {
 				"products": []any{map[string]any{"hashes": map[string]any{"sha-256": strings.Repeat("a", 64)}, "subcomponents": []any{map[string]any{"@id": "pkg:deb/debian/openssl@3.0.15"}}}}})},
 			want: []string{"fail critical " + opensslText},
 		},
+		"VEX of another hash": {
+			reports: []any{one}, vex: []any{vexOf("not_affected", "", map[string]any{"justification": "component_not_present",
+				"products": []any{map[string]any{"@id": "registry.example.com/team/api", "hashes": map[string]any{"sha-256": strings.Repeat("b", 64)}}}})},
+			want: []string{"fail critical " + opensslText},
+		},
 		"VEX later affected": {
 			reports: []any{one}, vex: []any{vexOf("not_affected", "pkg:oci/api@"+digestA, unreachable), vexOf("affected", "pkg:oci/api@"+digestA, map[string]any{"timestamp": "2026-11-02T00:00:00Z", "action_statement": "update"})},
 			want: []string{"fail critical " + opensslText + "; VEX: affected (no justification, by sec@example.com)"},
