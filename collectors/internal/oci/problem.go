@@ -63,6 +63,9 @@ func Clip(s string) string {
 	return s
 }
 
+// Error makes a problem an error.
+func (p *Problem) Error() string { return p.String() }
+
 func (p *Problem) String() string {
 	switch p.Kind {
 	case Unauthorized:
