@@ -80,9 +80,10 @@ type reportFile struct {
 	name     string
 	digest   evidence.Digest // of the file
 	declared evidence.Digest
-	version  *file // what the scanner said of itself; nil: nothing
-	about    []evidence.Digest
-	ids      []string // of vulnerabilities; only where there are lists
+	version  *file             // what the scanner said of itself; nil: nothing
+	digests  []evidence.Digest // of manifests and indexes that it names
+	about    []evidence.Digest // those and others that it may be found by
+	ids      []string          // of vulnerabilities; only where there are lists
 }
 
 // Gather reads the files. An error names the file that cannot be used.
@@ -194,14 +195,14 @@ func (g *Gathered) add(path string, declared evidence.Digest, version *file) err
 	if slices.ContainsFunc(g.reports, func(o *reportFile) bool { return o.digest == sum && o.declared == declared }) {
 		return nil
 	}
-	rf := &reportFile{path: path, name: filepath.Base(path), digest: sum, declared: declared, version: version, about: slices.Clone(r.Image.Digests)}
+	rf := &reportFile{path: path, name: filepath.Base(path), digest: sum, declared: declared, version: version, digests: r.Image.Digests, about: slices.Clone(r.Image.Digests)}
 	if r.Image.ID != "" {
 		rf.about = append(rf.about, r.Image.ID)
 	}
 	if declared != "" {
 		rf.about = append(rf.about, declared)
 	}
-	if len(rf.about) == 0 {
+	if len(rf.about) == 0 && version == nil {
 		g.Warnings = append(g.Warnings, fmt.Sprintf("scan report %s names no digest of an image: it is about none; give it as sha256:…=%s", path, path))
 	}
 	if rf.version == nil {

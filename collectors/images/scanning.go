@@ -85,7 +85,8 @@ func (g *Gathered) resolve(ctx context.Context, images []string, progress Progre
 // target is one thing to scan.
 type target struct {
 	scan.Target
-	digest evidence.Digest // that the image is pinned by, or that its tag names
+	digest evidence.Digest   // that the image is pinned by, or that its tag names
+	all    []evidence.Digest // by which a report may name it
 }
 
 // targets lists what there is to scan: an image by digest, for each platform.
@@ -97,14 +98,14 @@ func (g *Gathered) targets(images []string) []target {
 		if err != nil {
 			continue // the judge says so
 		}
-		d := p.digest
+		d, all := p.digest, []evidence.Digest{p.digest}
 		platforms := g.src.Platforms
 		if r := g.images[image]; r != nil {
 			v := viewOf(&r.rec, p, func(d evidence.Digest) ([]byte, error) { return r.blobs[d], nil })
 			if v.problem != "" {
 				continue // the judge says so
 			}
-			d = v.digest
+			d, all = v.digest, r.digests()
 			if !v.index {
 				platforms = sortedKeys(v.platforms)
 			}
@@ -116,7 +117,7 @@ func (g *Gathered) targets(images []string) []target {
 			key := string(d) + " " + platform
 			if !seen[key] {
 				seen[key] = true
-				out = append(out, target{scan.Target{Reference: p.repo.Name() + "@" + string(d), Platform: platform}, d})
+				out = append(out, target{scan.Target{Reference: p.repo.Name() + "@" + string(d), Platform: platform}, d, all})
 			}
 		}
 	}
@@ -236,7 +237,7 @@ func (g *Gathered) cached(dir string, t target) (bool, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return g.add(path, "", v) == nil, nil
+	return g.take(path, t, v) == nil, nil
 }
 
 // keep stores a result in the cache and takes it from there. A report that is
@@ -253,14 +254,27 @@ func (g *Gathered) keep(dir string, t target, r scan.Result) error {
 	if err := writeWhole(path, r.Raw); err != nil {
 		return err
 	}
-	before := len(g.reports)
-	err := g.add(path, "", v)
-	if err == nil && len(g.reports) > before && !slices.Contains(g.reports[before].about, t.digest) {
-		err = fmt.Errorf("its report is about another image: %v, not %s", g.reports[before].about, t.digest)
-		g.reports = g.reports[:before]
-	}
-	if err != nil {
+	if err := g.take(path, t, v); err != nil {
 		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+// take reads a scanner's report, which has to be about the target, or about
+// nothing that has a digest: then it is about what the scanner was told to scan.
+func (g *Gathered) take(path string, t target, v *file) error {
+	before := len(g.reports)
+	if err := g.add(path, "", v); err != nil || len(g.reports) == before {
+		return err
+	}
+	r := g.reports[before]
+	switch {
+	case len(r.digests) == 0:
+		r.declared = t.digest
+		r.about = append(r.about, t.digest)
+	case !slices.ContainsFunc(r.about, func(d evidence.Digest) bool { return slices.Contains(t.all, d) }):
+		g.reports = g.reports[:before]
+		return fmt.Errorf("its report is about another image: %v, not %s", r.about, t.digest)
 	}
 	return nil
 }
