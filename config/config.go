@@ -63,6 +63,16 @@ type Config struct {
 	KubeBenchTimeout time.Duration
 	// Registries and repositories that images may come from (IMG-5): ghcr.io/team, *.example.com.
 	RegistryAllow []string
+	// Scanners that scan the images (IMG-2, IMG-3): osv, which is embedded, and trivy, which has to be installed.
+	Scan []string
+	// Folder of the embedded scanner's vulnerability database (helmproof db update).
+	DB string
+	// Trivy's program: a path, or a name in PATH.
+	Trivy string
+	// Time limit of scanning one image.
+	ScanTimeout time.Duration
+	// Folder that keeps scans, so that an image is not scanned again while scanner and database are the same.
+	ScanCache string
 	// Scan reports of images (IMG-2, IMG-3): files, directories of them, or sha256:…=FILE for one that does not name its image.
 	ScanReport []string
 	// Output of `trivy version --format json`, which says how old the database of Trivy's reports was.

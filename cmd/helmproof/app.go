@@ -78,7 +78,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 	})
 	root.AddCommand(
 		newCollect(a), newCheck(a), newHarden(a), newVerify(a), newGate(a), newList(a), newShow(a), newReport(a), newDiff(a),
-		newControls(a), newConfig(a), newKeygen(a), newVersion(a),
+		newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
 	)
 	for _, cmd := range root.Commands() {
 		if cmd.Name() != "report" {

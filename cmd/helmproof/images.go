@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -13,18 +15,26 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/images"
+	"github.com/companyos/helmproof/collectors/images/osv"
+	"github.com/companyos/helmproof/collectors/images/scan"
+	"github.com/companyos/helmproof/collectors/images/trivy"
 	"github.com/companyos/helmproof/evidence"
 )
 
 // imageFlagNames are the flags by which images are judged.
 var imageFlagNames = []string{
-	"registry-allow", "scan-report", "scanner-version", "vex", "kev", "epss", "epss-above", "fixable-only", "grace",
+	"registry-allow", "scan", "db", "trivy", "scan-timeout", "scan-cache", "scan-report", "scanner-version", "vex", "kev", "epss", "epss-above", "fixable-only", "grace",
 	"max-scan-age", "max-database-age", "platform", "resolve",
 }
 
 func registerImageFlags(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArray("registry-allow", nil, "allow images of the registry or repository `PATTERN` only, such as *.example.com or ghcr.io/team; may be given several times")
+	fl.StringSlice("scan", nil, "scan the images with `SCANNER`: osv (embedded; helmproof db update fetches its database) or trivy (installed); osv,trivy for both")
+	fl.String("db", "", "with --scan osv: `DIR` of the vulnerability database")
+	fl.String("trivy", "", "with --scan trivy: its `PROGRAM`")
+	fl.Duration("scan-timeout", 0, "time limit of scanning one image")
+	fl.String("scan-cache", "", "`DIR` that keeps scans")
 	fl.StringArray("scan-report", nil, "judge images by the scan reports in `FILE|DIR`: Trivy, Grype, SARIF, CycloneDX, osv-scanner; sha256:…=FILE for one that does not name its image")
 	fl.String("scanner-version", "", "output of trivy version --format json in `FILE`: how old the database of Trivy's reports was")
 	fl.StringArray("vex", nil, "OpenVEX document `FILE`: vulnerabilities that do no harm; may be given several times")
@@ -37,6 +47,10 @@ func registerImageFlags(cmd *cobra.Command) {
 	fl.Duration("max-database-age", 0, "how old the vulnerability database of a scan may be")
 	fl.StringArray("platform", nil, "`OS/ARCH` that the release runs on, such as linux/arm64; may be given several times")
 	fl.Bool("resolve", false, "ask the registries what tags and digests name: moved tags, platforms, attached SBOMs")
+	_ = cmd.RegisterFlagCompletionFunc("scan", cobra.FixedCompletions([]string{"osv", "trivy"}, cobra.ShellCompDirectiveNoFileComp))
+	for _, name := range []string{"db", "scan-cache"} {
+		_ = cmd.MarkFlagDirname(name)
+	}
 	for _, name := range []string{"scan-report", "scanner-version", "vex", "kev", "epss"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
@@ -51,7 +65,7 @@ func (a *app) imageOptions(ctx context.Context, j *judgement, plainHTTP bool) (i
 	if c.Epss != "" {
 		p.EPSSAbove, _ = strconv.ParseFloat(c.EpssAbove, 64) // the configuration was checked
 	}
-	scans := len(c.ScanReport) > 0
+	scans := len(c.ScanReport)+len(c.Scan) > 0
 	for id, given := range map[evidence.ControlID]bool{"IMG-6": c.Resolve, "IMG-2": scans, "IMG-3": scans, "IMG-5": len(c.RegistryAllow) > 0} {
 		asked := slices.ContainsFunc(j.profile.Controls, func(pc evidence.ProfileControl) bool { return pc.ID == id })
 		if given || asked {
@@ -66,8 +80,12 @@ func (a *app) imageOptions(ctx context.Context, j *judgement, plainHTTP bool) (i
 	if !scans && !c.Resolve {
 		return o, nil
 	}
-	var err error
+	scanners, cache, err := a.scanners(plainHTTP)
+	if err != nil {
+		return o, err
+	}
 	o.Gathered, err = images.Gather(ctx, images.Sources{
+		Scanners: scanners, Cache: cache,
 		Reports: c.ScanReport, ScannerVersion: c.ScannerVersion, VEX: c.Vex, KEV: c.Kev, EPSS: c.Epss,
 		Resolve: c.Resolve, Platforms: c.Platform, PlainHTTP: plainHTTP,
 	})
@@ -84,6 +102,46 @@ func (a *app) imageOptions(ctx context.Context, j *judgement, plainHTTP bool) (i
 		fmt.Fprintf(a.io.err, "helmproof: warning: profile %s asks for no control of image scans: they are shown, and decide nothing; --profile images does\n", j.profile.Name)
 	}
 	return o, nil
+}
+
+// scanners are those that were asked for, and the folder that keeps their results.
+func (a *app) scanners(plainHTTP bool) (list []scan.Scanner, cache string, err error) {
+	if len(a.cfg.Scan) == 0 {
+		return nil, "", nil
+	}
+	if cache = a.cfg.ScanCache; cache == "" {
+		if cache, err = userCache("scans"); err != nil {
+			return nil, "", err
+		}
+	}
+	for _, s := range a.cfg.Scan {
+		var one scan.Scanner
+		switch s {
+		case osv.Name:
+			dir, err := a.databaseDir()
+			if err != nil {
+				return nil, "", err
+			}
+			if one, err = osv.New(osv.Options{Database: dir, PlainHTTP: plainHTTP, Workers: a.workers(), Now: time.Now}); err != nil {
+				return nil, "", err
+			}
+		case trivy.Name:
+			if one, err = trivy.New(trivy.Options{Command: a.cfg.Trivy, Timeout: a.cfg.ScanTimeout, PlainHTTP: plainHTTP}); err != nil {
+				return nil, "", &exitError{code: exitUsage, err: err}
+			}
+		}
+		list = append(list, one)
+	}
+	return list, cache, nil
+}
+
+// userCache is a folder of this program in the user's cache folder.
+func userCache(name string) (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", usageErr("no cache folder: %w; name one with --db and --scan-cache", err)
+	}
+	return filepath.Join(dir, "helmproof", name), nil
 }
 
 // imageScopes are those of the images collector: it runs where there is

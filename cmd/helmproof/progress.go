@@ -48,5 +48,10 @@ func (p *progress) images(what string, done, total int) {
 	p.do(func(b *progressbar.ProgressBar) { b.Describe(fmt.Sprintf("images: %s %d of %d", what, done, total)) })
 }
 
+// download shows how far the archive of an ecosystem is.
+func (p *progress) download(ecosystem string, done, _ int64) {
+	p.do(func(b *progressbar.ProgressBar) { b.Describe(fmt.Sprintf("%s: %d MiB", ecosystem, done>>20)) })
+}
+
 func (p *progress) finish() { p.do(func(b *progressbar.ProgressBar) { _ = b.Add(1) }) }
 func (p *progress) done()   { p.do(func(b *progressbar.ProgressBar) { _ = b.Finish() }) }

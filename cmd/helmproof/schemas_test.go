@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -21,12 +22,33 @@ import (
 var schemaOf = map[string]string{
 	"collect": "report", "check": "report", "verify": "verify", "gate": "gate", "list": "list", "show": "show", "diff": "diff", "harden": "harden",
 	"controls": "controls", "config check": "config-check", "config show": "config-show", "keygen": "keygen", "version": "version",
+	"db update": "db", "db status": "db",
 }
 
 // printed is the output of one command line.
 type printed struct {
 	schema, line string
 	out          []byte
+}
+
+// publishOSV lays out an archive of vulnerabilities as it is published.
+func publishOSV(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "npm"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	f, err := w.Create("GHSA-aaaa-bbbb-cccc.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write([]byte(`{"id":"GHSA-aaaa-bbbb-cccc","modified":"2026-11-22T06:00:00Z"}`))
+	if err = errors.Join(err, w.Close(), os.WriteFile(filepath.Join(dir, "npm", "all.zip"), b.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return "file://" + dir
 }
 
 // printAll runs every command in a new repository and returns what each printed.
@@ -68,6 +90,8 @@ func printAll(t *testing.T) []printed {
 	do(exitPass, "config-check", "config", "check", "--waivers", waivers)
 	do(exitPass, "config-show", "config", "show", "--repo", "gs://bucket/prefix")
 	do(exitPass, "list", "list", "--repo", repo)
+	do(exitPass, "db", "db", "update", "--db", filepath.Join(dir, "osv"), "--ecosystem", "npm", "--source", publishOSV(t))
+	do(exitPass, "db", "db", "status", "--db", filepath.Join(dir, "osv"))
 	do(exitPass, "harden", "harden", "--report", weak)
 	input = "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec: {containers: [{name: app, image: x}]}\n"
 	do(exitPass, "harden", "harden")
