@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // record is collected.json: which sealed bytes are what.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/collectors/images/scan"
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // cacheAge is how long the results of a scanner are kept after they were used last.

@@ -17,8 +17,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	kjson "sigs.k8s.io/json"
 
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // The annotations by which cosign keeps a legacy signature on its layer.

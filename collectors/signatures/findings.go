@@ -11,8 +11,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/companyos/helmproof/collectors"
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // maxReasons bounds how many reasons a message lists.

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/companyos/helmproof/collectors"
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // TestTooMany has a good signature behind more bad ones than are looked at: it

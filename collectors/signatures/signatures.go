@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/companyos/helmproof/collectors"
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // Name is the collector's name.

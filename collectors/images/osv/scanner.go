@@ -48,8 +48,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/companyos/helmproof/collectors/images/scan"
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // Name is the scanner's name.

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/collectors/images/scan"
-	"github.com/companyos/helmproof/collectors/internal/oci"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // Name is the scanner's name.

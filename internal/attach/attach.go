@@ -1,0 +1,208 @@
+// Package attach pushes Sigstore bundles to registries as what refers to an
+// image (OCI 1.1 referrers), in the form in which cosign keeps and finds them.
+package attach
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+const (
+	bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	emptyType  = "application/vnd.oci.empty.v1+json"
+	// The annotations by which cosign picks a bundle (github.com/sigstore/cosign, pkg/oci/remote).
+	annotationContent   = "dev.sigstore.bundle.content"
+	annotationPredicate = "dev.sigstore.bundle.predicateType"
+
+	maxBundle    = 64 << 20 // of a bundle that is there already, in bytes
+	maxReferrers = 256      // that are compared with
+)
+
+// Options says how to talk to the registry.
+type Options struct {
+	PlainHTTP bool
+	Keychain  authn.Keychain    // nil: that of docker login
+	Transport http.RoundTripper // nil: that of the registry client
+}
+
+// Attestation is a signed statement about an image.
+type Attestation struct {
+	PredicateType string
+	// Bundle is the Sigstore bundle with the statement's DSSE envelope.
+	Bundle []byte
+}
+
+// Image pushes attestations to one image.
+type Image struct {
+	ref     name.Digest
+	subject v1.Descriptor
+	opts    []remote.Option
+	there   map[string]bool // payloads of bundles that refer to the image
+}
+
+// Open finds the image in its registry. reference names it by digest.
+func Open(ctx context.Context, reference string, o Options) (*Image, error) {
+	var names []name.Option
+	if o.PlainHTTP {
+		names = append(names, name.Insecure)
+	}
+	ref, err := name.NewDigest(reference, names...)
+	if err != nil {
+		return nil, err
+	}
+	if o.Keychain == nil {
+		o.Keychain = authn.DefaultKeychain
+	}
+	if o.Transport == nil {
+		o.Transport = remote.DefaultTransport
+	}
+	i := &Image{ref: ref, there: map[string]bool{}, opts: []remote.Option{
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(o.Keychain), remote.WithTransport(o.Transport), remote.WithUserAgent("helmproof"),
+	}}
+	desc, err := remote.Get(ref, i.opts...)
+	if err != nil {
+		return nil, err
+	}
+	i.subject = v1.Descriptor{MediaType: desc.MediaType, Size: desc.Size, Digest: desc.Digest}
+	return i, i.list()
+}
+
+// list remembers the statements of the bundles that are there.
+func (i *Image) list() error {
+	idx, err := remote.Referrers(i.ref, i.opts...)
+	if err != nil {
+		return fmt.Errorf("referrers: %w", err)
+	}
+	m, err := idx.IndexManifest()
+	if err != nil {
+		return fmt.Errorf("referrers: %w", err)
+	}
+	n := 0
+	for _, d := range m.Manifests {
+		if d.ArtifactType != bundleType && d.ArtifactType != emptyType {
+			continue
+		}
+		if n++; n > maxReferrers {
+			return nil // at worst a statement is attached twice
+		}
+		img, err := remote.Image(i.ref.Context().Digest(d.Digest.String()), i.opts...)
+		if err != nil {
+			return fmt.Errorf("referrer %s: %w", d.Digest, err)
+		}
+		layers, err := img.Layers()
+		if err != nil {
+			return fmt.Errorf("referrer %s: %w", d.Digest, err)
+		}
+		for _, l := range layers {
+			if raw, err := readLayer(l); err == nil {
+				if p, err := payload(raw); err == nil { // what is none is somebody else's
+					i.there[string(p)] = true
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func readLayer(l v1.Layer) ([]byte, error) {
+	r, err := l.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(r, maxBundle))
+	return raw, errors.Join(err, r.Close())
+}
+
+// payload is the statement in a bundle's envelope.
+func payload(raw []byte) ([]byte, error) {
+	var b struct {
+		DSSE *struct {
+			Payload []byte `json:"payload"`
+		} `json:"dsseEnvelope"`
+	}
+	if err := json.Unmarshal(raw, &b); err != nil {
+		return nil, err
+	}
+	if b.DSSE == nil || len(b.DSSE.Payload) == 0 {
+		return nil, errors.New("no DSSE envelope in the bundle")
+	}
+	return b.DSSE.Payload, nil
+}
+
+// Has reports whether the same statement refers to the image already.
+func (i *Image) Has(a Attestation) (bool, error) {
+	p, err := payload(a.Bundle)
+	return i.there[string(p)], err
+}
+
+// raw is a manifest as it is pushed.
+type raw []byte
+
+func (r raw) RawManifest() ([]byte, error)      { return r, nil }
+func (raw) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+// Push attaches the attestation and returns the digest of its manifest. The
+// same attestation makes the same manifest.
+func (i *Image) Push(a Attestation) (string, error) {
+	p, err := payload(a.Bundle)
+	if err != nil {
+		return "", err
+	}
+	layer := static.NewLayer(a.Bundle, bundleType)
+	config := static.NewLayer([]byte("{}"), emptyType)
+	m := struct {
+		v1.Manifest
+		ArtifactType string `json:"artifactType"`
+	}{v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Subject: &i.subject,
+		Annotations: map[string]string{annotationContent: "dsse-envelope", annotationPredicate: a.PredicateType},
+	}, bundleType}
+	for l, to := range map[v1.Layer]*v1.Descriptor{layer: nil, config: &m.Config} {
+		d, err := l.Digest()
+		if err != nil {
+			return "", err
+		}
+		size, err := l.Size()
+		if err != nil {
+			return "", err
+		}
+		mt, err := l.MediaType()
+		if err != nil {
+			return "", err
+		}
+		desc := v1.Descriptor{MediaType: mt, Size: size, Digest: d}
+		if to != nil {
+			*to = desc
+		} else {
+			m.Layers = append(m.Layers, desc)
+		}
+		if err := remote.WriteLayer(i.ref.Context(), l, i.opts...); err != nil {
+			return "", err
+		}
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		return "", err
+	}
+	d, _, err := v1.SHA256(bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	if err := remote.Put(i.ref.Context().Digest(d.String()), raw(body), i.opts...); err != nil {
+		return "", err
+	}
+	i.there[string(p)] = true
+	return d.String(), nil
+}
