@@ -16,13 +16,15 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/spf13/cobra"
+
+	"github.com/companyos/helmproof/internal/imagetest"
 )
 
 // schemaOf is which published schema a command's `-o json` document follows.
 var schemaOf = map[string]string{
 	"collect": "report", "check": "report", "verify": "verify", "gate": "gate", "list": "list", "show": "show", "diff": "diff", "harden": "harden",
 	"controls": "controls", "config check": "config-check", "config show": "config-show", "keygen": "keygen", "version": "version",
-	"db update": "db", "db status": "db",
+	"db update": "db", "db status": "db", "attach": "attach",
 }
 
 // printed is the output of one command line.
@@ -125,6 +127,12 @@ func printAll(t *testing.T) []printed {
 	do(exitPass, "diff", with("diff", id["service/short"], id["weak/chart"])...)
 	do(exitPass, "diff", with("diff", id["weak/chart"], id["service/short"])...)
 	do(exitPass, "diff", with("diff", id["weak/chart"], id["weak/chart"])...)
+
+	image := imagetest.Push(t, imagetest.Registry(t)+"/api:1", imagetest.Debian(t, nil))
+	input = "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec: {containers: [{name: app, image: " + image + "}, {name: other, image: x}]}\n"
+	do(exitVerdict, "report", "collect", "--manifests", "-", "--repo", repo, "--key", key)
+	do(exitFailure, "attach", with("attach", "latest", "--plain-http")...)
+	do(exitPass, "attach", with("attach", "latest", "--plain-http", "--image", image)...)
 
 	damage(t, repo, id["weak/chart"])
 	do(exitIntegrity, "verify", with("verify", id["weak/chart"])...)

@@ -19,7 +19,8 @@ import (
 const (
 	EvidenceType = "https://github.com/companyos/helmproof/evidence/v1"
 	ReportsType  = "https://github.com/companyos/helmproof/reports/v1"
-	VSAType      = "https://slsa.dev/verification_summary/v1" // https://slsa.dev/spec/v1.0/verification_summary
+	VSAType      = "https://slsa.dev/verification_summary/v1"  // https://slsa.dev/spec/v1.0/verification_summary
+	VulnsType    = "https://in-toto.io/attestation/vulns/v0.2" // https://github.com/in-toto/attestation/blob/main/spec/predicates/vulns_02.md
 )
 
 const (

@@ -1,0 +1,329 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/images"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/internal/attach"
+	"github.com/companyos/helmproof/internal/oci"
+	"github.com/companyos/helmproof/templates/admission"
+)
+
+type attachFlags struct {
+	images    []string
+	plainHTTP bool
+	dryRun    bool
+}
+
+func newAttach(a *app) *cobra.Command {
+	var f attachFlags
+	cmd := &cobra.Command{
+		Use:   "attach BUNDLE|ID",
+		Short: "Attach a verdict to the images that it is about",
+		Long: `Attach verifies a bundle, and pushes to the registry, as what refers to each
+image of the release: the verification summary (SLSA VSA) with the verdict, the
+statement about the evidence, and for each scanner a statement of what it found
+(in-toto vulns). Cosign finds and verifies them, and an admission controller can
+admit images by the verdict: see helmproof attach policy.
+
+A verdict of FAIL or INCOMPLETE is attached too: the summary says FAILED. The
+same statement is attached once. Only images that are pinned by digest can have
+statements; the registry has to have them.
+
+Statements of scans are signed now, with --key; the others were when the bundle
+was sealed. Exit code 4 says that the bundle did not verify: nothing is attached.`,
+		Example: `  helmproof attach latest
+  helmproof attach 3f2a9c --repo gs://evidence/prod --trust team.pub --key team.key
+  helmproof attach latest --image ghcr.io/team/api@sha256:… --dry-run`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeBundles,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.attach(cmd.Context(), args[0], f) },
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.images, "image", nil, "only this `IMAGE` of the release; may be given several times")
+	fl.BoolVar(&f.plainHTTP, "plain-http", false, "talk to registries without TLS")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be attached, and push nothing")
+	fl.String("key", "", "signing key `FILE` for statements of scans (cosign or PEM private key; COSIGN_PASSWORD holds its password)")
+	a.repoFlags(cmd)
+	a.trustFlags(cmd)
+	cmd.AddCommand(newAttachPolicy(a))
+	return cmd
+}
+
+// attachJSON is what attach prints as JSON.
+type attachJSON struct {
+	Bundle  evidence.Digest   `json:"bundle"`
+	Verdict string            `json:"verdict"` // of the summary: PASSED or FAILED
+	Images  []attachImageJSON `json:"images"`
+}
+
+type attachImageJSON struct {
+	Image        string                `json:"image"`
+	Error        string                `json:"error,omitempty"`
+	Attestations []attachStatementJSON `json:"attestations"`
+}
+
+type attachStatementJSON struct {
+	PredicateType string `json:"predicateType"`
+	Status        string `json:"status"`           // attached, present or planned
+	Digest        string `json:"digest,omitempty"` // of the referrer's manifest, where it was attached
+}
+
+func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
+	repo, err := a.openRepo(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := a.verifier(repo)
+	if err != nil {
+		return err
+	}
+	id, files, err := loadBundle(ctx, repo, ref)
+	if err != nil {
+		return err
+	}
+	if r := v.Verify(ctx, files, id); !r.OK() {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		return &exitError{code: exitIntegrity, err: fmt.Errorf("bundle %s does not verify: nothing is attached; see helmproof verify %s", id.Short(), ref)}
+	}
+	b, err := bundle.Open(files[bundle.EvidenceFile], v.Limits)
+	if err != nil {
+		return err
+	}
+	out := attachJSON{Bundle: id, Verdict: "FAILED", Images: []attachImageJSON{}}
+	if b.Verdict().Outcome == evidence.VerdictPass {
+		out.Verdict = "PASSED"
+	}
+	list, err := pickImages(b, f.images)
+	if err != nil {
+		return err
+	}
+	scans, err := a.scanStatements(ctx, b)
+	if err != nil {
+		return err
+	}
+	prog := a.progress(len(list))
+	failed := 0
+	for _, image := range list {
+		prog.start(image)
+		one := attachOne(ctx, image, files, scans, f)
+		if err := context.Cause(ctx); err != nil {
+			prog.done()
+			return err
+		}
+		if one.Error != "" {
+			failed++
+		}
+		out.Images = append(out.Images, one)
+		prog.finish()
+	}
+	prog.done()
+	if err := a.printAttached(out, f.dryRun); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %s have no statement", failed, plural(len(list), "image"))
+	}
+	return nil
+}
+
+// pickImages are the images of the release, or those of them that were named.
+func pickImages(b *bundle.Bundle, only []string) ([]string, error) {
+	all := b.Release().Images
+	for _, o := range only {
+		if !slices.Contains(all, o) {
+			return nil, usageErr("--image %s: the release does not run it; it runs %s", o, strings.Join(all, ", "))
+		}
+	}
+	if len(only) > 0 {
+		return only, nil
+	}
+	if len(all) == 0 {
+		return nil, usageErr("bundle %s is about no images", b.ID().Short())
+	}
+	return all, nil
+}
+
+// scanStatements signs what scanners found, by image.
+func (a *app) scanStatements(ctx context.Context, b *bundle.Bundle) (map[string][]attach.Attestation, error) {
+	list, err := images.Statements(collectors.NewSealed(b))
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	signer, err := a.signer()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]attach.Attestation{}
+	for _, s := range list {
+		raw, err := signer.Sign(ctx, &attest.Statement{PredicateType: attest.VulnsType, Predicate: s.Predicate, Subjects: []attest.Subject{{Name: s.Image, Digest: s.Digest}}})
+		if err != nil {
+			return nil, fmt.Errorf("statement about %s: %w", s.Image, err)
+		}
+		out[s.Image] = append(out[s.Image], attach.Attestation{PredicateType: attest.VulnsType, Bundle: raw})
+	}
+	return out, nil
+}
+
+// attachOne attaches to one image; what fails is in the result.
+func attachOne(ctx context.Context, image string, files map[string][]byte, scans map[string][]attach.Attestation, f attachFlags) attachImageJSON {
+	out := attachImageJSON{Image: image, Attestations: []attachStatementJSON{}}
+	fail := func(err error) attachImageJSON {
+		out.Error = err.Error()
+		if p := oci.ProblemOf(ctx, err); p != nil && p.Kind != oci.Unreachable {
+			out.Error = p.String()
+		}
+		return out
+	}
+	_, digest, ok := strings.Cut(image, "@sha256:")
+	if !ok {
+		return fail(fmt.Errorf("it is not pinned by digest, and a statement is about a digest"))
+	}
+	base, _, _ := strings.Cut(image, "@")
+	if i := strings.LastIndexByte(base, ':'); i > strings.LastIndexByte(base, '/') {
+		base = base[:i]
+	}
+	img, err := attach.Open(ctx, base+"@sha256:"+digest, attach.Options{PlainHTTP: f.plainHTTP})
+	if err != nil {
+		return fail(err)
+	}
+	list := append([]attach.Attestation{{PredicateType: attest.VSAType, Bundle: files[bundle.VSAFile]}, {PredicateType: attest.EvidenceType, Bundle: files[bundle.SignatureFile]}}, scans[image]...)
+	for _, x := range list {
+		st := attachStatementJSON{PredicateType: x.PredicateType, Status: "attached"}
+		has, err := img.Has(x)
+		switch {
+		case err != nil:
+			return fail(err)
+		case has:
+			st.Status = "present"
+		case f.dryRun:
+			st.Status = "planned"
+		default:
+			if st.Digest, err = img.Push(x); err != nil {
+				return fail(err)
+			}
+		}
+		out.Attestations = append(out.Attestations, st)
+	}
+	return out
+}
+
+func (a *app) printAttached(out attachJSON, dryRun bool) error {
+	if a.cfg.Output == "json" {
+		return writeJSON(a.io.out, out)
+	}
+	t := newTerminal(a.io.out, a.cfg.Color)
+	words := map[string]string{"attached": "attached", "present": "there already", "planned": "would be attached"}
+	for _, i := range out.Images {
+		t.para("", "  ", shortDigests(i.Image))
+		if i.Error != "" {
+			t.para("  ", "    ", t.mark(markFail, 0)+" "+i.Error)
+			continue
+		}
+		for _, s := range i.Attestations {
+			t.para("  ", "    ", fmt.Sprintf("%-17s %s", words[s.Status], s.PredicateType))
+		}
+	}
+	t.line("")
+	line := fmt.Sprintf("verdict %s of bundle %s", out.Verdict, out.Bundle.Short())
+	if dryRun {
+		line += ": nothing was pushed"
+	}
+	t.line(line)
+	return nil
+}
+
+func newAttachPolicy(a *app) *cobra.Command {
+	var engine string
+	var p policyInput
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Print a policy that admits images by the attached verdict",
+		Long: `Policy prints a policy for the cluster: an image is admitted where a verification
+summary refers to it that says PASSED, by the profile, and that is signed with
+the key. It is to be applied in a cluster with sigstore policy-controller, or
+with Kyverno. A statement refers to an image for good: policy-controller's policy
+also holds the verdict to an age, which Kyverno's cannot.
+
+An image may be in several releases, each with a verdict; one that passes admits
+it, unless --chart names whose verdict counts.`,
+		Example: `  helmproof attach policy --key team.pub --glob 'ghcr.io/team/**' | kubectl apply -f -
+  helmproof attach policy --engine kyverno --key team.pub --glob 'ghcr.io/team/*' --verdict-profile own-profile`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.attachPolicy(engine, p) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&engine, "engine", "sigstore", "`ENGINE` that enforces it: sigstore or kyverno")
+	fl.StringVar(&p.Key, "key", "", "public key `FILE` that verdicts are signed with")
+	fl.StringVar(&p.Profile, "verdict-profile", "images", "`NAME` of the profile that the verdict has to be by")
+	fl.StringVar(&p.Name, "name", "helmproof-verdict", "`NAME` of the policy")
+	fl.StringVar(&p.Chart, "chart", "", "only verdicts about releases of this `CHART`")
+	fl.DurationVar(&p.MaxAge, "max-age", 7*24*time.Hour, "with --engine sigstore: how old the verdict may be")
+	fl.StringArrayVar(&p.Globs, "glob", nil, "images that it is about, such as ghcr.io/team/**; may be given several times")
+	_ = cmd.MarkFlagFilename("key", "pub", "pem")
+	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions([]string{"sigstore", "kyverno"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// policyInput is what the templates of policies take; Key is a file's name first.
+type policyInput struct {
+	Name, Key, Profile, Chart string
+	Globs                     []string
+	MaxAge                    time.Duration
+}
+
+func (a *app) attachPolicy(engine string, p policyInput) error {
+	if engine != "sigstore" && engine != "kyverno" {
+		return usageErr("--engine %q: want sigstore or kyverno", engine)
+	}
+	if p.Key == "" || len(p.Globs) == 0 {
+		return usageErr("give the public key that verdicts are signed with (--key FILE), and the images that the policy is about (--glob PATTERN)")
+	}
+	raw, err := os.ReadFile(p.Key)
+	if err != nil {
+		return usageErr("--key: %w", err)
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil || block.Type != "PUBLIC KEY" {
+		return usageErr("--key %s: want a public key in PEM, such as cosign.pub", p.Key)
+	}
+	file := engine + ".yaml"
+	text, err := admission.FS.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	t, err := template.New(file).Option("missingkey=error").Funcs(template.FuncMap{
+		"quote": func(s string) string { return fmt.Sprintf("%q", s) },
+		"indent": func(n int, s string) string {
+			return strings.Repeat(" ", n) + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n"+strings.Repeat(" ", n))
+		},
+		"list":  func(s ...string) []string { return s },
+		"short": func(d time.Duration) string { return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m") },
+	}).Parse(string(text))
+	if err != nil {
+		return err
+	}
+	p.Key = string(pem.EncodeToMemory(block))
+	var b bytes.Buffer
+	if err := t.Execute(&b, p); err != nil {
+		return err
+	}
+	_, err = a.io.out.Write(b.Bytes())
+	return err
+}
