@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -116,11 +117,11 @@ func (d *derivation) node(i int) {
 			cover.Message += "; came during the run"
 		}
 	case n.Outcome == OutcomeUnsupported || n.Outcome == OutcomeNotReached:
-		cover.Outcome, cover.Message = evidence.OutcomeNotChecked, join("no result: "+n.Outcome, n.Reason)
+		cover.Outcome, cover.Message = evidence.OutcomeNotChecked, jobrun.Join("no result: "+n.Outcome, n.Reason)
 	case n.Outcome != OutcomeResult:
-		cover.Outcome, cover.Message = evidence.OutcomeFail, join("no result: "+n.Outcome, n.Reason)
+		cover.Outcome, cover.Message = evidence.OutcomeFail, jobrun.Join("no result: "+n.Outcome, n.Reason)
 	case err != nil:
-		cover.Outcome, cover.Message = evidence.OutcomeError, "the result cannot be relied on: "+oneLine(err.Error(), 300)
+		cover.Outcome, cover.Message = evidence.OutcomeError, "the result cannot be relied on: "+jobrun.OneLine(err.Error(), 300)
 	default:
 		cover.Outcome, cover.Message = evidence.OutcomeError, "the result cannot be relied on: "+faults[0]
 	}
@@ -147,7 +148,7 @@ func (d *derivation) node(i int) {
 func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
 	f := evidence.Finding{
 		Rule: ruleResult, Controls: []evidence.ControlID{controlChecks}, Target: nodeTarget(n.Node), Severity: evidence.SeverityHigh,
-		Outcome: evidence.OutcomeNotChecked, Message: "no check of the benchmark could be made: " + join(n.Outcome, n.Reason),
+		Outcome: evidence.OutcomeNotChecked, Message: "no check of the benchmark could be made: " + jobrun.Join(n.Outcome, n.Reason),
 		Remediation: coverRemedy, Evidence: []evidence.Pointer{d.pointer(i)},
 	}
 	if n.Outcome != OutcomeResult {
@@ -160,7 +161,7 @@ func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
 		f.Evidence = append(f.Evidence, d.in.Pointer(artifactFolder+n.File, "", ""))
 	}
 	if err != nil {
-		faults = []string{oneLine(err.Error(), 300)}
+		faults = []string{jobrun.OneLine(err.Error(), 300)}
 	}
 	for _, text := range faults {
 		f.Message = "the result cannot be relied on: " + text
@@ -171,7 +172,7 @@ func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
 // result reads a node's file and what is wrong with it.
 func (d *derivation) result(n NodeRun) (*result, []string, error) {
 	if n.Outcome != OutcomeResult {
-		return nil, nil, errors.New(join(n.Outcome, n.Reason))
+		return nil, nil, errors.New(jobrun.Join(n.Outcome, n.Reason))
 	}
 	raw, err := d.in.Read(artifactFolder + n.File)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -214,7 +215,7 @@ func (d *derivation) checks(n NodeRun, res *result) {
 				f.Target = nodeTarget(n.Node)
 				if !asked {
 					f.Outcome = evidence.OutcomeNotChecked
-					f.Message = fmt.Sprintf("section %s was not asked for on a %s node, which cannot decide it: %s", oneLine(c.NodeType, 40), n.Role, f.Message)
+					f.Message = fmt.Sprintf("section %s was not asked for on a %s node, which cannot decide it: %s", jobrun.OneLine(c.NodeType, 40), n.Role, f.Message)
 				}
 				f.Evidence = []evidence.Pointer{d.in.Pointer(artifactFolder+n.File, fmt.Sprintf("%s/%d/tests/%d/results/%d", res.prefix, ci, gi, ki), "")}
 				d.add(f)
@@ -246,16 +247,16 @@ func (d *derivation) count(n NodeRun, target string, k check) {
 func checkFinding(k check) evidence.Finding {
 	f := evidence.Finding{
 		Rule: rulePrefix + k.ID, Controls: []evidence.ControlID{controlChecks}, Severity: evidence.SeverityHigh,
-		Message: oneLine(k.Desc, 300), Remediation: oneLine(k.Remediation, 1200),
+		Message: jobrun.OneLine(k.Desc, 300), Remediation: jobrun.OneLine(k.Remediation, 1200),
 	}
 	if !k.Scored {
 		f.Severity = evidence.SeverityMedium
 	}
 	detail := ""
 	if k.Reason != "" {
-		detail = "; " + oneLine(k.Reason, 200)
+		detail = "; " + jobrun.OneLine(k.Reason, 200)
 	} else if k.Expected != "" {
-		detail = "; expected: " + oneLine(k.Expected, 200)
+		detail = "; expected: " + jobrun.OneLine(k.Expected, 200)
 	}
 	switch k.Status {
 	case "PASS":
@@ -271,7 +272,7 @@ func checkFinding(k check) evidence.Finding {
 		f.Message = "skipped by the benchmark: " + f.Message
 	default: // faults names it; such a result is never whole
 		f.Outcome = evidence.OutcomeError
-		f.Message = fmt.Sprintf("status %q is none of kube-bench's: %s", oneLine(k.Status, 40), f.Message)
+		f.Message = fmt.Sprintf("status %q is none of kube-bench's: %s", jobrun.OneLine(k.Status, 40), f.Message)
 	}
 	return f
 }

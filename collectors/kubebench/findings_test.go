@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -48,8 +49,8 @@ func seal(t testing.TB, platform string, nodes ...ran) *collectors.Artifacts {
 		tg := &target{NodeRun: n.NodeRun}
 		if n.printed != nil {
 			sum := sha256.Sum256(n.printed)
-			o := &output{bytes: int64(len(n.printed)), sha256: fmt.Sprintf("%x", sum), raw: n.printed}
-			tg.Outcome, tg.Bytes, tg.SHA256 = OutcomeResult, o.bytes, evidence.Digest("sha256:"+o.sha256)
+			o := &jobrun.Output{Bytes: int64(len(n.printed)), SHA256: fmt.Sprintf("%x", sum), Raw: n.printed}
+			tg.Outcome, tg.Bytes, tg.SHA256 = OutcomeResult, o.Bytes, evidence.Digest("sha256:"+o.SHA256)
 			if err := r.sealNode(tg, o); err != nil {
 				tg.Outcome, tg.Reason = OutcomeBadOutput, err.Error()
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -47,7 +48,7 @@ const (
 	defaultParallel    = 10
 	defaultNodeTimeout = 5 * time.Minute
 	defaultTimeout     = time.Hour
-	cleanupLimit       = 90 * time.Second
+	cleanupLimit       = jobrun.CleanupLimit
 )
 
 // New returns the collector.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"regexp"
 	"strings"
 )
@@ -122,7 +123,7 @@ func (r *result) faults(benchmark string) []string {
 	var out []string
 	bad := func(format string, args ...any) {
 		if len(out) < 20 {
-			out = append(out, oneLine(fmt.Sprintf(format, args...), 300))
+			out = append(out, jobrun.OneLine(fmt.Sprintf(format, args...), 300))
 		}
 	}
 	seen := map[string]bool{}

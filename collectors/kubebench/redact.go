@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"io"
 	"regexp"
 	"slices"
@@ -113,7 +114,7 @@ func redact(raw []byte) ([]byte, []redactedCheck, error) {
 	var list []redactedCheck
 	for i, n := range counts {
 		if n > 0 {
-			list = append(list, redactedCheck{oneLine(checks[i].id, 64), n})
+			list = append(list, redactedCheck{jobrun.OneLine(checks[i].id, 64), n})
 		}
 	}
 	if at == 0 {

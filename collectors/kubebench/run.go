@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -28,11 +29,11 @@ const (
 
 // What became of one node.
 const (
-	OutcomeResult      = "result"      // there is a whole result
-	OutcomeFailed      = "failed"      // the Job failed, was refused or deleted
-	OutcomeNotStarted  = "not-started" // its pod could not start on the node
-	OutcomeTimeout     = "timeout"     // it did not end in time
-	OutcomeNoOutput    = "no-output"   // it ended, but what it printed could not be read whole
+	OutcomeResult      = "result" // there is a whole result
+	OutcomeFailed      = jobrun.OutcomeFailed
+	OutcomeNotStarted  = jobrun.OutcomeNotStarted
+	OutcomeTimeout     = jobrun.OutcomeTimeout
+	OutcomeNoOutput    = jobrun.OutcomeNoOutput
 	OutcomeBadOutput   = "bad-output"  // what it printed is not kube-bench's JSON
 	OutcomeUnsupported = "unsupported" // kube-bench does not run on such a node
 	OutcomeNotReached  = "not-reached" // the run's time was up, or the node came too late
@@ -104,12 +105,12 @@ type target struct {
 
 // run is one Collect.
 type run struct {
-	o         Options
-	cluster   *collectors.Cluster
-	kube      kubernetes.Interface
-	out       evidence.ArtifactWriter
-	namespace string
-	overview  Overview
+	o        Options
+	cluster  *collectors.Cluster
+	kube     kubernetes.Interface
+	out      evidence.ArtifactWriter
+	jobs     *jobrun.Runner
+	overview Overview
 
 	mu       sync.Mutex
 	total    int64
@@ -134,11 +135,12 @@ func (r *run) do(parent context.Context) error {
 	if len(nodes) == 0 {
 		return errors.New("the cluster has no nodes")
 	}
-	r.sweep(ctx)
-	if err := r.makeNamespace(ctx); err != nil {
+	r.jobs = r.o.runner(r.kube)
+	r.jobs.Sweep(ctx)
+	if err := r.jobs.MakeNamespace(ctx); err != nil {
 		return err
 	}
-	defer r.removeNamespace(parent)
+	defer r.jobs.RemoveNamespace(parent)
 	targets := r.allNodes(ctx, nodes)
 	if err := context.Cause(parent); err != nil {
 		return err
@@ -172,7 +174,7 @@ func (r *run) allNodes(ctx context.Context, nodes []corev1.Node) []*target {
 		}
 		again, err := r.listAgain(ctx)
 		if err != nil {
-			r.overview.NodesError = oneLine(err.Error(), 300)
+			r.overview.NodesError = jobrun.OneLine(err.Error(), 300)
 			break
 		}
 		nodes = again
@@ -192,7 +194,7 @@ func (r *run) allNodes(ctx context.Context, nodes []corev1.Node) []*target {
 }
 
 func (r *run) listAgain(ctx context.Context) (nodes []corev1.Node, err error) {
-	err = r.retry(ctx, "list the nodes again", func() error {
+	err = r.jobs.Retry(ctx, "list the nodes again", func() error {
 		nodes, err = collectors.ListNodes(ctx, r.kube)
 		return err
 	})
@@ -225,7 +227,7 @@ func (r *run) nodes(ctx context.Context, list []*target) {
 
 func (r *run) one(ctx context.Context, t *target) {
 	fail := func(outcome string, err error) {
-		t.Outcome, t.Reason = outcome, oneLine(redactAssignments(err.Error()), 400)
+		t.Outcome, t.Reason = outcome, jobrun.OneLine(redactAssignments(err.Error()), 400)
 	}
 	if err := context.Cause(ctx); err != nil {
 		fail(OutcomeNotReached, err)
@@ -235,11 +237,16 @@ func (r *run) one(ctx context.Context, t *target) {
 		fail(OutcomeUnsupported, fmt.Errorf("kube-bench does not run on %s", t.OS))
 		return
 	}
-	out, err := r.runJob(ctx, t)
-	var p *problem
+	job, err := r.newJob(t)
+	if err != nil {
+		fail(OutcomeFailed, err)
+		return
+	}
+	out, err := r.jobs.Run(ctx, job)
+	var p *jobrun.Problem
 	switch {
 	case errors.As(err, &p):
-		fail(p.outcome, err)
+		fail(p.Outcome, err)
 		return
 	case ctx.Err() != nil:
 		fail(OutcomeNotReached, context.Cause(ctx))
@@ -248,14 +255,14 @@ func (r *run) one(ctx context.Context, t *target) {
 		fail(OutcomeFailed, err)
 		return
 	}
-	t.Exit, t.Bytes, t.SHA256 = out.exit, out.bytes, evidence.Digest("sha256:"+out.sha256)
+	t.Exit, t.Bytes, t.SHA256 = out.Exit, out.Bytes, evidence.Digest("sha256:"+out.SHA256)
 	if err := r.sealNode(t, out); err != nil {
-		said := out.errors
-		if said == "" && out.exit != 0 && len(out.raw) < 4096 { // kube-bench says some of its errors on standard output
-			said = oneLine(redactAssignments(string(out.raw)), 300)
+		said := jobrun.OneLine(redactAssignments(out.Errors), 400)
+		if said == "" && out.Exit != 0 && len(out.Raw) < 4096 { // kube-bench says some of its errors on standard output
+			said = jobrun.OneLine(redactAssignments(string(out.Raw)), 300)
 		}
 		if said != "" {
-			err = fmt.Errorf("%w; kube-bench ended with exit code %d: %s", err, out.exit, said)
+			err = fmt.Errorf("%w; kube-bench ended with exit code %d: %s", err, out.Exit, said)
 		}
 		fail(OutcomeBadOutput, err)
 		return
@@ -264,8 +271,8 @@ func (r *run) one(ctx context.Context, t *target) {
 }
 
 // sealNode writes what kube-bench printed, without the environments in it.
-func (r *run) sealNode(t *target, out *output) error {
-	clean, checks, err := redact(out.raw)
+func (r *run) sealNode(t *target, out *jobrun.Output) error {
+	clean, checks, err := redact(out.Raw)
 	if err != nil {
 		// Unread, it cannot be redacted, and is not sealed.
 		return err
@@ -321,7 +328,10 @@ func (r *run) seal(targets []*target) error {
 	return nil
 }
 
-// expiry is how long after its time a run's namespace may be swept.
-func (r *run) expiry() time.Time {
-	return r.o.now().UTC().Add(r.o.Timeout + cleanupLimit + 5*time.Minute)
+// runner runs the Jobs as the options say.
+func (o *Options) runner(kube kubernetes.Interface) *jobrun.Runner {
+	return &jobrun.Runner{
+		Kube: kube, Component: "kube-bench", PodSecurity: "privileged", // the Job needs hostPID and host paths
+		Lives: o.Timeout + cleanupLimit + 5*time.Minute, JobTimeout: o.NodeTimeout, Start: o.start, Poll: o.poll, Margin: o.margin, Warn: o.Warn, Now: o.now,
+	}
 }

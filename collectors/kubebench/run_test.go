@@ -125,7 +125,7 @@ func TestCollect(t *testing.T) {
 	if left := s.Namespaces(); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if !strings.HasPrefix(ns, namespacePrefix) {
+	if !strings.HasPrefix(ns, "helmproof-kube-bench-") {
 		t.Errorf("namespace %q", ns)
 	}
 	pod := made["w2"].Spec.Template.Spec
@@ -274,7 +274,7 @@ func TestInterrupted(t *testing.T) {
 	s.Job = func(string, int) benchtest.State { return benchtest.State{Phase: corev1.PodRunning} }
 	s.Created = func(string, *batchv1.Job) { cancel(stopped) }
 	_, w, err := collect(ctx, t, s, Options{})
-	if !errors.Is(err, stopped) || len(w.list) != 1 || !strings.HasPrefix(w.list[0], "interrupted: removing namespace "+namespacePrefix) {
+	if !errors.Is(err, stopped) || len(w.list) != 1 || !strings.HasPrefix(w.list[0], "interrupted: removing namespace "+"helmproof-kube-bench-") {
 		t.Errorf("%v, %v", err, w.list)
 	}
 	if left := s.Namespaces(); len(left) != 0 {
@@ -318,21 +318,21 @@ func TestSweep(t *testing.T) {
 	s.Log = printing(t, map[string][]byte{"a": node("PASS").bytes(t)})
 	for name, at := range map[string]string{"old": "2020-01-01T00:00:00Z", "at-work": "2030-01-01T00:00:00Z", "strange": ""} {
 		s.AddNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-			Name: namespacePrefix + name, Labels: map[string]string{managedBy: "helmproof", component: "kube-bench"}, Annotations: map[string]string{expiresAt: at},
+			Name: "helmproof-kube-bench-" + name, Labels: map[string]string{"app.kubernetes.io/managed-by": "helmproof", "app.kubernetes.io/component": "kube-bench"}, Annotations: map[string]string{"helmproof/expires-at": at},
 		}})
 	}
-	s.AddNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "payments", Annotations: map[string]string{expiresAt: "2020-01-01T00:00:00Z"}}})
+	s.AddNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "payments", Annotations: map[string]string{"helmproof/expires-at": "2020-01-01T00:00:00Z"}}})
 	s.AddNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: "labelled-by-somebody", Labels: map[string]string{managedBy: "helmproof", component: "kube-bench"}, Annotations: map[string]string{expiresAt: "2020-01-01T00:00:00Z"},
+		Name: "labelled-by-somebody", Labels: map[string]string{"app.kubernetes.io/managed-by": "helmproof", "app.kubernetes.io/component": "kube-bench"}, Annotations: map[string]string{"helmproof/expires-at": "2020-01-01T00:00:00Z"},
 	}})
 	_, w, err := collect(t.Context(), t, s, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{namespacePrefix + "at-work", namespacePrefix + "strange", "labelled-by-somebody", "payments"}, s.Namespaces()); d != "" {
+	if d := cmp.Diff([]string{"helmproof-kube-bench-" + "at-work", "helmproof-kube-bench-" + "strange", "labelled-by-somebody", "payments"}, s.Namespaces()); d != "" {
 		t.Error(d)
 	}
-	if len(w.list) != 2 || !strings.Contains(strings.Join(w.list, "\n"), "removed namespace "+namespacePrefix+"old") || !strings.Contains(strings.Join(w.list, "\n"), "strange") {
+	if len(w.list) != 2 || !strings.Contains(strings.Join(w.list, "\n"), "removed namespace "+"helmproof-kube-bench-"+"old") || !strings.Contains(strings.Join(w.list, "\n"), "strange") {
 		t.Errorf("%q", w.list)
 	}
 }
@@ -427,7 +427,7 @@ func TestCannotClean(t *testing.T) {
 		return 0
 	}
 	a, w, err := collect(t.Context(), t, s, Options{})
-	if err != nil || len(w.list) != 1 || !strings.Contains(w.list[0], "remove namespace "+namespacePrefix) || !strings.Contains(w.list[0], "refused by the test") {
+	if err != nil || len(w.list) != 1 || !strings.Contains(w.list[0], "remove namespace "+"helmproof-kube-bench-") || !strings.Contains(w.list[0], "refused by the test") {
 		t.Errorf("%v, %q", err, w.list)
 	}
 	if d := cmp.Diff([]string{"a result"}, outcomes(overview(t, a))); d != "" {

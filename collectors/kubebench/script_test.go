@@ -3,6 +3,7 @@ package kubebench
 import (
 	"bytes"
 	"fmt"
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,19 +62,19 @@ func TestScript(t *testing.T) {
 			if err := cmd.Run(); err != nil || stderr.Len() > 0 {
 				t.Fatalf("%v: %s", err, stderr.String())
 			}
-			got, err := parseLog(stdout.Bytes())
+			got, err := jobrun.ParseLog(stdout.Bytes())
 			if err != nil {
 				t.Fatal(err)
 			}
 			want := tt.bytes
 			if tt.name == "arguments" {
 				text := "run|--json|--benchmark|" + benchmark + "|--targets|node,master|"
-				if want = len(text); string(got.raw) != text {
-					t.Errorf("got %q", got.raw)
+				if want = len(text); string(got.Raw) != text {
+					t.Errorf("got %q", got.Raw)
 				}
 			}
-			if got.exit != tt.exit || len(got.raw) != want || got.errors != tt.errors || stdout.Len() > 200<<10 {
-				t.Errorf("exit %d, %d bytes in a log of %d, errors %q", got.exit, len(got.raw), stdout.Len(), got.errors)
+			if got.Exit != tt.exit || len(got.Raw) != want || jobrun.OneLine(redactAssignments(got.Errors), 400) != tt.errors || stdout.Len() > 200<<10 {
+				t.Errorf("exit %d, %d bytes in a log of %d, errors %q", got.Exit, len(got.Raw), stdout.Len(), got.Errors)
 			}
 		})
 	}

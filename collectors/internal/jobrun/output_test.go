@@ -1,4 +1,4 @@
-package kubebench
+package jobrun
 
 import (
 	"bytes"
@@ -46,21 +46,21 @@ func TestParseLog(t *testing.T) {
 	big := bytes.Repeat([]byte(`{"some":"output of kube-bench"}`), 12<<20/31)
 	for name, raw := range map[string][]byte{"small": []byte(`{"a":1}`), "over 10 MiB": big, "empty": {}} {
 		log := logOf(t, raw, 0, "")
-		got, err := parseLog(log)
+		got, err := ParseLog(log)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if !bytes.Equal(got.raw, raw) || got.bytes != int64(len(raw)) || len(log) > 1<<20 {
-			t.Errorf("%s: %d bytes from a log of %d", name, len(got.raw), len(log))
+		if !bytes.Equal(got.Raw, raw) || got.Bytes != int64(len(raw)) || len(log) > 1<<20 {
+			t.Errorf("%s: %d bytes from a log of %d", name, len(got.Raw), len(log))
 		}
 	}
-	got, err := parseLog(logOf(t, nil, 3, "line one\nTOKEN=abc  line two\x1b[31m"))
-	if err != nil || got.exit != 3 || got.errors != "line one TOKEN=[redacted] line two[31m" {
+	got, err := ParseLog(logOf(t, nil, 3, "line one\nTOKEN=abc  line two\x1b[31m"))
+	if err != nil || got.Exit != 3 || got.Errors != "line one\nTOKEN=abc  line two\x1b[31m" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	crlf := bytes.ReplaceAll(logOf(t, []byte("x"), 0, ""), []byte("\n"), []byte("\r\n"))
-	if _, err := parseLog(crlf); err != nil {
+	if _, err := ParseLog(crlf); err != nil {
 		t.Errorf("lines that end in CRLF: %v", err)
 	}
 }
@@ -72,7 +72,7 @@ func TestParseLogRefuses(t *testing.T) {
 	_, _ = r.Read(noise)
 	log := string(logOf(t, noise, 0, ""))
 	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
-	bomb := string(logOf(t, make([]byte, 40<<20), 0, ""))
+	bomb := string(logOf(t, make([]byte, 136<<20), 0, ""))
 	tests := []struct {
 		name, log, want string
 		cut             bool // reading again may help
@@ -89,12 +89,12 @@ func TestParseLogRefuses(t *testing.T) {
 		{"another trailer before", strings.Replace(log, "\n", "\n"+lines[len(lines)-1]+"\n", 1), "unpack", true},
 		{"something after", log + "bye\n", "its last line is not the trailer", true},
 		{"too much", bomb, "more than the limit", false},
-		{"lies about much", strings.Replace(bomb, fmt.Sprintf("bytes=%d", 40<<20), "bytes=5", 1), "6 bytes with SHA-256", true},
+		{"lies about much", strings.Replace(bomb, fmt.Sprintf("bytes=%d", 136<<20), "bytes=5", 1), "6 bytes with SHA-256", true},
 		{"huge number", strings.Replace(log, "bytes=4096", "bytes=999999999999", 1), "more than the limit", false},
 	}
 	for _, tt := range tests {
-		_, err := parseLog([]byte(tt.log))
-		if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, errCut) != tt.cut {
+		_, err := ParseLog([]byte(tt.log))
+		if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrCut) != tt.cut {
 			t.Errorf("%s: %v, want %q, to be read again: %v", tt.name, err, tt.want, tt.cut)
 		}
 	}
@@ -104,9 +104,9 @@ func FuzzParseLog(f *testing.F) {
 	f.Add(logOf(f, []byte(`{"Controls":[]}`), 0, ""))
 	f.Add(logOf(f, nil, 1, "no such file"))
 	f.Fuzz(func(t *testing.T, log []byte) {
-		got, err := parseLog(log)
-		if err == nil && (int64(len(got.raw)) != got.bytes || fmt.Sprintf("%x", sha256.Sum256(got.raw)) != got.sha256) {
-			t.Fatalf("%d bytes do not have the digest of the trailer", len(got.raw))
+		got, err := ParseLog(log)
+		if err == nil && (int64(len(got.Raw)) != got.Bytes || fmt.Sprintf("%x", sha256.Sum256(got.Raw)) != got.SHA256) {
+			t.Fatalf("%d bytes do not have the digest of the trailer", len(got.Raw))
 		}
 	})
 }
