@@ -63,12 +63,14 @@ type Config struct {
 	KubeBenchTimeout time.Duration
 	// Registries and repositories that images may come from (IMG-5): ghcr.io/team, *.example.com.
 	RegistryAllow []string
-	// Scanners that scan the images (IMG-2, IMG-3): osv, which is embedded, and trivy, which has to be installed.
+	// Scanners that scan the images (IMG-2, IMG-3): osv, which is embedded, trivy, which has to be installed, and trivy-job, which runs in the cluster.
 	Scan []string
 	// Folder of the embedded scanner's vulnerability database (helmproof db update).
 	DB string
 	// Trivy's program: a path, or a name in PATH.
 	Trivy string
+	// Trivy's image for trivy-job, by digest.
+	TrivyImage string
 	// Time limit of scanning one image.
 	ScanTimeout time.Duration
 	// Folder that keeps scans, so that an image is not scanned again while scanner and database are the same.

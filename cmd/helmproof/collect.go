@@ -186,12 +186,6 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if err := p.judge.judges(f.cluster.itself); err != nil {
 		return err
 	}
-	if !f.cluster.itself {
-		if p.images, err = a.imageOptions(ctx, &p.judge, f.load.PlainHTTP); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, p.images.Gathered.Close()) }()
-	}
 	if f.cluster.itself && p.judge.asksFor(kubebench.Name) {
 		if err := kubebench.CheckImage(a.cfg.KubeBenchImage); err != nil {
 			return usageErr("%w", err)
@@ -201,6 +195,12 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.cluster, err = f.cluster.connect(ctx); err != nil {
 			return err
 		}
+	}
+	if !f.cluster.itself {
+		if p.images, err = a.imageOptions(ctx, p, f.load.PlainHTTP); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.images.Gathered.Close()) }()
 	}
 	if seal {
 		if p.repo, err = a.openRepo(ctx); err != nil {

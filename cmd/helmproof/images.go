@@ -23,16 +23,17 @@ import (
 
 // imageFlagNames are the flags by which images are judged.
 var imageFlagNames = []string{
-	"registry-allow", "scan", "db", "trivy", "scan-timeout", "scan-cache", "scan-report", "scanner-version", "vex", "kev", "epss", "epss-above", "fixable-only", "grace",
+	"registry-allow", "scan", "db", "trivy", "trivy-image", "scan-timeout", "scan-cache", "scan-report", "scanner-version", "vex", "kev", "epss", "epss-above", "fixable-only", "grace",
 	"max-scan-age", "max-database-age", "platform", "resolve",
 }
 
 func registerImageFlags(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArray("registry-allow", nil, "allow images of the registry or repository `PATTERN` only, such as *.example.com or ghcr.io/team; may be given several times")
-	fl.StringSlice("scan", nil, "scan the images with `SCANNER`: osv (embedded; helmproof db update fetches its database) or trivy (installed); osv,trivy for both")
+	fl.StringSlice("scan", nil, "scan the images with `SCANNER`: osv (embedded; helmproof db update fetches its database), trivy (installed) or trivy-job (in the cluster); osv,trivy for both")
 	fl.String("db", "", "with --scan osv: `DIR` of the vulnerability database")
 	fl.String("trivy", "", "with --scan trivy: its `PROGRAM`")
+	fl.String("trivy-image", "", "with --scan trivy-job: Trivy's `IMAGE`, by digest")
 	fl.Duration("scan-timeout", 0, "time limit of scanning one image")
 	fl.String("scan-cache", "", "`DIR` that keeps scans")
 	fl.StringArray("scan-report", nil, "judge images by the scan reports in `FILE|DIR`: Trivy, Grype, SARIF, CycloneDX, osv-scanner; sha256:…=FILE for one that does not name its image")
@@ -47,7 +48,7 @@ func registerImageFlags(cmd *cobra.Command) {
 	fl.Duration("max-database-age", 0, "how old the vulnerability database of a scan may be")
 	fl.StringArray("platform", nil, "`OS/ARCH` that the release runs on, such as linux/arm64; may be given several times")
 	fl.Bool("resolve", false, "ask the registries what tags and digests name: moved tags, platforms, attached SBOMs")
-	_ = cmd.RegisterFlagCompletionFunc("scan", cobra.FixedCompletions([]string{"osv", "trivy"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("scan", cobra.FixedCompletions([]string{"osv", "trivy", "trivy-job"}, cobra.ShellCompDirectiveNoFileComp))
 	for _, name := range []string{"db", "scan-cache"} {
 		_ = cmd.MarkFlagDirname(name)
 	}
@@ -57,30 +58,31 @@ func registerImageFlags(cmd *cobra.Command) {
 }
 
 // imageOptions says what images are judged by, and reads what evidence there is.
-func (a *app) imageOptions(ctx context.Context, j *judgement, plainHTTP bool) (images.Options, error) {
+func (a *app) imageOptions(ctx context.Context, p *pipeline, plainHTTP bool) (images.Options, error) {
+	j := &p.judge
 	c := a.cfg
-	p := images.DefaultPolicy()
-	p.Registries, p.Fields, p.Platforms, p.FixableOnly = c.RegistryAllow, c.ImageField, c.Platform, c.FixableOnly
-	p.Grace, p.MaxScanAge, p.MaxDatabaseAge = evidence.Duration(c.Grace), evidence.Duration(c.MaxScanAge), evidence.Duration(c.MaxDatabaseAge)
+	pol := images.DefaultPolicy()
+	pol.Registries, pol.Fields, pol.Platforms, pol.FixableOnly = c.RegistryAllow, c.ImageField, c.Platform, c.FixableOnly
+	pol.Grace, pol.MaxScanAge, pol.MaxDatabaseAge = evidence.Duration(c.Grace), evidence.Duration(c.MaxScanAge), evidence.Duration(c.MaxDatabaseAge)
 	if c.Epss != "" {
-		p.EPSSAbove, _ = strconv.ParseFloat(c.EpssAbove, 64) // the configuration was checked
+		pol.EPSSAbove, _ = strconv.ParseFloat(c.EpssAbove, 64) // the configuration was checked
 	}
 	scans := len(c.ScanReport)+len(c.Scan) > 0
 	for id, given := range map[evidence.ControlID]bool{"IMG-6": c.Resolve, "IMG-2": scans, "IMG-3": scans, "IMG-5": len(c.RegistryAllow) > 0} {
 		asked := slices.ContainsFunc(j.profile.Controls, func(pc evidence.ProfileControl) bool { return pc.ID == id })
 		if given || asked {
-			p.Controls = append(p.Controls, id)
+			pol.Controls = append(pol.Controls, id)
 		}
 	}
-	slices.Sort(p.Controls)
-	o := images.Options{Policy: p, Now: time.Now}
+	slices.Sort(pol.Controls)
+	o := images.Options{Policy: pol, Now: time.Now}
 	if _, err := images.New(o); err != nil {
 		return o, usageErr("%w", err)
 	}
 	if !scans && !c.Resolve {
 		return o, nil
 	}
-	scanners, cache, err := a.scanners(plainHTTP)
+	scanners, cache, err := a.scanners(p.cluster, plainHTTP)
 	if err != nil {
 		return o, err
 	}
@@ -104,8 +106,11 @@ func (a *app) imageOptions(ctx context.Context, j *judgement, plainHTTP bool) (i
 	return o, nil
 }
 
+// trivyJob is the name of Trivy in the cluster.
+const trivyJob = "trivy-job"
+
 // scanners are those that were asked for, and the folder that keeps their results.
-func (a *app) scanners(plainHTTP bool) (list []scan.Scanner, cache string, err error) {
+func (a *app) scanners(cluster *collectors.Cluster, plainHTTP bool) (list []scan.Scanner, cache string, err error) {
 	if len(a.cfg.Scan) == 0 {
 		return nil, "", nil
 	}
@@ -129,6 +134,15 @@ func (a *app) scanners(plainHTTP bool) (list []scan.Scanner, cache string, err e
 			if one, err = trivy.New(trivy.Options{Command: a.cfg.Trivy, Timeout: a.cfg.ScanTimeout, PlainHTTP: plainHTTP}); err != nil {
 				return nil, "", &exitError{code: exitUsage, err: err}
 			}
+		case trivyJob:
+			if cluster == nil {
+				return nil, "", usageErr("--scan %s runs in a cluster: name it with --context", trivyJob)
+			}
+			if a.cfg.TrivyImage == "" {
+				return nil, "", usageErr("--scan %s needs Trivy's image: give --trivy-image docker.io/aquasec/trivy@sha256:… (or trivyImage in helmproof.yaml) with the digest that you trust", trivyJob)
+			}
+			one = trivy.NewJob(trivy.JobOptions{Kube: cluster.Kube, Image: a.cfg.TrivyImage, Timeout: a.cfg.ScanTimeout, Now: time.Now,
+				Warn: func(s string) { fmt.Fprintln(a.io.err, "helmproof: warning: "+printable(s)) }})
 		}
 		list = append(list, one)
 	}

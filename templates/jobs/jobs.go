@@ -9,3 +9,8 @@ import _ "embed"
 //
 //go:embed kube-bench.yaml
 var KubeBench []byte
+
+// Trivy is the Job that scans one image with Trivy (batch/v1, YAML).
+//
+//go:embed trivy.yaml
+var Trivy []byte

@@ -19,3 +19,8 @@ var Reader []byte
 //
 //go:embed admission.yaml
 var Admission []byte
+
+// Trivy lets a ServiceAccount run `collect --scan trivy-job`.
+//
+//go:embed trivy.yaml
+var Trivy []byte
