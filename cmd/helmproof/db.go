@@ -51,6 +51,9 @@ are updated that are there, at first the common ones of images.`,
 			prog := a.progress(-1)
 			done, err := osv.Update(cmd.Context(), osv.UpdateOptions{Dir: dir, Ecosystems: ecosystems, Source: source, Now: time.Now, Progress: prog.download})
 			prog.done()
+			if errors.Is(err, osv.ErrOption) {
+				return usageErr("%w", err)
+			}
 			if err != nil && len(done) == 0 {
 				return err
 			}

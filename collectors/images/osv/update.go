@@ -42,6 +42,9 @@ type Updated struct {
 	Changed bool `json:"changed"` // a newer archive was fetched
 }
 
+// ErrOption says that it was asked for something that cannot be.
+var ErrOption = errors.New("cannot update")
+
 // Update fetches the archives that changed. An archive is replaced by a whole and
 // readable one only; where one cannot be fetched the old one stays, the others go
 // on, and the error says so.
@@ -50,7 +53,7 @@ func Update(ctx context.Context, o UpdateOptions) ([]Updated, error) {
 		o.Source = DefaultSource
 	}
 	if u, err := url.Parse(o.Source); err != nil || !slices.Contains([]string{"https", "http", "file"}, u.Scheme) {
-		return nil, fmt.Errorf("source %q: want an https, http or file URL", o.Source)
+		return nil, fmt.Errorf("%w: source %q: want an https, http or file URL", ErrOption, o.Source)
 	}
 	if o.Client == nil {
 		o.Client = http.DefaultClient
@@ -73,7 +76,7 @@ func Update(ctx context.Context, o UpdateOptions) ([]Updated, error) {
 	}
 	for _, n := range names {
 		if err := checkName(n); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrOption, err)
 		}
 	}
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
