@@ -15,11 +15,10 @@ import (
 	"github.com/companyos/helmproof/evidence"
 )
 
-// Digests of these tests: an image, another, a platform's image, a configuration.
+// Digests of these tests.
 var (
 	digestA = "sha256:" + strings.Repeat("a", 64)
 	digestB = "sha256:" + strings.Repeat("b", 64)
-	digestC = "sha256:" + strings.Repeat("c", 64)
 	imageA  = "registry.example.com/team/api@" + digestA
 )
 
@@ -116,7 +115,6 @@ const (
 
 func TestScans(t *testing.T) {
 	t.Parallel()
-	type files map[string]any
 	one := trivy(digestA, fresh, "linux/amd64", openssl)
 	vexOf := func(status, product string, extra map[string]any) map[string]any {
 		st := map[string]any{"vulnerability": map[string]any{"name": "CVE-2026-1"}, "products": []any{map[string]any{"@id": product}}, "status": status, "timestamp": "2026-11-01T00:00:00Z"}

@@ -108,7 +108,7 @@ func (f *fetcher) image(ctx context.Context, image string, ref name.Digest) (*im
 		return nil, err
 	}
 	if rec.Manifest.Problem != nil || rec.Manifest.Missing {
-		return rec, nil // nothing is verified of an image that could not be seen
+		return rec, nil //nolint:nilerr // the problem is recorded: nothing is verified of an image that could not be seen
 	}
 	tag := strings.Replace(ref.DigestStr(), ":", "-", 1)
 	for suffix, to := range map[string]*fetched{".sig": &rec.Signatures, ".att": &rec.Attestations} {

@@ -33,7 +33,7 @@ type Problem struct {
 // ProblemOf tells what an error of the registry client means; nil when ctx ended.
 func ProblemOf(ctx context.Context, err error) *Problem {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // whose end it is is the caller's to say
 	}
 	p := &Problem{Kind: Unreachable, Text: Clip(err.Error())}
 	var answer *transport.Error

@@ -104,7 +104,7 @@ func (p *Program) Scan(ctx context.Context, targets []scan.Target, done func(int
 func (p *Program) run(ctx context.Context, limit int64, args ...string) ([]byte, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, p.o.Timeout, fmt.Errorf("no result within %s", p.o.Timeout))
 	defer cancel()
-	cmd := exec.CommandContext(limited, p.o.Command, args...)
+	cmd := exec.CommandContext(limited, p.o.Command, args...) //nolint:gosec // the user's own program; what it is about follows --
 	cmd.WaitDelay = 5 * time.Second
 	out, errs := &bounded{limit: limit}, &bounded{limit: maxErrors, drop: true}
 	cmd.Stdout, cmd.Stderr = out, errs
