@@ -78,6 +78,7 @@ type vexFile struct{ file }
 type reportFile struct {
 	path     string
 	name     string
+	scanner  string          // as the report says
 	digest   evidence.Digest // of the file
 	declared evidence.Digest
 	version  *file             // what the scanner said of itself; nil: nothing
@@ -195,7 +196,7 @@ func (g *Gathered) add(path string, declared evidence.Digest, version *file) err
 	if slices.ContainsFunc(g.reports, func(o *reportFile) bool { return o.digest == sum && o.declared == declared }) {
 		return nil
 	}
-	rf := &reportFile{path: path, name: filepath.Base(path), digest: sum, declared: declared, version: version, digests: r.Image.Digests, about: slices.Clone(r.Image.Digests)}
+	rf := &reportFile{path: path, name: filepath.Base(path), scanner: r.Scanner, digest: sum, declared: declared, version: version, digests: r.Image.Digests, about: slices.Clone(r.Image.Digests)}
 	if r.Image.ID != "" {
 		rf.about = append(rf.about, r.Image.ID)
 	}
@@ -239,7 +240,7 @@ func readReport(path string) (*scan.Report, evidence.Digest, error) {
 // seal writes what is known about the release's images.
 func (g *Gathered) seal(ctx context.Context, images []string, out evidence.ArtifactWriter) (*record, error) {
 	rec := &record{Asked: len(g.src.Reports)+len(g.src.Scanners) > 0}
-	s := sealer{out: out, done: map[string]bool{}}
+	s := sealer{out: out, done: map[string]bool{}, reports: map[evidence.Digest]string{}}
 	about := map[evidence.Digest]bool{}
 	for _, image := range images {
 		r := g.images[image]
@@ -259,7 +260,11 @@ func (g *Gathered) seal(ctx context.Context, images []string, out evidence.Artif
 		}
 	}
 	ids := map[string]bool{}
-	for _, r := range g.reports {
+	// In which order scans ended does not show.
+	reports := slices.SortedFunc(slices.Values(g.reports), func(a, b *reportFile) int {
+		return cmp.Or(cmp.Compare(a.scanner, b.scanner), cmp.Compare(a.digest, b.digest), cmp.Compare(a.declared, b.declared))
+	})
+	for _, r := range reports {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
@@ -303,8 +308,9 @@ func (g *Gathered) seal(ctx context.Context, images []string, out evidence.Artif
 
 // sealer writes each artifact once.
 type sealer struct {
-	out  evidence.ArtifactWriter
-	done map[string]bool
+	out     evidence.ArtifactWriter
+	done    map[string]bool
+	reports map[evidence.Digest]string // names of sealed reports
 }
 
 func (s *sealer) write(name string, raw []byte) error {
@@ -324,13 +330,17 @@ func (s *sealer) report(rec *record, r *reportFile) error {
 	if d := evidence.DigestOf(raw); d != r.digest {
 		return fmt.Errorf("scan report %s: it was changed while it was used", r.path)
 	}
-	name := "reports/" + r.digest.Hex() + ".json"
-	if err := s.write(name, raw); err != nil {
-		return err
+	name := s.reports[r.digest]
+	if name == "" {
+		name = fmt.Sprintf("reports/%03d-%s.json", len(s.reports)+1, ruleID(r.scanner))
+		s.reports[r.digest] = name
+		if err := s.write(name, raw); err != nil {
+			return err
+		}
 	}
 	rr := reportRecord{fileRecord: fileRecord{r.name, folder + name}, Declared: r.declared}
 	if r.version != nil {
-		name := "reports/" + evidence.DigestOf(r.version.raw).Hex() + ".version.json"
+		name := "reports/version-" + evidence.DigestOf(r.version.raw).Short() + ".json"
 		if err := s.write(name, r.version.raw); err != nil {
 			return err
 		}

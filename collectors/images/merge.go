@@ -151,9 +151,10 @@ func (f *found) where() string {
 	var paths []string
 	for _, p := range f.packages {
 		if p.Path != "" {
-			paths = append(paths, p.Path)
+			paths = append(paths, strings.TrimPrefix(p.Path, "/")) // scanners differ in it
 		}
 	}
+	slices.Sort(paths)
 	paths = slices.Compact(paths)
 	if n := len(paths); n > 3 {
 		paths = append(paths[:3:3], fmt.Sprintf("%d more", n-3))
