@@ -36,10 +36,11 @@ func toolVersion() string {
 
 // app is what the commands share: where they write and the configuration.
 type app struct {
-	io     stdio
-	cfg    *config.Config
-	quiet  bool
-	format string // --format of check
+	io         stdio
+	cfg        *config.Config
+	quiet      bool
+	format     string // --format of check
+	pathPrefix string // of files in SARIF
 }
 
 func newRoot(io stdio) *cobra.Command {

@@ -120,6 +120,7 @@ scanning.`,
 	f.register(cmd)
 	a.pipelineFlags(cmd)
 	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif or junit")
+	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
 	return cmd
 }
 
@@ -162,6 +163,11 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	jobs, err := makeJobs(args, f)
 	if err != nil {
 		return err
+	}
+	if len(jobs) == 1 && !jobs[0].manifests && a.pathPrefix == "" {
+		if info, err := os.Stat(jobs[0].ref); err == nil && info.IsDir() && filepath.IsLocal(jobs[0].ref) {
+			a.pathPrefix = filepath.ToSlash(filepath.Clean(jobs[0].ref))
+		}
 	}
 	if err := f.cluster.check(cmd); err != nil {
 		return err
@@ -400,7 +406,7 @@ func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
 		if len(done) == 0 {
 			return nil
 		}
-		raw, err := render(report.New(inputOfJudged(done[0], p.judge)), a.format)
+		raw, err := render(report.New(inputOfJudged(done[0], p.judge)), a.format, a.pathPrefix)
 		if err != nil {
 			return err
 		}

@@ -335,7 +335,7 @@ func renderer(formats []string) func(*bundle.Bundle, string) (map[string][]byte,
 			if !containsFold(formats, f.Name) {
 				continue
 			}
-			raw, err := render(doc, f.Name)
+			raw, err := render(doc, f.Name, "")
 			if err != nil {
 				return nil, fmt.Errorf("render %s: %w", f.FileName, err)
 			}
@@ -345,8 +345,9 @@ func renderer(formats []string) func(*bundle.Bundle, string) (map[string][]byte,
 	}
 }
 
-// render is the one switch over the report formats.
-func render(doc *report.Document, format string) ([]byte, error) {
+// render is the one switch over the report formats. pathPrefix is the chart's
+// folder in its repository, for SARIF; it may be empty.
+func render(doc *report.Document, format, pathPrefix string) ([]byte, error) {
 	switch format {
 	case "pdf":
 		return pdf.Render(doc, pdf.Options{})
@@ -357,7 +358,7 @@ func render(doc *report.Document, format string) ([]byte, error) {
 	case "json":
 		return report.JSON(doc)
 	case "sarif":
-		return report.SARIF(doc, report.SARIFOptions{})
+		return report.SARIF(doc, report.SARIFOptions{PathPrefix: pathPrefix})
 	case "junit":
 		return report.JUnit(doc)
 	}

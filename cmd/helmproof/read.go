@@ -176,14 +176,14 @@ func inputOfJudged(j *judged, by judgement) report.Input {
 }
 
 func newReport(a *app) *cobra.Command {
-	var out, format string
+	var out, format, prefix string
 	cmd := &cobra.Command{
 		Use:   "report ID",
 		Short: "Write a report of a verified bundle",
 		Long: `Report verifies the bundle first and then writes one report of it. A report is a
 function of the bundle: the same bundle gives the same bytes.`,
 		Example: `  helmproof report latest --format pdf -o review.pdf
-  helmproof report 3f2a9c --format sarif > results.sarif`,
+  helmproof report 3f2a9c --format sarif --path-prefix charts/payments > results.sarif`,
 		Args:              exact(1, "one bundle id"),
 		ValidArgsFunction: a.completeBundles,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -194,7 +194,7 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if err != nil {
 				return err
 			}
-			raw, err := render(report.New(in), format)
+			raw, err := render(report.New(in), format, prefix)
 			if err != nil {
 				return err
 			}
@@ -206,6 +206,7 @@ function of the bundle: the same bundle gives the same bytes.`,
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "md", "pdf, md, html, json, sarif or junit")
+	cmd.Flags().StringVar(&prefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files")
 	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	a.repoFlags(cmd)
