@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -51,7 +52,7 @@ func main() {
 	// Helm's packages log to the process's own logger, values included. What matters
 	// of it is captured by the helm collector; the rest must not reach a terminal.
 	log.SetOutput(io.Discard)
-	collectGarbage(400)
+	collectGarbage(1500)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal begins to clean up, the second ends the program at once.
 	context.AfterFunc(ctx, stop)
@@ -61,12 +62,18 @@ func main() {
 }
 
 // collectGarbage sets how much the heap may grow between collections, in percent;
-// the environment's GOGC comes first. A command about one thing is over before
-// its heap is large: it collects seldom.
+// the environment's GOGC and GOMEMLIMIT come first. A command about one thing is
+// over before its heap is large: it collects seldom, until there is much.
 func collectGarbage(percent int) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(percent)
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return
 	}
+	limit := int64(math.MaxInt64)
+	if percent > 100 {
+		limit = 256 << 20
+	}
+	debug.SetGCPercent(percent)
+	debug.SetMemoryLimit(limit)
 }
 
 // stdio is where a command reads and writes.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	celgo "github.com/google/cel-go/cel"
+	exprpb "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
@@ -87,6 +88,7 @@ type compiler struct {
 	env         func() (*celgo.Env, error)
 	authorizer  bool // an expression asked the authorizer
 	noAuthority bool // expressions must not
+	reuse       bool // the environment is one of environments
 	errs        []error
 	field       string // names the expressions in errors
 }
@@ -109,7 +111,7 @@ func (c *compiler) compile(e cel.ExpressionAccessor) (cel.CompilationResult, err
 	if err != nil {
 		return cel.CompilationResult{}, err
 	}
-	ast, issues := env.Compile(e.GetExpression())
+	ast, issues := c.check(env, e.GetExpression())
 	if issues != nil && issues.Err() != nil {
 		var texts []string
 		for _, i := range issues.Errors() {
@@ -133,6 +135,27 @@ func (c *compiler) compile(e cel.ExpressionAccessor) (cel.CompilationResult, err
 		return cel.CompilationResult{}, err
 	}
 	return cel.CompilationResult{Program: prog, ExpressionAccessor: e, OutputType: ast.OutputType()}, nil
+}
+
+// parsedOnce keeps what parsing made of expressions: most policies begin with the
+// same ones, and parsing is half of compiling. Both environments parse alike.
+var parsedOnce sync.Map // of *exprpb.ParsedExpr by expression
+
+// check parses and checks an expression.
+func (c *compiler) check(env *celgo.Env, text string) (*celgo.Ast, *celgo.Issues) {
+	if known, ok := parsedOnce.Load(text); ok && c.reuse {
+		return env.Check(celgo.ParsedExprToAst(known.(*exprpb.ParsedExpr)))
+	}
+	ast, issues := env.Parse(text)
+	if issues != nil && issues.Err() != nil {
+		return nil, issues
+	}
+	if c.reuse {
+		if parsed, err := celgo.AstToParsedExpr(ast); err == nil {
+			parsedOnce.Store(text, parsed)
+		}
+	}
+	return env.Check(ast)
 }
 
 func checkReturnType(e cel.ExpressionAccessor, have *celgo.Type) error {
@@ -168,14 +191,16 @@ func compilePolicy(r *policyRule) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := compileIn(env, environment.StoredExpressions, r.policy)
+	p, err := compileIn(env, environment.StoredExpressions, r.policy, r.builtin)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.where(), err)
 	}
 	return p, nil
 }
 
-func compileIn(env *environment.EnvSet, mode environment.Type, policy *admissionv1.ValidatingAdmissionPolicy) (*program, error) {
+// reuse says that env is one of environments, and the policy one of ours: what was
+// parsed once need not be parsed again.
+func compileIn(env *environment.EnvSet, mode environment.Type, policy *admissionv1.ValidatingAdmissionPolicy, reuse bool) (*program, error) {
 	spec := &policy.Spec
 	opts := cel.OptionalVariableDeclarations{HasParams: spec.ParamKind != nil, HasAuthorizer: true}
 	p := &program{}
@@ -183,7 +208,7 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 
 	if len(spec.MatchConditions) > 0 {
 		// They run before the rest, and cannot use its variables.
-		c := &compiler{env: func() (*celgo.Env, error) { return env.Env(mode) }, field: "spec.matchConditions[%d].expression"}
+		c := &compiler{env: func() (*celgo.Env, error) { return env.Env(mode) }, field: "spec.matchConditions[%d].expression", reuse: reuse}
 		conditions := make([]cel.ExpressionAccessor, len(spec.MatchConditions))
 		for i := range spec.MatchConditions {
 			conditions[i] = (*matchconditions.MatchCondition)(&spec.MatchConditions[i])
@@ -198,7 +223,7 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 	if err != nil {
 		return nil, fmt.Errorf("build CEL environment: %w", err)
 	}
-	c := &compiler{env: func() (*celgo.Env, error) { return composed.Env(mode) }}
+	c := &compiler{env: func() (*celgo.Env, error) { return composed.Env(mode) }, reuse: reuse}
 	composed.Compiler, composed.ConditionCompiler = c, c
 	for i := range spec.Variables {
 		c.field = fmt.Sprintf("spec.variables[%d] %q", i, spec.Variables[i].Name)

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
@@ -67,9 +68,18 @@ func Prepare(policies []byte) {
 	if err != nil {
 		return
 	}
+	// Nearly every release has pods; the others compile when an object needs them.
+	var g errgroup.Group
+	g.SetLimit(2)
 	for _, r := range set.policies {
-		_, _ = r.compile()
+		if _, ok := r.versions[schema.GroupResource{Resource: "pods"}]; ok {
+			g.Go(func() error {
+				_, _ = r.compile()
+				return nil
+			})
+		}
 	}
+	_ = g.Wait() // the functions return no error
 }
 
 // Expected returns the ValidatingAdmissionPolicies of a policies.yaml as the API
