@@ -21,6 +21,7 @@ import (
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/garbage"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -169,6 +170,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 			a.pathPrefix = filepath.ToSlash(filepath.Clean(jobs[0].ref))
 		}
 	}
+	if !f.cluster.itself {
+		go secrets.Prepare() // the first release needs the rules
+	}
 	if err := f.cluster.check(cmd); err != nil {
 		return err
 	}
@@ -228,10 +232,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		}
 	}
 	if len(jobs) > 1 {
-		collectGarbage(100)
+		garbage.Usually()
 	}
-	// The first release needs both; they take about as long as it takes to load.
-	go secrets.Prepare()
+	// The first release needs them; it takes about as long as it takes to load.
 	go policy.Prepare(p.judge.policies)
 	opts := f.load
 	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion

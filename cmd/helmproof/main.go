@@ -26,10 +26,8 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -52,28 +50,12 @@ func main() {
 	// Helm's packages log to the process's own logger, values included. What matters
 	// of it is captured by the helm collector; the rest must not reach a terminal.
 	log.SetOutput(io.Discard)
-	collectGarbage(1500)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal begins to clean up, the second ends the program at once.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
 	os.Exit(code)
-}
-
-// collectGarbage sets how much the heap may grow between collections, in percent;
-// the environment's GOGC and GOMEMLIMIT come first. A command about one thing is
-// over before its heap is large: it collects seldom, until there is much.
-func collectGarbage(percent int) {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	limit := int64(math.MaxInt64)
-	if percent > 100 {
-		limit = 256 << 20
-	}
-	debug.SetGCPercent(percent)
-	debug.SetMemoryLimit(limit)
 }
 
 // stdio is where a command reads and writes.

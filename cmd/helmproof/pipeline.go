@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
@@ -331,15 +333,25 @@ func renderer(formats []string) func(*bundle.Bundle, string) (map[string][]byte,
 		}
 		doc := report.New(in)
 		out := map[string][]byte{}
+		var g errgroup.Group
+		var mu sync.Mutex
 		for _, f := range report.Formats() {
 			if !containsFold(formats, f.Name) {
 				continue
 			}
-			raw, err := render(doc, f.Name, "")
-			if err != nil {
-				return nil, fmt.Errorf("render %s: %w", f.FileName, err)
-			}
-			out[f.FileName] = raw
+			g.Go(func() error {
+				raw, err := render(doc, f.Name, "")
+				if err != nil {
+					return fmt.Errorf("render %s: %w", f.FileName, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				out[f.FileName] = raw
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
 		}
 		return out, nil
 	}

@@ -1,7 +1,6 @@
 package secrets
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -10,11 +9,11 @@ import (
 
 var (
 	// publicEntry matches names of Secret entries that say where or who, not with what.
-	publicEntry = regexp.MustCompile(`(?i)(^|[-_.a-z0-9])(user|username|user[-_]?id|userId|adminUser|host|hostname|port|database|dbname|db[-_]name|region|bucket|endpoint|namespace|email|protocol|interface|verbose|selector|log[-_]?level|tenant[-_]?id|client[-_]?id|app[-_]?id|project[-_]?id|type)$|^(ca|tls)\.crt$|^ca\.pem$|^known_hosts$`)
+	publicEntry = lazily(`(?i)(^|[-_.a-z0-9])(user|username|user[-_]?id|userId|adminUser|host|hostname|port|database|dbname|db[-_]name|region|bucket|endpoint|namespace|email|protocol|interface|verbose|selector|log[-_]?level|tenant[-_]?id|client[-_]?id|app[-_]?id|project[-_]?id|type)$|^(ca|tls)\.crt$|^ca\.pem$|^known_hosts$`)
 	// switchValue matches values that no secret has.
-	switchValue = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|null|none|[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}|debug|info|warn|error)$`)
+	switchValue = lazily(`(?i)^(true|false|yes|no|on|off|null|none|[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}|debug|info|warn|error)$`)
 	// configLine matches "key: value", "key = value" and "key":"value" in configuration files.
-	configLine = regexp.MustCompile(`^[\s"'{,-]*([A-Za-z][-_.A-Za-z0-9]*)["']?\s*[:=]\s*(.*?)[\s,]*$`)
+	configLine = lazily(`^[\s"'{,-]*([A-Za-z][-_.A-Za-z0-9]*)["']?\s*[:=]\s*(.*?)[\s,]*$`)
 )
 
 // looksLikeConfig reports whether most lines of a text read like those of a

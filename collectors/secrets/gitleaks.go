@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"path"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -401,15 +400,15 @@ func keyOf(match, secret string) string {
 
 // keyStore matches files that hold keys in binary form: gitleaks' only rule
 // without a keyword.
-var keyStore = regexp.MustCompile(`(?i)\.(p12|pfx)$`)
+var keyStore = lazily(`(?i)\.(p12|pfx)$`)
 
 var (
-	hashKey    = regexp.MustCompile(`(?i)(checksum|sha-?(1|256|512)|digest|hash|commit|revision|fingerprint|thumbprint|etag|md5|uuid|image)`)
-	hashValue  = regexp.MustCompile(`^(?i)([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$`)
-	templating = regexp.MustCompile(`\{\{|\}\}|\.Values\b|\.Release\b|\binclude\b|\$\(|\$\{`)
-	plainWords = regexp.MustCompile(`^[A-Za-z]+([-_./][A-Za-z]+[0-9]{0,2})*$`)
-	nameOfKey  = regexp.MustCompile(`^\s*(- )?(key|name|secretKey|property|subPath):\s`)
-	exampleish = regexp.MustCompile(`(?i)(example|placeholder|your[-_]|dummy|sample|xxxx|<[a-z])`)
+	hashKey    = lazily(`(?i)(checksum|sha-?(1|256|512)|digest|hash|commit|revision|fingerprint|thumbprint|etag|md5|uuid|image)`)
+	hashValue  = lazily(`^(?i)([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$`)
+	templating = lazily(`\{\{|\}\}|\.Values\b|\.Release\b|\binclude\b|\$\(|\$\{`)
+	plainWords = lazily(`^[A-Za-z]+([-_./][A-Za-z]+[0-9]{0,2})*$`)
+	nameOfKey  = lazily(`^\s*(- )?(key|name|secretKey|property|subPath):\s`)
+	exampleish = lazily(`(?i)(example|placeholder|your[-_]|dummy|sample|xxxx|<[a-z])`)
 )
 
 // harmless are matches that are no secrets: checksums, templates, references,

@@ -7,20 +7,20 @@ import (
 
 var (
 	// secretName matches how a key or variable that holds a secret ends.
-	secretName = regexp.MustCompile(`(?i)(password|passwd|passphrase|[-_.]pwd|^pwd|[-_.]pass|^pass|token|api[-_]?key|private[-_]?key|access[-_]?key|encryption[-_]?key|signing[-_]?key|secret[-_]?key|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|credentials?|connection[-_]?string|htpasswd|[-_.]secret|^secret)$|[a-z]Secret$|[a-z]Pwd$`)
+	secretName = lazily(`(?i)(password|passwd|passphrase|[-_.]pwd|^pwd|[-_.]pass|^pass|token|api[-_]?key|private[-_]?key|access[-_]?key|encryption[-_]?key|signing[-_]?key|secret[-_]?key|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|credentials?|connection[-_]?string|htpasswd|[-_.]secret|^secret)$|[a-z]Secret$|[a-z]Pwd$`)
 	// notSecretName matches keys that are about a secret without holding it.
-	notSecretName = regexp.MustCompile(`(?i)(existing|automount|^enable|enabled$|^use[-_A-Z]|^create|rotate|names?$|refs?$|max|min_|length|ttl|expir|public|header|field|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|ca[-_]?secret|root[-_]?secret|secret[-_]?keys?$)`)
+	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|^use[-_A-Z]|^create|rotate|names?$|refs?$|max|min_|length|ttl|expir|public|header|field|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|ca[-_]?secret|root[-_]?secret|secret[-_]?keys?$)`)
 	// holdsAnyway are names that notSecretName would let go.
-	holdsAnyway = regexp.MustCompile(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_](secret[-_]key)$|^[A-Z0-9_]*SECRET_KEY$`)
+	holdsAnyway = lazily(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_](secret[-_]key)$|^[A-Z0-9_]*SECRET_KEY$`)
 	// referenceName matches keys whose value often is the name of a Secret, or of a key in one.
-	referenceName = regexp.MustCompile(`(?i)(secret|secret[-_]?key|credentials?|token)$`)
-	dnsName       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
-	keyReference  = regexp.MustCompile(`(?i)^[a-z][-_a-z0-9.]*(password|token|secret|key|passwd|credentials?)[-_a-z0-9.]*$`)
-	credentialURL = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@"'{}]{0,100}:([^/\s@"'{}]{1,200})@[^/\s]`)
+	referenceName = lazily(`(?i)(secret|secret[-_]?key|credentials?|token)$`)
+	dnsName       = lazily(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+	keyReference  = lazily(`(?i)^[a-z][-_a-z0-9.]*(password|token|secret|key|passwd|credentials?)[-_a-z0-9.]*$`)
+	credentialURL = lazily(`(?i)\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@"'{}]{0,100}:([^/\s@"'{}]{1,200})@[^/\s]`)
 	// keyName and camelWord match "passwordKey: adminPassword" and the like.
-	keyName     = regexp.MustCompile(`([Kk]ey|_KEY|[Cc]redentials?)$`)
-	camelWord   = regexp.MustCompile(`^[a-z]{3,}([A-Z][a-z]+)*$`)
-	placeholder = regexp.MustCompile(`(?i)^(change|replace|secret|password|minio|admin|root|test|example)`)
+	keyName     = lazily(`([Kk]ey|_KEY|[Cc]redentials?)$`)
+	camelWord   = lazily(`^[a-z]{3,}([A-Z][a-z]+)*$`)
+	placeholder = lazily(`(?i)^(change|replace|secret|password|minio|admin|root|test|example)`)
 	// connectionPassword matches the password in "user=a password='b'".
 	connectionPassword = regexp.MustCompile(`(?i)\b(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*['"]?([^'";\s]+)`)
 	// secretArgument matches "--db-password=…" and "-token …".

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
@@ -52,14 +55,26 @@ func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderF
 	if len(reports) > 0 {
 		statements[ReportsFile] = func() (*attest.Statement, error) { return reportsStatement(b, reports) }
 	}
+	var g errgroup.Group
+	var mu sync.Mutex
 	for name, statement := range statements {
-		st, err := statement()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if p.Files[name], err = signer.Sign(ctx, st); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
+		g.Go(func() error {
+			st, err := statement()
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			raw, err := signer.Sign(ctx, st)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			p.Files[name] = raw
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

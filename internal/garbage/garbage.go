@@ -1,0 +1,39 @@
+// Package garbage says how often the heap is collected. It imports next to
+// nothing, so that it is initialized before most of the program's packages,
+// whose tables would otherwise be collected several times while they are built.
+package garbage
+
+import (
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+)
+
+// first is how large the heap may grow before it is collected at all, in bytes.
+const first = 256 << 20
+
+// A command about one thing is over before its heap is large: it collects
+// nothing. The first collection, should it come to one, brings the usual ones.
+var _ = begin()
+
+func begin() bool {
+	if !ours() {
+		return false
+	}
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(first)
+	runtime.SetFinalizer(new([16]byte), func(*[16]byte) { Usually() })
+	return true
+}
+
+// ours reports whether the environment leaves it to the program.
+func ours() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
+
+// Usually collects as Go programs do: whenever the heap has doubled.
+func Usually() {
+	if ours() {
+		debug.SetGCPercent(100)
+		debug.SetMemoryLimit(math.MaxInt64)
+	}
+}
