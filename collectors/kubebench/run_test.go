@@ -161,18 +161,26 @@ func TestCollect(t *testing.T) {
 // What goes wrong on one node is that node's outcome; the others have results.
 func TestEachNodeItsOwnOutcome(t *testing.T) {
 	t.Parallel()
-	names := []string{"cut", "deadline", "evicted", "good", "gone", "hangs", "noise", "once-cut", "pending", "quiet", "usage", "win"}
+	names := []string{"cut", "deadline", "deleted", "evicted", "good", "gone", "hangs", "noise", "once-cut", "pending", "quiet", "usage", "win"}
 	var nodes []*corev1.Node
 	for _, n := range names {
 		nodes = append(nodes, benchtest.Node(n))
 	}
-	nodes[11].Status.NodeInfo.OperatingSystem = "windows"
+	nodes[12].Status.NodeInfo.OperatingSystem = "windows"
 	s, stop := benchtest.New(nodes...)
 	defer stop()
 	good := benchtest.Log(node("PASS").bytes(t), 0, "")
 	s.Job = func(name string, n int) benchtest.State {
 		switch name {
 		case "deadline":
+			return benchtest.State{Job: batchv1.JobFailed, Reason: batchv1.JobReasonDeadlineExceeded}
+		case "deleted": // first its pod, some looks later the Job says why
+			switch {
+			case n <= 2:
+				return benchtest.State{Phase: corev1.PodRunning}
+			case n <= 60:
+				return benchtest.State{}
+			}
 			return benchtest.State{Job: batchv1.JobFailed, Reason: batchv1.JobReasonDeadlineExceeded}
 		case "evicted":
 			return benchtest.State{Job: batchv1.JobFailed, Reason: "BackoffLimitExceeded", Message: "Job has reached the specified backoff limit", Phase: corev1.PodFailed}
@@ -210,14 +218,14 @@ func TestEachNodeItsOwnOutcome(t *testing.T) {
 		t.Fatal(err, w.list)
 	}
 	o := overview(t, a)
-	want := []string{"cut no-output", "deadline timeout", "evicted failed", "gone no-output", "good result", "hangs timeout", "noise bad-output",
+	want := []string{"cut no-output", "deadline timeout", "deleted timeout", "evicted failed", "gone no-output", "good result", "hangs timeout", "noise bad-output",
 		"once-cut result", "pending not-started", "quiet not-started", "usage bad-output", "win unsupported"}
 	if d := cmp.Diff(want, outcomes(o)); d != "" {
 		t.Error(d)
 	}
 	for _, n := range o.Nodes {
 		reason := map[string]string{
-			"cut": "the log is not whole: its last line is not the trailer", "deadline": "deadline", "evicted": "BackoffLimitExceeded: Job has reached", "gone": "its pod is gone",
+			"cut": "the log is not whole: its last line is not the trailer", "deadline": "deadline", "deleted": "no result within the Job's deadline; pod is running", "evicted": "BackoffLimitExceeded: Job has reached", "gone": "its pod is gone",
 			"hangs": "no result within 4s: pod is running", "noise": "kube-bench ended with exit code 1: open cfg: TOKEN=[redacted]", "pending": "untolerated taint(s)",
 			"quiet": "no pod was made", "usage": "kube-bench ended with exit code 1: The specified --targets are not configured", "win": "does not run on windows",
 		}[n.Node]

@@ -154,7 +154,7 @@ func TestTrivyJob(t *testing.T) {
 	})
 	t.Run("no result", func(t *testing.T) {
 		var got []string
-		err := scanner(t, "helmproof-trivy", 15*time.Second).Scan(t.Context(), []scan.Target{{Reference: ref("hangs", 'a'), Platform: "linux/amd64"}, {Reference: ref("noise", 'b'), Platform: "linux/amd64"}}, func(_ int, r scan.Result) {
+		err := scanner(t, "helmproof-trivy", 20*time.Second).Scan(t.Context(), []scan.Target{{Reference: ref("hangs", 'a'), Platform: "linux/amd64"}, {Reference: ref("noise", 'b'), Platform: "linux/amd64"}}, func(_ int, r scan.Result) {
 			got = append(got, fmt.Sprint(r.Err))
 		})
 		slices.Sort(got)

@@ -58,7 +58,7 @@ func (r *Runner) await(ctx context.Context, job string) (*corev1.Pod, error) {
 		&Problem{OutcomeTimeout, fmt.Sprintf("no result within %s", r.JobTimeout)})
 	defer cancel()
 	begun := r.Now()
-	last := ""
+	last, ran := "", false
 	for {
 		j, pods, err := r.look(limit, job)
 		switch {
@@ -76,7 +76,10 @@ func (r *Runner) await(ctx context.Context, job string) (*corev1.Pod, error) {
 				}
 				return nil, why
 			}
-			if stuck(pods) && r.Now().Sub(begun) > r.Start {
+			// Once a pod has run, the Job itself tells how it ended: at its deadline the
+			// pod is deleted some time before the Job says so.
+			ran = ran || slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.Status.Phase != corev1.PodPending })
+			if !ran && stuck(pods) && r.Now().Sub(begun) > r.Start {
 				return nil, &Problem{OutcomeNotStarted, fmt.Sprintf("the pod did not start within %s: %s", r.Start, cmp.Or(last, "no reason given"))}
 			}
 		}
@@ -133,14 +136,9 @@ func Join(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
 }
 
-// stuck reports whether no pod runs or ran, and none is about to: an image that
-// is being pulled may take its time.
+// stuck reports, of pods none of which has run yet, whether none is about to: an
+// image that is being pulled may take its time.
 func stuck(newestFirst []corev1.Pod) bool {
-	for _, p := range newestFirst {
-		if p.Status.Phase != corev1.PodPending {
-			return false
-		}
-	}
 	if len(newestFirst) == 0 || len(newestFirst[0].Status.ContainerStatuses) == 0 {
 		return true
 	}
