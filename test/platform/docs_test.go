@@ -48,7 +48,7 @@ func TestGuides(t *testing.T) {
 			seen[b.mark]++
 			switch b.mark {
 			case "file", "output":
-				want := ""
+				var want string
 				if b.mark == "file" {
 					want = read(t, b.argument)
 				} else {
