@@ -1,6 +1,7 @@
 package osv
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"errors"
@@ -18,6 +19,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	cpb "github.com/google/osv-scalibr/binary/proto/config_go_proto"
+	"github.com/google/osv-scalibr/extractor/filesystem"
+	"github.com/google/osv-scalibr/extractor/filesystem/os/dpkg"
 
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/evidence"
@@ -291,23 +295,71 @@ func TestScanFails(t *testing.T) {
 	}
 }
 
-// TestBounded has an image whose layer unpacks to more than is read.
+// TestBounded has images with more to unpack than is read.
 func TestBounded(t *testing.T) {
 	t.Parallel()
-	b := &bounded{Image: imagetest.Files(t, map[string]string{"zeros": strings.Repeat("\x00", 1<<20)}), left: 1 << 19}
-	layers, err := b.Layers()
+	files := map[string]string{"a": strings.Repeat("\x00", 1<<20), "b": ""}
+	for name, tt := range map[string]struct {
+		read, unpacked, entries int64
+		want                    string
+	}{
+		"read":     {1 << 19, 1 << 30, 10, "unpack to more than"},
+		"unpacked": {1 << 30, 1 << 19, 10, "unpack to more than"},
+		"files":    {1 << 30, 1 << 30, 1, "hold more than"},
+		"enough":   {1 << 21, 1 << 20, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := &bounded{Image: imagetest.Files(t, files), read: tt.read, unpacked: tt.unpacked, entries: tt.entries}
+			layers, err := b.Layers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := layers[0].Uncompressed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = io.Copy(io.Discard, r)
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			if got := fmt.Sprint(err, b.failure()); tt.want == "" && got != "<nil> <nil>" || strings.Count(got, tt.want) < 2 {
+				t.Errorf("%s, want %q from the reader and at the end", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestTooLarge has files that the engine passes over for their size without a word.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	s := scanner(t, database(t, "Debian"))
+	b := &bounded{extractors: s.extractors, unpacked: maxUnpacked, entries: maxInodes}
+	for _, h := range []tar.Header{
+		{Name: "./var/lib/dpkg/status", Size: 200 << 20, Mode: 0o644},
+		{Name: "usr/bin/huge", Size: 2 << 30, Mode: 0o755},
+		{Name: "usr/bin/large", Size: 200 << 20, Mode: 0o755},     // read
+		{Name: "models/weights.gguf", Size: 9 << 30, Mode: 0o644}, // nothing that holds packages
+	} {
+		h.Typeflag = tar.TypeReg
+		if err := b.entry(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"./var/lib/dpkg/status was not read: its 209715200 bytes are too many", "usr/bin/huge was not read: its 2147483648 bytes are too many"}
+	if !slices.Equal(b.passedOver, want) {
+		t.Errorf("%q, want %q", b.passedOver, want)
+	}
+
+	small, err := dpkg.New(&cpb.PluginConfig{MaxFileSizeBytes: 2 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := layers[0].Uncompressed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(io.Discard, r); err == nil || !strings.Contains(err.Error(), "unpack to more than") || b.failure() == nil {
-		t.Errorf("%v, %v", err, b.failure())
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
+	s.extractors = []filesystem.Extractor{small}
+	img := imagetest.Push(t, imagetest.Registry(t)+"/d:1", imagetest.Files(t, map[string]string{"var/lib/dpkg/status": strings.Repeat("\n", 3<<20)}))
+	got := scanAll(t, s, scan.Target{Reference: img, Platform: "linux/amd64"})
+	if !slices.Contains(got[0], "gap: var/lib/dpkg/status was not read: its 3145728 bytes are too many") {
+		t.Errorf("%q", got[0])
 	}
 }
 

@@ -61,7 +61,7 @@ const scannerName = "osv-scalibr"
 // Limits on an image.
 const (
 	maxUnpacked = 32 << 30 // of all its layers, in bytes
-	maxFile     = 1 << 30  // of one file, in bytes; larger ones are passed over and said so
+	maxFile     = 1 << 30  // of one file, in bytes; a larger one is a gap where it may hold packages
 	maxInodes   = 5_000_000
 )
 
@@ -263,7 +263,7 @@ func (s *Scanner) extract(ctx context.Context, t scan.Target) (out *scanned) {
 	if out.err = s.describe(out, t, img, digests); out.err != nil {
 		return out
 	}
-	b := &bounded{Image: img, left: maxUnpacked}
+	b := &bounded{Image: img, extractors: s.extractors, read: maxUnpacked, unpacked: maxUnpacked, entries: maxInodes}
 	cfg := image.DefaultConfig()
 	cfg.MaxFileBytes = maxFile
 	unpacked, err := image.FromV1Image(b, cfg)
@@ -287,6 +287,7 @@ func (s *Scanner) extract(ctx context.Context, t scan.Target) (out *scanned) {
 			out.report.Gaps = append(out.report.Gaps, fmt.Sprintf("%s: %s", st.Name, oci.Clip(strings.Join(strings.Fields(st.Status.FailureReason), " "))))
 		}
 	}
+	out.report.Gaps = append(out.report.Gaps, b.passedOver...)
 	out.packages = inv.Packages
 	return out
 }
@@ -569,19 +570,4 @@ func keys[V any](m map[string]V) func(func(string) bool) {
 			}
 		}
 	}
-}
-
-// bounded is an image whose layers, unpacked, have at most left bytes together,
-// and are read to their end, so that their digests are checked.
-type bounded struct {
-	v1.Image
-	mu   sync.Mutex
-	left int64
-	err  error
-}
-
-func (b *bounded) failure() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
 }
