@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,6 +24,10 @@ import (
 // staging holds what is being written. Its names begin with a dot, which
 // repository keys may not, so nothing in it is ever read as evidence.
 const staging = ".staging"
+
+// abandoned is the age at which what a killed process left in staging is taken
+// away by the next that writes; no write takes as long.
+const abandoned = 24 * time.Hour
 
 // Store is a directory.
 type Store struct{ root string }
@@ -249,7 +254,22 @@ func (s *Store) stage() (string, error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return "", fmt.Errorf("open repository: %w", err)
 	}
+	sweep(base)
 	return os.MkdirTemp(base, "put-")
+}
+
+// sweep removes what is abandoned in base. What cannot be removed, another
+// user's perhaps, takes room and is never read; it is no reason not to store.
+func sweep(base string) {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > abandoned {
+			os.RemoveAll(filepath.Join(base, e.Name()))
+		}
+	}
 }
 
 func writeDurably(name string, data []byte) error {

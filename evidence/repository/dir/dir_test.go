@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/evidence/repository/dir"
@@ -44,6 +45,32 @@ func TestNothingIsLeftInStaging(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(root, ".staging"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("staging holds %v, %v", left, err)
+	}
+}
+
+func TestAbandonedWritesAreSwept(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	stage := func(name string, age time.Duration) string {
+		dir := filepath.Join(root, ".staging", name)
+		if err := os.MkdirAll(filepath.Join(dir, "tree"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(dir, at, at); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	abandoned, underWay := stage("put-1", 25*time.Hour), stage("put-2", time.Hour)
+	if err := dir.Open(root).Create(t.Context(), "a", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(abandoned); !os.IsNotExist(err) {
+		t.Errorf("what a process left a day ago is still there: %v", err)
+	}
+	if _, err := os.Stat(underWay); err != nil {
+		t.Errorf("what may be another process's write is gone: %v", err)
 	}
 }
 
