@@ -30,7 +30,7 @@ func New(in Input) *Document {
 	d := &Document{
 		Title:       strings.TrimSpace(in.Release.Chart + " " + in.Release.Version),
 		Sealed:      in.BundleID != "",
-		Verdict:     Verdict{Mark: verdictMark(in.Verdict.Outcome), Reason: in.Verdict.Reason, Profile: in.Verdict.Profile},
+		Verdict:     Verdict{Mark: VerdictMark(in.Verdict.Outcome), Reason: in.Verdict.Reason, Profile: in.Verdict.Profile},
 		EvaluatedAt: in.Verdict.EvaluatedAt.UTC(),
 		Tool:        in.Runs.Tool,
 		Images:      in.Release.Images,
@@ -179,7 +179,7 @@ func (b *builder) sections() ([]Section, FindingCounts) {
 	list := make([]Section, len(ranked)+1) // the last is for findings of no control in the profile
 	for i, r := range ranked {
 		order[r.Control] = i
-		list[i] = Section{ControlRef: b.ref(r.Control), Mark: controlMark(r.Outcome)}
+		list[i] = Section{ControlRef: b.ref(r.Control), Mark: ControlMark(r.Outcome)}
 	}
 	list[len(ranked)].Title = "Findings that no control of this profile asks about"
 	list[len(ranked)].Mark = MarkNotApplicable
@@ -226,7 +226,7 @@ func (b *builder) sections() ([]Section, FindingCounts) {
 
 func (b *builder) finding(f *evidence.Finding, w *Waiver) Finding {
 	v := Finding{
-		ID: f.ID, Anchor: anchor("f-", f.ID), Mark: findingMark(f.Outcome), Severity: severity(f.Severity), Rule: f.Rule,
+		ID: f.ID, Anchor: anchor("f-", f.ID), Mark: FindingMark(f.Outcome), Severity: severity(f.Severity), Rule: f.Rule,
 		Controls: b.refs(f.Controls), Object: f.Target.Object(), Location: location(f.Target),
 		Message: f.Message, Remediation: f.Remediation, Evidence: pointers(f.Evidence), Waiver: w,
 	}
@@ -294,7 +294,7 @@ func (b *builder) groups() []Group {
 			out = append(out, Group{ID: group, Title: group})
 		}
 		v := Control{
-			ControlRef: b.ref(r.Control), Mark: controlMark(r.Outcome), Required: r.Required, Severity: severity(c.Severity),
+			ControlRef: b.ref(r.Control), Mark: ControlMark(r.Outcome), Required: r.Required, Severity: severity(c.Severity),
 			Reason: r.Reason, Statement: c.Statement, Remediation: c.Remediation, Frameworks: b.frameworks(c),
 			Counts: r.Counts, Findings: b.findingRefs(r.Findings), Evidence: r.Evidence,
 		}
@@ -338,7 +338,7 @@ func (b *builder) notChecked() []NotChecked {
 			for _, c := range b.controlsOf(r.Collector) {
 				explained[c] = true
 			}
-			out = append(out, NotChecked{What: "collector " + r.Collector, Mark: findingMark(r.Outcome), Why: cmp.Or(r.Error, "it gave no result"),
+			out = append(out, NotChecked{What: "collector " + r.Collector, Mark: FindingMark(r.Outcome), Why: cmp.Or(r.Error, "it gave no result"),
 				Controls: b.refs(b.controlsOf(r.Collector))})
 		}
 	}
@@ -351,13 +351,13 @@ func (b *builder) notChecked() []NotChecked {
 		if b.waived[f.ID] != nil {
 			continue // listed with the findings
 		}
-		out = append(out, NotChecked{What: cmp.Or(f.Target.String(), f.Rule), Controls: b.refs(f.Controls), Mark: findingMark(f.Outcome), Why: f.Message, Evidence: pointers(f.Evidence)})
+		out = append(out, NotChecked{What: cmp.Or(f.Target.String(), f.Rule), Controls: b.refs(f.Controls), Mark: FindingMark(f.Outcome), Why: f.Message, Evidence: pointers(f.Evidence)})
 		for _, c := range f.Controls {
 			explained[c] = true
 		}
 	}
 	for _, r := range b.in.Verdict.Results {
-		if controlMark(r.Outcome) == MarkIncomplete && !explained[r.Control] {
+		if ControlMark(r.Outcome) == MarkIncomplete && !explained[r.Control] {
 			out = append(out, NotChecked{What: "control " + string(r.Control), Controls: []ControlRef{b.ref(r.Control)}, Mark: MarkNotChecked, Why: r.Reason})
 		}
 	}
@@ -394,7 +394,7 @@ func (b *builder) severity(id evidence.ControlID) int {
 }
 
 func controlRank(o evidence.ControlOutcome) int {
-	m := controlMark(o)
+	m := ControlMark(o)
 	return slices.IndexFunc(controlMarks, func(x Mark) bool { return x.Key == m.Key })
 }
 

@@ -9,24 +9,26 @@ type Mark struct {
 	Word  string // "PASS"
 	Shape string // "●"; the PDF draws it
 	Color string // "#1a7f37", on white
+	ANSI  string // "32": the SGR parameter on a terminal
 }
 
 // The marks, worst first.
 var (
-	MarkFail          = Mark{"fail", "FAIL", "■", "#cf222e"}
-	MarkIncomplete    = Mark{"incomplete", "INCOMPLETE", "◆", "#57606a"}
-	MarkNotChecked    = Mark{"incomplete", "NOT CHECKED", "◆", "#57606a"}
-	MarkError         = Mark{"incomplete", "ERROR", "◆", "#57606a"}
-	MarkWarn          = Mark{"warn", "WARN", "▲", "#9a6700"}
-	MarkWaived        = Mark{"waived", "WAIVED", "○", "#8250df"}
-	MarkPass          = Mark{"pass", "PASS", "●", "#1a7f37"}
-	MarkNotApplicable = Mark{"na", "n/a", "–", "#57606a"}
+	MarkFail          = Mark{"fail", "FAIL", "■", "#cf222e", "31"}
+	MarkIncomplete    = Mark{"incomplete", "INCOMPLETE", "◆", "#57606a", "34"}
+	MarkNotChecked    = Mark{"incomplete", "NOT CHECKED", "◆", "#57606a", "34"}
+	MarkError         = Mark{"incomplete", "ERROR", "◆", "#57606a", "34"}
+	MarkWarn          = Mark{"warn", "WARN", "▲", "#9a6700", "33"}
+	MarkWaived        = Mark{"waived", "WAIVED", "○", "#8250df", "35"}
+	MarkPass          = Mark{"pass", "PASS", "●", "#1a7f37", "32"}
+	MarkNotApplicable = Mark{"na", "n/a", "–", "#57606a", "90"}
 )
 
 // controlMarks is the order in which outcomes of controls are counted and stacked.
 var controlMarks = []Mark{MarkFail, MarkIncomplete, MarkWarn, MarkWaived, MarkPass, MarkNotApplicable}
 
-func verdictMark(o evidence.VerdictOutcome) Mark {
+// VerdictMark is the mark of a verdict; what is unknown is INCOMPLETE.
+func VerdictMark(o evidence.VerdictOutcome) Mark {
 	switch o {
 	case evidence.VerdictPass:
 		return MarkPass
@@ -36,7 +38,8 @@ func verdictMark(o evidence.VerdictOutcome) Mark {
 	return MarkIncomplete
 }
 
-func controlMark(o evidence.ControlOutcome) Mark {
+// ControlMark is the mark of a control; what is unknown is INCOMPLETE.
+func ControlMark(o evidence.ControlOutcome) Mark {
 	switch o {
 	case evidence.ControlPass:
 		return MarkPass
@@ -52,7 +55,9 @@ func controlMark(o evidence.ControlOutcome) Mark {
 	return MarkIncomplete
 }
 
-func findingMark(o evidence.Outcome) Mark {
+// FindingMark is the mark of a finding, or of a run of a collector; what is
+// unknown is ERROR.
+func FindingMark(o evidence.Outcome) Mark {
 	switch o {
 	case evidence.OutcomePass:
 		return MarkPass

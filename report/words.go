@@ -251,7 +251,7 @@ func bundleInputs(results []evidence.ControlResult) []BundleInput {
 func runs(in evidence.Runs) []Run {
 	out := make([]Run, 0, len(in.Collectors))
 	for _, r := range in.Collectors {
-		v := Run{Collector: r.Collector, Mark: findingMark(r.Outcome), Error: r.Error, Started: r.StartedAt.UTC(), Took: r.FinishedAt.Sub(r.StartedAt)}
+		v := Run{Collector: r.Collector, Mark: FindingMark(r.Outcome), Error: r.Error, Started: r.StartedAt.UTC(), Took: r.FinishedAt.Sub(r.StartedAt)}
 		if r.Outcome == evidence.OutcomePass {
 			v.Mark.Word = "RAN"
 		}

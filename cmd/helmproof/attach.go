@@ -20,6 +20,7 @@ import (
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/internal/attach"
 	"github.com/companyos/helmproof/internal/oci"
+	"github.com/companyos/helmproof/report"
 	"github.com/companyos/helmproof/templates/admission"
 )
 
@@ -233,7 +234,7 @@ func (a *app) printAttached(out attachJSON, dryRun bool) error {
 	for _, i := range out.Images {
 		t.para("", "  ", shortDigests(i.Image))
 		if i.Error != "" {
-			t.para("  ", "    ", t.mark(markFail, 0)+" "+i.Error)
+			t.para("  ", "    ", t.mark(report.MarkFail, 0)+" "+i.Error)
 			continue
 		}
 		for _, s := range i.Attestations {

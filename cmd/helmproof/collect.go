@@ -475,7 +475,7 @@ func relative(path string) string {
 
 // verdictLine is the last line of a judged release.
 func verdictLine(t *terminal, j *judged) string {
-	m := verdictMark(j.Verdict.Outcome)
+	m := report.VerdictMark(j.Verdict.Outcome)
 	line := t.mark(m, 0)
 	if j.Bundle != "" {
 		line += "  bundle " + j.Bundle.Short()
@@ -517,7 +517,7 @@ func printMany(t *terminal, done []*judged) {
 				unchecked++
 			}
 		}
-		t.line(fmt.Sprintf("%s  %s%s  %2d fail  %2d unchecked  %s", t.mark(verdictMark(j.Verdict.Outcome), 12), name, pad(name, width), failed, unchecked, j.Bundle.Short()))
+		t.line(fmt.Sprintf("%s  %s%s  %2d fail  %2d unchecked  %s", t.mark(report.VerdictMark(j.Verdict.Outcome), 12), name, pad(name, width), failed, unchecked, j.Bundle.Short()))
 	}
 	t.line("")
 	worst := evidence.VerdictPass
@@ -527,7 +527,7 @@ func printMany(t *terminal, done []*judged) {
 	if counts[evidence.VerdictFail] > 0 {
 		worst = evidence.VerdictFail
 	}
-	t.line(fmt.Sprintf("%s  %s: %d pass, %d fail, %d incomplete", t.mark(verdictMark(worst), 0), plural(len(list), "release"),
+	t.line(fmt.Sprintf("%s  %s: %d pass, %d fail, %d incomplete", t.mark(report.VerdictMark(worst), 0), plural(len(list), "release"),
 		counts[evidence.VerdictPass], counts[evidence.VerdictFail], counts[evidence.VerdictIncomplete]))
 }
 

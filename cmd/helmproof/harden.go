@@ -18,6 +18,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/harden"
+	"github.com/companyos/helmproof/report"
 )
 
 func newHarden(a *app) *cobra.Command {
@@ -332,7 +333,7 @@ func printCompared(t *terminal, controls []hardenedResult) {
 				t.line(strings.Repeat(" ", 9) + title)
 				continue
 			}
-			t.line(fmt.Sprintf("  %-6s %s%s %6d  %6d  %s", c.Control, title, pad(title, 37), c.Before.Findings, c.After.Findings, t.mark(controlMark(c.After.Outcome), 0)))
+			t.line(fmt.Sprintf("  %-6s %s%s %6d  %6d  %s", c.Control, title, pad(title, 37), c.Before.Findings, c.After.Findings, t.mark(report.ControlMark(c.After.Outcome), 0)))
 		}
 	}
 	if none {

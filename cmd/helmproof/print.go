@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/report"
 )
 
 // shownFindings is how many findings of a failed control the terminal shows.
@@ -24,7 +25,7 @@ func printJudged(t *terminal, j *judged, cat *evidence.Catalog) {
 	t.para("", "", about(&j.Release)+", profile "+j.Verdict.Profile)
 	for _, run := range j.Runs.Collectors {
 		if run.Outcome == evidence.OutcomeError {
-			t.para(t.mark(outcomeMark(run.Outcome), 8)+" ", "         ", fmt.Sprintf("collector %s: %s", run.Collector, run.Error))
+			t.para(t.mark(report.FindingMark(run.Outcome), 8)+" ", "         ", fmt.Sprintf("collector %s: %s", run.Collector, run.Error))
 		}
 	}
 	byID := make(map[string]evidence.Finding, len(j.Findings))
@@ -70,7 +71,7 @@ func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID m
 		if !r.Required {
 			title += " (optional)"
 		}
-		t.para(t.mark(controlMark(r.Outcome), 12)+" ", strings.Repeat(" ", 20), title)
+		t.para(t.mark(report.ControlMark(r.Outcome), 12)+" ", strings.Repeat(" ", 20), title)
 		if r.Outcome != evidence.ControlFail || len(r.Findings) == 0 {
 			t.para("  ", "  ", r.Reason)
 		}
@@ -152,7 +153,7 @@ func printGroups(t *terminal, v evidence.Verdict, cat *evidence.Catalog) {
 			}
 			cell := pad(n, max(8, len(heads[i]))) + n
 			if r[o] > 0 && rank(o) >= 0 {
-				cell = t.paint(controlMark(o).ansi, cell)
+				cell = t.paint(report.ControlMark(o).ANSI, cell)
 			} else if r[o] == 0 {
 				cell = t.faint(cell)
 			}
@@ -167,7 +168,8 @@ func printWaivers(t *terminal, v evidence.Verdict) {
 		if i == 0 {
 			t.line("")
 		}
-		m := mark{strings.ToUpper(w.Status), "○", "35"}
+		m := report.MarkWaived
+		m.Word = strings.ToUpper(w.Status)
 		t.para(t.mark(m, 9)+" ", "           ", fmt.Sprintf("waiver for %s by %s, until %s: %s", w.Waiver.Control, w.Waiver.ApprovedBy, w.Waiver.ExpiresAt.UTC().Format("2006-01-02"), w.Waiver.Reason))
 	}
 }

@@ -57,7 +57,7 @@ func (a *app) list(ctx context.Context, f repository.Filter) error {
 		}
 		name := clip(printable(strings.TrimSpace(p.Chart+" "+p.Version)), 22)
 		ns := clip(printable(p.Namespace), 12)
-		t.line(fmt.Sprintf("%s  %s  %s%s  %s%s  %s", t.mark(verdictMark(p.Outcome), 12), p.Bundle.Short(),
+		t.line(fmt.Sprintf("%s  %s  %s%s  %s%s  %s", t.mark(report.VerdictMark(p.Outcome), 12), p.Bundle.Short(),
 			name, pad(name, 22), ns, pad(ns, 12), p.EvaluatedAt.UTC().Format("2006-01-02 15:04Z")))
 	}
 	if len(list) == 0 && !a.quiet {
@@ -325,7 +325,7 @@ func bad(b, other *bundle.Bundle) []evidence.Finding {
 
 func printDiff(t *terminal, d bundleDiff) {
 	for _, s := range []diffSide{d.A, d.B} {
-		t.line(t.mark(verdictMark(s.Outcome), 12) + "  " + s.Bundle.Short() + "  " + printable(strings.TrimSpace(s.Chart+" "+s.Version)))
+		t.line(t.mark(report.VerdictMark(s.Outcome), 12) + "  " + s.Bundle.Short() + "  " + printable(strings.TrimSpace(s.Chart+" "+s.Version)))
 	}
 	for i, c := range d.Controls {
 		if i == 0 {

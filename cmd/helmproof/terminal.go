@@ -11,62 +11,8 @@ import (
 	"github.com/rivo/uniseg"
 	"golang.org/x/term"
 
-	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/report"
 )
-
-// mark is how one outcome looks everywhere: a word, a shape and a colour.
-type mark struct{ word, shape, ansi string }
-
-var (
-	markPass       = mark{"PASS", "●", "32"}
-	markFail       = mark{"FAIL", "■", "31"}
-	markWarn       = mark{"WARN", "▲", "33"}
-	markIncomplete = mark{"INCOMPLETE", "◆", "34"}
-	markWaived     = mark{"WAIVED", "○", "35"}
-	markNA         = mark{"n/a", "–", "90"}
-)
-
-func verdictMark(o evidence.VerdictOutcome) mark {
-	switch o {
-	case evidence.VerdictPass:
-		return markPass
-	case evidence.VerdictFail:
-		return markFail
-	}
-	return markIncomplete
-}
-
-func controlMark(o evidence.ControlOutcome) mark {
-	switch o {
-	case evidence.ControlPass:
-		return markPass
-	case evidence.ControlFail:
-		return markFail
-	case evidence.ControlWarn:
-		return markWarn
-	case evidence.ControlWaived:
-		return markWaived
-	case evidence.ControlNotApplicable:
-		return markNA
-	}
-	return markIncomplete
-}
-
-func outcomeMark(o evidence.Outcome) mark {
-	switch o {
-	case evidence.OutcomePass:
-		return markPass
-	case evidence.OutcomeFail:
-		return markFail
-	case evidence.OutcomeWarn:
-		return markWarn
-	case evidence.OutcomeNotApplicable:
-		return markNA
-	case evidence.OutcomeNotChecked:
-		return mark{"NOT CHECKED", "◆", "34"}
-	}
-	return mark{"ERROR", "◆", "34"}
-}
 
 // terminal writes for people: wrapped to a width, coloured only where that is wanted.
 type terminal struct {
@@ -101,9 +47,9 @@ func (t *terminal) bold(s string) string  { return t.paint("1", s) }
 func (t *terminal) faint(s string) string { return t.paint("90", s) }
 
 // mark is "■ FAIL", padded to width columns.
-func (t *terminal) mark(m mark, width int) string {
-	s := m.shape + " " + m.word
-	return t.paint("1;"+m.ansi, s) + pad(s, width)
+func (t *terminal) mark(m report.Mark, width int) string {
+	s := m.Shape + " " + m.Word
+	return t.paint("1;"+m.ANSI, s) + pad(s, width)
 }
 
 func pad(s string, width int) string {

@@ -15,6 +15,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/report"
 )
 
 func newVerify(a *app) *cobra.Command {
@@ -180,10 +181,10 @@ func (a *app) printVerified(results []*bundle.Result, one bool) error {
 	t := newTerminal(a.io.out, a.cfg.Color)
 	failed := 0
 	for _, r := range results {
-		m := markPass
+		m := report.MarkPass
 		if !r.OK() {
 			failed++
-			m = markFail
+			m = report.MarkFail
 		}
 		if a.quiet || len(results) > 1 && r.OK() {
 			t.line(t.mark(m, 6) + "  bundle " + r.Bundle.Short())
@@ -194,7 +195,7 @@ func (a *app) printVerified(results []*bundle.Result, one bool) error {
 			width = max(width, len(c.Name))
 		}
 		for _, c := range r.Checks {
-			t.para(t.mark(outcomeMark(c.Outcome), 13)+"  "+c.Name+strings.Repeat(" ", width-len(c.Name)+2), strings.Repeat(" ", width+19), c.Reason)
+			t.para(t.mark(report.FindingMark(c.Outcome), 13)+"  "+c.Name+strings.Repeat(" ", width-len(c.Name)+2), strings.Repeat(" ", width+19), c.Reason)
 		}
 		what := "verified"
 		if !r.OK() {
