@@ -267,7 +267,7 @@ func sweep(base string) {
 	}
 	for _, e := range entries {
 		if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > abandoned {
-			os.RemoveAll(filepath.Join(base, e.Name()))
+			_ = os.RemoveAll(filepath.Join(base, e.Name()))
 		}
 	}
 }
