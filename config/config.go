@@ -23,9 +23,9 @@ import (
 type Config struct {
 	// Evidence repository: a directory, file:///path, or a bucket with a prefix (gs://bucket/prefix).
 	Repo string
-	// Signing key: a PEM file (cosign or plain).
+	// Signing key: a PEM file (cosign or plain), or a key in a key management service, as cosign writes it.
 	Key string
-	// Public keys that verification accepts: PEM files, or directories of *.pub.
+	// Public keys that verification accepts: PEM files, directories of *.pub, or keys in key management services.
 	Trust []string
 	// Control profile to judge by: a built-in name, or a file (with a slash, or ending in .yaml, .yml or .json).
 	Profile string

@@ -19,6 +19,7 @@ import (
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/evidence/repository/dir"
 	"github.com/companyos/helmproof/evidence/repository/gcs"
+	"github.com/companyos/helmproof/internal/kms"
 )
 
 // version is set by the build; without it the module's own version is used.
@@ -108,7 +109,7 @@ func (a *app) repoFlags(cmd *cobra.Command) {
 }
 
 func (a *app) trustFlags(cmd *cobra.Command) {
-	cmd.Flags().StringSlice("trust", nil, "trusted public key `FILE` or directory of *.pub; your own keys if empty")
+	cmd.Flags().StringSlice("trust", nil, "trusted public key: a `FILE`, a directory of *.pub, or a key in a KMS; your own keys if empty")
 }
 
 // openRepo opens the configured repository: the URL picks the backend.
@@ -148,8 +149,19 @@ func password() ([]byte, error) { return []byte(os.Getenv("COSIGN_PASSWORD")), n
 
 // signer returns the configured signer. The first run makes a key in the
 // user's own folder, trusts it there, and says what it is worth.
-func (a *app) signer() (attest.Signer, error) {
+func (a *app) signer(ctx context.Context) (attest.Signer, error) {
 	path := a.cfg.Key
+	if kms.Is(path) {
+		key, err := kms.Open(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		s, err := attest.ServiceSigner(key)
+		if err != nil {
+			return nil, usageErr("--key %s: %w", path, err)
+		}
+		return a.timestamped(s)
+	}
 	if path == "" {
 		home, err := keyHome()
 		if err != nil {
@@ -171,6 +183,10 @@ func (a *app) signer() (attest.Signer, error) {
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: err}
 	}
+	return a.timestamped(s)
+}
+
+func (a *app) timestamped(s attest.Signer) (attest.Signer, error) {
 	if a.cfg.TSA != "" {
 		return attest.WithTimestampAuthority(s, a.cfg.TSA, nil)
 	}
@@ -221,9 +237,16 @@ func makeKey(path, trustDir string) error {
 
 // trust returns the keys that verification accepts: the configured ones, or
 // else the user's own. None at all is refused by the verifier.
-func (a *app) trust() (*attest.Trust, error) {
-	paths := a.cfg.Trust
-	if len(paths) == 0 {
+func (a *app) trust(ctx context.Context) (*attest.Trust, error) {
+	var paths, services []string
+	for _, p := range a.cfg.Trust {
+		if kms.Is(p) {
+			services = append(services, p)
+		} else {
+			paths = append(paths, p)
+		}
+	}
+	if len(a.cfg.Trust) == 0 {
 		home, err := keyHome()
 		if err != nil {
 			return nil, err
@@ -237,6 +260,19 @@ func (a *app) trust() (*attest.Trust, error) {
 	t, err := attest.LoadTrust(paths)
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: err}
+	}
+	for _, s := range services {
+		key, err := kms.Open(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := key.PublicPEM()
+		if err == nil {
+			err = t.Add(raw)
+		}
+		if err != nil {
+			return nil, usageErr("trusted key %s: %w", s, err)
+		}
 	}
 	return t, nil
 }

@@ -58,7 +58,7 @@ was sealed. Exit code 4 says that the bundle did not verify: nothing is attached
 	fl.StringArrayVar(&f.images, "image", nil, "only this `IMAGE` of the release; may be given several times")
 	fl.BoolVar(&f.plainHTTP, "plain-http", false, "talk to registries without TLS")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be attached, and push nothing")
-	fl.String("key", "", "signing key `FILE` for statements of scans (cosign or PEM private key; COSIGN_PASSWORD holds its password)")
+	fl.String("key", "", "signing key for statements of scans: a `FILE`, as for collect, or a key in a KMS")
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
 	cmd.AddCommand(newAttachPolicy(a))
@@ -89,7 +89,7 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if err != nil {
 		return err
 	}
-	v, err := a.verifier(repo)
+	v, err := a.verifier(ctx, repo)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (a *app) scanStatements(ctx context.Context, b *bundle.Bundle) (map[string]
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	signer, err := a.signer()
+	signer, err := a.signer(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
 	f.register(cmd)
 	a.pipelineFlags(cmd)
 	a.repoFlags(cmd)
-	cmd.Flags().String("key", "", "signing key `FILE` (cosign or PEM private key; COSIGN_PASSWORD holds its password)")
+	cmd.Flags().String("key", "", "signing key: a `FILE` (cosign or PEM private key; COSIGN_PASSWORD holds its password), or a key in a KMS, such as gcpkms://…, awskms://…, azurekms://…, hashivault://…")
 	cmd.Flags().String("tsa", "", "RFC 3161 timestamp authority `URL`; without it nothing proves when")
 	cmd.Flags().StringSlice("formats", nil, "reports to store: pdf, md, html, json, sarif, junit")
 	return cmd
@@ -216,7 +216,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.repo, err = a.openRepo(ctx); err != nil {
 			return err
 		}
-		if p.signer, err = a.signer(); err != nil {
+		if p.signer, err = a.signer(ctx); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ Exit code 3 says FAIL or INCOMPLETE, 4 that evidence could not be verified.`,
 	fl.DurationVar(&f.maxAge, "max-age", 0, "oldest evidence to accept; the profile's own limit if 0")
 	fl.StringVar(&f.at, "at", "", "decide as of this `TIME` (RFC 3339) instead of now")
 	fl.BoolVar(&f.seal, "seal", false, "sign and store the composed verdict")
-	fl.String("key", "", "signing key `FILE` for --seal")
+	fl.String("key", "", "signing key for --seal: a `FILE`, or a key in a KMS")
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
 	return cmd
@@ -81,7 +81,7 @@ func (a *app) gate(cmd *cobra.Command, f gateFlags) error {
 	if err != nil {
 		return err
 	}
-	v, err := a.verifier(repo)
+	v, err := a.verifier(ctx, repo)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func releaseKey(r *evidence.Release, cluster string) string {
 
 // sealGated signs and stores a composed verdict; it names its inputs by digest.
 func (a *app) sealGated(ctx context.Context, repo *repository.Repository, by judgement, j *judged) error {
-	signer, err := a.signer()
+	signer, err := a.signer(ctx)
 	if err != nil {
 		return err
 	}

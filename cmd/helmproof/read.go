@@ -118,7 +118,7 @@ func (a *app) verified(ctx context.Context, ref string) (report.Input, *bundle.B
 	if err != nil {
 		return report.Input{}, nil, err
 	}
-	v, err := a.verifier(repo)
+	v, err := a.verifier(ctx, repo)
 	if err != nil {
 		return report.Input{}, nil, err
 	}

@@ -5,13 +5,16 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -28,7 +31,8 @@ import (
 
 // cmdRegistry starts a registry with two images, one of them signed as cosign
 // does with the key team.pub, which it writes: signed.yaml and unsigned.yaml are
-// pods of them. stopregistry ends it.
+// pods of them. stopregistry ends it. vault starts a service that has the key as
+// "team", and an RSA key, and stopvault ends that.
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: registry")
@@ -42,6 +46,7 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	der, err := x509.MarshalPKIXPublicKey(signer.Public())
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("team.pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
+	ts.SetCmd("vault", func(ts *testscript.TestScript, _ bool, _ []string) { startVault(ts, signer) })
 	for _, repo := range []string{"signed", "unsigned"} {
 		img, err := imagemutate.AppendLayers(empty.Image, static.NewLayer([]byte(repo), types.OCILayer))
 		ts.Check(err)
@@ -56,6 +61,58 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 			signImage(ts, ref, signer)
 		}
 	}
+}
+
+// startVault serves the part of Vault's transit engine that signers use, and
+// tells commands by VAULT_ADDR and VAULT_TOKEN.
+func startVault(ts *testscript.TestScript, key *ecdsa.PrivateKey) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 3072)
+	ts.Check(err)
+	public := func(pub any) string {
+		der, err := x509.MarshalPKIXPublicKey(pub)
+		ts.Check(err)
+		return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	}
+	keys := map[string]string{"team": public(key.Public()), "rsa": public(rsaKey.Public())}
+	answer := func(w http.ResponseWriter, data map[string]any) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": data})
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/transit/keys/{key}", func(w http.ResponseWriter, r *http.Request) {
+		pub, ok := keys[r.PathValue("key")]
+		if !ok {
+			http.Error(w, `{"errors":[]}`, http.StatusNotFound)
+			return
+		}
+		answer(w, map[string]any{"latest_version": 1, "keys": map[string]any{"1": map[string]any{"name": "P-256", "public_key": pub}}})
+	})
+	mux.HandleFunc("PUT /v1/transit/sign/team/{hash...}", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Input     []byte `json:"input"`
+			Prehashed bool   `json:"prehashed"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || !in.Prehashed || len(in.Input) != sha256.Size {
+			http.Error(w, `{"errors":["want a SHA-256 digest"]}`, http.StatusBadRequest)
+			return
+		}
+		sig, err := key.Sign(rand.Reader, in.Input, crypto.SHA256)
+		if err != nil {
+			http.Error(w, `{"errors":["sign"]}`, http.StatusInternalServerError)
+			return
+		}
+		answer(w, map[string]any{"signature": "vault:v1:" + base64.StdEncoding.EncodeToString(sig)})
+	})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Vault-Token") != "test-token" {
+			http.Error(w, `{"errors":["permission denied"]}`, http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	ts.Defer(srv.Close)
+	ts.SetCmd("stopvault", func(*testscript.TestScript, bool, []string) { srv.Close() })
+	ts.Setenv("VAULT_ADDR", srv.URL)
+	ts.Setenv("VAULT_TOKEN", "test-token")
 }
 
 func signImage(ts *testscript.TestScript, ref name.Digest, signer crypto.Signer) {

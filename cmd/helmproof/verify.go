@@ -46,8 +46,8 @@ Exit code 4 says that a check failed or could not be made.`,
 }
 
 // verifier checks bundles with this program's own collectors and renderers.
-func (a *app) verifier(repo *repository.Repository) (*bundle.Verifier, error) {
-	trust, err := a.trust()
+func (a *app) verifier(ctx context.Context, repo *repository.Repository) (*bundle.Verifier, error) {
+	trust, err := a.trust(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (a *app) verify(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	v, err := a.verifier(repo)
+	v, err := a.verifier(ctx, repo)
 	if err != nil {
 		return err
 	}

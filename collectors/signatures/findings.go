@@ -68,7 +68,18 @@ func sealedPolicies(in *collectors.Sealed, rec *record) (*policySet, error) {
 			return nil, err
 		}
 	}
-	set, err := parsePolicies(files, tr)
+	keys := map[string]serviceKey{}
+	for _, k := range rec.Keys {
+		s := serviceKey{problem: k.Problem}
+		if s.problem == nil {
+			var err error
+			if s.pem, err = in.Read(k.Artifact); err != nil {
+				return nil, err
+			}
+		}
+		keys[k.Reference] = s
+	}
+	set, err := parsePolicies(files, tr, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +200,9 @@ type result struct {
 }
 
 func (a *authority) judge(found *evidenceOf, image evidence.Digest) result {
+	if a.unknown != nil {
+		return result{reasons: []string{a.unknown.String()}, unread: a.unknown}
+	}
 	if len(a.attestations) == 0 {
 		return a.one(found, image, "signature", (*candidate).signature)
 	}

@@ -23,6 +23,9 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/companyos/helmproof/internal/kms"
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 // Limits on what users give, in bytes and policies.
@@ -53,6 +56,7 @@ type authoritySpec struct {
 	Name string `json:"name"`
 	Key  *struct {
 		Data          string `json:"data"`
+		KMS           string `json:"kms"`
 		HashAlgorithm string `json:"hashAlgorithm"`
 	} `json:"key"`
 	Keyless *struct {
@@ -89,10 +93,18 @@ type policy struct {
 	authorities []*authority
 }
 
+// serviceKey is what a key management service said of a key.
+type serviceKey struct {
+	pem     []byte
+	problem *oci.Problem
+}
+
 // authority is one signer that a policy trusts.
 type authority struct {
 	name         string
-	key          []byte // PKIX DER of the public key; nil: keyless
+	kms          string       // reference of the key in a key management service; may be empty
+	unknown      *oci.Problem // why the key is not known
+	key          []byte       // PKIX DER of the public key; nil: keyless
 	identities   verify.CertificateIdentities
 	tlog         bool   // an entry in a transparency log is demanded
 	format       string // "legacy", "bundle", or "" for either
@@ -119,8 +131,10 @@ var predicateTypes = map[string]string{
 }
 
 // parsePolicies parses files of ClusterImagePolicies. Whatever is not understood
-// is an error that names file, policy and field.
-func parsePolicies(files []PolicyFile, trustedRoot []byte) (*policySet, error) {
+// is an error that names file, policy and field. keys are those in key management
+// services, by reference; nil: not asked yet, and policies with such keys can
+// only be matched.
+func parsePolicies(files []PolicyFile, trustedRoot []byte, keys map[string]serviceKey) (*policySet, error) {
 	var tr *root.TrustedRoot
 	if trustedRoot != nil {
 		if len(trustedRoot) > maxTrustedRoot {
@@ -134,7 +148,7 @@ func parsePolicies(files []PolicyFile, trustedRoot []byte) (*policySet, error) {
 	set := new(policySet)
 	names := map[string]string{}
 	for i, f := range files {
-		list, err := parseFile(f, tr)
+		list, err := parseFile(f, tr, keys)
 		if err != nil {
 			return nil, fmt.Errorf("signature policy %s: %w", f.Name, err)
 		}
@@ -151,7 +165,7 @@ func parsePolicies(files []PolicyFile, trustedRoot []byte) (*policySet, error) {
 	return set, nil
 }
 
-func parseFile(f PolicyFile, tr *root.TrustedRoot) ([]*policy, error) {
+func parseFile(f PolicyFile, tr *root.TrustedRoot, keys map[string]serviceKey) ([]*policy, error) {
 	if len(f.Raw) > maxPolicyFile {
 		return nil, fmt.Errorf("%d bytes, at most %d are read", len(f.Raw), maxPolicyFile)
 	}
@@ -172,7 +186,7 @@ func parseFile(f PolicyFile, tr *root.TrustedRoot) ([]*policy, error) {
 		if string(asJSON) == "null" {
 			continue
 		}
-		p, err := parseDocument(asJSON, tr)
+		p, err := parseDocument(asJSON, tr, keys)
 		if err != nil {
 			return nil, fmt.Errorf("document %d: %w", n, err)
 		}
@@ -184,7 +198,7 @@ func parseFile(f PolicyFile, tr *root.TrustedRoot) ([]*policy, error) {
 	return out, nil
 }
 
-func parseDocument(raw []byte, tr *root.TrustedRoot) (*policy, error) {
+func parseDocument(raw []byte, tr *root.TrustedRoot, keys map[string]serviceKey) (*policy, error) {
 	var d policyDocument
 	strict, err := kjson.UnmarshalStrict(raw, &d)
 	if err != nil {
@@ -203,14 +217,14 @@ func parseDocument(raw []byte, tr *root.TrustedRoot) (*policy, error) {
 		// "unknown field "spec.match"": the field may well be one of policy-controller.
 		return nil, fmt.Errorf("policy %q: not supported: %w", d.Metadata.Name, errors.Join(strict...))
 	}
-	p, err := compile(&d, tr)
+	p, err := compile(&d, tr, keys)
 	if err != nil {
 		return nil, fmt.Errorf("policy %q: %w", d.Metadata.Name, err)
 	}
 	return p, nil
 }
 
-func compile(d *policyDocument, tr *root.TrustedRoot) (*policy, error) {
+func compile(d *policyDocument, tr *root.TrustedRoot, keys map[string]serviceKey) (*policy, error) {
 	p := &policy{name: d.Metadata.Name}
 	switch d.Spec.Mode {
 	case "", "enforce":
@@ -234,7 +248,7 @@ func compile(d *policyDocument, tr *root.TrustedRoot) (*policy, error) {
 	}
 	names := map[string]bool{}
 	for i := range d.Spec.Authorities {
-		a, err := compileAuthority(&d.Spec.Authorities[i], tr)
+		a, err := compileAuthority(&d.Spec.Authorities[i], tr, keys)
 		if err != nil {
 			return nil, fmt.Errorf("spec.authorities[%d].%w", i, err)
 		}
@@ -251,7 +265,7 @@ func compile(d *policyDocument, tr *root.TrustedRoot) (*policy, error) {
 }
 
 // compileAuthority returns errors that begin with a field's name.
-func compileAuthority(s *authoritySpec, tr *root.TrustedRoot) (*authority, error) {
+func compileAuthority(s *authoritySpec, tr *root.TrustedRoot, keys map[string]serviceKey) (*authority, error) {
 	a := &authority{name: s.Name, format: s.SignatureFormat}
 	if !slices.Contains([]string{"", "legacy", "bundle"}, a.format) {
 		return nil, fmt.Errorf("signatureFormat %q: want legacy or bundle", a.format)
@@ -277,8 +291,8 @@ func compileAuthority(s *authoritySpec, tr *root.TrustedRoot) (*authority, error
 		if h := s.Key.HashAlgorithm; h != "" && h != "sha256" {
 			return nil, fmt.Errorf("key.hashAlgorithm %q: only sha256 is supported", h)
 		}
-		if err := a.loadKey(s.Key.Data, t); err != nil {
-			return nil, fmt.Errorf("key.data: %w", err)
+		if err := a.loadAnyKey(s.Key.Data, s.Key.KMS, keys, t); err != nil {
+			return nil, fmt.Errorf("key.%w", err)
 		}
 	case s.Keyless != nil:
 		if err := a.loadIdentities(s.Keyless.Identities); err != nil {
@@ -295,7 +309,7 @@ func compileAuthority(s *authoritySpec, tr *root.TrustedRoot) (*authority, error
 	default:
 		return nil, errors.New("key or keyless has to be set")
 	}
-	if s.CTLog != nil && a.key != nil {
+	if s.CTLog != nil && s.Key != nil {
 		if tr == nil {
 			return nil, errors.New("ctlog needs the logs that are trusted: give --trusted-root FILE")
 		}
@@ -323,6 +337,36 @@ func compileAuthority(s *authoritySpec, tr *root.TrustedRoot) (*authority, error
 		return nil, fmt.Errorf("name %q: %w", a.name, err)
 	}
 	return a, nil
+}
+
+// loadAnyKey returns errors that begin with a field's name.
+func (a *authority) loadAnyKey(data, reference string, keys map[string]serviceKey, t *trust) error {
+	switch {
+	case data != "" && reference != "":
+		return errors.New("data and key.kms are both set: want one of them")
+	case reference == "":
+		if err := a.loadKey(data, t); err != nil {
+			return fmt.Errorf("data: %w", err)
+		}
+		return nil
+	case !kms.Is(reference):
+		return fmt.Errorf("kms %q: want %s", reference, kms.Want)
+	}
+	a.kms = reference
+	if keys == nil {
+		return nil
+	}
+	switch have, ok := keys[reference]; {
+	case !ok:
+		a.unknown = &oci.Problem{Kind: oci.NoKey, Text: reference + " was not asked for"}
+	case have.problem != nil:
+		a.unknown = have.problem
+	default:
+		if err := a.loadKey(string(have.pem), t); err != nil {
+			return fmt.Errorf("kms %q: %w", reference, err)
+		}
+	}
+	return nil
 }
 
 func (a *authority) loadKey(data string, t *trust) error {

@@ -52,7 +52,9 @@ func TestPolicyRefused(t *testing.T) {
 		"static":              {good + "    - static: {action: pass}\n", "", `unknown field "spec.authorities[1].static"`},
 		"source":              {good + "      source: [{oci: example.com/a}]\n", "", `unknown field "spec.authorities[0].source"`},
 		"rfc3161timestamp":    {good + "      rfc3161timestamp: {trustRootRef: a}\n", "", `unknown field "spec.authorities[0].rfc3161timestamp"`},
-		"kms":                 {replace(good, keyBlock, "      key: {kms: \"gcpkms://a\"}\n"), "", `unknown field "spec.authorities[0].key.kms"`},
+		"kms of no service":   {replace(good, keyBlock, "      key: {kms: \"k8s://a/b\"}\n"), "", `spec.authorities[0].key.kms "k8s://a/b": want awskms://`},
+		"kms, a program":      {replace(good, keyBlock, "      key: {kms: \"ls://a\"}\n"), "", `spec.authorities[0].key.kms "ls://a": want awskms://`},
+		"kms and data":        {replace(good, "key:\n", "key:\n        kms: gcpkms://a\n"), "", "spec.authorities[0].key.data and key.kms are both set"},
 		"secretRef":           {replace(good, keyBlock, "      key: {secretRef: {name: a}}\n"), "", `unknown field "spec.authorities[0].key.secretRef"`},
 		"insecureIgnoreSCT":   {replace(keyless, "keyless:\n", "keyless:\n        insecureIgnoreSCT: true\n"), trusted, `unknown field "spec.authorities[0].keyless.insecureIgnoreSCT"`},
 		"ca-cert":             {replace(keyless, "keyless:\n", "keyless:\n        ca-cert: {data: a}\n"), trusted, `unknown field "spec.authorities[0].keyless.ca-cert"`},
@@ -191,7 +193,7 @@ func FuzzPolicies(f *testing.F) {
 	f.Add([]byte("apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: {name: a}\nspec: {images: [{glob: \"*\"}], authorities: [{}]}\n"))
 	root := newSigstore(f).trustedRoot(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		set, err := parsePolicies([]PolicyFile{{Name: "f", Raw: raw}}, root)
+		set, err := parsePolicies([]PolicyFile{{Name: "f", Raw: raw}}, root, nil)
 		if err != nil {
 			if set != nil {
 				t.Error("policies beside an error")
@@ -217,7 +219,7 @@ func FuzzCandidates(f *testing.F) {
 	f.Add(simplePayload(ref, otherDigest), uint8(0))
 	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"sig":"AA=="}]}`), uint8(1))
 	f.Add(keyBundle(f, newKey(f), statementOf(signPredicate, otherDigest)), uint8(2))
-	set, err := parsePolicies([]PolicyFile{policyYAML("demo", keyAuthority(testKey))}, nil)
+	set, err := parsePolicies([]PolicyFile{policyYAML("demo", keyAuthority(testKey))}, nil, nil)
 	check(f, err)
 	f.Fuzz(func(t *testing.T, raw []byte, kind uint8) {
 		c := candidate{legacy: kind%3 != 2}

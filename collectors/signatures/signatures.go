@@ -14,11 +14,15 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/kms"
 	"github.com/companyos/helmproof/internal/oci"
 )
 
@@ -70,7 +74,7 @@ func New(o Options) (collectors.Collector, error) {
 		return c, nil
 	}
 	var err error
-	c.set, err = parsePolicies(o.Policies, o.TrustedRoot)
+	c.set, err = parsePolicies(o.Policies, o.TrustedRoot, nil)
 	return c, err
 }
 
@@ -83,6 +87,7 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 	if c.set == nil {
 		return errors.New("no signature policy: give --signature-policy FILE")
 	}
+	var err error
 	rec := record{}
 	for i, f := range c.o.Policies {
 		name := fmt.Sprintf("policies/%03d.yaml", i+1)
@@ -96,6 +101,9 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 			return err
 		}
 		rec.TrustedRoot = folder + rootFile
+	}
+	if rec.Keys, err = sealKeys(ctx, c.set, out); err != nil {
+		return err
 	}
 	f, err := newFetcher(c.o, out)
 	if err != nil {
@@ -111,17 +119,69 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 	return out.Write(recordFile, append(raw, '\n'))
 }
 
+// sealKeys asks the services for the keys of the policies. One that does not
+// answer is recorded for its key; the error is that of ctx, or of sealing.
+func sealKeys(ctx context.Context, set *policySet, out evidence.ArtifactWriter) ([]keyRecord, error) {
+	var list []keyRecord
+	for _, p := range set.policies {
+		for _, a := range p.authorities {
+			if a.kms != "" && !slices.ContainsFunc(list, func(k keyRecord) bool { return k.Reference == a.kms }) {
+				list = append(list, keyRecord{Reference: a.kms})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b keyRecord) int { return strings.Compare(a.Reference, b.Reference) })
+	var g errgroup.Group
+	g.SetLimit(maxAtOnce)
+	raw := make([][]byte, len(list))
+	for i := range list {
+		g.Go(func() error {
+			key, err := kms.Open(ctx, list[i].Reference)
+			if err == nil {
+				raw[i], err = key.PublicPEM()
+			}
+			if err != nil && ctx.Err() == nil {
+				list[i].Problem = &oci.Problem{Kind: oci.NoKey, Text: oci.Clip(strings.Join(strings.Fields(err.Error()), " "))}
+			}
+			return context.Cause(ctx)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if list[i].Problem != nil {
+			continue
+		}
+		name := fmt.Sprintf("keys/%03d.pem", i+1)
+		if err := out.Write(name, raw[i]); err != nil {
+			return nil, err
+		}
+		list[i].Artifact = folder + name
+	}
+	return list, nil
+}
+
 // record is what is sealed as collected.json: which bytes were fetched for what.
 // All fetched bytes are in blobs/, named by their sha256.
 type record struct {
 	Policies    []policyRecord `json:"policies"`
 	TrustedRoot string         `json:"trustedRoot,omitempty"` // artifact
+	Keys        []keyRecord    `json:"keys,omitempty"`        // in key management services, by reference
 	Images      []imageRecord  `json:"images"`                // in the order of release.json; only those by digest that a policy is about
 }
 
 type policyRecord struct {
 	Name     string `json:"name"` // of the file, without its folder: where it lay is no evidence
 	Artifact string `json:"artifact"`
+}
+
+// keyRecord is the public half of a key in a key management service, as it was
+// given when collecting.
+type keyRecord struct {
+	Reference string       `json:"reference"`
+	Artifact  string       `json:"artifact,omitempty"` // PEM
+	Problem   *oci.Problem `json:"problem,omitempty"`
 }
 
 // imageRecord is what the registry has for one image.

@@ -77,6 +77,9 @@ func (a *authority) signedBy(res *verify.VerificationResult) string {
 		fmt.Fprintf(&b, "signed by %s (issuer %s)", cert.SubjectAlternativeName, cert.Issuer)
 	} else {
 		fmt.Fprintf(&b, "signed by the key sha256:%s", a.keyID())
+		if a.kms != "" {
+			fmt.Fprintf(&b, " (%s)", a.kms)
+		}
 	}
 	var times []string
 	for _, t := range res.VerifiedTimestamps {

@@ -94,17 +94,40 @@ func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, erro
 		}
 		return nil, err
 	}
-	return signerOf(key)
+	return keyOf(key)
 }
 
-// keySigner signs with a key in memory.
+// keySigner signs with one key.
 type keySigner struct {
-	key       crypto.Signer
-	hash      crypto.Hash // 0 for Ed25519
+	public    crypto.PublicKey
+	sign      func(ctx context.Context, digest []byte, hash crypto.Hash) ([]byte, error)
+	hash      crypto.Hash // 0 for Ed25519, whose digest is the message
 	algorithm protocommon.PublicKeyDetails
 	pub       []byte // PEM
 	id        string
 	tsa       []*sign.TimestampAuthority
+}
+
+// ServiceKey is a key in a key management service.
+type ServiceKey interface {
+	Public() crypto.PublicKey
+	// Sign signs a digest made with hash.
+	Sign(ctx context.Context, digest []byte, hash crypto.Hash) ([]byte, error)
+}
+
+// ServiceSigner signs with a key in a service: ECDSA on P-256 or P-384.
+func ServiceSigner(k ServiceKey) (Signer, error) {
+	public, ok := k.Public().(*ecdsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("key of type %T: want an ECDSA key of a service, on P-256 or P-384", k.Public())
+	}
+	return signerOf(public, func(ctx context.Context, digest []byte, hash crypto.Hash) ([]byte, error) {
+		sig, err := k.Sign(ctx, digest, hash)
+		if err == nil && !ecdsa.VerifyASN1(public, digest, sig) {
+			err = errors.New("the service's signature does not hold for its own key")
+		}
+		return sig, err
+	})
 }
 
 // checkKey refuses keys that are weaker than, or other than, what is signed with:
@@ -126,27 +149,34 @@ func checkKey(pub crypto.PublicKey) error {
 	return cryptoutils.ValidatePubKey(pub)
 }
 
-func signerOf(key any) (*keySigner, error) {
+// keyOf signs with a key in memory.
+func keyOf(key any) (*keySigner, error) {
 	private, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("key of type %T: want ECDSA, RSA or Ed25519", key)
 	}
-	if err := checkKey(private.Public()); err != nil {
+	return signerOf(private.Public(), func(_ context.Context, digest []byte, hash crypto.Hash) ([]byte, error) {
+		return private.Sign(rand.Reader, digest, hash)
+	})
+}
+
+func signerOf(public crypto.PublicKey, by func(context.Context, []byte, crypto.Hash) ([]byte, error)) (*keySigner, error) {
+	if err := checkKey(public); err != nil {
 		return nil, err
 	}
-	s := &keySigner{key: private, hash: crypto.SHA256}
-	switch k := key.(type) {
-	case *ecdsa.PrivateKey:
+	s := &keySigner{public: public, sign: by, hash: crypto.SHA256}
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
 		s.algorithm = protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256
 		if k.Curve == elliptic.P384() {
 			s.hash, s.algorithm = crypto.SHA384, protocommon.PublicKeyDetails_PKIX_ECDSA_P384_SHA_384
 		}
-	case *rsa.PrivateKey:
+	case *rsa.PublicKey:
 		s.algorithm = protocommon.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256
-	case ed25519.PrivateKey:
+	case ed25519.PublicKey:
 		s.hash, s.algorithm = 0, protocommon.PublicKeyDetails_PKIX_ED25519
 	}
-	pub, err := cryptoutils.MarshalPublicKeyToPEM(s.key.Public())
+	pub, err := cryptoutils.MarshalPublicKeyToPEM(public)
 	if err != nil {
 		return nil, err
 	}
@@ -207,27 +237,27 @@ func (k keypair) GetHashAlgorithm() protocommon.HashAlgorithm {
 }
 func (k keypair) GetSigningAlgorithm() protocommon.PublicKeyDetails { return k.s.algorithm }
 func (k keypair) GetHint() []byte                                   { return []byte(k.s.id) }
-func (k keypair) GetPublicKey() crypto.PublicKey                    { return k.s.key.Public() }
+func (k keypair) GetPublicKey() crypto.PublicKey                    { return k.s.public }
 func (k keypair) GetPublicKeyPem() (string, error)                  { return string(k.s.pub), nil }
 
 func (k keypair) GetKeyAlgorithm() string {
-	switch k.s.key.(type) {
-	case *rsa.PrivateKey:
+	switch k.s.public.(type) {
+	case *rsa.PublicKey:
 		return "RSA"
-	case ed25519.PrivateKey:
+	case ed25519.PublicKey:
 		return "ED25519"
 	}
 	return "ECDSA"
 }
 
-func (k keypair) SignData(_ context.Context, data []byte) (sig, digest []byte, err error) {
+func (k keypair) SignData(ctx context.Context, data []byte) (sig, digest []byte, err error) {
 	digest = data
 	if k.s.hash != 0 {
 		h := k.s.hash.New()
 		h.Write(data)
 		digest = h.Sum(nil)
 	}
-	sig, err = k.s.key.Sign(rand.Reader, digest, k.s.hash)
+	sig, err = k.s.sign(ctx, digest, k.s.hash)
 	return sig, digest, err
 }
 

@@ -2,8 +2,10 @@ package attest_test
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -64,6 +66,59 @@ func TestSignAndVerify(t *testing.T) {
 				t.Errorf("another trusted key: error %v, want ErrUnknownSigner", err)
 			}
 		})
+	}
+}
+
+// service is a key that answers as a key management service does.
+type service struct {
+	key  crypto.Signer
+	hash crypto.Hash // that it wants
+	over []byte      // it signs that instead, where set
+}
+
+func (s service) Public() crypto.PublicKey { return s.key.Public() }
+func (s service) Sign(ctx context.Context, digest []byte, hash crypto.Hash) ([]byte, error) {
+	if hash != s.hash || len(digest) != hash.Size() {
+		return nil, fmt.Errorf("hash %s of %d bytes", hash, len(digest))
+	}
+	if s.over != nil {
+		digest = s.over
+	}
+	sig, err := s.key.Sign(rand.Reader, digest, hash)
+	return sig, errors.Join(err, ctx.Err())
+}
+
+func TestServiceSigner(t *testing.T) {
+	t.Parallel()
+	for name, key := range map[string]service{
+		"P-256": {key: ecKey(t, elliptic.P256()), hash: crypto.SHA256},
+		"P-384": {key: ecKey(t, elliptic.P384()), hash: crypto.SHA384},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := attest.ServiceSigner(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, sig, err := trusting(t, publicPEM(t, key.key)).Verify(signed(t, s, statement()), attest.EvidenceType, artifact); err != nil || sig.KeyID != s.KeyID() {
+				t.Errorf("%+v, %v", sig, err)
+			}
+			key.over = make([]byte, key.hash.Size())
+			if s, err = attest.ServiceSigner(key); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Sign(t.Context(), statement()); err == nil || !strings.Contains(err.Error(), "does not hold for its own key") {
+				t.Errorf("signed something else: %v", err)
+			}
+		})
+	}
+	for name, key := range map[string]crypto.Signer{"Ed25519": edKey(t), "RSA": must(rsa3072())(t)} {
+		if _, err := attest.ServiceSigner(service{key: key}); err == nil || !strings.Contains(err.Error(), "want an ECDSA key") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := attest.ServiceSigner(service{key: ecKey(t, elliptic.P224())}); err == nil || !strings.Contains(err.Error(), "curve P-224") {
+		t.Errorf("P-224: %v", err)
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	Unreachable  = "unreachable"  // no answer
 	TooLarge     = "too large"    // over a limit of ours
 	Altered      = "altered"      // other bytes than the digest says
+	NoKey        = "no key"       // a key management service did not give a key that signatures are verified with
 )
 
 // maxText bounds the text of an error, in bytes.
@@ -80,6 +81,8 @@ func (p *Problem) String() string {
 		return "too large: " + p.Text
 	case Altered:
 		return "the registry sent other bytes than the digest says: " + p.Text
+	case NoKey:
+		return "its key is not known: " + p.Text
 	}
 	return "the registry failed: " + p.Text
 }
@@ -93,6 +96,8 @@ func (p *Problem) Remediation() string {
 		return "Push the image with this digest, or correct the digest, and collect again."
 	case TooLarge:
 		return "Remove signatures and attestations that are not needed from the image, and collect again."
+	case NoKey:
+		return "Let helmproof's account read the key's public half, or write it into the policy (key.data), and collect again."
 	}
 	return "Make the registry reachable from where helmproof runs, and collect again."
 }
