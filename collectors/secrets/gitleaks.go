@@ -244,6 +244,9 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 			f.FilePath = name
 		}
 		for _, f := range d.DetectContext(ctx, f) {
+			if rule.stop.within(f.Secret) {
+				continue
+			}
 			// gitleaks counts lines from 0, and a match may start on the line before the secret.
 			f.StartLine = numbers[min(f.StartLine+strings.Count(before(f.Match, f.Secret), "\n"), len(numbers)-1)]
 			raws = append(raws, f)

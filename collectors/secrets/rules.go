@@ -20,6 +20,7 @@ type rule struct {
 	byPath   bool     // the file's name matters to it
 	// unbounded says that a match may have any number of lines.
 	unbounded bool
+	stop      stopWords
 	detector  func() (*detect.Detector, error)
 }
 
@@ -72,9 +73,13 @@ func parseRules(text string) (*ruleSet, error) {
 		}
 		one := config.ViperConfig{}
 		one.Rules = all.Rules[i : i+1 : i+1]
-		l := rule{id: r.ID, byPath: r.Path != "", unbounded: slices.Contains(unbounded, r.ID)}
+		l := rule{id: r.ID, byPath: r.Path != "", unbounded: slices.Contains(unbounded, r.ID), stop: stopWords{}}
 		for _, a := range r.Allowlists {
 			l.byPath = l.byPath || len(a.Paths) > 0
+			// gitleaks wants something to be left of an allowlist.
+			if len(a.Regexes) > 0 && l.stop.add(a.StopWords, a.Condition) {
+				a.StopWords = nil
+			}
 		}
 		for _, k := range r.Keywords {
 			l.keywords = append(l.keywords, strings.ToLower(k))
@@ -104,6 +109,42 @@ func parseRules(text string) (*ruleSet, error) {
 	}
 	set.words = ahocorasick.NewTrieBuilder().AddStrings(words).Build()
 	return set, nil
+}
+
+// stopWords are words that no secret of a rule holds, in lower case, by their
+// first bytes. gitleaks makes a tree of them, which takes 10 MB and longer to
+// build than all else that a chart's scan needs.
+type stopWords map[[stopPrefix]byte][]string
+
+const stopPrefix = 3
+
+// add takes over the words of an allowlist in which each by itself allows a match.
+func (s stopWords) add(words []string, condition string) bool {
+	if condition != "" && !strings.EqualFold(condition, "or") || slices.ContainsFunc(words, func(w string) bool { return len(w) < stopPrefix }) {
+		return false
+	}
+	for _, w := range words {
+		w = strings.ToLower(w)
+		p := [stopPrefix]byte([]byte(w))
+		s[p] = append(s[p], w)
+	}
+	return true
+}
+
+// within reports whether one of the words is in a secret.
+func (s stopWords) within(secret string) bool {
+	if len(s) == 0 {
+		return false
+	}
+	secret = strings.ToLower(secret)
+	for i := 0; i+stopPrefix <= len(secret); i++ {
+		for _, w := range s[[stopPrefix]byte([]byte(secret[i:i+stopPrefix]))] {
+			if strings.HasPrefix(secret[i:], w) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // pathAllowed reports whether gitleaks leaves a file out by its name.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/zricethezav/gitleaks/v8/config"
 	"github.com/zricethezav/gitleaks/v8/detect"
 )
 
@@ -67,6 +68,51 @@ func TestRules(t *testing.T) {
 		if got := regexOf(t, id).String(); got != pattern.String() {
 			t.Errorf("rule %s is compiled to %s, want %s", id, got, pattern)
 		}
+	}
+}
+
+// TestStopWords holds our search for stop words to that of gitleaks.
+func TestStopWords(t *testing.T) {
+	t.Parallel()
+	set, err := loadRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := detect.NewDetectorDefaultConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := func(lists []*config.Allowlist, secret string) bool {
+		return slices.ContainsFunc(lists, func(a *config.Allowlist) bool {
+			ok, _ := a.ContainsStopWord(secret)
+			return ok
+		})
+	}
+	words, met := 0, map[bool]int{}
+	for i := range set.rules {
+		r := &set.rules[i]
+		want := whole.Config.Rules[r.id].Allowlists
+		d, err := r.detector()
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets := []string{"", "x", "xy", "8d7Kq0ZpW3vRt5Yn", "AKIA8d7Kq0Zp"}
+		for _, a := range want {
+			for _, w := range a.StopWords {
+				words++
+				secrets = append(secrets, w, "8d7Kq0Zp"+strings.ToUpper(w)+"3v", w[:len(w)-1]+"8", w[1:])
+			}
+		}
+		for _, s := range secrets {
+			got := r.stop.within(s) || stopped(d.Config.Rules[r.id].Allowlists, s)
+			if got != stopped(want, s) {
+				t.Errorf("rule %s: %q has a stop word: %t, want %t", r.id, s, got, !got)
+			}
+			met[got]++
+		}
+	}
+	if words < 1000 || met[true] < 1000 || met[false] < 500 {
+		t.Errorf("%d words, %v: too few to tell", words, met)
 	}
 }
 
