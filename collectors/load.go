@@ -12,13 +12,15 @@ import (
 	"strings"
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
-	"helm.sh/helm/v4/pkg/action"
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/cli"
+	"helm.sh/helm/v4/pkg/downloader"
+	"helm.sh/helm/v4/pkg/getter"
 	"helm.sh/helm/v4/pkg/registry"
+	"helm.sh/helm/v4/pkg/repo/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/evidence"
@@ -262,10 +264,29 @@ func fetchChart(ref string, o LoadOptions) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	in := action.NewInstall(&action.Configuration{})
-	in.SetRegistryClient(rc)
-	in.RepoURL, in.Version, in.PlainHTTP = o.ChartRepo, o.Version, o.PlainHTTP
-	return in.LocateChart(ref, settings)
+	dl := downloader.ChartDownloader{
+		Out:              io.Discard,
+		Getters:          getter.All(settings),
+		Options:          []getter.Option{getter.WithPlainHTTP(o.PlainHTTP), getter.WithRegistryClient(rc)},
+		RepositoryConfig: settings.RepositoryConfig,
+		RepositoryCache:  settings.RepositoryCache,
+		ContentCache:     settings.ContentCache,
+		RegistryClient:   rc,
+	}
+	version := strings.TrimSpace(o.Version)
+	if o.ChartRepo != "" {
+		if ref, err = repo.FindChartInRepoURL(o.ChartRepo, ref, dl.Getters, repo.WithChartVersion(version)); err != nil {
+			return "", err
+		}
+	}
+	if err := os.MkdirAll(settings.RepositoryCache, 0o750); err != nil {
+		return "", err
+	}
+	name, _, err := dl.DownloadToCache(ref, version)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(name)
 }
 
 func (l *load) capabilities() (*common.Capabilities, error) {
