@@ -1,13 +1,15 @@
-// Package collectors loads Helm releases and defines what a collector is: it
-// looks at the world once (Collect), and derives findings from what was sealed
-// as often as anybody likes (Findings).
+// Package collectors defines what a collector is: it looks at the world once
+// (Collect), and derives findings from what was sealed as often as anybody likes
+// (Findings).
 package collectors
 
 import (
 	"context"
 	"time"
 
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // Collector is one kind of evidence.
@@ -38,7 +40,7 @@ type Lasting interface {
 type Input struct {
 	// Release is the loaded release with its true, unredacted content; nil where
 	// the cluster itself is looked at (scope cluster).
-	Release *Release
+	Release *chart.Release
 	// Cluster is the cluster that the release runs on; nil where none was named.
-	Cluster *Cluster
+	Cluster *cluster.Cluster
 }

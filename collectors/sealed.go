@@ -6,9 +6,20 @@ import (
 	"fmt"
 	"sync"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/manifest"
+)
+
+// Names, in evidence.zip, of what loading a release seals for all collectors.
+const (
+	ReleaseFile   = "release.json"
+	PoliciesFile  = "policies.yaml"
+	ManifestsFile = "artifacts/release/manifests.yaml" // rendered, redacted, multi-document YAML
+	ChartFile     = "artifacts/release/chart.json"     // chart.Record
+	ClusterFile   = "artifacts/release/cluster.json"   // cluster.Info, where a cluster was looked at
+	ValuesFile    = "artifacts/release/values.yaml"    // coalesced values, redacted
 )
 
 // Sealed is the view of sealed artifacts that Findings works on: the raw bytes
@@ -17,7 +28,7 @@ import (
 type Sealed struct {
 	r evidence.ArtifactReader
 
-	objects func() (*ObjectSet, error)
+	objects func() (*manifest.ObjectSet, error)
 	release func() (*evidence.Release, error)
 
 	mu      sync.Mutex
@@ -31,9 +42,9 @@ func NewSealed(r evidence.ArtifactReader) *Sealed { return NewSealedWith(r, nil)
 // sealed: where the sealed manifests are byte for byte rel's own, nothing having
 // been redacted, rel's parsed objects are shared instead of parsed again. rel may
 // be nil.
-func NewSealedWith(r evidence.ArtifactReader, rel *Release) *Sealed {
+func NewSealedWith(r evidence.ArtifactReader, rel *chart.Release) *Sealed {
 	s := &Sealed{r: r, digests: map[string]evidence.Digest{}}
-	s.objects = sync.OnceValues(func() (*ObjectSet, error) {
+	s.objects = sync.OnceValues(func() (*manifest.ObjectSet, error) {
 		raw, err := r.Read(ManifestsFile)
 		if err != nil {
 			return nil, err
@@ -41,7 +52,7 @@ func NewSealedWith(r evidence.ArtifactReader, rel *Release) *Sealed {
 		if rel != nil && bytes.Equal(raw, rel.Manifests) {
 			return rel.Objects()
 		}
-		return ParseManifests(raw)
+		return manifest.Parse(raw)
 	})
 	s.release = sync.OnceValues(func() (*evidence.Release, error) {
 		raw, err := r.Read(ReleaseFile)
@@ -67,7 +78,7 @@ func (s *Sealed) Names() []string { return s.r.Names() }
 func (s *Sealed) Release() (*evidence.Release, error) { return s.release() }
 
 // Objects returns the parsed rendered manifests.
-func (s *Sealed) Objects() (*ObjectSet, error) { return s.objects() }
+func (s *Sealed) Objects() (*manifest.ObjectSet, error) { return s.objects() }
 
 // Pointer makes an evidence pointer into the named artifact; pointer is a JSON
 // pointer, lines a line range; either may be empty.
@@ -84,34 +95,15 @@ func (s *Sealed) Pointer(name, pointer, lines string) evidence.Pointer {
 	return evidence.Pointer{Artifact: name, Digest: d, Pointer: pointer, Lines: lines}
 }
 
-// ObjectSet is the parsed rendering.
-type ObjectSet struct {
-	Objects []Object
-	// Broken are documents that are not Kubernetes objects (bad YAML, no kind …).
-	Broken []BrokenDocument
-}
-
-// Object is one rendered object with where it came from.
-type Object struct {
-	unstructured.Unstructured
-	File     string // template file: "templates/deployment.yaml", "charts/redis/templates/…"
-	Line     int    // line in that template where the object probably starts; 0 unknown
-	From, To int    // line range in manifests.yaml, 1-based, inclusive
-}
-
-// BrokenDocument is a document that could not be read as an object.
-type BrokenDocument struct {
-	File     string
-	Line     int
-	From, To int
-	Error    string
-}
-
-// Target returns the object as a finding's target; container may be "".
-// The namespace is the object's own, or empty.
-func (o *Object) Target(container string) evidence.Target {
-	return evidence.Target{
-		APIVersion: o.GetAPIVersion(), Kind: o.GetKind(), Name: o.GetName(), Namespace: o.GetNamespace(),
-		Container: container, File: o.File, Line: o.Line,
+// Cluster returns the parsed ClusterFile; fs.ErrNotExist where no cluster was looked at.
+func (s *Sealed) Cluster() (*cluster.Info, error) {
+	raw, err := s.r.Read(ClusterFile)
+	if err != nil {
+		return nil, err
 	}
+	info := new(cluster.Info)
+	if err := json.Unmarshal(raw, info); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", ClusterFile, err)
+	}
+	return info, nil
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence/attest"
@@ -158,15 +158,15 @@ func BenchmarkStages(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	opts := collectors.LoadOptions{KubeVersion: cfg.KubeVersion}
+	opts := chart.LoadOptions{KubeVersion: cfg.KubeVersion}
 	b.Run("load", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := collectors.Load(ctx, dir, opts); err != nil {
+			if _, err := chart.Load(ctx, dir, opts); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
-	rel, err := collectors.Load(ctx, dir, opts)
+	rel, err := chart.Load(ctx, dir, opts)
 	if err != nil {
 		b.Fatal(err)
 	}

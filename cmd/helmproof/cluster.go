@@ -17,6 +17,7 @@ import (
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // clusterFlags are the flags by which collect and check find a cluster.
@@ -88,7 +89,7 @@ func (f *clusterFlags) rules() *clientcmd.ClientConfigLoadingRules {
 // connect connects to the cluster that the flags name. A kubeconfig that is not
 // there or does not know the context is a mistake of usage, a cluster that does
 // not answer is not.
-func (f *clusterFlags) connect(ctx context.Context) (*collectors.Cluster, error) {
+func (f *clusterFlags) connect(ctx context.Context) (*cluster.Cluster, error) {
 	if f.kubeconfig != "" {
 		if _, err := os.Stat(f.kubeconfig); errors.Is(err, fs.ErrNotExist) {
 			return nil, usageErr("--kubeconfig %s: no such file", f.kubeconfig)
@@ -101,7 +102,7 @@ func (f *clusterFlags) connect(ctx context.Context) (*collectors.Cluster, error)
 	if _, ok := raw.Contexts[f.context]; f.context != "" && !ok {
 		return nil, usageErr("--context %q is not in the kubeconfig; kubectl config get-contexts lists what is", f.context)
 	}
-	return collectors.Connect(ctx, collectors.ClusterOptions{Kubeconfig: f.kubeconfig, Context: f.context, UserAgent: "helmproof/" + toolVersion()})
+	return cluster.Connect(ctx, cluster.Options{Kubeconfig: f.kubeconfig, Context: f.context, UserAgent: "helmproof/" + toolVersion()})
 }
 
 // clusterProfile makes cluster the profile of --cluster, unless one that judges

@@ -15,19 +15,20 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/garbage"
+	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/report"
 )
 
 // releaseFlags are the flags by which collect and check find and render charts.
 type releaseFlags struct {
-	load      collectors.LoadOptions
+	load      chart.LoadOptions
 	manifests []string
 	cluster   clusterFlags
 	signature signatureFlags
@@ -150,8 +151,8 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 type job struct {
 	ref       string
 	manifests bool
-	stored    *collectors.StoredRelease // a live release
-	loaded    *collectors.Release       // that was loaded before; nil: none
+	stored    *chart.StoredRelease // a live release
+	loaded    *chart.Release       // that was loaded before; nil: none
 	out       *judged
 	err       error
 }
@@ -240,7 +241,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
 	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
 	for _, s := range a.cfg.ImageField {
-		field, err := collectors.ParseImageField(s)
+		field, err := manifest.ParseImageField(s)
 		if err != nil {
 			return usageErr("imageField: %w", err)
 		}
@@ -286,7 +287,7 @@ func makeJobs(args []string, f *releaseFlags) ([]job, error) {
 	} else if !f.cluster.itself && n == 0 {
 		return nil, usageErr("nothing to judge: give a CHART (directory, .tgz or oci:// reference), --manifests FILE, --release NAME, --all-releases or --cluster")
 	}
-	refs, err := collectors.Expand(args)
+	refs, err := chart.Expand(args)
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: err}
 	}
@@ -309,7 +310,7 @@ func (a *app) workers() int {
 }
 
 // runJobs judges the jobs, several at once; each job keeps its own error.
-func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts collectors.LoadOptions, prog *progress) {
+func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts chart.LoadOptions, prog *progress) {
 	var g errgroup.Group
 	g.SetLimit(a.workers())
 	var stdin sync.Mutex
@@ -328,7 +329,7 @@ func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts collect
 	_ = g.Wait() // the functions return no error: each job keeps its own
 }
 
-func judgeOne(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOptions, stdin *sync.Mutex) (out *judged, err error) {
+func judgeOne(ctx context.Context, p *pipeline, j *job, opts chart.LoadOptions, stdin *sync.Mutex) (out *judged, err error) {
 	rel := j.loaded
 	if rel == nil {
 		if rel, err = loadJob(ctx, p, j, opts, stdin); err != nil {
@@ -339,10 +340,10 @@ func judgeOne(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOpti
 	return p.run(ctx, rel)
 }
 
-func loadJob(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOptions, stdin *sync.Mutex) (*collectors.Release, error) {
-	load := collectors.Load
+func loadJob(ctx context.Context, p *pipeline, j *job, opts chart.LoadOptions, stdin *sync.Mutex) (*chart.Release, error) {
+	load := chart.Load
 	if j.manifests {
-		load = collectors.LoadManifests
+		load = chart.LoadManifests
 		if j.ref == "-" {
 			stdin.Lock()
 			defer stdin.Unlock()
@@ -352,8 +353,8 @@ func loadJob(ctx context.Context, p *pipeline, j *job, opts collectors.LoadOptio
 	limited, cancel := context.WithTimeoutCause(ctx, p.cfg.Timeout, fmt.Errorf("no rendering within %s", p.cfg.Timeout))
 	defer cancel()
 	if j.stored != nil {
-		load = func(ctx context.Context, _ string, o collectors.LoadOptions) (*collectors.Release, error) {
-			return collectors.LoadStored(ctx, p.cluster, *j.stored, collectors.LoadOptions{APIVersions: o.APIVersions, ImageFields: o.ImageFields})
+		load = func(ctx context.Context, _ string, o chart.LoadOptions) (*chart.Release, error) {
+			return chart.LoadStored(ctx, p.cluster, *j.stored, chart.LoadOptions{APIVersions: o.APIVersions, ImageFields: o.ImageFields})
 		}
 	}
 	return load(limited, j.ref, opts)
@@ -368,7 +369,7 @@ func (a *app) printJobs(p *pipeline, jobs []job) error {
 	some := slices.ContainsFunc(jobs, func(j job) bool { return j.err == nil })
 	for _, j := range jobs {
 		// Among others, as charts/* names them, a library is no mistake.
-		if some && errors.Is(j.err, collectors.ErrLibrary) {
+		if some && errors.Is(j.err, chart.ErrLibrary) {
 			fmt.Fprintln(a.io.err, "helmproof: skipped: "+printable(j.err.Error()))
 			continue
 		}
@@ -533,7 +534,7 @@ func printMany(t *terminal, done []*judged) {
 
 // rowName is the chart, or the live release.
 func rowName(j *judged) string {
-	if j.Release.Source == collectors.SourceRelease {
+	if j.Release.Source == chart.SourceRelease {
 		return j.Release.Namespace + "/" + j.Release.ReleaseName
 	}
 	return strings.TrimSpace(j.Release.Chart + " " + j.Release.Version)

@@ -15,9 +15,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/harden"
+	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -108,7 +109,7 @@ func (a *app) hardenStream(cmd *cobra.Command, o harden.Options) error {
 	if f, ok := a.io.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return usageErr("harden reads manifests on standard input: pipe helm template into it; see helmproof harden --help")
 	}
-	raw, err := io.ReadAll(io.LimitReader(a.io.in, collectors.MaxManifestsSize+1))
+	raw, err := io.ReadAll(io.LimitReader(a.io.in, manifest.MaxSize+1))
 	if err != nil {
 		return fmt.Errorf("read manifests from standard input: %w", err)
 	}
@@ -190,9 +191,9 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	opts := f.load
 	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
 	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
-	load, ref := collectors.LoadManifests, "-"
+	load, ref := chart.LoadManifests, "-"
 	if len(args) == 1 {
-		load, ref = collectors.Load, args[0]
+		load, ref = chart.Load, args[0]
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, a.cfg.Timeout, fmt.Errorf("no rendering within %s", a.cfg.Timeout))
 	defer cancel()
@@ -234,8 +235,8 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 }
 
 // hardenedRelease is rel with other manifests; rel stays the owner of its files.
-func hardenedRelease(rel *collectors.Release, manifests []byte) *collectors.Release {
-	out := &collectors.Release{
+func hardenedRelease(rel *chart.Release, manifests []byte) *chart.Release {
+	out := &chart.Release{
 		Info: rel.Info, Record: rel.Record, Files: rel.Files, Values: rel.Values, UserValues: rel.UserValues, Manifests: manifests, Dir: rel.Dir,
 	}
 	out.Info.ManifestsDigest = evidence.DigestOf(manifests)

@@ -24,10 +24,10 @@ import (
 	"helm.sh/helm/v4/pkg/storage"
 	"helm.sh/helm/v4/pkg/storage/driver"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/harden"
+	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -81,7 +81,7 @@ func plugin(t *testing.T) postrenderer.PostRenderer {
 // identities lists the objects of manifests, sorted, without the budgets that harden added.
 func identities(t *testing.T, manifests string) []string {
 	t.Helper()
-	set, err := collectors.ParseManifests([]byte(manifests))
+	set, err := manifest.Parse([]byte(manifests))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,12 +13,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/images/osv"
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/collectors/images/trivy"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // imageFlagNames are the flags by which images are judged.
@@ -110,7 +111,7 @@ func (a *app) imageOptions(ctx context.Context, p *pipeline, plainHTTP bool) (im
 const trivyJob = "trivy-job"
 
 // scanners are those that were asked for, and the folder that keeps their results.
-func (a *app) scanners(cluster *collectors.Cluster, plainHTTP bool) (list []scan.Scanner, cache string, err error) {
+func (a *app) scanners(cluster *cluster.Cluster, plainHTTP bool) (list []scan.Scanner, cache string, err error) {
 	if len(a.cfg.Scan) == 0 {
 		return nil, "", nil
 	}
@@ -169,7 +170,7 @@ func imageScopes(o images.Options) []evidence.Scope {
 
 // prepareImages asks for and scans the images of all jobs, each once, before
 // the first is judged. A release that cannot be loaded is told later.
-func (a *app) prepareImages(ctx context.Context, p *pipeline, jobs []job, opts collectors.LoadOptions, prog *progress) error {
+func (a *app) prepareImages(ctx context.Context, p *pipeline, jobs []job, opts chart.LoadOptions, prog *progress) error {
 	var mu sync.Mutex
 	var all []string
 	var g errgroup.Group

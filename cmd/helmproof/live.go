@@ -9,9 +9,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // liveFlags are the flags that choose among the releases that Helm installed.
@@ -71,23 +72,23 @@ func liveProfile(cfg *config.Config, asked bool) error {
 }
 
 // liveJobs finds the releases.
-func (a *app) liveJobs(ctx context.Context, cluster *collectors.Cluster, f *liveFlags, namespaceGiven bool) ([]job, error) {
+func (a *app) liveJobs(ctx context.Context, cluster *cluster.Cluster, f *liveFlags, namespaceGiven bool) ([]job, error) {
 	namespace := a.cfg.Namespace
 	if f.all && !namespaceGiven {
 		namespace = ""
 	}
-	var found []collectors.StoredRelease
+	var found []chart.StoredRelease
 	var err error
 	if f.all {
-		found, err = collectors.ListReleases(ctx, cluster, namespace)
+		found, err = chart.ListReleases(ctx, cluster, namespace)
 	} else {
-		found, err = collectors.FindRelease(ctx, cluster, namespace, f.release)
+		found, err = chart.FindRelease(ctx, cluster, namespace, f.release)
 	}
 	if err != nil {
 		return nil, err
 	}
 	gone := 0
-	found = slices.DeleteFunc(found, func(s collectors.StoredRelease) bool {
+	found = slices.DeleteFunc(found, func(s chart.StoredRelease) bool {
 		if s.Uninstalled() {
 			gone++
 		}
@@ -126,7 +127,7 @@ func (f *releaseFlags) completeReleases(cmd *cobra.Command, _ []string, _ string
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	found, err := collectors.ListReleases(ctx, cluster, namespace)
+	found, err := chart.ListReleases(ctx, cluster, namespace)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

@@ -32,7 +32,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence/repository"
 )
@@ -104,7 +104,7 @@ func usageErr(format string, args ...any) error {
 
 func exitCode(ctx context.Context, err error) int {
 	var exit *exitError
-	var load *collectors.LoadError
+	var load *chart.LoadError
 	var conf *config.Error
 	switch {
 	case errors.As(err, &exit):

@@ -14,6 +14,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/admission"
 	"github.com/companyos/helmproof/collectors/autoscaling"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/externalsecrets"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/images"
@@ -30,6 +31,7 @@ import (
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/gate"
 	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/report"
 	"github.com/companyos/helmproof/report/pdf"
 )
@@ -144,8 +146,8 @@ func replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidenc
 type pipeline struct {
 	cfg     *config.Config
 	judge   judgement
-	cluster *collectors.Cluster // nil: no cluster is looked at
-	stored  bool                // the releases are those of Helm's storage in the cluster
+	cluster *cluster.Cluster // nil: no cluster is looked at
+	stored  bool             // the releases are those of Helm's storage in the cluster
 	// unsigned is an image without a signature; empty: signature admission is not tried.
 	unsigned string
 	// signatures without policies: image signatures are not verified.
@@ -197,7 +199,7 @@ type judged struct {
 
 // run judges one loaded release and, where the pipeline has a signer and a
 // repository, seals and stores it.
-func (p *pipeline) run(ctx context.Context, rel *collectors.Release) (*judged, error) {
+func (p *pipeline) run(ctx context.Context, rel *chart.Release) (*judged, error) {
 	found, redactor, err := secrets.Scan(ctx, rel)
 	if err != nil {
 		// Without the scan nothing may be written: it would not be redacted.
@@ -217,7 +219,7 @@ func (p *pipeline) run(ctx context.Context, rel *collectors.Release) (*judged, e
 // subject is what one bundle is about, its records being sealed already.
 type subject struct {
 	info     evidence.Release
-	release  *collectors.Release // nil for the cluster itself
+	release  *chart.Release // nil for the cluster itself
 	art      *collectors.Artifacts
 	found    *secrets.Report
 	redactor collectors.Redactor // nil where there is nothing to redact
@@ -270,7 +272,7 @@ func (p *pipeline) judgeAndSeal(ctx context.Context, s subject) (*judged, error)
 }
 
 // sealRelease writes what loading saw, redacted, and completes release.json.
-func (p *pipeline) sealRelease(rel *collectors.Release, art *collectors.Artifacts, info *evidence.Release) error {
+func (p *pipeline) sealRelease(rel *chart.Release, art *collectors.Artifacts, info *evidence.Release) error {
 	record, err := bundle.CanonicalJSON(rel.Record)
 	if err != nil {
 		return fmt.Errorf("chart record of %s: %w", info.Chart, err)

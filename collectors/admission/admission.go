@@ -20,6 +20,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // Name is the collector's name in the catalog.
@@ -138,7 +139,7 @@ type asker struct {
 	warnings []string
 }
 
-func newAsker(cluster *collectors.Cluster) (*asker, error) {
+func newAsker(cluster *cluster.Cluster) (*asker, error) {
 	a := &asker{}
 	cfg := rest.CopyConfig(cluster.Config)
 	cfg.WarningHandler = nil
@@ -167,7 +168,7 @@ func (a *asker) ask(request func(dynamic.Interface) error) Answer {
 const parallel = 8
 
 // inParallel calls do for 0 … n-1 with an asker of the goroutine's own.
-func inParallel(ctx context.Context, cluster *collectors.Cluster, n int, do func(a *asker, i int)) error {
+func inParallel(ctx context.Context, cluster *cluster.Cluster, n int, do func(a *asker, i int)) error {
 	var wg sync.WaitGroup
 	next := make(chan int)
 	var failed error

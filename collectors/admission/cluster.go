@@ -10,9 +10,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // Policies are the policies that are expected, as the cluster has them.
@@ -59,7 +59,7 @@ type Webhook struct {
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 }
 
-func (c *collector) collectCluster(ctx context.Context, cluster *collectors.Cluster, out evidence.ArtifactWriter) error {
+func (c *collector) collectCluster(ctx context.Context, cluster *cluster.Cluster, out evidence.ArtifactWriter) error {
 	policies, err := c.lookAtPolicies(ctx, cluster)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (c *collector) collectCluster(ctx context.Context, cluster *collectors.Clus
 	return write(out, signatureFile, signature)
 }
 
-func (c *collector) lookAtPolicies(ctx context.Context, cluster *collectors.Cluster) (Policies, error) {
+func (c *collector) lookAtPolicies(ctx context.Context, cluster *cluster.Cluster) (Policies, error) {
 	expected, err := policy.Expected(c.o.Policies)
 	if err != nil {
 		return Policies{}, err
@@ -147,7 +147,7 @@ func everywhere(m *admissionv1.MatchResources) bool {
 	return m == nil || empty(m.NamespaceSelector) && empty(m.ObjectSelector) && len(m.ResourceRules)+len(m.ExcludeResourceRules) == 0
 }
 
-func (c *collector) lookAtSignature(ctx context.Context, cluster *collectors.Cluster) (Signature, error) {
+func (c *collector) lookAtSignature(ctx context.Context, cluster *cluster.Cluster) (Signature, error) {
 	s := Signature{Webhooks: []Webhook{}}
 	list, err := cluster.Kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().List(ctx, metav1.ListOptions{})
 	if err != nil {

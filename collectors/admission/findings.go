@@ -13,6 +13,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // The labels of Pod Security admission (https://kubernetes.io/docs/concepts/security/pod-security-admission/).
@@ -173,7 +174,7 @@ func (d *derivation) dryRuns() error {
 	return nil
 }
 
-func (d *derivation) dryRun(run *DryRun, o *collectors.Object, at string) {
+func (d *derivation) dryRun(run *DryRun, o *manifest.Object, at string) {
 	rule, who := RuleObject, "the object"
 	if run.What == "pod" {
 		rule, who = RulePod, "the pod of its template"

@@ -21,8 +21,10 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // fieldManager owns the fields in dry-runs; nothing is ever stored under it.
@@ -54,7 +56,7 @@ type DryRun struct {
 	Answer         Answer `json:"answer"`
 }
 
-func (c *collector) collectRelease(ctx context.Context, cluster *collectors.Cluster, rel *collectors.Release, out evidence.ArtifactWriter) error {
+func (c *collector) collectRelease(ctx context.Context, cluster *cluster.Cluster, rel *chart.Release, out evidence.ArtifactWriter) error {
 	set, err := rel.Objects()
 	if err != nil {
 		return err
@@ -84,7 +86,7 @@ func (c *collector) collectRelease(ctx context.Context, cluster *collectors.Clus
 	return write(out, probesFile, probe(ctx, asker, rel.Info.Namespace))
 }
 
-func lookAtNamespace(ctx context.Context, cluster *collectors.Cluster, a *asker, name string) Namespace {
+func lookAtNamespace(ctx context.Context, cluster *cluster.Cluster, a *asker, name string) Namespace {
 	ns := Namespace{Name: name}
 	got, err := cluster.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	switch {
@@ -109,7 +111,7 @@ func lookAtNamespace(ctx context.Context, cluster *collectors.Cluster, a *asker,
 
 // mapperOf knows the kinds that the cluster serves. Groups whose API server does
 // not answer are left out: their kinds are then unserved.
-func mapperOf(cluster *collectors.Cluster) (meta.RESTMapper, error) {
+func mapperOf(cluster *cluster.Cluster) (meta.RESTMapper, error) {
 	groups, err := restmapper.GetAPIGroupResources(cluster.Discovery)
 	if err != nil && len(groups) == 0 {
 		return nil, fmt.Errorf("ask which kinds the cluster serves: %w", err)
@@ -118,7 +120,7 @@ func mapperOf(cluster *collectors.Cluster) (meta.RESTMapper, error) {
 }
 
 // dryRuns asks about each object, and about the pod of each pod template.
-func dryRuns(ctx context.Context, cluster *collectors.Cluster, mapper meta.RESTMapper, set *collectors.ObjectSet, namespace string) ([]DryRun, error) {
+func dryRuns(ctx context.Context, cluster *cluster.Cluster, mapper meta.RESTMapper, set *manifest.ObjectSet, namespace string) ([]DryRun, error) {
 	accounts := map[[2]string]bool{} // of the release itself
 	type request struct {
 		index int
@@ -150,13 +152,13 @@ func dryRuns(ctx context.Context, cluster *collectors.Cluster, mapper meta.RESTM
 	return runs, err
 }
 
-func objectName(o *collectors.Object) string {
+func objectName(o *manifest.Object) string {
 	return o.GetAPIVersion() + " " + o.GetKind() + " " + o.GetName()
 }
 
 // dryRunObject applies the object, which goes through admission for creation or
 // for update, whichever it would be.
-func dryRunObject(ctx context.Context, a *asker, mapper meta.RESTMapper, o *collectors.Object, namespace string, run *DryRun) {
+func dryRunObject(ctx context.Context, a *asker, mapper meta.RESTMapper, o *manifest.Object, namespace string, run *DryRun) {
 	gvk := o.GroupVersionKind()
 	mapping, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
@@ -182,7 +184,7 @@ func dryRunObject(ctx context.Context, a *asker, mapper meta.RESTMapper, o *coll
 
 // dryRunPod creates the pod of a pod template: Pod Security refuses pods only,
 // and a workload that is accepted may never get one.
-func dryRunPod(ctx context.Context, cluster *collectors.Cluster, a *asker, o *collectors.Object, namespace string, accounts map[[2]string]bool, run *DryRun) {
+func dryRunPod(ctx context.Context, cluster *cluster.Cluster, a *asker, o *manifest.Object, namespace string, accounts map[[2]string]bool, run *DryRun) {
 	tpl, _, err := o.PodTemplate()
 	if err != nil {
 		run.Answer.Error = err.Error()
@@ -210,7 +212,7 @@ func dryRunPod(ctx context.Context, cluster *collectors.Cluster, a *asker, o *co
 
 // claimVolumes adds the volumes that the StatefulSet controller adds for the
 // set's claims.
-func claimVolumes(o *collectors.Object, spec *corev1.PodSpec) {
+func claimVolumes(o *manifest.Object, spec *corev1.PodSpec) {
 	claims, _, err := unstructured.NestedSlice(o.Object, "spec", "volumeClaimTemplates")
 	if err != nil {
 		return // the API server refuses the set itself
@@ -262,7 +264,7 @@ type PodGroup struct {
 	Spec        corev1.PodSpec    `json:"spec"`
 }
 
-func lookAtPods(ctx context.Context, cluster *collectors.Cluster, namespace string) LivePods {
+func lookAtPods(ctx context.Context, cluster *cluster.Cluster, namespace string) LivePods {
 	var live LivePods
 	groups := map[string]*PodGroup{}
 	opts := metav1.ListOptions{Limit: 250}

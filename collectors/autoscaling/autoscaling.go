@@ -24,6 +24,8 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Name is the collector's name in the catalog.
@@ -127,7 +129,7 @@ func New() collectors.Collector { return collector{} }
 func (collector) Name() string { return Name }
 
 // kindOf tells the kinds that are looked at.
-func kindOf(o *collectors.Object) string {
+func kindOf(o *manifest.Object) string {
 	switch gk := o.GroupVersionKind().GroupKind(); gk {
 	case schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}:
 		return "hpa"
@@ -180,7 +182,7 @@ func entry(i int, err error) Entry {
 	return e
 }
 
-func lookAtHPA(ctx context.Context, cluster *collectors.Cluster, i int, ns, name string, now time.Time) HPA {
+func lookAtHPA(ctx context.Context, cluster *cluster.Cluster, i int, ns, name string, now time.Time) HPA {
 	live, err := cluster.Kube.AutoscalingV2().HorizontalPodAutoscalers(ns).Get(ctx, name, metav1.GetOptions{})
 	h := HPA{Entry: entry(i, err)}
 	if !h.Found {
@@ -199,7 +201,7 @@ func lookAtHPA(ctx context.Context, cluster *collectors.Cluster, i int, ns, name
 	return h
 }
 
-func rescales(ctx context.Context, cluster *collectors.Cluster, h *autoscalingv2.HorizontalPodAutoscaler, now time.Time) ([]Rescale, error) {
+func rescales(ctx context.Context, cluster *cluster.Cluster, h *autoscalingv2.HorizontalPodAutoscaler, now time.Time) ([]Rescale, error) {
 	list, err := cluster.Kube.CoreV1().Events(h.Namespace).List(ctx, metav1.ListOptions{
 		Limit: maxEvents, FieldSelector: fields.Set{"involvedObject.name": h.Name, "involvedObject.kind": "HorizontalPodAutoscaler", "reason": "SuccessfulRescale"}.String(),
 	})
@@ -231,7 +233,7 @@ func rescales(ctx context.Context, cluster *collectors.Cluster, h *autoscalingv2
 	return out, nil
 }
 
-func lookAtVPA(ctx context.Context, cluster *collectors.Cluster, i int, ns string, o *collectors.Object) VPA {
+func lookAtVPA(ctx context.Context, cluster *cluster.Cluster, i int, ns string, o *manifest.Object) VPA {
 	gvr := schema.GroupVersionResource{Group: "autoscaling.k8s.io", Version: o.GroupVersionKind().Version, Resource: "verticalpodautoscalers"}
 	live, err := cluster.Dynamic.Resource(gvr).Namespace(ns).Get(ctx, o.GetName(), metav1.GetOptions{})
 	v := VPA{Entry: entry(i, err)}
@@ -276,7 +278,7 @@ func lookAtVPA(ctx context.Context, cluster *collectors.Cluster, i int, ns strin
 	return v
 }
 
-func podSpec(ctx context.Context, cluster *collectors.Cluster, ns, kind, name string) (*corev1.PodSpec, error) {
+func podSpec(ctx context.Context, cluster *cluster.Cluster, ns, kind, name string) (*corev1.PodSpec, error) {
 	apps := cluster.Kube.AppsV1()
 	switch kind {
 	case "Deployment":
@@ -301,7 +303,7 @@ func podSpec(ctx context.Context, cluster *collectors.Cluster, ns, kind, name st
 	return nil, fmt.Errorf("requests of a %s are not looked at", kind)
 }
 
-func lookAtBudget(ctx context.Context, cluster *collectors.Cluster, i int, ns, name string) Budget {
+func lookAtBudget(ctx context.Context, cluster *cluster.Cluster, i int, ns, name string) Budget {
 	live, err := cluster.Kube.PolicyV1().PodDisruptionBudgets(ns).Get(ctx, name, metav1.GetOptions{})
 	b := Budget{Entry: entry(i, err)}
 	if b.Found {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 const (
@@ -70,7 +71,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	d := &derivation{in: in}
 	at := map[int]string{}
 	// known says whether an entry is there to judge, and about which object.
-	known := func(e Entry, kind, pointer, rule string) (*collectors.Object, bool, error) {
+	known := func(e Entry, kind, pointer, rule string) (*manifest.Object, bool, error) {
 		if e.Index < 0 || e.Index >= len(set.Objects) || kindOf(&set.Objects[e.Index]) != kind {
 			return nil, false, fmt.Errorf("parse %s: %s is not about such an object of the manifests", file, pointer)
 		}
@@ -124,7 +125,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 }
 
 // rest says what was not asked, cannot be read, or does not apply.
-func (d *derivation) rest(rel *evidence.Release, set *collectors.ObjectSet, asked map[int]string) {
+func (d *derivation) rest(rel *evidence.Release, set *manifest.ObjectSet, asked map[int]string) {
 	of := map[string]string{"hpa": RuleThrash, "vpa": RuleRecommendation, "pdb": RuleBudget}
 	for i := range set.Objects {
 		if kind := kindOf(&set.Objects[i]); kind != "" && asked[i] == "" {

@@ -23,6 +23,8 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Name is the collector's name in the catalog.
@@ -101,7 +103,7 @@ func New() collectors.Collector { return collector{} }
 
 func (collector) Name() string { return Name }
 
-func isExternalSecret(o *collectors.Object) bool {
+func isExternalSecret(o *manifest.Object) bool {
 	return o.GroupVersionKind().Group == group && o.GetKind() == "ExternalSecret"
 }
 
@@ -136,11 +138,11 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 }
 
 type looker struct {
-	cluster  *collectors.Cluster
+	cluster  *cluster.Cluster
 	metadata metadata.Interface
 }
 
-func (l looker) look(ctx context.Context, i int, o *collectors.Object, namespace string) Secret {
+func (l looker) look(ctx context.Context, i int, o *manifest.Object, namespace string) Secret {
 	s := Secret{Index: i, Namespace: namespace, Name: o.GetName()}
 	live, version, err := l.get(ctx, o.GroupVersionKind().Version, "externalsecrets", namespace, s.Name)
 	if err != nil {

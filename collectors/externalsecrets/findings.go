@@ -8,6 +8,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 type derivation struct {
@@ -62,7 +63,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	return d.out, nil
 }
 
-func (d *derivation) add(rule string, o *collectors.Object, outcome evidence.Outcome, message, fix, pointer string) {
+func (d *derivation) add(rule string, o *manifest.Object, outcome evidence.Outcome, message, fix, pointer string) {
 	d.finding(rule, o.Target(""), outcome, message, fix, pointer)
 }
 
@@ -82,7 +83,7 @@ const (
 	readWhy  = "Read the ExternalSecret's status conditions and events; mend the store's access or the path that it names."
 )
 
-func (d *derivation) secret(o *collectors.Object, s *Secret, at time.Time, pointer string) {
+func (d *derivation) secret(o *manifest.Object, s *Secret, at time.Time, pointer string) {
 	switch {
 	case s.Error != "":
 		d.add(RuleSynced, o, evidence.OutcomeNotChecked, "could not be looked at: "+s.Error, askAgain, pointer)

@@ -16,7 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // The rules and the control that each decides.
@@ -74,7 +76,7 @@ func (c collector) Collect(ctx context.Context, in collectors.Input, out evidenc
 			return err
 		}
 	}
-	if rel.Info.Source == collectors.SourceManifests {
+	if rel.Info.Source == chart.SourceManifests {
 		return nil
 	}
 	if len(rel.Record.Missing) > 0 {
@@ -108,7 +110,7 @@ func minor(kube string) string {
 }
 
 // sealSchemas writes what of the user's schema file the release needs.
-func (c collector) sealSchemas(rel *collectors.Release, out evidence.ArtifactWriter) error {
+func (c collector) sealSchemas(rel *chart.Release, out evidence.ArtifactWriter) error {
 	version := minor(rel.Info.KubeVersion)
 	var raw []byte
 	for _, name := range []string{"v" + version + ".json", version + ".json"} {
@@ -155,7 +157,7 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		return nil, err
 	}
 	f := &findings{in: in, rel: rel, set: set}
-	if rel.Source == collectors.SourceManifests {
+	if rel.Source == chart.SourceManifests {
 		for _, rule := range []string{RuleLint, RuleLintLog, RuleValues, RuleGenerated, RuleNetwork} {
 			f.chart(rule, evidence.OutcomeNotApplicable, "plain manifests, not a chart", "", "", "")
 		}
@@ -185,7 +187,7 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 type findings struct {
 	in  *collectors.Sealed
 	rel *evidence.Release
-	set *collectors.ObjectSet
+	set *manifest.ObjectSet
 	out []evidence.Finding
 }
 
@@ -196,7 +198,7 @@ func (f *findings) chart(rule string, outcome evidence.Outcome, message, fix, ar
 }
 
 // object appends a finding about an object.
-func (f *findings) object(rule string, o *collectors.Object, outcome evidence.Outcome, message, fix string) {
+func (f *findings) object(rule string, o *manifest.Object, outcome evidence.Outcome, message, fix string) {
 	f.add(rule, o.Target(""), outcome, message, fix, collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", o.From, o.To))
 }
 
@@ -214,12 +216,12 @@ func (f *findings) add(rule string, t evidence.Target, outcome evidence.Outcome,
 }
 
 // record is what loading recorded.
-func (f *findings) record() (*collectors.ChartRecord, error) {
+func (f *findings) record() (*chart.Record, error) {
 	raw, err := f.in.Read(collectors.ChartFile)
 	if err != nil {
 		return nil, err
 	}
-	rec := new(collectors.ChartRecord)
+	rec := new(chart.Record)
 	if err := json.Unmarshal(raw, rec); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", collectors.ChartFile, err)
 	}
@@ -227,7 +229,7 @@ func (f *findings) record() (*collectors.ChartRecord, error) {
 }
 
 // rendering decides CHT-5 by what loading recorded.
-func (f *findings) rendering(rec *collectors.ChartRecord) {
+func (f *findings) rendering(rec *chart.Record) {
 	if rec.NotRendered != "" {
 		for _, rule := range []string{RuleGenerated, RuleNetwork} {
 			f.chart(rule, evidence.OutcomeNotChecked, "the release's chart could not be rendered again: "+rec.NotRendered, "Collect the chart itself.", collectors.ChartFile, "/notRendered")
@@ -257,7 +259,7 @@ func (f *findings) parsed() {
 			"not a Kubernetes object: "+b.Error, "Correct the template so that it renders valid YAML with apiVersion, kind and metadata.name.",
 			collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))
 	}
-	seen := map[string]*collectors.Object{}
+	seen := map[string]*manifest.Object{}
 	bad := len(f.set.Broken) > 0
 	for i := range f.set.Objects {
 		o := &f.set.Objects[i]

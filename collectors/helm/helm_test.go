@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/evidence"
 )
@@ -47,8 +48,8 @@ spec:
       containers: [{name: app, image: x}]
 `
 
-// chart writes the good chart with changes over it; a file that is only "-" is removed.
-func chart(tb testing.TB, changes string) string {
+// writeChart writes the good chart with changes over it; a file that is only "-" is removed.
+func writeChart(tb testing.TB, changes string) string {
 	tb.Helper()
 	dir := filepath.Join(tb.TempDir(), "demo")
 	files := map[string]string{}
@@ -70,9 +71,9 @@ func chart(tb testing.TB, changes string) string {
 }
 
 // collect loads a chart, runs the collector, and returns what was sealed.
-func collect(tb testing.TB, dir string, o collectors.LoadOptions, opts helm.Options) (*collectors.Artifacts, error) {
+func collect(tb testing.TB, dir string, o chart.LoadOptions, opts helm.Options) (*collectors.Artifacts, error) {
 	tb.Helper()
-	rel, err := collectors.Load(tb.Context(), dir, o)
+	rel, err := chart.Load(tb.Context(), dir, o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func (w writer) Write(name string, content []byte) error {
 	return err
 }
 
-func collectRelease(tb testing.TB, rel *collectors.Release, opts helm.Options) (*collectors.Artifacts, error) {
+func collectRelease(tb testing.TB, rel *chart.Release, opts helm.Options) (*collectors.Artifacts, error) {
 	tb.Helper()
 	art := collectors.NewArtifacts(nil)
 	for name, v := range map[string]any{collectors.ReleaseFile: rel.Info, collectors.ChartFile: rel.Record} {
@@ -132,38 +133,38 @@ func TestRules(t *testing.T) {
 	const deployment = "-- templates/deployment.yaml --\n"
 	for _, tt := range []struct {
 		name, rule, changes string
-		options             collectors.LoadOptions
+		options             chart.LoadOptions
 		want                []string // each a part of one finding of the rule, in short; all findings that are no pass
 	}{
-		{"clean", helm.RuleLint, "", collectors.LoadOptions{}, nil},
-		{"no icon is only information", helm.RuleLint, "-- Chart.yaml --\napiVersion: v2\nname: demo\nversion: 1.2.3\n", collectors.LoadOptions{}, nil},
-		{"lint error", helm.RuleLint, "-- templates/odd.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: Upper_Case}\n", collectors.LoadOptions{},
+		{"clean", helm.RuleLint, "", chart.LoadOptions{}, nil},
+		{"no icon is only information", helm.RuleLint, "-- Chart.yaml --\napiVersion: v2\nname: demo\nversion: 1.2.3\n", chart.LoadOptions{}, nil},
+		{"lint error", helm.RuleLint, "-- templates/odd.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: Upper_Case}\n", chart.LoadOptions{},
 			[]string{"fail Chart demo templates/odd.yaml: warning: object name does not conform"}},
-		{"strict about a dependency that is not there", helm.RuleLint, "-- Chart.yaml --\napiVersion: v2\nname: demo\nversion: 1.2.3\nicon: https://example.com/icon.png\n-- charts/sub/Chart.yaml --\napiVersion: v2\nname: sub\nversion: 1.0.0\n" + openSchema, collectors.LoadOptions{},
+		{"strict about a dependency that is not there", helm.RuleLint, "-- Chart.yaml --\napiVersion: v2\nname: demo\nversion: 1.2.3\nicon: https://example.com/icon.png\n-- charts/sub/Chart.yaml --\napiVersion: v2\nname: sub\nversion: 1.0.0\n" + openSchema, chart.LoadOptions{},
 			[]string{"fail Chart demo .: error: chart metadata is missing these dependencies: sub", "fail Chart demo charts/sub/templates: warning: directory does not exist"}},
 		{"subcharts are linted", helm.RuleLint, "-- Chart.yaml --\napiVersion: v2\nname: demo\nversion: 1.2.3\nicon: https://example.com/icon.png\ndependencies: [{name: sub, version: 1.0.0}]\n" +
-			"-- values.schema.json --\n{\"properties\": {\"replicas\": {}}}\n-- charts/sub/Chart.yaml --\napiVersion: v2\nname: sub\nversion: 1.0.0\nicon: https://example.com/i.png\n-- charts/sub/templates/x.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_Good}\n", collectors.LoadOptions{},
+			"-- values.schema.json --\n{\"properties\": {\"replicas\": {}}}\n-- charts/sub/Chart.yaml --\napiVersion: v2\nname: sub\nversion: 1.0.0\nicon: https://example.com/i.png\n-- charts/sub/templates/x.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_Good}\n", chart.LoadOptions{},
 			[]string{"fail Chart demo charts/sub/templates/x.yaml: warning: object name does not conform"}},
 
-		{"quiet log", helm.RuleLintLog, "", collectors.LoadOptions{}, nil},
-		{"values that do not coalesce", helm.RuleLintLog, "-- values.yaml --\nreplicas: 2\nextra: text\n-- values.schema.json --\n{\"properties\": {\"extra\": {}}}\n", collectors.LoadOptions{Set: []string{"extra.key=1"}},
+		{"quiet log", helm.RuleLintLog, "", chart.LoadOptions{}, nil},
+		{"values that do not coalesce", helm.RuleLintLog, "-- values.yaml --\nreplicas: 2\nextra: text\n-- values.schema.json --\n{\"properties\": {\"extra\": {}}}\n", chart.LoadOptions{Set: []string{"extra.key=1"}},
 			[]string{"helm lint logs: warning: destination for extra is a table. Ignoring non-table value (text)", "helm lint logs: warning: skipped value for demo.extra: Not a table."}},
 
-		{"schema holds", helm.RuleValues, "", collectors.LoadOptions{}, nil},
-		{"no schema", helm.RuleValues, "-- values.schema.json --\n-\n", collectors.LoadOptions{}, []string{"fail Chart demo: the chart has no values.schema.json"}},
-		{"accepts anything", helm.RuleValues, "-- values.schema.json --\n{\"type\": \"object\", \"title\": \"x\"}\n", collectors.LoadOptions{}, []string{"warn Chart demo values.schema.json: the schema accepts anything"}},
+		{"schema holds", helm.RuleValues, "", chart.LoadOptions{}, nil},
+		{"no schema", helm.RuleValues, "-- values.schema.json --\n-\n", chart.LoadOptions{}, []string{"fail Chart demo: the chart has no values.schema.json"}},
+		{"accepts anything", helm.RuleValues, "-- values.schema.json --\n{\"type\": \"object\", \"title\": \"x\"}\n", chart.LoadOptions{}, []string{"warn Chart demo values.schema.json: the schema accepts anything"}},
 
-		{"parse", helm.RuleParse, "", collectors.LoadOptions{}, nil},
-		{"no YAML", helm.RuleParse, "-- templates/bad.yaml --\na: b: c\n", collectors.LoadOptions{}, []string{"fail Chart demo templates/bad.yaml: not a Kubernetes object:"}},
-		{"no kind", helm.RuleParse, "-- templates/bad.yaml --\napiVersion: v1\nmetadata: {name: x}\n", collectors.LoadOptions{}, []string{"fail Chart demo templates/bad.yaml: not a Kubernetes object:"}},
-		{"rendered twice", helm.RuleParse, "-- templates/zz.yaml --\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: default}\nspec: {selector: {}, template: {}}\n", collectors.LoadOptions{},
+		{"parse", helm.RuleParse, "", chart.LoadOptions{}, nil},
+		{"no YAML", helm.RuleParse, "-- templates/bad.yaml --\na: b: c\n", chart.LoadOptions{}, []string{"fail Chart demo templates/bad.yaml: not a Kubernetes object:"}},
+		{"no kind", helm.RuleParse, "-- templates/bad.yaml --\napiVersion: v1\nmetadata: {name: x}\n", chart.LoadOptions{}, []string{"fail Chart demo templates/bad.yaml: not a Kubernetes object:"}},
+		{"rendered twice", helm.RuleParse, "-- templates/zz.yaml --\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: default}\nspec: {selector: {}, template: {}}\n", chart.LoadOptions{},
 			[]string{"fail Deployment default/web templates/zz.yaml: rendered twice: also by templates/deployment.yaml"}},
 
-		{"valid", helm.RuleSchema, "", collectors.LoadOptions{}, nil},
-		{"unknown field", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replica: 2, selector: {}, template: {}}\n", collectors.LoadOptions{}, []string{"fail Deployment web templates/deployment.yaml: spec.replica: unknown field"}},
-		{"wrong type", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: \"2\", selector: {}, template: {}}\n", collectors.LoadOptions{}, []string{`spec.replicas: want a whole number, got string "2"`}},
-		{"required", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", collectors.LoadOptions{}, []string{"spec.selector: required, and missing"}},
-		{"no name", helm.RuleSchema, deployment + "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n", collectors.LoadOptions{}, []string{"metadata.name: required, and missing"}},
+		{"valid", helm.RuleSchema, "", chart.LoadOptions{}, nil},
+		{"unknown field", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replica: 2, selector: {}, template: {}}\n", chart.LoadOptions{}, []string{"fail Deployment web templates/deployment.yaml: spec.replica: unknown field"}},
+		{"wrong type", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: \"2\", selector: {}, template: {}}\n", chart.LoadOptions{}, []string{`spec.replicas: want a whole number, got string "2"`}},
+		{"required", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", chart.LoadOptions{}, []string{"spec.selector: required, and missing"}},
+		{"no name", helm.RuleSchema, deployment + "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n", chart.LoadOptions{}, []string{"metadata.name: required, and missing"}},
 		{"quantities and ports", helm.RuleSchema, deployment + `apiVersion: v1
 kind: Pod
 metadata: {name: p}
@@ -175,40 +176,40 @@ spec:
       livenessProbe: {httpGet: {port: http}}
       readinessProbe: {httpGet: {port: 1.5}}
       env: [{name: A, value: 1}]
-`, collectors.LoadOptions{}, []string{`resources.requests.cpu: "1 core" is not a quantity`, "readinessProbe.httpGet.port: want a whole number or a string, got 1.5", "env[0].value: want a string, got 1"}},
-		{"too large", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3000000000, selector: {}, template: {}}\n", collectors.LoadOptions{}, []string{"spec.replicas: 3000000000 does not fit into 32 bits"}},
-		{"null is absent", helm.RuleSchema, deployment + "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, labels: null}\ndata: null\n", collectors.LoadOptions{}, nil},
-		{"raw content", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: ControllerRevision\nmetadata: {name: c}\nrevision: 1\ndata: {anything: [1, {a: b}]}\n", collectors.LoadOptions{}, nil},
-		{"secrets are not repeated", helm.RuleSchema, deployment + "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {k: \"not base64 at all!\"}\n", collectors.LoadOptions{}, []string{"data.k: not base64"}},
-		{"list", helm.RuleSchema, deployment + "apiVersion: v1\nkind: List\nitems:\n  - {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, dat: {}}\n  - {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n", collectors.LoadOptions{}, []string{"fail ConfigMap a templates/deployment.yaml: dat: unknown field"}},
-		{"unknown Kubernetes", helm.RuleSchema, "", collectors.LoadOptions{KubeVersion: "1.20.0"}, []string{"not-checked Chart demo: no schemas for Kubernetes 1.20: embedded are 1.32, 1.33, 1.34, 1.35, 1.36, 1.37"}},
-		{"not served", helm.RuleSchema, deployment + "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: i}\n", collectors.LoadOptions{}, []string{"not-checked Ingress i templates/deployment.yaml: Kubernetes 1.37 does not serve extensions/v1beta1 Ingress"}},
-		{"nothing built in", helm.RuleSchema, deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", collectors.LoadOptions{}, []string{"not-applicable Chart demo: no object of a built-in kind"}},
+`, chart.LoadOptions{}, []string{`resources.requests.cpu: "1 core" is not a quantity`, "readinessProbe.httpGet.port: want a whole number or a string, got 1.5", "env[0].value: want a string, got 1"}},
+		{"too large", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3000000000, selector: {}, template: {}}\n", chart.LoadOptions{}, []string{"spec.replicas: 3000000000 does not fit into 32 bits"}},
+		{"null is absent", helm.RuleSchema, deployment + "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, labels: null}\ndata: null\n", chart.LoadOptions{}, nil},
+		{"raw content", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: ControllerRevision\nmetadata: {name: c}\nrevision: 1\ndata: {anything: [1, {a: b}]}\n", chart.LoadOptions{}, nil},
+		{"secrets are not repeated", helm.RuleSchema, deployment + "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {k: \"not base64 at all!\"}\n", chart.LoadOptions{}, []string{"data.k: not base64"}},
+		{"list", helm.RuleSchema, deployment + "apiVersion: v1\nkind: List\nitems:\n  - {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, dat: {}}\n  - {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n", chart.LoadOptions{}, []string{"fail ConfigMap a templates/deployment.yaml: dat: unknown field"}},
+		{"unknown Kubernetes", helm.RuleSchema, "", chart.LoadOptions{KubeVersion: "1.20.0"}, []string{"not-checked Chart demo: no schemas for Kubernetes 1.20: embedded are 1.32, 1.33, 1.34, 1.35, 1.36, 1.37"}},
+		{"not served", helm.RuleSchema, deployment + "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: i}\n", chart.LoadOptions{}, []string{"not-checked Ingress i templates/deployment.yaml: Kubernetes 1.37 does not serve extensions/v1beta1 Ingress"}},
+		{"nothing built in", helm.RuleSchema, deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{"not-applicable Chart demo: no object of a built-in kind"}},
 
-		{"custom resource without a CRD", helm.RuleCRD, deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", collectors.LoadOptions{}, []string{"not-checked Thing t templates/deployment.yaml: no schema for example.com/v1 Thing"}},
-		{"custom resource", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 3}\n", collectors.LoadOptions{}, nil},
-		{"custom resource that is not valid", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 11, colour: red}\n", collectors.LoadOptions{},
+		{"custom resource without a CRD", helm.RuleCRD, deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{"not-checked Thing t templates/deployment.yaml: no schema for example.com/v1 Thing"}},
+		{"custom resource", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 3}\n", chart.LoadOptions{}, nil},
+		{"custom resource that is not valid", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 11, colour: red}\n", chart.LoadOptions{},
 			[]string{"spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10", "fail Thing t templates/deployment.yaml: spec.colour: unknown field"}},
-		{"custom resource of a version that the CRD lacks", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v2\nkind: Thing\nmetadata: {name: t}\n", collectors.LoadOptions{}, []string{"not-checked Thing t"}},
-		{"custom resource by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {secretStoreRef: {name: s}, refreshInterval: 1h, data: [{secretKey: a, remoteRef: {key: b}}]}\n", collectors.LoadOptions{}, nil},
-		{"custom resource not valid by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {refreshIntervall: 1h, data: [{secretKey: a}]}\n", collectors.LoadOptions{},
+		{"custom resource of a version that the CRD lacks", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v2\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{"not-checked Thing t"}},
+		{"custom resource by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {secretStoreRef: {name: s}, refreshInterval: 1h, data: [{secretKey: a, remoteRef: {key: b}}]}\n", chart.LoadOptions{}, nil},
+		{"custom resource not valid by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {refreshIntervall: 1h, data: [{secretKey: a}]}\n", chart.LoadOptions{},
 			[]string{"spec.data[0].remoteRef: Required value", "fail ExternalSecret e templates/deployment.yaml: spec.refreshIntervall: unknown field"}},
-		{"CRD without a schema", helm.RuleCRD, strings.Replace(thingCRD, "openAPIV3Schema", "openAPIV2Schema", 1) + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", collectors.LoadOptions{}, []string{"not-checked Thing t templates/deployment.yaml: the chart's own CRD for example.com/v1 Thing cannot be used"}},
+		{"CRD without a schema", helm.RuleCRD, strings.Replace(thingCRD, "openAPIV3Schema", "openAPIV2Schema", 1) + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{"not-checked Thing t templates/deployment.yaml: the chart's own CRD for example.com/v1 Thing cannot be used"}},
 
-		{"served", helm.RuleRemoved, "", collectors.LoadOptions{}, nil},
-		{"removed", helm.RuleRemoved, deployment + "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: p}\n", collectors.LoadOptions{}, []string{"fail PodDisruptionBudget p templates/deployment.yaml: Kubernetes 1.37 does not serve policy/v1beta1 PodDisruptionBudget: removed in 1.25"}},
-		{"not there yet", helm.RuleRemoved, deployment + "apiVersion: resource.k8s.io/v1\nkind: ResourceClaim\nmetadata: {name: p}\nspec: {}\n", collectors.LoadOptions{KubeVersion: "1.32.0"}, []string{"fail ResourceClaim p templates/deployment.yaml: Kubernetes 1.32 does not serve resource.k8s.io/v1 ResourceClaim"}},
-		{"there now", helm.RuleRemoved, deployment + "apiVersion: resource.k8s.io/v1\nkind: ResourceClaim\nmetadata: {name: p}\nspec: {}\n", collectors.LoadOptions{KubeVersion: "1.37.0"}, nil},
-		{"unknown Kubernetes", helm.RuleRemoved, "", collectors.LoadOptions{KubeVersion: "1.20.0"}, []string{"not-checked Chart demo: no schemas for Kubernetes 1.20"}},
-		{"deprecated", helm.RuleDeprecated, deployment + "apiVersion: flowcontrol.apiserver.k8s.io/v1beta3\nkind: FlowSchema\nmetadata: {name: f}\nspec: {priorityLevelConfiguration: {name: x}}\n", collectors.LoadOptions{KubeVersion: "1.31.0"}, nil},
+		{"served", helm.RuleRemoved, "", chart.LoadOptions{}, nil},
+		{"removed", helm.RuleRemoved, deployment + "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: p}\n", chart.LoadOptions{}, []string{"fail PodDisruptionBudget p templates/deployment.yaml: Kubernetes 1.37 does not serve policy/v1beta1 PodDisruptionBudget: removed in 1.25"}},
+		{"not there yet", helm.RuleRemoved, deployment + "apiVersion: resource.k8s.io/v1\nkind: ResourceClaim\nmetadata: {name: p}\nspec: {}\n", chart.LoadOptions{KubeVersion: "1.32.0"}, []string{"fail ResourceClaim p templates/deployment.yaml: Kubernetes 1.32 does not serve resource.k8s.io/v1 ResourceClaim"}},
+		{"there now", helm.RuleRemoved, deployment + "apiVersion: resource.k8s.io/v1\nkind: ResourceClaim\nmetadata: {name: p}\nspec: {}\n", chart.LoadOptions{KubeVersion: "1.37.0"}, nil},
+		{"unknown Kubernetes", helm.RuleRemoved, "", chart.LoadOptions{KubeVersion: "1.20.0"}, []string{"not-checked Chart demo: no schemas for Kubernetes 1.20"}},
+		{"deprecated", helm.RuleDeprecated, deployment + "apiVersion: flowcontrol.apiserver.k8s.io/v1beta3\nkind: FlowSchema\nmetadata: {name: f}\nspec: {priorityLevelConfiguration: {name: x}}\n", chart.LoadOptions{KubeVersion: "1.31.0"}, nil},
 
-		{"reproducible", helm.RuleGenerated, "", collectors.LoadOptions{}, nil},
-		{"random", helm.RuleGenerated, "-- templates/s.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {p: {{ randAlphaNum 12 | quote }}, q: {{ randAlphaNum 8 | quote }}}\n", collectors.LoadOptions{}, []string{"fail Chart demo templates/s.yaml: the template calls randAlphaNum (2 times)"}},
-		{"no network", helm.RuleNetwork, "", collectors.LoadOptions{}, nil},
+		{"reproducible", helm.RuleGenerated, "", chart.LoadOptions{}, nil},
+		{"random", helm.RuleGenerated, "-- templates/s.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {p: {{ randAlphaNum 12 | quote }}, q: {{ randAlphaNum 8 | quote }}}\n", chart.LoadOptions{}, []string{"fail Chart demo templates/s.yaml: the template calls randAlphaNum (2 times)"}},
+		{"no network", helm.RuleNetwork, "", chart.LoadOptions{}, nil},
 	} {
 		t.Run(tt.rule+" "+tt.name, func(t *testing.T) {
 			t.Parallel()
-			art, err := collect(t, chart(t, tt.changes), tt.options, helm.Options{})
+			art, err := collect(t, writeChart(t, tt.changes), tt.options, helm.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,7 +264,7 @@ const openSchema = "-- values.schema.json --\n{\"properties\": {\"replicas\": {}
 // the collector, so that the table's cases fail for their own reason.
 func TestGood(t *testing.T) {
 	t.Parallel()
-	art, err := collect(t, chart(t, ""), collectors.LoadOptions{}, helm.Options{})
+	art, err := collect(t, writeChart(t, ""), chart.LoadOptions{}, helm.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +287,7 @@ func TestDeprecated(t *testing.T) {
 	t.Parallel()
 	// A kind that is deprecated but still served, whichever version has one.
 	const object = "-- templates/deployment.yaml --\napiVersion: v1\nkind: Endpoints\nmetadata: {name: e}\n"
-	art, err := collect(t, chart(t, object), collectors.LoadOptions{KubeVersion: "1.37.0"}, helm.Options{})
+	art, err := collect(t, writeChart(t, object), chart.LoadOptions{KubeVersion: "1.37.0"}, helm.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,9 +309,9 @@ func TestVersions(t *testing.T) {
 	if len(versions) != 6 {
 		t.Fatalf("embedded: %v, want six", versions)
 	}
-	dir := chart(t, "")
+	dir := writeChart(t, "")
 	for _, v := range versions {
-		art, err := collect(t, dir, collectors.LoadOptions{KubeVersion: v + ".0"}, helm.Options{})
+		art, err := collect(t, dir, chart.LoadOptions{KubeVersion: v + ".0"}, helm.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -331,7 +332,7 @@ func TestManifests(t *testing.T) {
 	if err := os.WriteFile(file, []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\nextra: 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rel, err := collectors.LoadManifests(t.Context(), file, collectors.LoadOptions{})
+	rel, err := chart.LoadManifests(t.Context(), file, chart.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +360,7 @@ func TestRemoteSchema(t *testing.T) {
 	var asked atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer srv.Close()
-	art, err := collect(t, chart(t, fmt.Sprintf("-- values.schema.json --\n{\"properties\": {\"replicas\": {\"$ref\": %q}}}\n", srv.URL+"/x.json")), collectors.LoadOptions{}, helm.Options{})
+	art, err := collect(t, writeChart(t, fmt.Sprintf("-- values.schema.json --\n{\"properties\": {\"replicas\": {\"$ref\": %q}}}\n", srv.URL+"/x.json")), chart.LoadOptions{}, helm.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +388,7 @@ func TestHostileSchemas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rel, err := collectors.Load(t.Context(), chart(t, "-- values.schema.json --\n"+tt.schema+"\n"), collectors.LoadOptions{})
+			rel, err := chart.Load(t.Context(), writeChart(t, "-- values.schema.json --\n"+tt.schema+"\n"), chart.LoadOptions{})
 			if err != nil {
 				return // refused while loading, as Helm would: nothing was judged
 			}
@@ -418,9 +419,9 @@ func TestLogsApart(t *testing.T) {
 	var g errgroup.Group
 	for i := range 20 {
 		key := fmt.Sprintf("only%d", i)
-		dir := chart(t, fmt.Sprintf("-- values.yaml --\nreplicas: 2\n%s: text\n-- values.schema.json --\n{\"properties\": {\"%s\": {}}}\n", key, key))
+		dir := writeChart(t, fmt.Sprintf("-- values.yaml --\nreplicas: 2\n%s: text\n-- values.schema.json --\n{\"properties\": {\"%s\": {}}}\n", key, key))
 		g.Go(func() error {
-			art, err := collect(t, dir, collectors.LoadOptions{Set: []string{key + ".a=1"}}, helm.Options{})
+			art, err := collect(t, dir, chart.LoadOptions{Set: []string{key + ".a=1"}}, helm.Options{})
 			if err != nil {
 				return err
 			}
@@ -456,8 +457,8 @@ func TestReproducible(t *testing.T) {
 		"-- templates/s.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: Bad_Name}\nstringData: {{ (genCA \"x\" 10).Cert | quote }}\n"
 	var first map[string][]byte
 	for range 4 {
-		dir := chart(t, changes)
-		art, err := collect(t, dir, collectors.LoadOptions{}, helm.Options{})
+		dir := writeChart(t, changes)
+		art, err := collect(t, dir, chart.LoadOptions{}, helm.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -478,7 +479,7 @@ func TestReproducible(t *testing.T) {
 // TestDamaged: an artifact that is missing or damaged is an error, never fewer findings.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
-	whole, err := collect(t, chart(t, ""), collectors.LoadOptions{}, helm.Options{})
+	whole, err := collect(t, writeChart(t, ""), chart.LoadOptions{}, helm.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -525,7 +526,7 @@ func TestSchemasDir(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(schemas, "v1.21.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	art, err := collect(t, chart(t, ""), collectors.LoadOptions{KubeVersion: "1.20.0"}, helm.Options{SchemasDir: schemas})
+	art, err := collect(t, writeChart(t, ""), chart.LoadOptions{KubeVersion: "1.20.0"}, helm.Options{SchemasDir: schemas})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -544,7 +545,7 @@ func TestSchemasDir(t *testing.T) {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
 	for version, want := range map[string]string{"1.21.0": "no definitions", "1.19.0": "put its OpenAPI document into"} {
-		if _, err := collect(t, chart(t, ""), collectors.LoadOptions{KubeVersion: version}, helm.Options{SchemasDir: schemas}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := collect(t, writeChart(t, ""), chart.LoadOptions{KubeVersion: version}, helm.Options{SchemasDir: schemas}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want it to say %q", version, err, want)
 		}
 	}
@@ -570,7 +571,7 @@ func BenchmarkCollector(b *testing.B) {
 	for i := range 30 {
 		fmt.Fprintf(&changes, "-- templates/d%d.yaml --\n%s\n", i, strings.ReplaceAll(goodChart[strings.Index(goodChart, "apiVersion: apps/v1"):], "name: web", fmt.Sprintf("name: web%d", i)))
 	}
-	rel, err := collectors.Load(b.Context(), chart(b, changes.String()), collectors.LoadOptions{})
+	rel, err := chart.Load(b.Context(), writeChart(b, changes.String()), chart.LoadOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}

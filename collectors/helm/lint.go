@@ -21,7 +21,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -43,7 +43,7 @@ type lintMessage struct {
 }
 
 // lintChart runs Helm's own linter over the chart and its unpacked subcharts.
-func lintChart(ctx context.Context, rel *collectors.Release) (*lintReport, error) {
+func lintChart(ctx context.Context, rel *chart.Release) (*lintReport, error) {
 	shareScheme()
 	rep := &lintReport{Messages: []lintMessage{}, Log: []string{}}
 	kube, err := common.ParseKubeVersion(rel.Info.KubeVersion)
@@ -99,7 +99,7 @@ func severityName(s int) string {
 
 // subcharts are the charts under charts/ that come as directories, as
 // `helm lint --with-subcharts` finds them.
-func subcharts(rel *collectors.Release) []string {
+func subcharts(rel *chart.Release) []string {
 	var out []string
 	for _, f := range rel.Files {
 		if path.Base(f.Name) == "Chart.yaml" && strings.HasPrefix(f.Name, "charts/") {
@@ -153,7 +153,7 @@ var (
 // copyWithoutKeys copies the chart into a temporary directory with the calls of
 // keyFunctions replaced on their own lines: coalesce returns its first argument
 // and ignores those of the call.
-func copyWithoutKeys(rel *collectors.Release) (string, error) {
+func copyWithoutKeys(rel *chart.Release) (string, error) {
 	dir, err := os.MkdirTemp("", "helmproof-lint-")
 	if err != nil {
 		return "", err

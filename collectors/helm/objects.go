@@ -22,6 +22,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 const schemaFix = "Correct the field; kubectl explain shows what the kind takes."
@@ -86,7 +87,7 @@ func (f *findings) document(version string) (*Document, error) {
 	return embeddedDocument(version)
 }
 
-func (f *findings) schemaResult(rule string, o *collectors.Object, problems []string, fine string) {
+func (f *findings) schemaResult(rule string, o *manifest.Object, problems []string, fine string) {
 	if len(problems) == 0 {
 		f.object(rule, o, evidence.OutcomePass, fine, "")
 		return
@@ -100,7 +101,7 @@ func (f *findings) schemaResult(rule string, o *collectors.Object, problems []st
 }
 
 // nameProblems: every object that is applied needs a name.
-func nameProblems(o *collectors.Object) []string {
+func nameProblems(o *manifest.Object) []string {
 	if o.GetName() == "" && o.GetGenerateName() == "" {
 		return []string{"metadata.name: required, and missing"}
 	}
@@ -153,7 +154,7 @@ func history(gvk schema.GroupVersionKind) (deprecated, removed lived, replacemen
 }
 
 // lifecycle judges the API of an object that the version serves.
-func (f *findings) lifecycle(o *collectors.Object, gvk schema.GroupVersionKind, version string) {
+func (f *findings) lifecycle(o *manifest.Object, gvk schema.GroupVersionKind, version string) {
 	deprecated, removed, replacement := history(gvk)
 	f.object(RuleRemoved, o, evidence.OutcomePass, "Kubernetes "+version+" serves "+kindKey(gvk), "")
 	if deprecated == (lived{}) || !deprecated.reached(parseVersion(version)) {
@@ -174,7 +175,7 @@ func use(replacement string) string {
 }
 
 // removed judges an object of a built-in group that the version does not serve.
-func (f *findings) removed(o *collectors.Object, gvk schema.GroupVersionKind, version string) {
+func (f *findings) removed(o *manifest.Object, gvk schema.GroupVersionKind, version string) {
 	_, gone, replacement := history(gvk)
 	text := fmt.Sprintf("Kubernetes %s does not serve %s", version, kindKey(gvk))
 	if gone != (lived{}) && gone.reached(parseVersion(version)) {
@@ -228,7 +229,7 @@ func compileCRD(v *apiextensionsv1.CustomResourceValidation) *shipped {
 
 // custom judges a custom resource by the release's own CRD, else by the one that
 // its project publishes.
-func (f *findings) custom(o *collectors.Object, gvk schema.GroupVersionKind, crds map[schema.GroupVersionKind]func() *shipped) error {
+func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds map[schema.GroupVersionKind]func() *shipped) error {
 	var crd *shipped
 	by := "the chart's own CRD"
 	if compile, ok := crds[gvk]; ok {

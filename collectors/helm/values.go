@@ -11,7 +11,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -30,7 +30,7 @@ type valuesSchema struct {
 const maxSchemaProblems = 20
 
 // checkValues validates the coalesced values by each schema of the chart, offline.
-func checkValues(rel *collectors.Release) valuesReport {
+func checkValues(rel *chart.Release) valuesReport {
 	rep := valuesReport{Schemas: []valuesSchema{}}
 	for _, f := range rel.Files {
 		if path.Base(f.Name) != "values.schema.json" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Name is the collector's name.
@@ -102,10 +103,10 @@ func (p *Policy) check() error {
 	return nil
 }
 
-func (p *Policy) fields() ([]collectors.ImageField, error) {
-	var out []collectors.ImageField
+func (p *Policy) fields() ([]manifest.ImageField, error) {
+	var out []manifest.ImageField
 	for _, s := range p.Fields {
-		f, err := collectors.ParseImageField(s)
+		f, err := manifest.ParseImageField(s)
 		if err != nil {
 			return nil, err
 		}
@@ -180,14 +181,14 @@ type judge struct {
 	rec    record
 	name   string // the chart's
 	uses   []use
-	broken []collectors.BrokenDocument
+	broken []manifest.BrokenDocument
 	images []string // distinct, sorted
 	out    []evidence.Finding
 }
 
 type use struct {
-	collectors.ImageUse
-	object *collectors.Object
+	manifest.ImageUse
+	object *manifest.Object
 }
 
 func newJudge(in *collectors.Sealed) (*judge, error) {

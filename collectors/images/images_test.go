@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -57,13 +58,13 @@ func sealed(t *testing.T, manifests string, o Options) *collectors.Artifacts {
 	return art
 }
 
-func releaseOf(t *testing.T, manifests string) *collectors.Release {
+func releaseOf(t *testing.T, manifests string) *chart.Release {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "demo.yaml")
 	if err := os.WriteFile(file, []byte(manifests), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rel, err := collectors.LoadManifests(t.Context(), file, collectors.LoadOptions{})
+	rel, err := chart.LoadManifests(t.Context(), file, chart.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

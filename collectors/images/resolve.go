@@ -215,16 +215,16 @@ func (r *resolver) blob(ctx context.Context, ref name.Digest, limit int64, use f
 	return f, nil
 }
 
-// manifest is an index or the manifest of one image.
-type manifest struct {
+// imageManifest is an index or the manifest of one image.
+type imageManifest struct {
 	MediaType string          `json:"mediaType"`
 	Config    v1.Descriptor   `json:"config"`
 	Layers    []v1.Descriptor `json:"layers"`
 	Manifests []v1.Descriptor `json:"manifests"`
 }
 
-func parseManifest(raw []byte) (*manifest, error) {
-	m := new(manifest)
+func parseManifest(raw []byte) (*imageManifest, error) {
+	m := new(imageManifest)
 	if err := json.Unmarshal(raw, m); err != nil {
 		return nil, fmt.Errorf("its manifest cannot be read: %w", err)
 	}
@@ -234,7 +234,7 @@ func parseManifest(raw []byte) (*manifest, error) {
 	return m, nil
 }
 
-func (m *manifest) index() bool { return m.Manifests != nil }
+func (m *imageManifest) index() bool { return m.Manifests != nil }
 
 // attestation reports whether an entry of an index is no image but says
 // something of one, as BuildKit writes it.
@@ -250,7 +250,7 @@ func platformOf(p *v1.Platform) string {
 }
 
 // of returns the digest for a platform; empty: there is none.
-func (m *manifest) of(platform string) evidence.Digest {
+func (m *imageManifest) of(platform string) evidence.Digest {
 	for i := range m.Manifests {
 		d := &m.Manifests[i]
 		if !attestation(d) && samePlatform(platformOf(d.Platform), platform) && d.Digest.Algorithm == "sha256" {
@@ -261,7 +261,7 @@ func (m *manifest) of(platform string) evidence.Digest {
 }
 
 // all lists the platforms of an index.
-func (m *manifest) all() []string {
+func (m *imageManifest) all() []string {
 	var out []string
 	for i := range m.Manifests {
 		if d := &m.Manifests[i]; !attestation(d) {

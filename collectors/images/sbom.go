@@ -30,7 +30,7 @@ func sbomType(s string) bool {
 
 // sboms looks for SBOMs: referrers of the subjects, and what BuildKit attests
 // within an index. That a registry has none is no problem.
-func (r *resolver) sboms(ctx context.Context, out *resolved, repo name.Repository, m *manifest, subjects []evidence.Digest) error {
+func (r *resolver) sboms(ctx context.Context, out *resolved, repo name.Repository, m *imageManifest, subjects []evidence.Digest) error {
 	type found struct{ subject, manifest evidence.Digest }
 	var list []found
 	for _, s := range subjects {

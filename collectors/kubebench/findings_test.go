@@ -10,6 +10,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // folder is the collector's ArtifactWriter over a set of artifacts.
@@ -307,7 +308,7 @@ func replaced(t *testing.T, a *collectors.Artifacts, o Overview) *collectors.Art
 func TestHeldToWhatWasSeen(t *testing.T) {
 	t.Parallel()
 	a := seal(t, "kubernetes", worker("a", node("PASS").bytes(t)))
-	info, err := json.Marshal(collectors.ClusterInfo{Nodes: []collectors.Node{{Name: "a"}, {Name: "hidden"}}})
+	info, err := json.Marshal(cluster.Info{Nodes: []cluster.Node{{Name: "a"}, {Name: "hidden"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,9 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 // Artifacts of the collector, under artifacts/kubebench/.
@@ -106,7 +106,7 @@ type target struct {
 // run is one Collect.
 type run struct {
 	o        Options
-	cluster  *collectors.Cluster
+	cluster  *cluster.Cluster
 	kube     kubernetes.Interface
 	out      evidence.ArtifactWriter
 	jobs     *jobrun.Runner
@@ -128,7 +128,7 @@ func (r *run) do(parent context.Context) error {
 	if r.overview.Benchmark, r.overview.BenchmarkReason, err = chooseBenchmark(info.Platform, info.Version, r.o.Benchmark); err != nil {
 		return err
 	}
-	nodes, err := collectors.ListNodes(ctx, r.kube)
+	nodes, err := cluster.ListNodes(ctx, r.kube)
 	if err != nil {
 		return err
 	}
@@ -195,14 +195,14 @@ func (r *run) allNodes(ctx context.Context, nodes []corev1.Node) []*target {
 
 func (r *run) listAgain(ctx context.Context) (nodes []corev1.Node, err error) {
 	err = r.jobs.Retry(ctx, "list the nodes again", func() error {
-		nodes, err = collectors.ListNodes(ctx, r.kube)
+		nodes, err = cluster.ListNodes(ctx, r.kube)
 		return err
 	})
 	return nodes, err
 }
 
 func (r *run) newTarget(n *corev1.Node) *target {
-	d := collectors.DescribeNode(n)
+	d := cluster.DescribeNode(n)
 	return &target{node: n, NodeRun: NodeRun{
 		Node: d.Name, UID: string(n.UID), Role: d.Roles, OS: d.OS, Version: d.Version, Ready: d.Ready,
 		Benchmark: r.overview.Benchmark, Targets: targetsFor(d.Roles, r.overview.Platform, r.overview.Benchmark),

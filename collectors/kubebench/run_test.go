@@ -21,6 +21,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/kubebench/benchtest"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 const image = "registry.example.com/kube-bench@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -51,7 +52,7 @@ func (w *warnings) add(s string) {
 // collect runs the collector against the server.
 func collect(ctx context.Context, t *testing.T, s *benchtest.Server, o Options) (*collectors.Artifacts, *warnings, error) {
 	t.Helper()
-	cluster, err := collectors.ConnectConfig(t.Context(), &rest.Config{Host: s.URL, QPS: 10000, Burst: 10000})
+	cluster, err := cluster.ConnectConfig(t.Context(), &rest.Config{Host: s.URL, QPS: 10000, Burst: 10000})
 	if err != nil {
 		t.Fatal(err)
 	}

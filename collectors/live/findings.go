@@ -9,7 +9,9 @@ import (
 	"helm.sh/helm/v4/pkg/release/common"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 type derivation struct {
@@ -29,7 +31,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		return nil, err
 	}
 	d := &derivation{in: in, rel: rel}
-	var stored collectors.Stored
+	var stored chart.Stored
 	if err := d.read(releaseFile, &stored); err != nil {
 		return nil, err
 	}
@@ -78,7 +80,7 @@ func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcom
 }
 
 // state judges what Helm says of the release.
-func (d *derivation) state(s *collectors.Stored) {
+func (d *derivation) state(s *chart.Stored) {
 	t := evidence.Target{Kind: "Release", Name: d.rel.ReleaseName, Namespace: d.rel.Namespace}
 	say := func(outcome evidence.Outcome, message, fix string) {
 		d.add(RuleRelease, t, outcome, message, fix, releaseFile, "/status")
@@ -108,7 +110,7 @@ func (d *derivation) state(s *collectors.Stored) {
 }
 
 // object judges one object.
-func (d *derivation) object(o *collectors.Object, s *Object) {
+func (d *derivation) object(o *manifest.Object, s *Object) {
 	t := o.Target("")
 	if s.Namespace != "" {
 		t.Namespace = s.Namespace
@@ -119,7 +121,7 @@ func (d *derivation) object(o *collectors.Object, s *Object) {
 		d.add(RuleObject, t, outcome, message, fix, objectsFile, at)
 	}
 	drift, more := evidence.OutcomeFail, ""
-	if collectors.IsCRDFile(o.File) {
+	if chart.IsCRDFile(o.File) {
 		drift, more = evidence.OutcomeWarn, " (Helm never updates what is in crds/)"
 	}
 	switch s.State {

@@ -25,7 +25,10 @@ import (
 	"k8s.io/client-go/restmapper"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Name is the collector's name in the catalog.
@@ -156,12 +159,12 @@ type looker struct {
 	client    dynamic.Interface
 	mapper    meta.RESTMapper
 	discovery error // of the groups that did not answer
-	set       *collectors.ObjectSet
+	set       *manifest.ObjectSet
 	release   evidence.Release
 	scalers   []scaler
 }
 
-func newLooker(cluster *collectors.Cluster, rel *collectors.Release) (*looker, error) {
+func newLooker(cluster *cluster.Cluster, rel *chart.Release) (*looker, error) {
 	set, err := rel.Objects()
 	if err != nil {
 		return nil, err
@@ -241,7 +244,7 @@ func (l *looker) look(ctx context.Context, i int) Object {
 	}
 	c := comparison{secret: o.GetKind() == "Secret", strict: out.How == HowRead}
 	c.object(manifest.Object, want.Object, before.Object)
-	if !collectors.IsCRDFile(o.File) {
+	if !chart.IsCRDFile(o.File) {
 		out.Owner = l.owner(before)
 	}
 	owners := newManagers(before.GetManagedFields())
@@ -251,7 +254,7 @@ func (l *looker) look(ctx context.Context, i int) Object {
 }
 
 // judge sorts the differences, and takes out what an autoscaler of the release did.
-func (l *looker) judge(out *Object, c *comparison, o *collectors.Object, before *unstructured.Unstructured, owners managers) {
+func (l *looker) judge(out *Object, c *comparison, o *manifest.Object, before *unstructured.Unstructured, owners managers) {
 	seen := map[string]bool{}
 	out.State = StateSame
 	for _, d := range c.found {
@@ -291,7 +294,7 @@ func (l *looker) owner(o *unstructured.Unstructured) string {
 
 // prepared is the object as it is applied: in its namespace, without status and
 // null, and a Secret's stringData as the API server would turn it into data.
-func prepared(o *collectors.Object, namespace string) *unstructured.Unstructured {
+func prepared(o *manifest.Object, namespace string) *unstructured.Unstructured {
 	out := o.DeepCopy()
 	withoutNull(out.Object)
 	delete(out.Object, "status")

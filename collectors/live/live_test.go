@@ -13,12 +13,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 func object(tb testing.TB, text string) map[string]any {
 	tb.Helper()
-	set, err := collectors.ParseManifests([]byte("apiVersion: v1\nkind: X\n" + text))
+	set, err := manifest.Parse([]byte("apiVersion: v1\nkind: X\n" + text))
 	if err != nil || len(set.Objects) != 1 {
 		tb.Fatalf("%d objects, %v, in %s", len(set.Objects), err, text)
 	}
@@ -184,7 +186,7 @@ func TestAddedByHand(t *testing.T) {
 
 func TestScaledBy(t *testing.T) {
 	t.Parallel()
-	set, err := collectors.ParseManifests([]byte(`
+	set, err := manifest.Parse([]byte(`
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web}
@@ -242,7 +244,7 @@ kind: CustomResourceDefinition
 metadata: {name: b}
 `
 
-func derive(t *testing.T, stored collectors.StoredRelease, objects []Object) ([]string, error) {
+func derive(t *testing.T, stored chart.StoredRelease, objects []Object) ([]string, error) {
 	t.Helper()
 	encode := func(v any) []byte {
 		raw, err := json.Marshal(v)
@@ -254,7 +256,7 @@ func derive(t *testing.T, stored collectors.StoredRelease, objects []Object) ([]
 	in := folder{
 		collectors.ReleaseFile:          encode(evidence.Release{Scope: evidence.ScopeRelease, ReleaseName: "web", Namespace: "shop"}),
 		collectors.ManifestsFile:        []byte(twoObjects),
-		"artifacts/live/" + releaseFile: encode(collectors.Stored{StoredRelease: stored}),
+		"artifacts/live/" + releaseFile: encode(chart.Stored{StoredRelease: stored}),
 		"artifacts/live/" + objectsFile: encode(objects),
 	}
 	found, err := New().Findings(collectors.NewSealed(in))
@@ -285,7 +287,7 @@ func TestReleaseState(t *testing.T) {
 		{1, "uninstalling", 1, "uninstalling", nil, "not-checked web: no revision is deployed: revision 1 is uninstalling"},
 		{1, "", 1, "", nil, "not-checked web: no revision is deployed: revision 1 is "},
 	} {
-		got, err := derive(t, collectors.StoredRelease{Revision: tt.revision, Status: tt.status, NewestRevision: tt.newest, NewestStatus: tt.last, Deployed: tt.deployed},
+		got, err := derive(t, chart.StoredRelease{Revision: tt.revision, Status: tt.status, NewestRevision: tt.newest, NewestStatus: tt.last, Deployed: tt.deployed},
 			[]Object{{Index: 0, State: StateSame}, {Index: 1, State: StateSame}})
 		if err != nil || len(got) != 3 || got[0] != tt.want {
 			t.Errorf("%q, %v, want %q", got, err, tt.want)
@@ -295,7 +297,7 @@ func TestReleaseState(t *testing.T) {
 
 func TestObjectFindings(t *testing.T) {
 	t.Parallel()
-	deployed := collectors.StoredRelease{Revision: 1, Status: "deployed", NewestRevision: 1, NewestStatus: "deployed", Deployed: []int{1}}
+	deployed := chart.StoredRelease{Revision: 1, Status: "deployed", NewestRevision: 1, NewestStatus: "deployed", Deployed: []int{1}}
 	for want, o := range map[string]Object{
 		"pass a: is as the release says":                                                                            {State: StateSame, How: HowDryRun},
 		"pass a: is as the release says (compared by reading; dry-run: no)":                                         {State: StateSame, How: HowRead, NoDryRun: "no"},

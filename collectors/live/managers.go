@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // manager is one entry of an object's managedFields.
@@ -196,7 +196,7 @@ type scaler struct {
 	min, max                      int64
 }
 
-func scalers(set *collectors.ObjectSet, namespace string) []scaler {
+func scalers(set *manifest.ObjectSet, namespace string) []scaler {
 	var out []scaler
 	for i := range set.Objects {
 		o := &set.Objects[i]
@@ -221,7 +221,7 @@ func scalers(set *collectors.ObjectSet, namespace string) []scaler {
 
 // scaledBy names the release's autoscaler that set the live object's replicas:
 // they are within its bounds, and no person wrote them.
-func (l *looker) scaledBy(o *collectors.Object, namespace string, before *unstructured.Unstructured, owners managers) string {
+func (l *looker) scaledBy(o *manifest.Object, namespace string, before *unstructured.Unstructured, owners managers) string {
 	replicas, found, err := unstructured.NestedInt64(before.Object, "spec", "replicas")
 	if err != nil || !found {
 		return ""

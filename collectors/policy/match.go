@@ -17,7 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	listersv1 "k8s.io/client-go/listers/core/v1"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // nameLabel is the label that the API server puts on every namespace.
@@ -82,7 +82,7 @@ type crd struct {
 	cluster bool
 }
 
-func newWorld(namespace string, objects []collectors.Object) *world {
+func newWorld(namespace string, objects []manifest.Object) *world {
 	w := &world{namespace: namespace, crds: map[schema.GroupKind]crd{}, namespaces: map[string]*corev1.Namespace{}}
 	for i := range objects {
 		o := &objects[i]
@@ -167,7 +167,7 @@ const maxList = 2000
 
 // subject is an object as a request to create it. It is used by one goroutine.
 type subject struct {
-	object   *collectors.Object
+	object   *manifest.Object
 	attr     admission.Attributes
 	gvk      schema.GroupVersionKind
 	gvr      schema.GroupVersionResource
@@ -176,7 +176,7 @@ type subject struct {
 	versions map[schema.GroupVersionKind]*admission.VersionedAttributes
 }
 
-func (w *world) subject(o *collectors.Object) *subject {
+func (w *world) subject(o *manifest.Object) *subject {
 	s := &subject{object: o, gvk: o.GroupVersionKind(), versions: map[schema.GroupVersionKind]*admission.VersionedAttributes{}}
 	var cluster bool
 	s.gvr, cluster = w.resource(s.gvk, o.GetNamespace() != "")

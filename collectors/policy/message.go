@@ -3,7 +3,7 @@ package policy
 import (
 	"regexp"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // clauseStart is how a policy's message begins what it says about one container.
@@ -37,7 +37,7 @@ func splitMessage(message string, containers map[string]bool) []clause {
 }
 
 // containerNames are the names of a workload's containers of all sorts.
-func containerNames(o *collectors.Object) map[string]bool {
+func containerNames(o *manifest.Object) map[string]bool {
 	spec := podSpec(o)
 	names := map[string]bool{}
 	for _, field := range []string{"containers", "initContainers", "ephemeralContainers"} {
@@ -54,7 +54,7 @@ func containerNames(o *collectors.Object) map[string]bool {
 }
 
 // podSpec finds a pod's spec without decoding it; nil when there is none.
-func podSpec(o *collectors.Object) map[string]any {
+func podSpec(o *manifest.Object) map[string]any {
 	path := []string{"spec", "template", "spec"}
 	switch o.GetKind() {
 	case "Pod":

@@ -17,6 +17,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // annotationPrefix is that of the annotations by which a policy says what it
@@ -38,15 +39,15 @@ const (
 // policySet is policies.yaml, parsed and checked; its CEL compiles on first use.
 type policySet struct {
 	policies []*policyRule
-	params   []collectors.Object
+	params   []manifest.Object
 }
 
 // policyRule is one policy with its bindings and how its findings are labelled.
 type policyRule struct {
 	policy   *admissionv1.ValidatingAdmissionPolicy
 	bindings []*admissionv1.ValidatingAdmissionPolicyBinding
-	source   collectors.Object // where it is written
-	builtin  bool              // it says that it is one of helmproof's own
+	source   manifest.Object // where it is written
+	builtin  bool            // it says that it is one of helmproof's own
 
 	rule        string
 	controls    []evidence.ControlID
@@ -61,7 +62,7 @@ type policyRule struct {
 // where names the policy for errors: `policies.d/a.yaml:3: policy "x"`.
 func (r *policyRule) where() string { return documentName(&r.source) }
 
-func documentName(o *collectors.Object) string {
+func documentName(o *manifest.Object) string {
 	return fmt.Sprintf("%s:%d: %s %q", o.File, o.Line, o.GetKind(), o.GetName())
 }
 
@@ -70,7 +71,7 @@ func parseSet(raw []byte) (*policySet, error) {
 	if len(raw) > 2*maxTotalBytes {
 		return nil, fmt.Errorf("parse %s: %d bytes, at most %d are read", collectors.PoliciesFile, len(raw), 2*maxTotalBytes)
 	}
-	objects, err := collectors.ParseManifests(raw)
+	objects, err := manifest.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", collectors.PoliciesFile, err)
 	}
@@ -80,7 +81,7 @@ func parseSet(raw []byte) (*policySet, error) {
 	}
 	set := &policySet{}
 	byName := map[string]*policyRule{}
-	var bindings []collectors.Object
+	var bindings []manifest.Object
 	for _, o := range objects.Objects {
 		gv, err := schema.ParseGroupVersion(o.GetAPIVersion())
 		if err != nil {
@@ -139,7 +140,7 @@ func uniqueRules(list []*policyRule) error {
 	return nil
 }
 
-func parsePolicy(o collectors.Object) (*policyRule, error) {
+func parsePolicy(o manifest.Object) (*policyRule, error) {
 	p := new(admissionv1.ValidatingAdmissionPolicy)
 	if err := decodeStrict(o, p); err != nil {
 		return nil, err
@@ -214,7 +215,7 @@ func isControlID(s string) bool {
 }
 
 // bind gives each policy its bindings. A policy without one denies, everywhere.
-func (s *policySet) bind(bindings []collectors.Object, byName map[string]*policyRule) error {
+func (s *policySet) bind(bindings []manifest.Object, byName map[string]*policyRule) error {
 	seen := map[string]bool{}
 	for _, o := range bindings {
 		b := new(admissionv1.ValidatingAdmissionPolicyBinding)
@@ -274,12 +275,12 @@ func (s *policySet) checkParams() error {
 	return nil
 }
 
-func isParam(r *policyRule, o *collectors.Object) bool {
+func isParam(r *policyRule, o *manifest.Object) bool {
 	k := r.policy.Spec.ParamKind
 	return k != nil && k.APIVersion == o.GetAPIVersion() && k.Kind == o.GetKind()
 }
 
-func decodeStrict(o collectors.Object, into any) error {
+func decodeStrict(o manifest.Object, into any) error {
 	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true)
 	if err == nil {
 		return nil

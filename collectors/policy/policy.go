@@ -22,6 +22,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Name is the collector's name in the catalog.
@@ -163,7 +164,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	return set.findings(in, release, objects)
 }
 
-func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, objects *collectors.ObjectSet) ([]evidence.Finding, error) {
+func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, objects *manifest.ObjectSet) ([]evidence.Finding, error) {
 	w := newWorld(release.Namespace, objects.Objects)
 	perObject := make([][]evidence.Finding, len(objects.Objects))
 	applied := make([]atomic.Bool, len(s.policies)) // policies that said something
@@ -217,7 +218,7 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 }
 
 // unseen says why there may be objects that no policy saw; "" when there are none.
-func unseen(in *collectors.Sealed, objects *collectors.ObjectSet) (string, error) {
+func unseen(in *collectors.Sealed, objects *manifest.ObjectSet) (string, error) {
 	if n := len(objects.Broken); n > 0 {
 		return fmt.Sprintf("%d rendered documents could not be read as objects", n), nil
 	}
@@ -243,7 +244,7 @@ func unseen(in *collectors.Sealed, objects *collectors.ObjectSet) (string, error
 }
 
 // report turns what the policy said about the object into findings.
-func (r *policyRule) report(in *collectors.Sealed, o *collectors.Object, results []result) []evidence.Finding {
+func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results []result) []evidence.Finding {
 	manifest := in.Pointer(collectors.ManifestsFile, "", lines(o))
 	base := evidence.Finding{
 		Rule: r.rule, Controls: r.controls, Severity: r.severity, Target: o.Target(""),
@@ -274,7 +275,7 @@ func (r *policyRule) report(in *collectors.Sealed, o *collectors.Object, results
 	return out
 }
 
-func lines(o *collectors.Object) string {
+func lines(o *manifest.Object) string {
 	if o.From == o.To {
 		return fmt.Sprint(o.From)
 	}

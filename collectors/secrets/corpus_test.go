@@ -9,7 +9,8 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // TestCorpus scans each chart below the folder that HELMPROOF_CHARTS names: no
@@ -35,7 +36,7 @@ func TestCorpus(t *testing.T) {
 	var scanning, redacting time.Duration
 	size := 0
 	for _, ref := range refs {
-		rel, err := collectors.Load(t.Context(), filepath.Dir(ref), collectors.LoadOptions{})
+		rel, err := chart.Load(t.Context(), filepath.Dir(ref), chart.LoadOptions{})
 		if err != nil {
 			continue
 		}
@@ -74,7 +75,7 @@ func TestCorpus(t *testing.T) {
 }
 
 // checkClean holds that nothing found is left, and that the same objects remain.
-func checkClean(t *testing.T, ref string, r *redactor, rel *collectors.Release, sealed, values []byte) {
+func checkClean(t *testing.T, ref string, r *redactor, rel *chart.Release, sealed, values []byte) {
 	t.Helper()
 	for what, b := range map[string][]byte{"manifests": sealed, "values": values} {
 		if out, n := r.text(b); n > 0 {
@@ -85,7 +86,7 @@ func checkClean(t *testing.T, ref string, r *redactor, rel *collectors.Release, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := collectors.ParseManifests(sealed)
+	after, err := manifest.Parse(sealed)
 	if err != nil {
 		t.Fatal(err)
 	}

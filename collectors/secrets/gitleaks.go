@@ -18,7 +18,7 @@ import (
 	"github.com/zricethezav/gitleaks/v8/report"
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -180,7 +180,7 @@ func lineHash(line []byte) uint64 { return maphash.Bytes(seed, bytes.TrimSpace(l
 
 // scannable are the files that could hold a secret; lock files, packed charts,
 // CustomResourceDefinitions and what is not text are left out.
-func scannable(f collectors.File) bool {
+func scannable(f chart.File) bool {
 	switch base := path.Base(f.Name); {
 	case base == "LICENSE", base == "Chart.lock", base == "values.schema.json", strings.HasSuffix(base, ".prov"), strings.HasSuffix(base, ".tgz"),
 		strings.HasPrefix(f.Name, "crds/"), strings.Contains(f.Name, "/crds/"), strings.HasSuffix(base, ".svg"), strings.HasSuffix(base, ".png"):
@@ -189,7 +189,7 @@ func scannable(f collectors.File) bool {
 	return len(f.Data) <= maxScanned && bytes.IndexByte(f.Data[:min(len(f.Data), 8000)], 0) < 0
 }
 
-func scanFile(ctx context.Context, f collectors.File) ([]hit, error) {
+func scanFile(ctx context.Context, f chart.File) ([]hit, error) {
 	// Path rules and documentation depend on the kind of file.
 	digest := sha256.Sum256(append([]byte(path.Ext(f.Name)+"\x00"), f.Data...))
 	scanned.Lock()
@@ -417,7 +417,7 @@ var (
 // harmless are matches that are no secrets: checksums, templates, references,
 // names, and in documentation whatever has no format of its own.
 func harmless(rule, secret, match, line, file string) bool {
-	if collectors.IsGenerated(secret) || templating.MatchString(secret) || isReference(secret) {
+	if chart.IsGenerated(secret) || templating.MatchString(secret) || isReference(secret) {
 		return true
 	}
 	doc := strings.HasSuffix(file, ".md") || strings.HasSuffix(file, ".txt") || strings.HasSuffix(file, ".rst")

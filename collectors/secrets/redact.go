@@ -12,7 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // mask replaces a secret: a plain YAML scalar, and valid base64.
@@ -40,7 +41,7 @@ type redactor struct {
 	masks              int
 }
 
-func newRedactor(list []found, rel *collectors.Release, set *collectors.ObjectSet) *redactor {
+func newRedactor(list []found, rel *chart.Release, set *manifest.ObjectSet) *redactor {
 	r := &redactor{whole: map[string]bool{}, partial: map[string]map[string]bool{}}
 	if len(list) == 0 {
 		return r

@@ -14,17 +14,18 @@ import (
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // release is a release that is nothing but manifests and values.
-func release(manifests string, values map[string]any) *collectors.Release {
-	rel := &collectors.Release{Manifests: []byte(manifests), Values: values}
+func release(manifests string, values map[string]any) *chart.Release {
+	rel := &chart.Release{Manifests: []byte(manifests), Values: values}
 	rel.Info.Chart, rel.Info.ReleaseName, rel.Info.Namespace = "shop", "shop", "default"
 	return rel
 }
 
-func mustScan(tb testing.TB, rel *collectors.Release) (*Report, *redactor) {
+func mustScan(tb testing.TB, rel *chart.Release) (*Report, *redactor) {
 	tb.Helper()
 	rep, red, err := Scan(tb.Context(), rel)
 	if err != nil {
@@ -145,7 +146,7 @@ func TestRedactManifests(t *testing.T) {
 			got, n := r.Redact(rel.Manifests)
 			if name == "a name beside a name" {
 				// The entry is masked, the object's name is not.
-				set, err := collectors.ParseManifests(got)
+				set, err := manifest.Parse(got)
 				if err != nil || len(set.Objects) != 1 || set.Objects[0].Object["stringData"].(map[string]any)["name"] == "api" {
 					t.Errorf("%v:\n%s", err, got)
 				}
@@ -268,7 +269,7 @@ func TestNothingLeaks(t *testing.T) {
 				}
 			}
 			if what == "manifests" {
-				set, err := collectors.ParseManifests(out)
+				set, err := manifest.Parse(out)
 				before, err2 := rel.Objects()
 				if err != nil || err2 != nil || len(set.Objects) != len(before.Objects) {
 					rt.Fatalf("other objects: %v %v\n%s", err, err2, out)

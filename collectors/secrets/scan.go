@@ -13,7 +13,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // found is one secret at one place, in clear: in memory only.
@@ -27,7 +29,7 @@ type found struct {
 // it is sealed. What it returns is for that release only: a Redactor for all
 // that is written about it, artifacts as well as error texts, and the report.
 // An error means that nothing may be written.
-func Scan(ctx context.Context, rel *collectors.Release) (*Report, collectors.Redactor, error) {
+func Scan(ctx context.Context, rel *chart.Release) (*Report, collectors.Redactor, error) {
 	set, err := rel.Objects()
 	if err != nil {
 		return nil, nil, err
@@ -70,8 +72,8 @@ func lengthClass(v string) string {
 }
 
 type scan struct {
-	rel   *collectors.Release
-	set   *collectors.ObjectSet
+	rel   *chart.Release
+	set   *manifest.ObjectSet
 	found []found
 	files int
 	names map[string]int      // places by what a finding's id is made of
@@ -84,7 +86,7 @@ type scan struct {
 // add notes a secret. Values that rendering made up in the place of generated
 // ones are none: CHT-5 reports them.
 func (s *scan) add(rule, detail string, t evidence.Target, key, value string, also ...string) {
-	if value == "" || collectors.IsGenerated(value) {
+	if value == "" || chart.IsGenerated(value) {
 		return
 	}
 	id := strings.Join([]string{rule, detail, t.APIVersion, t.Kind, t.Namespace, t.Name, t.Container, t.File, key}, "\x00")
@@ -110,7 +112,7 @@ func (s *scan) objects() {
 	}
 }
 
-func (s *scan) secret(o *collectors.Object) {
+func (s *scan) secret(o *manifest.Object) {
 	for _, field := range []string{"data", "stringData"} {
 		m, ok := o.Object[field].(map[string]any)
 		if !ok {
@@ -176,7 +178,7 @@ func (s *scan) holdsSecret(key, plain string) bool {
 }
 
 // configMap looks at entries by their names, and at addresses with passwords.
-func (s *scan) configMap(o *collectors.Object) {
+func (s *scan) configMap(o *manifest.Object) {
 	m, ok := o.Object["data"].(map[string]any)
 	if !ok {
 		return
@@ -199,7 +201,7 @@ func (s *scan) configMap(o *collectors.Object) {
 }
 
 // podEnv looks at literal variables and arguments of all containers.
-func (s *scan) podEnv(o *collectors.Object) {
+func (s *scan) podEnv(o *manifest.Object) {
 	tpl, ok, err := o.PodTemplate()
 	if !ok || err != nil {
 		return // what is no pod template is reported by the collectors that judge it
@@ -357,7 +359,7 @@ func (w *valueWalk) linesOf(name string) map[string]int {
 		w.lines = map[string]map[string]int{}
 	}
 	var lines map[string]int
-	i, ok := slices.BinarySearchFunc(w.rel.Files, name, func(f collectors.File, n string) int { return strings.Compare(f.Name, n) })
+	i, ok := slices.BinarySearchFunc(w.rel.Files, name, func(f chart.File, n string) int { return strings.Compare(f.Name, n) })
 	if ok {
 		lines = yamlLines(bytes.TrimPrefix(w.rel.Files[i].Data, []byte("\xef\xbb\xbf")))
 	}

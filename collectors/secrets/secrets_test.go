@@ -15,12 +15,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/evidence"
 )
 
 // load writes a chart and loads it.
-func load(tb testing.TB, dir string, files map[string]string) *collectors.Release {
+func load(tb testing.TB, dir string, files map[string]string) *chart.Release {
 	tb.Helper()
 	files["Chart.yaml"] = "apiVersion: v2\nname: shop\nversion: 1.0.0\n"
 	for name, text := range files {
@@ -32,14 +33,14 @@ func load(tb testing.TB, dir string, files map[string]string) *collectors.Releas
 			tb.Fatal(err)
 		}
 	}
-	rel, err := collectors.Load(tb.Context(), dir, collectors.LoadOptions{})
+	rel, err := chart.Load(tb.Context(), dir, chart.LoadOptions{})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return rel
 }
 
-func scan(tb testing.TB, rel *collectors.Release) (*secrets.Report, collectors.Redactor) {
+func scan(tb testing.TB, rel *chart.Release) (*secrets.Report, collectors.Redactor) {
 	tb.Helper()
 	rep, red, err := secrets.Scan(tb.Context(), rel)
 	if err != nil {
@@ -203,7 +204,7 @@ func TestWhere(t *testing.T) {
 		"files/a.sh":               strings.Repeat("# nothing\n", 50) + "export T=" + token + "\n\n\nexport U=1\n",
 		"templates/p.yaml":         "# a pod\n" + container("    - name: DB_PASSWORD\n      value: hunter5hunter5\n"),
 	})
-	rel, err := collectors.Load(t.Context(), dir, collectors.LoadOptions{Set: []string{"extra.password=hunter6hunter6"}, SetString: []string{"note=" + token + "x"}})
+	rel, err := chart.Load(t.Context(), dir, chart.LoadOptions{Set: []string{"extra.password=hunter6hunter6"}, SetString: []string{"note=" + token + "x"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +346,7 @@ func FuzzRedact(f *testing.F) {
 		if err != nil || len(secret) > 1000 {
 			t.Skip()
 		}
-		rel := &collectors.Release{Values: map[string]any{"password": secret}, Manifests: []byte("---\n# Source: a.yaml:1\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {password: " + string(value) + "}\n")}
+		rel := &chart.Release{Values: map[string]any{"password": secret}, Manifests: []byte("---\n# Source: a.yaml:1\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {password: " + string(value) + "}\n")}
 		rel.Info.Chart = "fuzz"
 		rep, red, err := secrets.Scan(t.Context(), rel)
 		if err != nil {

@@ -13,11 +13,12 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // maxStructured bounds what is parsed to check its redaction, in bytes.
-const maxStructured = collectors.MaxManifestsSize
+const maxStructured = manifest.MaxSize
 
 // structured checks the redaction out of b value by value, where b is YAML or
 // JSON, and writes it anew where text was not enough.
@@ -110,10 +111,10 @@ func encodeJSON(v any) ([]byte, error) {
 
 // seal decides what is sealed for the manifests, document by document: comments
 // and line numbers stay wherever replacing text is enough.
-func (r *redactor) seal(manifests []byte, set *collectors.ObjectSet) {
+func (r *redactor) seal(manifests []byte, set *manifest.ObjectSet) {
 	type part struct {
 		from, to int
-		objects  []*collectors.Object
+		objects  []*manifest.Object
 	}
 	var parts []part
 	for i := range set.Objects {
@@ -122,7 +123,7 @@ func (r *redactor) seal(manifests []byte, set *collectors.ObjectSet) {
 			parts[n-1].objects = append(parts[n-1].objects, o)
 			continue
 		}
-		parts = append(parts, part{o.From, o.To, []*collectors.Object{o}})
+		parts = append(parts, part{o.From, o.To, []*manifest.Object{o}})
 	}
 	for _, d := range set.Broken {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.from == d.From }) {
@@ -168,8 +169,8 @@ func (r *redactor) seal(manifests []byte, set *collectors.ObjectSet) {
 }
 
 // same reports whether text holds the objects, with nothing in clear.
-func (r *redactor) same(text []byte, objects []*collectors.Object) bool {
-	set, err := collectors.ParseManifests(text)
+func (r *redactor) same(text []byte, objects []*manifest.Object) bool {
+	set, err := manifest.Parse(text)
 	if err != nil || len(set.Objects) != len(objects) || len(set.Broken) > 0 {
 		return false
 	}
@@ -182,9 +183,9 @@ func (r *redactor) same(text []byte, objects []*collectors.Object) bool {
 }
 
 // rewritten is the object written anew, each secret masked in its value.
-func (r *redactor) rewritten(o *collectors.Object) []byte {
+func (r *redactor) rewritten(o *manifest.Object) []byte {
 	raw, err := yaml.Marshal(r.masked(o.Object))
-	if err != nil || !r.same(raw, []*collectors.Object{o}) {
+	if err != nil || !r.same(raw, []*manifest.Object{o}) {
 		// Rather too little is said than a secret.
 		raw = fmt.Appendf(nil, "apiVersion: %s\nkind: %s\nmetadata:\n  name: %s\n", mask, mask, mask)
 	}
@@ -282,7 +283,7 @@ func (r *redactor) maskValue(v any, key string) (out any, changed bool) {
 
 // identifiers are the names that findings and reports must be able to write,
 // joined by NUL: a secret that stands in one is redacted only beside its keys.
-func identifiers(set *collectors.ObjectSet, rel *collectors.Release) string {
+func identifiers(set *manifest.ObjectSet, rel *chart.Release) string {
 	seen := map[string]struct{}{rel.Info.Chart: {}, rel.Info.ReleaseName: {}, rel.Info.Namespace: {}}
 	var walk func(v any, named bool, depth int)
 	walk = func(v any, named bool, depth int) {

@@ -31,6 +31,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -249,7 +250,7 @@ func collect(t testing.TB, o Options, images ...string) *collectors.Artifacts {
 	check(t, err)
 	_, err = art.Put(collectors.ReleaseFile, body)
 	check(t, err)
-	check(t, c.Collect(context.Background(), collectors.Input{Release: &collectors.Release{Info: info}}, writer{art}))
+	check(t, c.Collect(context.Background(), collectors.Input{Release: &chart.Release{Info: info}}, writer{art}))
 	return art
 }
 

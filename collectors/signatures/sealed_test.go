@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -276,7 +277,7 @@ func TestInterrupted(t *testing.T) {
 	check(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	in := collectors.Input{Release: &collectors.Release{Info: evidence.Release{Images: []string{ref.String()}}}}
+	in := collectors.Input{Release: &chart.Release{Info: evidence.Release{Images: []string{ref.String()}}}}
 	if err := c.Collect(ctx, in, writer{collectors.NewArtifacts(nil)}); err == nil || !strings.Contains(err.Error(), "context canceled") {
 		t.Errorf("error %v", err)
 	}

@@ -11,8 +11,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // replicas decides AVL-4.
@@ -39,7 +39,7 @@ func (r *release) budgetsSelect() {
 		if !p.replicated() || p.err != nil {
 			continue
 		}
-		var mine []*collectors.Object
+		var mine []*manifest.Object
 		for _, b := range r.budgets {
 			if p.selectedBy(b.ns, b.selector) {
 				mine = append(mine, b.o)
@@ -73,7 +73,7 @@ func (r *release) budgetsAllow() {
 
 func (r *release) allows(b budget) {
 	const rule = RulePDBAllows
-	var also []*collectors.Object
+	var also []*manifest.Object
 	var selected, uncounted []string
 	healthy, scaled, smallest := 0, 0, 0
 	for _, p := range r.pods {
@@ -198,7 +198,7 @@ func (r *release) networkPolicies() {
 		if p.err != nil {
 			continue
 		}
-		var ingress, open, egress []*collectors.Object
+		var ingress, open, egress []*manifest.Object
 		for _, np := range r.policies {
 			if !p.selectedBy(np.ns, np.selector) {
 				continue
@@ -280,7 +280,7 @@ func (r *release) autoscalerConflicts() {
 		if len(hs)+len(vs) == 0 {
 			continue
 		}
-		var also []*collectors.Object
+		var also []*manifest.Object
 		for _, h := range hs {
 			also = append(also, h.o)
 		}

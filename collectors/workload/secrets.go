@@ -10,20 +10,20 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // origin is what makes a Secret.
 type origin struct {
-	by   *collectors.Object
+	by   *manifest.Object
 	safe bool   // an ExternalSecret or cert-manager, not the release itself
 	in   string // for a ClusterExternalSecret: why it cannot be seen that it makes it in that namespace
 }
 
 // spread is a ClusterExternalSecret: it makes a Secret in namespaces that it names or selects.
 type spread struct {
-	o          *collectors.Object
+	o          *manifest.Object
 	secret     string
 	namespaces []string
 	selectors  []labels.Selector
@@ -62,7 +62,7 @@ func (m *origins) of(ns, name string) (origin, bool) {
 
 // origins finds what in the release makes which Secret. An object that cannot
 // be read makes nothing, and is an error.
-func (r *release) origins(set *collectors.ObjectSet) *origins {
+func (r *release) origins(set *manifest.ObjectSet) *origins {
 	m := &origins{made: map[[2]string]origin{}, labels: map[string]labels.Set{}}
 	for i := range set.Objects {
 		o := &set.Objects[i]
@@ -138,7 +138,7 @@ func externalTarget(own string, content map[string]any, spec ...string) (string,
 	return name, nil
 }
 
-func readSpread(o *collectors.Object) (spread, error) {
+func readSpread(o *manifest.Object) (spread, error) {
 	s := spread{o: o}
 	own, err := text(o.Object, "spec", "externalSecretName")
 	if err != nil {
@@ -189,14 +189,14 @@ func text(content map[string]any, path ...string) (string, error) {
 
 // reference is one place where an object names a Secret.
 type reference struct {
-	o                        *collectors.Object
+	o                        *manifest.Object
 	container, ns, name, how string
 	optional                 bool
 }
 
 // secretReferences decides SCR-2: one finding for each Secret that a container,
 // or an object outside its containers, refers to.
-func (r *release) secretReferences(set *collectors.ObjectSet) {
+func (r *release) secretReferences(set *manifest.ObjectSet) {
 	var all []reference
 	for i := range set.Objects {
 		o := &set.Objects[i]
@@ -218,7 +218,7 @@ func (r *release) secretReferences(set *collectors.ObjectSet) {
 		}
 	}
 	type key struct {
-		o                   *collectors.Object
+		o                   *manifest.Object
 		container, ns, name string
 	}
 	first := map[key]int{}
@@ -344,7 +344,7 @@ func volumeReferences(v corev1.Volume, ref func(name string, optional *bool)) {
 }
 
 // accountReferences are the Secrets that a ServiceAccount gives to its pods.
-func accountReferences(o *collectors.Object) ([]reference, error) {
+func accountReferences(o *manifest.Object) ([]reference, error) {
 	var sa corev1.ServiceAccount
 	if err := decode(o.Object, &sa); err != nil {
 		return nil, err
@@ -361,13 +361,13 @@ func accountReferences(o *collectors.Object) ([]reference, error) {
 
 // byCertManager reports whether cert-manager makes the Secrets that an Ingress
 // or Gateway terminates TLS with (its annotations on both).
-func byCertManager(o *collectors.Object) bool {
+func byCertManager(o *manifest.Object) bool {
 	a := o.GetAnnotations()
 	return a["cert-manager.io/cluster-issuer"] != "" || a["cert-manager.io/issuer"] != "" || a["kubernetes.io/tls-acme"] == "true"
 }
 
 // tlsSecrets are the Secrets that an Ingress or Gateway terminates TLS with.
-func tlsSecrets(o *collectors.Object) ([]reference, error) {
+func tlsSecrets(o *manifest.Object) ([]reference, error) {
 	var out []reference
 	switch o.GroupVersionKind().Group + "/" + o.GetKind() {
 	case "networking.k8s.io/Ingress", "extensions/Ingress":

@@ -22,6 +22,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // The rules and the control that each decides.
@@ -111,7 +112,7 @@ type release struct {
 
 // pod is a workload with its pod template.
 type pod struct {
-	o        *collectors.Object
+	o        *manifest.Object
 	ns       string
 	tpl      *corev1.PodTemplateSpec
 	err      error // why the template cannot be read; tpl is nil then
@@ -146,14 +147,14 @@ func (p pod) replicated() bool {
 }
 
 type budget struct {
-	o        *collectors.Object
+	o        *manifest.Object
 	ns       string
 	spec     policyv1.PodDisruptionBudgetSpec
 	selector labels.Selector
 }
 
 type netpol struct {
-	o        *collectors.Object
+	o        *manifest.Object
 	ns       string
 	spec     networkingv1.NetworkPolicySpec
 	selector labels.Selector
@@ -161,7 +162,7 @@ type netpol struct {
 
 // scaler is a HorizontalPodAutoscaler of any version, as v2 says it.
 type scaler struct {
-	o         *collectors.Object
+	o         *manifest.Object
 	ns        string
 	target    autoscalingv2.CrossVersionObjectReference
 	min       int      // 1 if unset
@@ -169,14 +170,14 @@ type scaler struct {
 }
 
 type vpa struct {
-	o         *collectors.Object
+	o         *manifest.Object
 	ns        string
 	target    autoscalingv2.CrossVersionObjectReference
 	mode      string
 	resources []string
 }
 
-func (r *release) ns(o *collectors.Object) string {
+func (r *release) ns(o *manifest.Object) string {
 	if ns := o.GetNamespace(); ns != "" {
 		return ns
 	}
@@ -184,14 +185,14 @@ func (r *release) ns(o *collectors.Object) string {
 }
 
 // add appends a finding about o; where else it can be seen goes to also.
-func (r *release) add(rule string, o *collectors.Object, container string, outcome evidence.Outcome, message, fix string, also ...*collectors.Object) {
+func (r *release) add(rule string, o *manifest.Object, container string, outcome evidence.Outcome, message, fix string, also ...*manifest.Object) {
 	about := rules[rule]
 	f := evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Target: o.Target(container), Outcome: outcome,
 		Severity: about.severity, Message: message}
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
 		f.Remediation = fix
 	}
-	for i, x := range append([]*collectors.Object{o}, also...) {
+	for i, x := range append([]*manifest.Object{o}, also...) {
 		if i > 0 && x == o {
 			continue
 		}
@@ -208,7 +209,7 @@ func decode(content map[string]any, into any) error {
 
 // read sorts the objects. What does not decode is an error finding of the rules
 // that it would have counted for: an autoscaler decides the replicas as well.
-func (r *release) read(set *collectors.ObjectSet) {
+func (r *release) read(set *manifest.ObjectSet) {
 	for i := range set.Objects {
 		o := &set.Objects[i]
 		if o.IsWorkload() {
@@ -235,7 +236,7 @@ func (r *release) read(set *collectors.ObjectSet) {
 	}
 }
 
-func (r *release) readPod(o *collectors.Object) {
+func (r *release) readPod(o *manifest.Object) {
 	p := pod{o: o, ns: r.ns(o), replicas: 1}
 	if p.tpl, _, p.err = o.PodTemplate(); p.err != nil {
 		p.tpl = nil
@@ -261,7 +262,7 @@ func (r *release) readPod(o *collectors.Object) {
 	r.pods = append(r.pods, p)
 }
 
-func (r *release) readBudget(o *collectors.Object) error {
+func (r *release) readBudget(o *manifest.Object) error {
 	var pdb policyv1.PodDisruptionBudget
 	if err := decode(o.Object, &pdb); err != nil {
 		return err
@@ -278,7 +279,7 @@ func (r *release) readBudget(o *collectors.Object) error {
 	return nil
 }
 
-func (r *release) readNetworkPolicy(o *collectors.Object) error {
+func (r *release) readNetworkPolicy(o *manifest.Object) error {
 	var np networkingv1.NetworkPolicy
 	if err := decode(o.Object, &np); err != nil {
 		return err
@@ -291,7 +292,7 @@ func (r *release) readNetworkPolicy(o *collectors.Object) error {
 	return nil
 }
 
-func (r *release) readHPA(o *collectors.Object) error {
+func (r *release) readHPA(o *manifest.Object) error {
 	// All versions share scaleTargetRef and minReplicas; metrics differ.
 	var h struct {
 		Spec struct {
@@ -333,7 +334,7 @@ func (r *release) readHPA(o *collectors.Object) error {
 	return nil
 }
 
-func (r *release) readVPA(o *collectors.Object) error {
+func (r *release) readVPA(o *manifest.Object) error {
 	var v struct {
 		Spec struct {
 			TargetRef    autoscalingv2.CrossVersionObjectReference `json:"targetRef"`
@@ -409,7 +410,7 @@ func (r *release) scalersOf(p pod) []scaler {
 // floor is the smallest number of pods that the workload runs by intent, and
 // what says so; n is negative when it cannot be read. Of all counts up to an
 // autoscaler's maximum the smallest is the hardest for a disruption budget.
-func (r *release) floor(p pod) (n int, said string, by *collectors.Object) {
+func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
 	n, said, by = p.replicas, fmt.Sprintf("spec.replicas is %d", p.replicas), p.o
 	if n < 0 {
 		return -1, "spec.replicas is not a whole number of zero or more", p.o
@@ -430,7 +431,7 @@ func (r *release) floor(p pod) (n int, said string, by *collectors.Object) {
 	return n, said, by
 }
 
-func names(os []*collectors.Object) string {
+func names(os []*manifest.Object) string {
 	var list []string
 	for _, o := range os {
 		list = append(list, o.GetName())

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // holds says what is wrong with a result: an object that went, moved or lost
@@ -29,11 +30,11 @@ func holds(in []byte, o Options) (*Result, error) {
 	if !bytes.Equal(again.Manifests, res.Manifests) || len(again.Changes) > 0 {
 		return res, fmt.Errorf("a second run changes %d things: %+v", len(again.Changes), again.Changes)
 	}
-	before, err := collectors.ParseManifests(in)
+	before, err := manifest.Parse(in)
 	if err != nil {
 		return res, err
 	}
-	after, err := collectors.ParseManifests(res.Manifests)
+	after, err := manifest.Parse(res.Manifests)
 	if err != nil {
 		return res, err
 	}
@@ -145,7 +146,7 @@ func TestCorpus(t *testing.T) {
 	loaded, objects, unread := 0, 0, 0
 	changes := map[Rule]int{}
 	for _, ref := range refs {
-		rel, err := collectors.Load(t.Context(), ref, collectors.LoadOptions{})
+		rel, err := chart.Load(t.Context(), ref, chart.LoadOptions{})
 		if err != nil {
 			t.Logf("not loaded: %v", err)
 			continue

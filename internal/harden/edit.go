@@ -14,7 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // patch is what to add to a document: a tree of keys and list positions whose
@@ -150,7 +150,7 @@ func edit(text []byte, tree map[string]any, p *patch) ([]byte, error) {
 		return nil, err
 	}
 	out := e.result()
-	got, err := collectors.DecodeDocument(out)
+	got, err := manifest.Decode(out)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		return nil, errors.New("its YAML cannot be edited in place (anchors, merge keys or unusual line ends)")
 	}

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Annotations on the objects themselves.
@@ -101,10 +101,10 @@ type Result struct {
 // hardened. Documents that it does not change keep their bytes; objects keep
 // their order, and a PodDisruptionBudget comes right after its workload. Run
 // again on its own result it changes nothing. The error is non-nil when raw is
-// larger than collectors.MaxManifestsSize, holds more than 10,000 objects or is not YAML: then there is no result.
+// larger than manifest.MaxSize, holds more than 10,000 objects or is not YAML: then there is no result.
 func Harden(raw []byte, o Options) (*Result, error) {
-	if len(raw) > collectors.MaxManifestsSize {
-		return nil, fmt.Errorf("harden: %d bytes of manifests, at most %d are read", len(raw), collectors.MaxManifestsSize)
+	if len(raw) > manifest.MaxSize {
+		return nil, fmt.Errorf("harden: %d bytes of manifests, at most %d are read", len(raw), manifest.MaxSize)
 	}
 	r := newRelease(o)
 	docs := split(raw)

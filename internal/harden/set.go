@@ -14,12 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // object is one object of the stream and where it stands in its document.
 type object struct {
-	collectors.Object
+	manifest.Object
 	doc     *document
 	path    []any // from the document's root
 	tpl     *corev1.PodTemplateSpec

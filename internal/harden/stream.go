@@ -9,7 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v2"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // utf8BOM may start a stream; it belongs to no document.
@@ -66,7 +66,7 @@ func (d *document) read(text []byte) (left string, err error) {
 	if blank(text) {
 		return "", nil
 	}
-	content, err := collectors.DecodeDocument(text)
+	content, err := manifest.Decode(text)
 	if err != nil {
 		if sloppy := decodesAnyway(text); sloppy != nil {
 			return "", fmt.Errorf("invalid YAML: %s", d.message(err))

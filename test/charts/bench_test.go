@@ -3,13 +3,13 @@ package charts
 import (
 	"testing"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 )
 
 // BenchmarkRender loads and renders the service chart with its defaults.
 func BenchmarkRender(b *testing.B) {
 	for b.Loop() {
-		rel, err := collectors.Load(b.Context(), serviceDir, collectors.LoadOptions{})
+		rel, err := chart.Load(b.Context(), serviceDir, chart.LoadOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}

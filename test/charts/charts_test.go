@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/collectors/policy"
@@ -45,7 +46,7 @@ const (
 type values = map[string]any
 
 // load renders a chart as helmproof does.
-func load(tb testing.TB, chart string, v values) (*collectors.Release, error) {
+func load(tb testing.TB, dir string, v values) (*chart.Release, error) {
 	tb.Helper()
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -55,7 +56,7 @@ func load(tb testing.TB, chart string, v values) (*collectors.Release, error) {
 	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	rel, err := collectors.Load(tb.Context(), chart, collectors.LoadOptions{ValueFiles: []string{file}})
+	rel, err := chart.Load(tb.Context(), dir, chart.LoadOptions{ValueFiles: []string{file}})
 	if err == nil {
 		tb.Cleanup(func() {
 			if err := rel.Close(); err != nil {
@@ -67,7 +68,7 @@ func load(tb testing.TB, chart string, v values) (*collectors.Release, error) {
 }
 
 // judge runs helmproof's collectors and its gate with profile chart, no waiver.
-func judge(tb testing.TB, rel *collectors.Release) ([]evidence.Finding, evidence.Verdict) {
+func judge(tb testing.TB, rel *chart.Release) ([]evidence.Finding, evidence.Verdict) {
 	tb.Helper()
 	found, redactor, err := secrets.Scan(tb.Context(), rel)
 	if err != nil {
@@ -175,7 +176,7 @@ func TestPass(t *testing.T) {
 // TestLint holds that helm lint --strict, by Helm itself, says nothing above
 // info and logs nothing. It listens to the process's loggers, so it runs alone.
 func TestLint(t *testing.T) {
-	lint := func(chart string, v values) (bad []string, logged string) {
+	lint := func(dir string, v values) (bad []string, logged string) {
 		var b bytes.Buffer
 		out, flags, def := log.Writer(), log.Flags(), slog.Default()
 		slog.SetDefault(slog.New(slog.NewTextHandler(&b, nil)))
@@ -187,12 +188,12 @@ func TestLint(t *testing.T) {
 		}()
 		l := action.NewLint()
 		l.Strict, l.Namespace, l.WithSubcharts = true, "default", true
-		kube, err := common.ParseKubeVersion("v" + collectors.DefaultKubeVersion)
+		kube, err := common.ParseKubeVersion("v" + chart.DefaultKubeVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
 		l.KubeVersion = kube
-		result := l.Run([]string{chart}, v)
+		result := l.Run([]string{dir}, v)
 		for _, m := range result.Messages {
 			if m.Severity > support.InfoSev {
 				bad = append(bad, m.Error())

@@ -7,7 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -157,7 +157,7 @@ func TestMatrix(t *testing.T) {
 }
 
 // wellNamed holds what the API server asks of names and labels, which no schema says.
-func wellNamed(t *testing.T, rel *collectors.Release) {
+func wellNamed(t *testing.T, rel *chart.Release) {
 	t.Helper()
 	set, err := rel.Objects()
 	if err != nil {

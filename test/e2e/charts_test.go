@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/test/kube"
 )
 
@@ -136,11 +136,11 @@ func TestChartsOnCluster(t *testing.T) {
 // in them cannot be tried before.
 func makeNamespaces(t *testing.T, c *kube.Cluster, args []string, ns string) {
 	t.Helper()
-	o := collectors.LoadOptions{Namespace: ns}
+	o := chart.LoadOptions{Namespace: ns}
 	if len(args) > 1 {
 		o.ValueFiles = args[2:]
 	}
-	rel, err := collectors.Load(t.Context(), args[0], o)
+	rel, err := chart.Load(t.Context(), args[0], o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestPoliciesRefuse(t *testing.T) {
 			}
 		}
 	})
-	rel, err := collectors.Load(t.Context(), "../../charts/service", collectors.LoadOptions{Namespace: ns, ValueFiles: []string{"../../charts/service/examples/full.yaml"}, Set: []string{"priorityClassName="}})
+	rel, err := chart.Load(t.Context(), "../../charts/service", chart.LoadOptions{Namespace: ns, ValueFiles: []string{"../../charts/service/examples/full.yaml"}, Set: []string{"priorityClassName="}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/kubebench/benchtest"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/test/kube"
 )
 
@@ -52,7 +53,7 @@ func (f benchFolder) Write(name string, content []byte) error {
 func runBench(ctx context.Context, t *testing.T, cfg *rest.Config, o kubebench.Options) (*benchRun, error) {
 	t.Helper()
 	cfg = rest.CopyConfig(cfg)
-	cluster, err := collectors.ConnectConfig(ctx, cfg)
+	cluster, err := cluster.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -182,12 +183,12 @@ func fakeNodes(t *testing.T, kube kubernetes.Interface, prefix string, n int) []
 	})
 	eventually(t, time.Minute, prefix+" nodes ready", func() bool {
 		ready := 0
-		list, err := collectors.ListNodes(t.Context(), kube)
+		list, err := cluster.ListNodes(t.Context(), kube)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range list {
-			if d := collectors.DescribeNode(&list[i]); d.Ready && slices.Contains(names, d.Name) {
+			if d := cluster.DescribeNode(&list[i]); d.Ready && slices.Contains(names, d.Name) {
 				ready++
 			}
 		}

@@ -20,9 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/report"
 	"github.com/companyos/helmproof/templates/jobs"
 	"github.com/companyos/helmproof/test/kube"
@@ -31,7 +31,7 @@ import (
 // realNodes are the names of the nodes with a kubelet of their own.
 func realNodes(t *testing.T, c *testCluster) []string {
 	t.Helper()
-	list, err := collectors.ListNodes(t.Context(), c.kube)
+	list, err := cluster.ListNodes(t.Context(), c.kube)
 	if err != nil {
 		t.Fatal(err)
 	}

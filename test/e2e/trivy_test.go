@@ -17,10 +17,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/collectors/images/trivy"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/templates/rbac"
 	"github.com/companyos/helmproof/test/kube"
 )
@@ -80,7 +82,7 @@ func TestTrivyJob(t *testing.T) {
 	}
 	scanner := func(t *testing.T, account string, timeout time.Duration) *trivy.Job {
 		t.Helper()
-		cluster, err := collectors.ConnectConfig(t.Context(), proxy.as(token(t, c, "helmproof", account)))
+		cluster, err := cluster.ConnectConfig(t.Context(), proxy.as(token(t, c, "helmproof", account)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +99,7 @@ func TestTrivyJob(t *testing.T) {
 		if err := os.WriteFile(file, []byte(manifests), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		rel, err := collectors.LoadManifests(t.Context(), file, collectors.LoadOptions{})
+		rel, err := chart.LoadManifests(t.Context(), file, chart.LoadOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +170,7 @@ func TestTrivyJob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cluster, err := collectors.ConnectConfig(t.Context(), proxy.as(token(t, c, "helmproof", "no-trivy")))
+		cluster, err := cluster.ConnectConfig(t.Context(), proxy.as(token(t, c, "helmproof", "no-trivy")))
 		if err == nil {
 			err = trivy.NewJob(trivy.JobOptions{Kube: cluster.Kube, Image: image, Timeout: time.Minute, Now: time.Now}).
 				Scan(t.Context(), []scan.Target{{Reference: ref("one", 'a'), Platform: "linux/amd64"}}, func(int, scan.Result) { t.Error("a result") })

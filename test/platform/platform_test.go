@@ -22,7 +22,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/report"
 )
@@ -128,7 +128,7 @@ func TestLint(t *testing.T) {
 		}()
 		l := action.NewLint()
 		l.Strict, l.Namespace = true, "default"
-		kube, err := common.ParseKubeVersion("v" + collectors.DefaultKubeVersion)
+		kube, err := common.ParseKubeVersion("v" + chart.DefaultKubeVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +204,7 @@ func TestPolicies(t *testing.T) {
 	}
 
 	// What is rendered is the same policy, and each is bound as the values say.
-	rel, err := collectors.Load(t.Context(), filepath.Join(root, chartDir), collectors.LoadOptions{})
+	rel, err := chart.Load(t.Context(), filepath.Join(root, chartDir), chart.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

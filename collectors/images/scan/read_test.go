@@ -158,7 +158,7 @@ func TestRefused(t *testing.T) {
 		"hidden list":                 {trivy(`"Results":[{"Class":"os-pkgs","Vulnerabilities":[{"VulnerabilityID":"CVE-1"}],"Vulnerabilities":[]}]`), `duplicate object member name "Vulnerabilities"`},
 		"no id":                       {trivy(`"Results":[{"Vulnerabilities":[{"PkgName":"x"}]}]`), "/Results/0/Vulnerabilities/0: a vulnerability without an id"},
 		"long id":                     {trivy(`"Results":[{"Vulnerabilities":[{"VulnerabilityID":"` + strings.Repeat("x", 200) + `"}]}]`), "has 200 bytes, at most 128 are read"},
-		"a number for a text":         {trivy(`"Results":[{"Vulnerabilities":[{"VulnerabilityID":7}]}]`), `cannot unmarshal JSON number into Go string within "/Results/0/Vulnerabilities/0/VulnerabilityID"`},
+		"a number for a text":         {trivy(`"Results":[{"Vulnerabilities":[{"VulnerabilityID":7}]}]`), `unmarshal JSON number into Go string within "/Results/0/Vulnerabilities/0/VulnerabilityID"`},
 		"a list for an object":        {trivy(`"Results":{"Target":"x"}`), "/Results: want a list, have an object"},
 		"an object for a list":        {trivy(`"Results":[[]]`), "/Results/0: want an object, have a list"},
 		"no UTF-8":                    {trivy("\"ArtifactName\":\"\xff\""), "invalid UTF-8"},

@@ -9,16 +9,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/test/kube"
 )
 
 func TestMain(m *testing.M) { kube.Main(m, kube.TierA) }
 
 // manifests renders a chart of this repository.
-func manifests(t *testing.T, chart string, valueFiles ...string) string {
+func manifests(t *testing.T, dir string, valueFiles ...string) string {
 	t.Helper()
-	rel, err := collectors.Load(t.Context(), filepath.Join("../../..", chart), collectors.LoadOptions{ValueFiles: valueFiles, Namespace: "apps"})
+	rel, err := chart.Load(t.Context(), filepath.Join("../../..", dir), chart.LoadOptions{ValueFiles: valueFiles, Namespace: "apps"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,270 @@
+package chart
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"helm.sh/helm/v4/pkg/chart/common"
+	chartcommon "helm.sh/helm/v4/pkg/chart/common/util"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	helmvalues "helm.sh/helm/v4/pkg/cli/values"
+	"helm.sh/helm/v4/pkg/getter"
+
+	"github.com/companyos/helmproof/internal/manifest"
+)
+
+// userValues merges what the user gave, in Helm's order.
+func (l *load) userValues() (map[string]any, error) {
+	o := helmvalues.Options{
+		ValueFiles: slices.Clone(l.o.ValueFiles), Values: l.o.Set, StringValues: l.o.SetString,
+		FileValues: l.o.SetFile, JSONValues: l.o.SetJSON,
+	}
+	for _, f := range l.o.SetFile {
+		if _, name, _ := strings.Cut(f, "="); isURL(name) {
+			return nil, l.fail(StageValues, fmt.Errorf("%s: values are not fetched from URLs", f), "download it and give the file")
+		}
+	}
+	for i, name := range o.ValueFiles {
+		if isURL(name) {
+			return nil, l.fail(StageValues, fmt.Errorf("%s: values are not fetched from URLs", name), "download it and give the file")
+		}
+		if strings.TrimSpace(name) != "-" {
+			continue
+		}
+		tmp, err := l.stdinFile()
+		if err != nil {
+			return nil, l.fail(StageValues, err, "")
+		}
+		defer os.Remove(tmp)
+		o.ValueFiles[i] = tmp
+	}
+	values, err := o.MergeValues(getter.Providers{})
+	if err != nil {
+		return nil, l.fail(StageValues, err, "check -f, --set, --set-string, --set-file and --set-json")
+	}
+	return values, nil
+}
+
+func isURL(s string) bool { return strings.Contains(s, "://") }
+
+// stdinFile copies Stdin to a temporary file.
+func (l *load) stdinFile() (name string, err error) {
+	if l.o.Stdin == nil {
+		return "", errors.New("-: there is no standard input")
+	}
+	f, err := os.CreateTemp("", "helmproof-values-")
+	if err != nil {
+		return "", err
+	}
+	n, err := io.Copy(f, io.LimitReader(l.o.Stdin, maxFileSize+1))
+	if err == nil && n > maxFileSize {
+		err = fmt.Errorf("-: more than %d bytes", maxFileSize)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// values processes the dependencies, checks the values against the schemas and
+// returns what templates see. It fills in the coalesced values.
+func (l *load) values(rel *Release, c *chartv2.Chart, caps *common.Capabilities) (common.Values, error) {
+	user := copyValue(rel.UserValues).(map[string]any)
+	if err := chartutil.ProcessDependencies(c, user); err != nil {
+		return nil, l.fail(StageDependencies, err, "")
+	}
+	options := common.ReleaseOptions{Name: rel.Info.ReleaseName, Namespace: rel.Info.Namespace, Revision: 1, IsInstall: true}
+	scope, err := chartcommon.ToRenderValuesWithSchemaValidation(c, user, options, caps, true)
+	if err != nil {
+		return nil, l.fail(StageValues, err, "")
+	}
+	coalesced, err := scope.Table("Values")
+	if err != nil {
+		return nil, l.fail(StageValues, err, "")
+	}
+	// Templates may change the values that they get.
+	rel.Values = copyValue(map[string]any(coalesced)).(map[string]any)
+	if rel.Info.ValuesDigest, err = canonicalDigest(rel.Values); err != nil {
+		return nil, l.fail(StageValues, err, "")
+	}
+	refused := map[string]struct{}{}
+	problems, err := checkSchemas(c, rel.Values, refused)
+	for url := range refused {
+		rel.Record.Network = append(rel.Record.Network, url)
+	}
+	slices.Sort(rel.Record.Network)
+	if err != nil {
+		return nil, l.fail(StageSchema, err, "")
+	}
+	if len(problems) > 0 {
+		return nil, l.fail(StageSchema, errors.New("values do not meet values.schema.json: "+strings.Join(problems, "; ")),
+			"give other values with -f or --set")
+	}
+	return scope, nil
+}
+
+// copyValue copies maps and lists of v.
+func copyValue(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for k, e := range v {
+			m[k] = copyValue(e)
+		}
+		return m
+	case common.Values:
+		return copyValue(map[string]any(v))
+	case []any:
+		s := make([]any, len(v))
+		for i, e := range v {
+			s[i] = copyValue(e)
+		}
+		return s
+	}
+	return v
+}
+
+// checkSchemas validates the values of c and its subcharts, each against the
+// chart's own values.schema.json. What a schema refers to elsewhere is never
+// fetched: the reference is taken as met and noted in refused.
+func checkSchemas(c *chartv2.Chart, values map[string]any, refused map[string]struct{}) (problems []string, err error) {
+	if c.Schema != nil {
+		found, err := checkSchema(c.Schema, values, refused)
+		if err != nil {
+			return nil, fmt.Errorf("values.schema.json of %s: %w", c.Name(), err)
+		}
+		for _, p := range found {
+			if !c.IsRoot() {
+				p = c.Name() + ": " + p
+			}
+			problems = append(problems, p)
+		}
+	}
+	for _, sub := range c.Dependencies() {
+		raw, ok := values[sub.Name()]
+		if !ok || raw == nil {
+			continue
+		}
+		table, ok := raw.(map[string]any)
+		if !ok {
+			problems = append(problems, fmt.Sprintf("%s: want a mapping, have %s", sub.Name(), manifest.YAMLType(raw)))
+			continue
+		}
+		more, err := checkSchemas(sub, table, refused)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, more...)
+	}
+	return problems, nil
+}
+
+const schemaURL = "file:///values.schema.json"
+
+// refusingLoader is a jsonschema.URLLoader without access to anything: each
+// document is one in which every fragment that is referred to permits all.
+type refusingLoader struct {
+	refused map[string]struct{}
+	stub    any
+}
+
+func (r refusingLoader) Load(url string) (any, error) {
+	r.refused[url+" ($ref in values.schema.json)"] = struct{}{}
+	return r.stub, nil
+}
+
+// stubSchema has, for each fragment in a $ref of schema that is a JSON pointer,
+// an empty schema at that place.
+func stubSchema(schema any) any {
+	stub := map[string]any{}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			if ref, ok := v["$ref"].(string); ok {
+				if url, pointer, ok := strings.Cut(ref, "#/"); ok && url != "" {
+					addPointer(stub, strings.Split(pointer, "/"))
+				}
+			}
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(schema)
+	return stub
+}
+
+func addPointer(m map[string]any, path []string) {
+	for _, token := range path {
+		if t, err := url.PathUnescape(token); err == nil {
+			token = t
+		}
+		token = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+		next, ok := m[token].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			m[token] = next
+		}
+		m = next
+	}
+}
+
+func checkSchema(raw []byte, values map[string]any, refused map[string]struct{}) (problems []string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			problems, err = nil, fmt.Errorf("cannot be used: %v", p)
+		}
+	}()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.UseLoader(refusingLoader{refused: refused, stub: stubSchema(doc)})
+	if err := compiler.AddResource(schemaURL, doc); err != nil {
+		return nil, err
+	}
+	schema, err := compiler.Compile(schemaURL)
+	if err != nil {
+		return nil, err
+	}
+	err = schema.Validate(values)
+	var ve *jsonschema.ValidationError
+	if errors.As(err, &ve) {
+		return leafProblems(ve, nil), nil
+	}
+	return nil, err
+}
+
+// leafProblems lists the causes at the ends of the tree, at most 8, sorted.
+func leafProblems(ve *jsonschema.ValidationError, out []string) []string {
+	var walk func(*jsonschema.ValidationError)
+	walk = func(ve *jsonschema.ValidationError) {
+		for _, c := range ve.Causes {
+			walk(c)
+		}
+		if len(ve.Causes) == 0 {
+			out = append(out, oneLine(ve.Error()))
+		}
+	}
+	walk(ve)
+	slices.Sort(out)
+	out = slices.Compact(out)
+	if len(out) > 8 {
+		out = append(out[:8], fmt.Sprintf("and %d more", len(out)-8))
+	}
+	return out
+}

@@ -1,0 +1,340 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"text/template"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/engine"
+
+	"github.com/companyos/helmproof/internal/manifest"
+)
+
+// Helm's own engine cannot be stopped: a template that loops, recurses through
+// tpl or writes without end takes the process with it. So templates run here,
+// on text/template with Helm's scope (taken from Helm's engine) and Helm's
+// functions, but with every output, include and tpl counted. A test renders the
+// same charts with Helm's engine and compares the bytes.
+
+// Limits on rendering.
+const (
+	maxRendered  = manifest.MaxSize // bytes, of one template, one string and of all together
+	maxNesting   = 1000             // includes and tpl calls inside each other
+	maxBlocks    = 500              // if, range, with … inside each other in one template
+	maxTemplates = maxChartFiles
+)
+
+// sourceFile is a template with the scope that it is rendered in.
+type sourceFile struct {
+	full  string // as Helm names it: CHART/charts/SUB/templates/x.yaml
+	name  string // without the first element
+	chart string // what of full is the (sub)chart: CHART/charts/SUB
+	text  string
+	scope map[string]any // nil for partials of library charts
+}
+
+// rendering is the state of one render; it lives on one goroutine.
+type rendering struct {
+	err     func() error // of the context
+	rec     *recorder
+	nesting int    // includes and tpl calls under way
+	current string // the file that is being rendered
+	steps   int
+	tpls    map[string]*template.Template // parsed arguments of tpl
+}
+
+// render returns the manifests: rendered templates (hooks and tests too) and
+// CRDs, in the order of file names, documents in the order of the file.
+func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope common.Values) ([]byte, error) {
+	type result struct {
+		rendered map[string]string
+		err      error
+	}
+	rec := new(recorder)
+	sources, err := chartSources(ctx, c, scope)
+	if err != nil {
+		return nil, l.fail(StageRender, err, "")
+	}
+	done := make(chan result, 1)
+	go func() {
+		rendered, err := renderSources(ctx, sources, rec)
+		done <- result{rendered, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		return nil, l.fail(StageRender, fmt.Errorf("not finished: %w", context.Cause(ctx)), "")
+	}
+	if r.err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, l.fail(StageRender, fmt.Errorf("not finished: %w", cause), "")
+		}
+		err, hint := renderProblem(r.err, c.Name())
+		return nil, l.fail(StageRender, err, hint)
+	}
+	rel.Record.Generated, rel.Record.Lookups = rec.generatedValues(), rec.lookupCalls()
+	rel.Record.Network = slices.Compact(slices.Sorted(slices.Values(append(rel.Record.Network, rec.networkCalls()...))))
+	texts := map[string]string{}
+	for _, s := range sources {
+		texts[s.name] = s.text
+	}
+	for _, crd := range c.CRDObjects() {
+		name := strings.TrimPrefix(crd.Filename, c.Name()+"/")
+		r.rendered[name], texts[name] = string(crd.File.Data), string(crd.File.Data)
+	}
+	out, err := manifest.Join(r.rendered, texts)
+	if err != nil {
+		return nil, l.fail(StageRender, err, "")
+	}
+	return out, nil
+}
+
+// chartSources lists the templates of the chart and its subcharts. Scopes are
+// those of Helm's engine, which renders one probe in each template's place.
+func chartSources(ctx context.Context, c *chartv2.Chart, scope common.Values) ([]sourceFile, error) {
+	var sources []sourceFile
+	seen := map[string]int{}
+	charts := flatten(c, nil)
+	originals := make([][]*common.File, len(charts))
+	for i, c := range charts {
+		originals[i] = c.Templates
+		for _, t := range c.Templates {
+			if t == nil || c.Metadata.Type == "library" && !strings.HasPrefix(path.Base(t.Name), "_") {
+				continue
+			}
+			full := path.Join(c.ChartFullPath(), t.Name)
+			s := sourceFile{full: full, name: full[strings.IndexByte(full, '/')+1:], chart: c.ChartFullPath(), text: string(t.Data)}
+			if at, dup := seen[full]; dup { // the last one wins, as in Helm
+				sources[at] = s
+				continue
+			}
+			seen[full] = len(sources)
+			sources = append(sources, s)
+		}
+	}
+	if len(sources) > maxTemplates {
+		return nil, fmt.Errorf("more than %d templates", maxTemplates)
+	}
+	defer func() {
+		for i, c := range charts {
+			c.Templates = originals[i]
+		}
+	}()
+	probe := []*common.File{{Name: "templates/scope", Data: []byte("{{ scope . }}")}}
+	for _, c := range charts {
+		c.Templates = probe
+	}
+	scopes := map[string]map[string]any{}
+	e := engine.Engine{CustomTemplateFuncs: template.FuncMap{"scope": func(dot map[string]any) string {
+		if t, ok := dot["Template"].(common.Values); ok {
+			if base, ok := t["BasePath"].(string); ok {
+				scopes[path.Dir(base)] = dot
+			}
+		}
+		return ""
+	}}}
+	if _, err := e.RenderWithContext(ctx, c, scope); err != nil {
+		return nil, fmt.Errorf("prepare templates: %w", err)
+	}
+	for i := range sources {
+		sources[i].scope = scopes[sources[i].chart]
+	}
+	// Helm parses templates that lie deeper first, so that a parent's define wins.
+	slices.SortStableFunc(sources, func(a, b sourceFile) int {
+		if n := strings.Count(b.full, "/") - strings.Count(a.full, "/"); n != 0 {
+			return n
+		}
+		return strings.Compare(b.full, a.full)
+	})
+	return sources, nil
+}
+
+func flatten(c *chartv2.Chart, out []*chartv2.Chart) []*chartv2.Chart {
+	out = append(out, c)
+	for _, d := range c.Dependencies() {
+		out = flatten(d, out)
+	}
+	return out
+}
+
+// renderSources renders every template that is no partial, by name. Notes are
+// rendered as well, since what is wrong in them makes Helm fail, but left out.
+func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (out map[string]string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = nil, fmt.Errorf("a template function panicked: %v", p)
+		}
+	}()
+	r := &rendering{
+		err: func() error { return context.Cause(ctx) }, rec: rec,
+		tpls: map[string]*template.Template{},
+	}
+	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.functions())
+	t.Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
+	for _, s := range sources {
+		if err := checkBlocks(s.text); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.full, err)
+		}
+		if _, err := t.New(s.full).Parse(s.text); err != nil {
+			return nil, err
+		}
+	}
+	guard(t)
+	out = map[string]string{}
+	total := 0
+	for _, s := range sources {
+		if strings.HasPrefix(path.Base(s.full), "_") {
+			continue
+		}
+		notes := strings.HasSuffix(s.full, "NOTES.txt")
+		r.current, r.rec = s.name, rec
+		if notes {
+			r.rec = new(recorder)
+		}
+		if s.scope == nil {
+			return nil, fmt.Errorf("%s: template without a chart", s.full)
+		}
+		s.scope["Template"] = common.Values{"Name": s.full, "BasePath": s.chart + "/templates"}
+		text, err := r.execute(t, s.full, common.Values(s.scope))
+		if err != nil {
+			return nil, err
+		}
+		if total += len(text); total > maxRendered {
+			return nil, manifest.ErrTooMuch
+		}
+		if !notes {
+			out[s.name] = text
+		}
+	}
+	return out, nil
+}
+
+// execute runs a template of t; "<no value>" becomes nothing, as in Helm.
+func (r *rendering) execute(t *template.Template, name string, data any) (string, error) {
+	if err := r.err(); err != nil {
+		return "", err
+	}
+	w := &countedWriter{r: r}
+	if err := t.ExecuteTemplate(w, name, data); err != nil {
+		return "", err
+	}
+	return strings.ReplaceAll(w.String(), "<no value>", ""), nil
+}
+
+// countedWriter ends a template that writes too much or for too long.
+type countedWriter struct {
+	strings.Builder
+	r *rendering
+}
+
+func (w *countedWriter) Write(p []byte) (int, error) {
+	if w.Len()+len(p) > maxRendered {
+		return 0, manifest.ErrTooMuch
+	}
+	if err := w.r.step(); err != nil {
+		return 0, err
+	}
+	return w.Builder.Write(p)
+}
+
+// step asks the context now and then.
+func (r *rendering) step() error {
+	if r.steps++; r.steps&127 == 0 {
+		return r.err()
+	}
+	return nil
+}
+
+// nest counts a call that runs a template inside another.
+func (r *rendering) nest(name string) error {
+	r.nesting++
+	if r.nesting > maxNesting {
+		return fmt.Errorf("%s: include and tpl call each other more than %d deep", name, maxNesting)
+	}
+	return r.step()
+}
+
+func (r *rendering) leave() { r.nesting-- }
+
+func (r *rendering) include(t *template.Template) func(string, any) (string, error) {
+	return func(name string, data any) (string, error) {
+		defer r.leave()
+		if err := r.nest(name); err != nil {
+			return "", err
+		}
+		w := &countedWriter{r: r}
+		err := t.ExecuteTemplate(w, name, data)
+		return w.String(), err
+	}
+}
+
+// tpl renders text in the scope of parent's definitions. What text itself
+// defines is seen only inside of it, for which Helm copies all templates at
+// each call; only texts that define or call templates need that.
+func (r *rendering) tpl(parent *template.Template) func(string, any) (string, error) {
+	return func(text string, data any) (string, error) {
+		const name = "tpl"
+		defer r.leave()
+		if err := r.nest(name); err != nil {
+			return "", err
+		}
+		if !strings.Contains(text, "{{") {
+			return strings.ReplaceAll(text, "<no value>", ""), nil
+		}
+		t, err := r.parseTpl(parent, text)
+		if err != nil {
+			return "", fmt.Errorf("cannot parse template %q: %w", shorten(text), err)
+		}
+		w := &countedWriter{r: r}
+		if err := t.Execute(w, data); err != nil {
+			return "", fmt.Errorf("in tpl %q: %w", shorten(text), err)
+		}
+		return strings.ReplaceAll(w.String(), "<no value>", ""), nil
+	}
+}
+
+func (r *rendering) parseTpl(parent *template.Template, text string) (*template.Template, error) {
+	own := strings.Contains(text, "define") || strings.Contains(text, "block") || strings.Contains(text, "template")
+	key := parent.Name() + "\x00" + text
+	if t := r.tpls[key]; t != nil && !own {
+		return t, nil
+	}
+	if err := checkBlocks(text); err != nil {
+		return nil, err
+	}
+	var t *template.Template
+	var err error
+	if own {
+		if t, err = parent.Clone(); err != nil {
+			return nil, err
+		}
+		t.Option("missingkey=zero").Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
+		t, err = t.New(parent.Name()).Parse(text)
+	} else {
+		funcs := r.functions()
+		maps.Copy(funcs, template.FuncMap{"include": r.include(parent), "tpl": r.tpl(parent)})
+		t, err = template.New(parent.Name()).Option("missingkey=zero").Funcs(funcs).Parse(text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	guard(t)
+	if !own {
+		r.tpls[key] = t
+	}
+	return t, nil
+}
+
+func shorten(s string) string {
+	if len(s) > 60 {
+		return strings.ToValidUTF8(s[:60], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,226 @@
+package manifest
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func parseOK(t *testing.T, raw string) *ObjectSet {
+	t.Helper()
+	set, err := Parse([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	set := parseOK(t, "---\n# Source: templates/a.yaml:3\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: |\n    text\n     --- no separator\n"+
+		"---\n# Source: templates/b.yaml:1\n\n# only a comment\n"+
+		"---\n# Source: charts/x/templates/c.yaml:7\napiVersion: v1\nkind: [\n"+
+		"---   \n# Source: chart/templates/d.yaml\n\napiVersion: v1\r\nkind: Pod\r\nmetadata:\r\n  name: d\r\n\n\n"+
+		"--- {apiVersion: v1, kind: Service}\n"+
+		"---")
+	type seen struct {
+		Kind, Name, File string
+		Line, From, To   int
+	}
+	var got []seen
+	for _, o := range set.Objects {
+		got = append(got, seen{o.GetKind(), o.GetName(), o.File, o.Line, o.From, o.To})
+	}
+	want := []seen{
+		{"ConfigMap", "a", "templates/a.yaml", 3, 3, 9},
+		{"Pod", "d", "chart/templates/d.yaml", 0, 21, 24},
+		{"Service", "", "", 0, 27, 27},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
+	}
+	if len(set.Broken) != 1 || set.Broken[0].File != "charts/x/templates/c.yaml" || set.Broken[0].Line != 7 ||
+		set.Broken[0].From != 16 || set.Broken[0].To != 17 || !strings.HasPrefix(set.Broken[0].Error, "invalid YAML: line 1") {
+		t.Errorf("broken %+v", set.Broken)
+	}
+}
+
+func TestParseBroken(t *testing.T) {
+	t.Parallel()
+	bomb := "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+	for c := 'b'; c < 'j'; c++ {
+		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
+	}
+	deep := "apiVersion: v1\nkind: A\na: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000)
+	for name, tt := range map[string]struct{ raw, want string }{
+		"duplicate key":      {"apiVersion: v1\nkind: A\nkind: B\n", `line 5: key "kind" already set in map`},
+		"duplicate by type":  {"apiVersion: v1\nkind: A\nx: {1: a, '1': b}\n", `key "1" already set in map`},
+		"no kind":            {"apiVersion: v1\nmetadata: {}\n", "no kind"},
+		"no apiVersion":      {"kind: A\n", "no apiVersion"},
+		"neither":            {"a: 1\n", "no apiVersion and no kind"},
+		"kind not a string":  {"apiVersion: v1\nkind: [A]\n", "no kind"},
+		"empty kind":         {"apiVersion: v1\nkind: ''\n", "no kind"},
+		"list":               {"- a\n", "want a mapping with apiVersion and kind, have a list"},
+		"scalar":             {"hello\n", "have a string"},
+		"tab":                {"apiVersion: v1\n\tkind: A\n", "invalid YAML: line"},
+		"null key":           {"apiVersion: v1\nkind: A\nx: {~: 1}\n", "want a string, have null"},
+		"mapping key":        {"apiVersion: v1\nkind: A\n? {a: 1}\n: 2\n", "invalid"},
+		"infinity":           {"apiVersion: v1\nkind: A\nx: .inf\n", "infinity"},
+		"not a number":       {"apiVersion: v1\nkind: A\nx: .nan\n", "not-a-number"},
+		"after the end":      {"apiVersion: v1\nkind: A\n...\napiVersion: v1\nkind: Hidden\n", "expected <document start>"},
+		"other line breaks":  {"apiVersion: v1\nkind: A\r---\rapiVersion: v1\rkind: Hidden\r", "a second document"},
+		"alias bomb":         {"apiVersion: v1\nkind: A\n" + bomb, "excessive aliasing"},
+		"deep":               {deep, "nested deeper than"},
+		"very deep":          {"a: " + strings.Repeat("[", 100_000), "invalid YAML"},
+		"self reference":     {"apiVersion: v1\nkind: A\nx: &x [*x]\n", "anchor 'x' value contains itself"},
+		"unknown alias":      {"apiVersion: v1\nkind: A\nx: *nowhere\n", "unknown anchor"},
+		"item not a mapping": {"apiVersion: v1\nkind: List\nitems: [a]\n", "items[0] of List: want a mapping, have a string"},
+		"item without kind":  {"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1}]\n", "no kind"},
+		"control characters": {"apiVersion: v1\nkind: \"A\x01\"\n", "control characters are not allowed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := parseOK(t, "---\n# Source: f:1\n"+tt.raw)
+			if len(set.Objects) != 0 || len(set.Broken) != 1 {
+				t.Fatalf("%d objects, broken %+v; want one broken document", len(set.Objects), set.Broken)
+			}
+			msg := set.Broken[0].Error
+			if !strings.Contains(msg, tt.want) {
+				t.Errorf("error %q, want %q in it", msg, tt.want)
+			}
+			if strings.Contains(msg, "\n") {
+				t.Errorf("error %q has several lines", msg)
+			}
+		})
+	}
+	if _, err := Parse(bytes.Repeat([]byte("#"), MaxSize+1)); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("too large: error %v", err)
+	}
+}
+
+// TestParseTypes holds the YAML 1.1 reading of Kubernetes' clients.
+func TestParseTypes(t *testing.T) {
+	t.Parallel()
+	set := parseOK(t, `apiVersion: v1
+kind: A
+bools: [yes, no, on, off, true, "yes"]
+numbers: [1, 1.0, 1.5, 0777, 0x1F, 1e3, -3, 9223372036854775807, 18446744073709551615, 1_000]
+strings: [2001-01-01, 0o17, 1.2.3, ~x, '1', !!str 5, =]
+nulls: [~, null, ]
+keys: {1: a, true: b, 1.5: c, yes: d0, 8080: e}
+merged: {<<: {a: 1}, b: 2}
+binary: !!binary aGk=
+`)
+	if len(set.Broken) != 1 {
+		t.Fatalf("true and yes are one key: %+v", set.Broken)
+	}
+	set = parseOK(t, `apiVersion: v1
+kind: A
+bools: [yes, no, on, off, true, "yes"]
+numbers: [1, 1.0, 1.5, 0777, 0x1F, 1e3, -3, 9223372036854775807, 18446744073709551615, 1_000]
+strings: [2001-01-01, 1.2.3, ~x, '1', !!str 5]
+nulls: [~, null]
+keys: {1: a, true: b, 1.5: c, 8080: e}
+merged: {<<: {a: 1}, b: 2}
+binary: !!binary aGk=
+`)
+	if len(set.Broken) != 0 {
+		t.Fatal(set.Broken)
+	}
+	want := map[string]any{
+		"apiVersion": "v1", "kind": "A",
+		"bools":   []any{true, false, true, false, true, "yes"},
+		"numbers": []any{int64(1), int64(1), 1.5, int64(511), int64(31), int64(1000), int64(-3), int64(9223372036854775807), 1.8446744073709552e19, int64(1000)},
+		"strings": []any{"2001-01-01", "1.2.3", "~x", "1", "5"},
+		"nulls":   []any{nil, nil},
+		"keys":    map[string]any{"1": "a", "true": "b", "1.5": "c", "8080": "e"},
+		"merged":  map[string]any{"a": int64(1), "b": int64(2)},
+		"binary":  "hi",
+	}
+	if diff := cmp.Diff(want, set.Objects[0].Object); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseLists(t *testing.T) {
+	t.Parallel()
+	set := parseOK(t, `---
+# Source: l.yaml:1
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Pod, metadata: {name: a}}
+- apiVersion: v1
+  kind: List
+  items: [{apiVersion: v1, kind: Pod, metadata: {name: b}}]
+---
+apiVersion: v1
+kind: ConfigMapList
+items: [{metadata: {name: c}}]
+---
+apiVersion: example.com/v1
+kind: Disguise
+items: [{apiVersion: v1, kind: Pod, metadata: {name: d}}]
+---
+apiVersion: v1
+kind: List
+items: []
+`)
+	var got []string
+	for _, o := range set.Objects {
+		got = append(got, o.GetAPIVersion()+" "+o.GetKind()+" "+o.GetName())
+	}
+	if diff := cmp.Diff([]string{"v1 Pod a", "v1 Pod b", "v1 ConfigMap c", "v1 Pod d"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(set.Broken) != 0 {
+		t.Errorf("broken %+v", set.Broken)
+	}
+	nested := strings.Repeat("{apiVersion: v1, kind: List, items: [", 40) + strings.Repeat("]}", 40)
+	if set := parseOK(t, nested); len(set.Broken) != 1 || !strings.Contains(set.Broken[0].Error, "nested too deeply") {
+		t.Errorf("nested lists: %+v", set.Broken)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string][]string{
+		"{apiVersion: v1, kind: A, metadata: {annotations: {helm.sh/hook: 'pre-install, test'}}}": {"pre-install", "test"},
+		"{apiVersion: v1, kind: A, metadata: {annotations: {helm.sh/hook: ''}}}":                  nil,
+		"{apiVersion: v1, kind: A}": nil,
+	} {
+		if diff := cmp.Diff(want, parseOK(t, raw).Objects[0].Hooks()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", raw, diff)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("---\n# Source: a:1\napiVersion: v1\nkind: List\nitems: [{kind: Pod, apiVersion: v1}]\n"))
+	f.Add([]byte("apiVersion: v1\nkind: A\nx: &a [*a]\n...\n---\n--- b\n"))
+	f.Add([]byte("? {a: b}\n: c\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		set, err := Parse(raw)
+		if err != nil {
+			return
+		}
+		lines := bytes.Count(raw, []byte("\n")) + 1
+		for _, o := range set.Objects {
+			if o.GetKind() == "" || o.GetAPIVersion() == "" {
+				t.Errorf("object without kind or apiVersion: %v", o.Object)
+			}
+			if o.From < 1 || o.To < o.From || o.To > lines {
+				t.Errorf("lines %d-%d of %d", o.From, o.To, lines)
+			}
+			o.DeepCopy() // panics on types that JSON has not
+		}
+		for _, b := range set.Broken {
+			if b.Error == "" || b.From < 1 || b.To < b.From || b.To > lines {
+				t.Errorf("broken %+v of %d lines", b, lines)
+			}
+		}
+	})
+}

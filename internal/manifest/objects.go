@@ -1,0 +1,41 @@
+// Package manifest reads rendered manifests: documents and where they come from,
+// objects, the pod templates of workloads, and the images that objects name.
+package manifest
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+// ObjectSet is the parsed rendering.
+type ObjectSet struct {
+	Objects []Object
+	// Broken are documents that are not Kubernetes objects (bad YAML, no kind …).
+	Broken []BrokenDocument
+}
+
+// Object is one rendered object with where it came from.
+type Object struct {
+	unstructured.Unstructured
+	File     string // template file: "templates/deployment.yaml", "charts/redis/templates/…"
+	Line     int    // line in that template where the object probably starts; 0 unknown
+	From, To int    // line range in manifests.yaml, 1-based, inclusive
+}
+
+// BrokenDocument is a document that could not be read as an object.
+type BrokenDocument struct {
+	File     string
+	Line     int
+	From, To int
+	Error    string
+}
+
+// Target returns the object as a finding's target; container may be "".
+// The namespace is the object's own, or empty.
+func (o *Object) Target(container string) evidence.Target {
+	return evidence.Target{
+		APIVersion: o.GetAPIVersion(), Kind: o.GetKind(), Name: o.GetName(), Namespace: o.GetNamespace(),
+		Container: container, File: o.File, Line: o.Line,
+	}
+}
