@@ -43,4 +43,6 @@ type Input struct {
 	Release *chart.Release
 	// Cluster is the cluster that the release runs on; nil where none was named.
 	Cluster *cluster.Cluster
+	// Now is the clock; Run sets it. Nothing else may be asked for the time.
+	Now func() time.Time
 }

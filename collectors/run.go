@@ -125,6 +125,7 @@ type RunOptions struct {
 // panics or exceeds its time limit is recorded, and the others go on; the
 // error is non-nil only when ctx ended. Runs are in the order of list.
 func Run(ctx context.Context, in Input, list []Collector, out *Artifacts, o RunOptions) ([]evidence.CollectorRun, error) {
+	in.Now = o.Now
 	runs := make([]evidence.CollectorRun, len(list))
 	var g errgroup.Group
 	for i, c := range list {

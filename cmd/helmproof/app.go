@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -17,13 +17,14 @@ import (
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/repository"
-	"github.com/companyos/helmproof/evidence/repository/dir"
-	"github.com/companyos/helmproof/evidence/repository/gcs"
-	"github.com/companyos/helmproof/internal/kms"
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 // version is set by the build; without it the module's own version is used.
 var version string
+
+// tool is how runs.json names this program.
+func tool() string { return "helmproof " + toolVersion() }
 
 func toolVersion() string {
 	if version != "" {
@@ -38,6 +39,7 @@ func toolVersion() string {
 // app is what the commands share: where they write and the configuration.
 type app struct {
 	io         stdio
+	log        *slog.Logger // what people should know, on standard error
 	cfg        *config.Config
 	quiet      bool
 	format     string // --format of check
@@ -45,7 +47,7 @@ type app struct {
 }
 
 func newRoot(io stdio) *cobra.Command {
-	a := &app{io: io}
+	a := &app{io: io, log: newUserLog(io.err)}
 	root := &cobra.Command{
 		Use:   "helmproof",
 		Short: "Prove that a Helm release is hardened",
@@ -112,27 +114,9 @@ func (a *app) trustFlags(cmd *cobra.Command) {
 	cmd.Flags().StringSlice("trust", nil, "trusted public key: a `FILE`, a directory of *.pub, or a key in a KMS; your own keys if empty")
 }
 
-// openRepo opens the configured repository: the URL picks the backend.
+// openRepo opens the configured repository.
 func (a *app) openRepo(ctx context.Context) (*repository.Repository, error) {
-	repo := a.cfg.Repo
-	if !strings.Contains(repo, "://") {
-		return repository.New(dir.Open(repo)), nil
-	}
-	u, err := url.Parse(repo)
-	if err != nil {
-		return nil, usageErr("repository %q: %w", repo, err)
-	}
-	switch u.Scheme {
-	case "file":
-		return repository.New(dir.Open(filepath.FromSlash(u.Path))), nil
-	case "gs":
-		s, err := gcs.Open(ctx, u.Host, u.Path)
-		if err != nil {
-			return nil, err
-		}
-		return repository.New(s), nil
-	}
-	return nil, usageErr("repository %q: want a directory, file:///path or gs://bucket/prefix", repo)
+	return pipeline.OpenRepository(ctx, a.cfg.Repo)
 }
 
 // keyHome is the user's own folder for keys, outside every repository: who can
@@ -151,17 +135,6 @@ func password() ([]byte, error) { return []byte(os.Getenv("COSIGN_PASSWORD")), n
 // user's own folder, trusts it there, and says what it is worth.
 func (a *app) signer(ctx context.Context) (attest.Signer, error) {
 	path := a.cfg.Key
-	if kms.Is(path) {
-		key, err := kms.Open(ctx, path)
-		if err != nil {
-			return nil, err
-		}
-		s, err := attest.ServiceSigner(key)
-		if err != nil {
-			return nil, usageErr("--key %s: %w", path, err)
-		}
-		return a.timestamped(s)
-	}
 	if path == "" {
 		home, err := keyHome()
 		if err != nil {
@@ -179,18 +152,7 @@ func (a *app) signer(ctx context.Context) (attest.Signer, error) {
 			return nil, err
 		}
 	}
-	s, err := attest.LoadSigner(path, password)
-	if err != nil {
-		return nil, &exitError{code: exitUsage, err: err}
-	}
-	return a.timestamped(s)
-}
-
-func (a *app) timestamped(s attest.Signer) (attest.Signer, error) {
-	if a.cfg.TSA != "" {
-		return attest.WithTimestampAuthority(s, a.cfg.TSA, nil)
-	}
-	return s, nil
+	return pipeline.OpenSigner(ctx, path, a.cfg.TSA, password)
 }
 
 // makeKey writes a new key pair: the private half to path (never replacing a
@@ -238,15 +200,8 @@ func makeKey(path, trustDir string) error {
 // trust returns the keys that verification accepts: the configured ones, or
 // else the user's own. None at all is refused by the verifier.
 func (a *app) trust(ctx context.Context) (*attest.Trust, error) {
-	var paths, services []string
-	for _, p := range a.cfg.Trust {
-		if kms.Is(p) {
-			services = append(services, p)
-		} else {
-			paths = append(paths, p)
-		}
-	}
-	if len(a.cfg.Trust) == 0 {
+	keys := a.cfg.Trust
+	if len(keys) == 0 {
 		home, err := keyHome()
 		if err != nil {
 			return nil, err
@@ -255,26 +210,9 @@ func (a *app) trust(ctx context.Context) (*attest.Trust, error) {
 		if _, err := os.Stat(own); errors.Is(err, os.ErrNotExist) {
 			return nil, &exitError{code: exitIntegrity, err: errors.New("no trusted key: nobody's signature would be accepted; give --trust FILE.pub (helmproof keygen makes a pair)")}
 		}
-		paths = []string{own}
+		keys = []string{own}
 	}
-	t, err := attest.LoadTrust(paths)
-	if err != nil {
-		return nil, &exitError{code: exitUsage, err: err}
-	}
-	for _, s := range services {
-		key, err := kms.Open(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		raw, err := key.PublicPEM()
-		if err == nil {
-			err = t.Add(raw)
-		}
-		if err != nil {
-			return nil, usageErr("trusted key %s: %w", s, err)
-		}
-	}
-	return t, nil
+	return pipeline.OpenTrust(ctx, keys)
 }
 
 // writeJSON writes one object, indented, and nothing else.
@@ -283,15 +221,6 @@ func writeJSON(w io.Writer, v any) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-func containsFold(list []string, s string) bool {
-	for _, x := range list {
-		if strings.EqualFold(strings.TrimSpace(x), s) {
-			return true
-		}
-	}
-	return false
 }
 
 func profileNames() []string { return config.Profiles() }

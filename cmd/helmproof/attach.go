@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/internal/attach"
 	"github.com/companyos/helmproof/internal/oci"
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 	"github.com/companyos/helmproof/templates/admission"
 )
@@ -93,29 +95,23 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if err != nil {
 		return err
 	}
-	id, files, err := loadBundle(ctx, repo, ref)
+	b, err := pipeline.OpenVerified(ctx, v, repo, ref)
+	var broken *pipeline.IntegrityError
+	if errors.As(err, &broken) {
+		return &exitError{code: exitIntegrity, err: fmt.Errorf("nothing is attached: %w; see helmproof verify %s", err, ref)}
+	}
 	if err != nil {
 		return err
 	}
-	if r := v.Verify(ctx, files, id); !r.OK() {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		return &exitError{code: exitIntegrity, err: fmt.Errorf("bundle %s does not verify: nothing is attached; see helmproof verify %s", id.Short(), ref)}
-	}
-	b, err := bundle.Open(files[bundle.EvidenceFile], v.Limits)
-	if err != nil {
-		return err
-	}
-	out := attachJSON{Bundle: id, Verdict: "FAILED", Images: []attachImageJSON{}}
+	out := attachJSON{Bundle: b.ID(), Verdict: "FAILED", Images: []attachImageJSON{}}
 	if b.Verdict().Outcome == evidence.VerdictPass {
 		out.Verdict = "PASSED"
 	}
-	list, err := pickImages(b, f.images)
+	list, err := pickImages(b.Bundle, f.images)
 	if err != nil {
 		return err
 	}
-	scans, err := a.scanStatements(ctx, b)
+	scans, err := a.scanStatements(ctx, b.Bundle)
 	if err != nil {
 		return err
 	}
@@ -123,7 +119,7 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	failed := 0
 	for _, image := range list {
 		prog.start(image)
-		one := attachOne(ctx, image, files, scans, f)
+		one := attachOne(ctx, image, b.Files, scans, f)
 		if err := context.Cause(ctx); err != nil {
 			prog.done()
 			return err

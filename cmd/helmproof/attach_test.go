@@ -98,7 +98,7 @@ func TestAttach(t *testing.T) {
 		t.Error(stderr)
 	}
 	damage(t, filepath.Join(r.dir, "repo"), ids["c000"])
-	if _, stderr := r.attach(t, exitIntegrity, ids["c000"]); !strings.Contains(stderr, "does not verify: nothing is attached") {
+	if _, stderr := r.attach(t, exitIntegrity, ids["c000"]); !strings.Contains(stderr, "nothing is attached: bundle "+ids["c000"][:12]+" is not verified: id: ") {
 		t.Error(stderr)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/repository"
 	dirstore "github.com/companyos/helmproof/evidence/repository/dir"
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 // corpus writes n generated charts of the given number of workloads each.
@@ -146,7 +147,7 @@ func BenchmarkStages(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	judge, err := loadJudgement(cfg)
+	rules, err := pipeline.LoadRules((&app{cfg: cfg}).rules())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -177,10 +178,10 @@ func BenchmarkStages(b *testing.B) {
 			}
 		}
 	})
-	p := &pipeline{cfg: cfg, judge: judge, now: time.Now}
+	p := &pipeline.Pipeline{Rules: rules, Timeout: cfg.Timeout, Now: time.Now}
 	b.Run("check", func(b *testing.B) { // the above, collectors, findings and gate
 		for b.Loop() {
-			if _, err := p.run(ctx, rel); err != nil {
+			if _, err := p.Release(ctx, rel); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -189,8 +190,9 @@ func BenchmarkStages(b *testing.B) {
 	b.Run("collect", func(b *testing.B) { // check, sealed, rendered, signed and stored
 		for b.Loop() {
 			n++
-			p := &pipeline{cfg: cfg, judge: judge, now: time.Now, signer: signer, repo: repository.New(dirstore.Open(filepath.Join(b.TempDir(), fmt.Sprint(n))))}
-			if _, err := p.run(ctx, rel); err != nil {
+			p := *p
+			p.Formats, p.Signer, p.Repo = cfg.Formats, signer, repository.New(dirstore.Open(filepath.Join(b.TempDir(), fmt.Sprint(n))))
+			if _, err := p.Release(ctx, rel); err != nil {
 				b.Fatal(err)
 			}
 		}

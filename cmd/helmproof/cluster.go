@@ -6,18 +6,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 // clusterFlags are the flags by which collect and check find a cluster.
@@ -105,70 +103,44 @@ func (f *clusterFlags) connect(ctx context.Context) (*cluster.Cluster, error) {
 	return cluster.Connect(ctx, cluster.Options{Kubeconfig: f.kubeconfig, Context: f.context, UserAgent: "helmproof/" + toolVersion()})
 }
 
-// clusterProfile makes cluster the profile of --cluster, unless one that judges
+// clusterProfile is the profile of --cluster: cluster, unless one that judges
 // clusters was chosen. A profile for charts in helmproof.yaml does not stand in
 // the way; one that was asked for on the command line does.
-func clusterProfile(cfg *config.Config, asked bool) error {
+func (a *app) clusterProfile(asked bool) (string, error) {
 	if asked {
-		return nil
+		return a.cfg.Profile, nil
 	}
-	_, p, err := config.Profile(cfg.Profile)
+	_, p, err := config.Profile(a.cfg.Profile)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if p.Scope != evidence.ScopeCluster {
-		cfg.Profile = "cluster"
+		return "cluster", nil
 	}
-	return nil
+	return a.cfg.Profile, nil
 }
 
 // bench is how the kube-bench collector is to work.
-func (p *pipeline) bench() kubebench.Options {
+func (a *app) bench(prog *progress) kubebench.Options {
 	return kubebench.Options{
-		Image: p.cfg.KubeBenchImage, Benchmark: p.cfg.Benchmark, Parallel: p.cfg.KubeBenchParallel,
-		NodeTimeout: p.cfg.KubeBenchNodeTimeout, Timeout: p.cfg.KubeBenchTimeout, Warn: p.warn,
+		Image: a.cfg.KubeBenchImage, Benchmark: a.cfg.Benchmark, Parallel: a.cfg.KubeBenchParallel,
+		NodeTimeout: a.cfg.KubeBenchNodeTimeout, Timeout: a.cfg.KubeBenchTimeout, Warn: func(s string) { a.log.Warn(s) },
 		Progress: func(done, nodes int) {
-			if p.started != nil {
-				p.started(fmt.Sprintf("%s, %d of %d nodes", kubebench.Name, done, nodes))
-			}
+			prog.collector(fmt.Sprintf("%s, %d of %d nodes", kubebench.Name, done, nodes))
 		},
 	}
 }
 
 // collectCluster judges the cluster itself.
-func (a *app) collectCluster(ctx context.Context, p *pipeline) ([]job, error) {
+func (a *app) collectCluster(ctx context.Context, p *pipeline.Pipeline) ([]pipeline.Job, error) {
 	prog := a.progress(1)
-	p.started = prog.collector
+	p.Started, p.Bench = prog.collector, a.bench(prog)
 	prog.start("cluster")
-	p.warn = func(s string) { fmt.Fprintln(a.io.err, "helmproof: "+printable(s)) }
-	out, err := p.runCluster(ctx)
+	out, err := p.ClusterItself(ctx)
 	prog.finish()
 	prog.done()
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, fmt.Errorf("interrupted: nothing half-written was left behind")
 	}
-	return []job{{ref: "cluster", out: out, err: err}}, nil
-}
-
-// runCluster judges the cluster that the pipeline is connected to.
-func (p *pipeline) runCluster(ctx context.Context) (*judged, error) {
-	info := evidence.Release{
-		Scope: evidence.ScopeCluster, Source: "cluster", Chart: "cluster", ReleaseName: "cluster",
-		KubeVersion: minorVersion(p.cluster.Info.Version), Cluster: p.cluster.Info.Fingerprint, Images: []string{},
-	}
-	art := collectors.NewArtifacts(nil)
-	if err := p.sealCommon(art, &info); err != nil {
-		return nil, err
-	}
-	return p.judgeAndSeal(ctx, subject{info: info, art: art})
-}
-
-var minorPattern = regexp.MustCompile(`^v?([0-9]+\.[0-9]+)`)
-
-// minorVersion is "1.37" of "v1.37.2-gke.100", or the whole of what is no version.
-func minorVersion(v string) string {
-	if m := minorPattern.FindStringSubmatch(v); m != nil {
-		return m[1]
-	}
-	return strings.TrimSpace(v)
+	return []pipeline.Job{{Ref: "cluster", Out: out, Err: err}}, nil
 }

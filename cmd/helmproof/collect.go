@@ -9,11 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/kubebench"
@@ -23,6 +21,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/garbage"
 	"github.com/companyos/helmproof/internal/manifest"
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -147,16 +146,6 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 	})
 }
 
-// job is one chart or one set of manifests to judge.
-type job struct {
-	ref       string
-	manifests bool
-	stored    *chart.StoredRelease // a live release
-	loaded    *chart.Release       // that was loaded before; nil: none
-	out       *judged
-	err       error
-}
-
 func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal bool) (err error) {
 	ctx := cmd.Context()
 	if a.format != "" && !slices.Contains(config.Formats(), a.format) {
@@ -166,9 +155,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if err != nil {
 		return err
 	}
-	if len(jobs) == 1 && !jobs[0].manifests && a.pathPrefix == "" {
-		if info, err := os.Stat(jobs[0].ref); err == nil && info.IsDir() && filepath.IsLocal(jobs[0].ref) {
-			a.pathPrefix = filepath.ToSlash(filepath.Clean(jobs[0].ref))
+	if len(jobs) == 1 && !jobs[0].Manifests && a.pathPrefix == "" {
+		if info, err := os.Stat(jobs[0].Ref); err == nil && info.IsDir() && filepath.IsLocal(jobs[0].Ref) {
+			a.pathPrefix = filepath.ToSlash(filepath.Clean(jobs[0].Ref))
 		}
 	}
 	if !f.cluster.itself {
@@ -177,47 +166,51 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if err := f.cluster.check(cmd); err != nil {
 		return err
 	}
-	if f.cluster.itself {
-		if err := clusterProfile(a.cfg, cmd.Flags().Changed("profile")); err != nil {
-			return err
-		}
+	from := a.rules()
+	asked := cmd.Flags().Changed("profile")
+	switch {
+	case f.cluster.itself:
+		from.Profile, err = a.clusterProfile(asked)
+	case f.live.asked():
+		from.Profile, err = a.liveProfile(asked)
 	}
-	if f.live.asked() {
-		if err := liveProfile(a.cfg, cmd.Flags().Changed("profile")); err != nil {
-			return err
-		}
-	}
-	p := &pipeline{cfg: a.cfg, now: time.Now, unsigned: f.cluster.unsigned, stored: f.live.asked()}
-	if p.signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
+	if err != nil {
 		return err
 	}
-	if p.judge, err = loadJudgement(a.cfg); err != nil {
+	p := &pipeline.Pipeline{
+		Tool: tool(), Stored: f.live.asked(), UnsignedImage: f.cluster.unsigned, Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout,
+		Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
+	}
+	if p.Signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
 		return err
 	}
-	if err := p.judge.judges(f.cluster.itself); err != nil {
+	if p.Rules, err = pipeline.LoadRules(from); err != nil {
 		return err
 	}
-	if f.cluster.itself && p.judge.asksFor(kubebench.Name) {
+	if err := p.Rules.CheckScope(f.cluster.itself); err != nil {
+		return err
+	}
+	if f.cluster.itself && p.Rules.AsksFor(kubebench.Name) {
 		if err := kubebench.CheckImage(a.cfg.KubeBenchImage); err != nil {
 			return usageErr("%w", err)
 		}
 	}
 	if f.cluster.named() || f.live.asked() {
-		if p.cluster, err = f.cluster.connect(ctx); err != nil {
+		if p.Cluster, err = f.cluster.connect(ctx); err != nil {
 			return err
 		}
 	}
 	if !f.cluster.itself {
-		if p.images, err = a.imageOptions(ctx, p, f.load.PlainHTTP); err != nil {
+		if p.Images, err = a.imageOptions(ctx, p.Rules, p.Cluster, f.load.PlainHTTP); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, p.images.Gathered.Close()) }()
+		defer func() { err = errors.Join(err, p.Images.Gathered.Close()) }()
 	}
 	if seal {
-		if p.repo, err = a.openRepo(ctx); err != nil {
+		if p.Repo, err = a.openRepo(ctx); err != nil {
 			return err
 		}
-		if p.signer, err = a.signer(ctx); err != nil {
+		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}
 	}
@@ -228,7 +221,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		return a.printJobs(p, jobs)
 	}
 	if f.live.asked() {
-		if jobs, err = a.liveJobs(ctx, p.cluster, &f.live, cmd.Flags().Changed("namespace")); err != nil {
+		if jobs, err = a.liveJobs(ctx, p.Cluster, &f.live, cmd.Flags().Changed("namespace")); err != nil {
 			return err
 		}
 	}
@@ -236,26 +229,21 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		garbage.Usually()
 	}
 	// The first release needs them; it takes about as long as it takes to load.
-	go policy.Prepare(p.judge.policies)
-	opts := f.load
-	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
-	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
-	for _, s := range a.cfg.ImageField {
-		field, err := manifest.ParseImageField(s)
-		if err != nil {
-			return usageErr("imageField: %w", err)
-		}
-		opts.ImageFields = append(opts.ImageFields, field)
+	go policy.Prepare(p.Rules.Policies)
+	opts, err := a.loadOptions(f)
+	if err != nil {
+		return err
 	}
 	prog := a.progress(len(jobs))
-	p.started, p.ended = prog.collector, nil
-	if p.images.Gathered != nil {
-		if err := a.prepareImages(ctx, p, jobs, opts, prog); err != nil {
+	p.Started = prog.collector
+	o := pipeline.JobOptions{Load: opts, Workers: a.workers(), Start: prog.start, Finish: prog.finish}
+	if p.Images.Gathered != nil {
+		if err := a.prepareImages(ctx, p, jobs, o, prog); err != nil {
 			prog.done()
 			return err
 		}
 	}
-	a.runJobs(ctx, p, jobs, opts, prog)
+	p.Jobs(ctx, jobs, o)
 	prog.done()
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("interrupted: nothing half-written was left behind")
@@ -263,20 +251,27 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	return a.printJobs(p, jobs)
 }
 
-// judges refuses a profile for something else than what is collected.
-func (j *judgement) judges(cluster bool) error {
-	switch s := j.profile.Scope; {
-	case cluster && s != evidence.ScopeCluster:
-		return usageErr("profile %s is of scope %s: collect --cluster judges profiles of scope cluster, such as cluster", j.profile.Name, s)
-	case !cluster && s == evidence.ScopeCluster:
-		return usageErr("profile %s is of scope cluster: collect it with --cluster", j.profile.Name)
-	case !cluster && s != evidence.ScopeRelease:
-		return usageErr("profile %s is of scope %s: collect judges profiles of scope release, such as chart; helmproof gate composes the others", j.profile.Name, s)
-	}
-	return nil
+// rules says where the rules come from.
+func (a *app) rules() pipeline.RulesOptions {
+	return pipeline.RulesOptions{Profile: a.cfg.Profile, Waivers: a.cfg.Waivers, Policies: a.cfg.Policies}
 }
 
-func makeJobs(args []string, f *releaseFlags) ([]job, error) {
+// loadOptions are the flags and the configuration by which charts are loaded.
+func (a *app) loadOptions(f *releaseFlags) (chart.LoadOptions, error) {
+	opts := f.load
+	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
+	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
+	for _, s := range a.cfg.ImageField {
+		field, err := manifest.ParseImageField(s)
+		if err != nil {
+			return opts, usageErr("imageField: %w", err)
+		}
+		opts.ImageFields = append(opts.ImageFields, field)
+	}
+	return opts, nil
+}
+
+func makeJobs(args []string, f *releaseFlags) ([]pipeline.Job, error) {
 	manifests := f.manifests
 	n := len(args) + len(manifests)
 	if f.live.asked() {
@@ -291,12 +286,12 @@ func makeJobs(args []string, f *releaseFlags) ([]job, error) {
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: err}
 	}
-	var jobs []job
+	var jobs []pipeline.Job
 	for _, r := range refs {
-		jobs = append(jobs, job{ref: r})
+		jobs = append(jobs, pipeline.Job{Ref: r})
 	}
 	for _, m := range manifests {
-		jobs = append(jobs, job{ref: m, manifests: true})
+		jobs = append(jobs, pipeline.Job{Ref: m, Manifests: true})
 	}
 	return jobs, nil
 }
@@ -309,80 +304,29 @@ func (a *app) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// runJobs judges the jobs, several at once; each job keeps its own error.
-func (a *app) runJobs(ctx context.Context, p *pipeline, jobs []job, opts chart.LoadOptions, prog *progress) {
-	var g errgroup.Group
-	g.SetLimit(a.workers())
-	var stdin sync.Mutex
-	for i := range jobs {
-		g.Go(func() error {
-			j := &jobs[i]
-			if j.err = context.Cause(ctx); j.err != nil {
-				return nil //nolint:nilerr // the job holds it
-			}
-			prog.start(j.ref)
-			j.out, j.err = judgeOne(ctx, p, j, opts, &stdin)
-			prog.finish()
-			return nil
-		})
-	}
-	_ = g.Wait() // the functions return no error: each job keeps its own
-}
-
-func judgeOne(ctx context.Context, p *pipeline, j *job, opts chart.LoadOptions, stdin *sync.Mutex) (out *judged, err error) {
-	rel := j.loaded
-	if rel == nil {
-		if rel, err = loadJob(ctx, p, j, opts, stdin); err != nil {
-			return nil, err
-		}
-	}
-	defer func() { err = errors.Join(err, rel.Close()) }()
-	return p.run(ctx, rel)
-}
-
-func loadJob(ctx context.Context, p *pipeline, j *job, opts chart.LoadOptions, stdin *sync.Mutex) (*chart.Release, error) {
-	load := chart.Load
-	if j.manifests {
-		load = chart.LoadManifests
-		if j.ref == "-" {
-			stdin.Lock()
-			defer stdin.Unlock()
-		}
-	}
-	// A chart that renders for ever ends like a collector that does.
-	limited, cancel := context.WithTimeoutCause(ctx, p.cfg.Timeout, fmt.Errorf("no rendering within %s", p.cfg.Timeout))
-	defer cancel()
-	if j.stored != nil {
-		load = func(ctx context.Context, _ string, o chart.LoadOptions) (*chart.Release, error) {
-			return chart.LoadStored(ctx, p.cluster, *j.stored, chart.LoadOptions{APIVersions: o.APIVersions, ImageFields: o.ImageFields})
-		}
-	}
-	return load(limited, j.ref, opts)
-}
-
 // printJobs prints what became of the jobs, and returns the error with the
 // command's exit code: operational failure over input error over verdict.
-func (a *app) printJobs(p *pipeline, jobs []job) error {
-	var done []*judged
+func (a *app) printJobs(p *pipeline.Pipeline, jobs []pipeline.Job) error {
+	var done []*pipeline.Judged
 	code := exitPass
-	var failed []job
-	some := slices.ContainsFunc(jobs, func(j job) bool { return j.err == nil })
+	var failed []pipeline.Job
+	some := slices.ContainsFunc(jobs, func(j pipeline.Job) bool { return j.Err == nil })
 	for _, j := range jobs {
 		// Among others, as charts/* names them, a library is no mistake.
-		if some && errors.Is(j.err, chart.ErrLibrary) {
-			fmt.Fprintln(a.io.err, "helmproof: skipped: "+printable(j.err.Error()))
+		if some && errors.Is(j.Err, chart.ErrLibrary) {
+			fmt.Fprintln(a.io.err, "helmproof: skipped: "+printable(j.Err.Error()))
 			continue
 		}
-		if j.err != nil {
+		if j.Err != nil {
 			failed = append(failed, j)
-			c := exitCode(context.Background(), j.err)
+			c := exitCode(context.Background(), j.Err)
 			if code == exitPass || code == exitVerdict || c == exitFailure {
 				code = c
 			}
 			continue
 		}
-		done = append(done, j.out)
-		if j.out.Verdict.Outcome != evidence.VerdictPass && code == exitPass {
+		done = append(done, j.Out)
+		if j.Out.Verdict.Outcome != evidence.VerdictPass && code == exitPass {
 			code = exitVerdict
 		}
 	}
@@ -390,7 +334,7 @@ func (a *app) printJobs(p *pipeline, jobs []job) error {
 		return err
 	}
 	for _, j := range failed {
-		fmt.Fprintln(a.io.err, "helmproof: "+printable(j.err.Error()))
+		fmt.Fprintln(a.io.err, "helmproof: "+printable(j.Err.Error()))
 	}
 	if len(failed) > 0 && len(jobs) > 1 {
 		fmt.Fprintf(a.io.err, "helmproof: %d of %d could not be judged\n", len(failed), len(jobs))
@@ -401,7 +345,7 @@ func (a *app) printJobs(p *pipeline, jobs []job) error {
 	return &exitError{code: code}
 }
 
-func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
+func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed []pipeline.Job) error {
 	switch {
 	case a.format != "" && a.format != "json":
 		if len(done) > 1 {
@@ -410,7 +354,7 @@ func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
 		if len(done) == 0 {
 			return nil
 		}
-		raw, err := render(report.New(inputOfJudged(done[0], p.judge)), a.format, a.pathPrefix)
+		raw, err := pipeline.Render(report.New(done[0].Report(p.Rules)), a.format, a.pathPrefix)
 		if err != nil {
 			return err
 		}
@@ -419,14 +363,14 @@ func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
 	case a.cfg.Output == "json" || a.format == "json":
 		list := make([]report.ReleaseJSON, 0, len(done)+len(failed))
 		for _, j := range done {
-			list = append(list, report.NewReleaseJSON(inputOfJudged(j, p.judge)))
+			list = append(list, report.NewReleaseJSON(j.Report(p.Rules)))
 		}
 		for _, j := range failed {
 			namespace := a.cfg.Namespace
-			if j.stored != nil {
-				namespace = j.stored.Namespace
+			if j.Stored != nil {
+				namespace = j.Stored.Namespace
 			}
-			list = append(list, report.ReleaseJSON{Chart: j.ref, Namespace: namespace, Error: j.err.Error(),
+			list = append(list, report.ReleaseJSON{Chart: j.Ref, Namespace: namespace, Error: j.Err.Error(),
 				Findings: []evidence.Finding{}, Runs: []evidence.CollectorRun{}})
 		}
 		return writeJSON(a.io.out, report.OutputJSON{Releases: list})
@@ -442,15 +386,15 @@ func (a *app) printJudged(p *pipeline, done []*judged, failed []job) error {
 		return nil
 	}
 	for _, j := range done {
-		printJudged(t, j, p.judge.catalog)
+		printJudged(t, j, p.Rules.Catalog)
 		t.line("")
 		if j.Bundle != "" {
-			dir := filepath.Join(p.repo.URL(), "bundles", j.Bundle.Hex())
-			if strings.Contains(p.repo.URL(), "://") {
-				dir = p.repo.URL() + "/bundles/" + j.Bundle.Hex()
+			dir := filepath.Join(p.Repo.URL(), "bundles", j.Bundle.Hex())
+			if strings.Contains(p.Repo.URL(), "://") {
+				dir = p.Repo.URL() + "/bundles/" + j.Bundle.Hex()
 			}
 			t.line("bundle  sha256:" + j.Bundle.Hex())
-			t.line("stored  " + p.repo.URL())
+			t.line("stored  " + p.Repo.URL())
 			if j.PDF {
 				t.line("report  " + relative(dir) + "/report.pdf")
 			}
@@ -475,7 +419,7 @@ func relative(path string) string {
 }
 
 // verdictLine is the last line of a judged release.
-func verdictLine(t *terminal, j *judged) string {
+func verdictLine(t *terminal, j *pipeline.Judged) string {
 	m := report.VerdictMark(j.Verdict.Outcome)
 	line := t.mark(m, 0)
 	if j.Bundle != "" {
@@ -494,12 +438,12 @@ func verdictLine(t *terminal, j *judged) string {
 }
 
 // summary is one plain line: verdict, chart, version, bundle.
-func summary(j *judged) string {
+func summary(j *pipeline.Judged) string {
 	return strings.TrimRight(fmt.Sprintf("%s %s %s %s", j.Verdict.Outcome, printable(j.Release.Chart), printable(j.Release.Version), j.Bundle), " ")
 }
 
 // printMany is a row per chart: with many charts the findings are in the reports.
-func printMany(t *terminal, done []*judged) {
+func printMany(t *terminal, done []*pipeline.Judged) {
 	list := slices.Clone(done)
 	width := 8
 	for _, j := range list {
@@ -533,7 +477,7 @@ func printMany(t *terminal, done []*judged) {
 }
 
 // rowName is the chart, or the live release.
-func rowName(j *judged) string {
+func rowName(j *pipeline.Judged) string {
 	if j.Release.Source == chart.SourceRelease {
 		return j.Release.Namespace + "/" + j.Release.ReleaseName
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/harden"
 	"github.com/companyos/helmproof/internal/manifest"
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -181,16 +182,17 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	if len(args) > 1 {
 		return usageErr("harden --report: want one CHART, or none to read manifests on standard input, got %d arguments", len(args))
 	}
-	p := &pipeline{cfg: a.cfg, now: time.Now}
-	if p.judge, err = loadJudgement(a.cfg); err != nil {
+	p := &pipeline.Pipeline{Tool: tool(), Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout, Now: time.Now, Log: a.log}
+	if p.Rules, err = pipeline.LoadRules(a.rules()); err != nil {
 		return err
 	}
-	if err := p.judge.judges(false); err != nil {
+	if err := p.Rules.CheckScope(false); err != nil {
 		return err
 	}
-	opts := f.load
-	opts.Namespace, opts.ReleaseName, opts.KubeVersion = a.cfg.Namespace, a.cfg.ReleaseName, a.cfg.KubeVersion
-	opts.APIVersions, opts.ValueFiles, opts.Stdin = a.cfg.APIVersions, a.cfg.Values, a.io.in
+	opts, err := a.loadOptions(f)
+	if err != nil {
+		return err
+	}
 	load, ref := chart.LoadManifests, "-"
 	if len(args) == 1 {
 		load, ref = chart.Load, args[0]
@@ -206,19 +208,19 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	if err != nil {
 		return &exitError{code: exitUsage, err: err}
 	}
-	before, err := p.run(ctx, rel)
+	before, err := p.Release(ctx, rel)
 	if err != nil {
 		return err
 	}
-	after, err := p.run(ctx, hardenedRelease(rel, res.Manifests))
+	after, err := p.Release(ctx, hardenedRelease(rel, res.Manifests))
 	if err != nil {
 		return err
 	}
 	out := hardenJSON{
-		Chart: rel.Info.Chart, Version: rel.Info.Version, Namespace: rel.Info.Namespace, Profile: p.judge.profile.Name,
+		Chart: rel.Info.Chart, Version: rel.Info.Version, Namespace: rel.Info.Namespace, Profile: p.Rules.Profile.Name,
 		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Remaining: []evidence.Finding{},
 	}
-	out.Controls = compareControls(before, after, p.judge.catalog)
+	out.Controls = compareControls(before, after, p.Rules.Catalog)
 	ofProfile := func(id evidence.ControlID) bool {
 		return slices.ContainsFunc(out.Controls, func(r hardenedResult) bool { return r.Control == id })
 	}
@@ -230,7 +232,7 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	if a.cfg.Output == "json" {
 		return writeJSON(a.io.out, out)
 	}
-	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.judge.catalog)
+	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.Rules.Catalog)
 	return nil
 }
 
@@ -248,8 +250,8 @@ func needsSomebody(o evidence.Outcome) bool {
 }
 
 // compareControls lists the profile's controls with their findings before and after.
-func compareControls(before, after *judged, cat *evidence.Catalog) []hardenedResult {
-	count := func(j *judged, id evidence.ControlID) (n int) {
+func compareControls(before, after *pipeline.Judged, cat *evidence.Catalog) []hardenedResult {
+	count := func(j *pipeline.Judged, id evidence.ControlID) (n int) {
 		for _, f := range j.Findings {
 			if needsSomebody(f.Outcome) && slices.Contains(f.Controls, id) {
 				n++

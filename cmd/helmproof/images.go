@@ -5,21 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/images"
-	"github.com/companyos/helmproof/collectors/images/osv"
-	"github.com/companyos/helmproof/collectors/images/scan"
-	"github.com/companyos/helmproof/collectors/images/trivy"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 // imageFlagNames are the flags by which images are judged.
@@ -59,95 +53,44 @@ func registerImageFlags(cmd *cobra.Command) {
 }
 
 // imageOptions says what images are judged by, and reads what evidence there is.
-func (a *app) imageOptions(ctx context.Context, p *pipeline, plainHTTP bool) (images.Options, error) {
-	j := &p.judge
-	c := a.cfg
+func (a *app) imageOptions(ctx context.Context, rules pipeline.Rules, c *cluster.Cluster, plainHTTP bool) (images.Options, error) {
+	cfg := a.cfg
 	pol := images.DefaultPolicy()
-	pol.Registries, pol.Fields, pol.Platforms, pol.FixableOnly = c.RegistryAllow, c.ImageField, c.Platform, c.FixableOnly
-	pol.Grace, pol.MaxScanAge, pol.MaxDatabaseAge = evidence.Duration(c.Grace), evidence.Duration(c.MaxScanAge), evidence.Duration(c.MaxDatabaseAge)
-	if c.Epss != "" {
-		pol.EPSSAbove, _ = strconv.ParseFloat(c.EpssAbove, 64) // the configuration was checked
+	pol.Registries, pol.Fields, pol.Platforms, pol.FixableOnly = cfg.RegistryAllow, cfg.ImageField, cfg.Platform, cfg.FixableOnly
+	pol.Grace, pol.MaxScanAge, pol.MaxDatabaseAge = evidence.Duration(cfg.Grace), evidence.Duration(cfg.MaxScanAge), evidence.Duration(cfg.MaxDatabaseAge)
+	if cfg.Epss != "" {
+		pol.EPSSAbove, _ = strconv.ParseFloat(cfg.EpssAbove, 64) // the configuration was checked
 	}
-	scans := len(c.ScanReport)+len(c.Scan) > 0
-	for id, given := range map[evidence.ControlID]bool{"IMG-6": c.Resolve, "IMG-2": scans, "IMG-3": scans, "IMG-5": len(c.RegistryAllow) > 0} {
-		asked := slices.ContainsFunc(j.profile.Controls, func(pc evidence.ProfileControl) bool { return pc.ID == id })
-		if given || asked {
-			pol.Controls = append(pol.Controls, id)
+	src := images.Sources{
+		Reports: cfg.ScanReport, ScannerVersion: cfg.ScannerVersion, VEX: cfg.Vex, KEV: cfg.Kev, EPSS: cfg.Epss,
+		Resolve: cfg.Resolve, Platforms: cfg.Platform, PlainHTTP: plainHTTP, Now: time.Now,
+	}
+	if len(cfg.Scan) > 0 {
+		var err error
+		if src.Cache = cfg.ScanCache; src.Cache == "" {
+			if src.Cache, err = userCache("scans"); err != nil {
+				return images.Options{}, err
+			}
+		}
+		dir, err := a.databaseDir()
+		if err != nil {
+			return images.Options{}, err
+		}
+		if src.Scanners, err = pipeline.Scanners(pipeline.ScannerOptions{
+			Names: cfg.Scan, Database: dir, Trivy: cfg.Trivy, TrivyImage: cfg.TrivyImage, TimeLimit: cfg.ScanTimeout, Workers: a.workers(),
+			PlainHTTP: plainHTTP, ClusterUsed: c, Now: time.Now, Log: a.log,
+		}); err != nil {
+			return images.Options{}, err
 		}
 	}
-	slices.Sort(pol.Controls)
-	o := images.Options{Policy: pol, Now: time.Now}
-	if _, err := images.New(o); err != nil {
-		return o, usageErr("%w", err)
-	}
-	if !scans && !c.Resolve {
-		return o, nil
-	}
-	scanners, cache, err := a.scanners(p.cluster, plainHTTP)
+	o, err := pipeline.ImageOptions(ctx, rules, pol, src, a.log)
 	if err != nil {
 		return o, err
 	}
-	o.Gathered, err = images.Gather(ctx, images.Sources{
-		Scanners: scanners, Cache: cache,
-		Reports: c.ScanReport, ScannerVersion: c.ScannerVersion, VEX: c.Vex, KEV: c.Kev, EPSS: c.Epss,
-		Resolve: c.Resolve, Platforms: c.Platform, PlainHTTP: plainHTTP,
-	})
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return o, cause
-		}
-		return o, &exitError{code: exitUsage, err: err}
-	}
-	for _, w := range o.Gathered.Warnings {
-		fmt.Fprintln(a.io.err, "helmproof: warning: "+printable(w))
-	}
-	if scans && !j.asksFor(images.Name) {
-		fmt.Fprintf(a.io.err, "helmproof: warning: profile %s asks for no control of image scans: they are shown, and decide nothing; --profile images does\n", j.profile.Name)
+	if len(cfg.ScanReport)+len(cfg.Scan) > 0 && !rules.AsksFor(images.Name) {
+		a.log.Warn(fmt.Sprintf("profile %s asks for no control of image scans: they are shown, and decide nothing; --profile images does", rules.Profile.Name))
 	}
 	return o, nil
-}
-
-// trivyJob is the name of Trivy in the cluster.
-const trivyJob = "trivy-job"
-
-// scanners are those that were asked for, and the folder that keeps their results.
-func (a *app) scanners(cluster *cluster.Cluster, plainHTTP bool) (list []scan.Scanner, cache string, err error) {
-	if len(a.cfg.Scan) == 0 {
-		return nil, "", nil
-	}
-	if cache = a.cfg.ScanCache; cache == "" {
-		if cache, err = userCache("scans"); err != nil {
-			return nil, "", err
-		}
-	}
-	for _, s := range a.cfg.Scan {
-		var one scan.Scanner
-		switch s {
-		case osv.Name:
-			dir, err := a.databaseDir()
-			if err != nil {
-				return nil, "", err
-			}
-			if one, err = osv.New(osv.Options{Database: dir, PlainHTTP: plainHTTP, Workers: a.workers(), Now: time.Now}); err != nil {
-				return nil, "", err
-			}
-		case trivy.Name:
-			if one, err = trivy.New(trivy.Options{Command: a.cfg.Trivy, Timeout: a.cfg.ScanTimeout, PlainHTTP: plainHTTP}); err != nil {
-				return nil, "", &exitError{code: exitUsage, err: err}
-			}
-		case trivyJob:
-			if cluster == nil {
-				return nil, "", usageErr("--scan %s runs in a cluster: name it with --context", trivyJob)
-			}
-			if a.cfg.TrivyImage == "" {
-				return nil, "", usageErr("--scan %s needs Trivy's image: give --trivy-image docker.io/aquasec/trivy@sha256:… (or trivyImage in helmproof.yaml) with the digest that you trust", trivyJob)
-			}
-			one = trivy.NewJob(trivy.JobOptions{Kube: cluster.Kube, Image: a.cfg.TrivyImage, Timeout: a.cfg.ScanTimeout, Now: time.Now,
-				Warn: func(s string) { fmt.Fprintln(a.io.err, "helmproof: warning: "+printable(s)) }})
-		}
-		list = append(list, one)
-	}
-	return list, cache, nil
 }
 
 // userCache is a folder of this program in the user's cache folder.
@@ -159,52 +102,14 @@ func userCache(name string) (string, error) {
 	return filepath.Join(dir, "helmproof", name), nil
 }
 
-// imageScopes are those of the images collector: it runs where there is
-// something to judge, and is known to replay always.
-func imageScopes(o images.Options) []evidence.Scope {
-	if len(o.Policy.Controls) == 0 {
-		return nil
-	}
-	return ofRelease
-}
-
-// prepareImages asks for and scans the images of all jobs, each once, before
-// the first is judged. A release that cannot be loaded is told later.
-func (a *app) prepareImages(ctx context.Context, p *pipeline, jobs []job, opts chart.LoadOptions, prog *progress) error {
-	var mu sync.Mutex
-	var all []string
-	var g errgroup.Group
-	g.SetLimit(a.workers())
-	var stdin sync.Mutex
-	for i := range jobs {
-		g.Go(func() error {
-			j := &jobs[i]
-			rel, err := loadJob(ctx, p, j, opts, &stdin)
-			if err != nil {
-				return nil //nolint:nilerr // loading it again says so
-			}
-			mu.Lock()
-			all = append(all, rel.Info.Images...)
-			mu.Unlock()
-			if j.manifests && j.ref == "-" {
-				j.loaded = rel // standard input is there once
-				return nil
-			}
-			return rel.Close()
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	counts, err := p.images.Gathered.Prepare(ctx, all, prog.images)
+// prepareImages asks for and scans the images of all jobs, and says what it did.
+func (a *app) prepareImages(ctx context.Context, p *pipeline.Pipeline, jobs []pipeline.Job, o pipeline.JobOptions, prog *progress) error {
+	counts, err := p.PrepareImages(ctx, jobs, o, prog.images)
 	if err != nil {
 		return err
 	}
 	if n := counts.Scanned + counts.Cached + counts.Failed; n > 0 && !a.quiet {
-		fmt.Fprintf(a.io.err, "helmproof: %s: %d scanned, %d from the cache, %d failed\n", plural(counts.Images, "image"), counts.Scanned, counts.Cached, counts.Failed)
+		a.log.Info(fmt.Sprintf("%s: %d scanned, %d from the cache, %d failed", plural(counts.Images, "image"), counts.Scanned, counts.Cached, counts.Failed))
 	}
 	return nil
 }

@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/companyos/helmproof/collectors/chart"
-	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/collectors/live"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 // liveFlags are the flags that choose among the releases that Helm installed.
@@ -55,62 +54,34 @@ func (f *liveFlags) check(of *releaseFlags, given int) error {
 	return nil
 }
 
-// liveProfile makes live the profile of live releases, unless one was asked for
-// on the command line, or the configured one asks for the collector live.
-func liveProfile(cfg *config.Config, asked bool) error {
+// liveProfile is the profile that live releases are judged by: live, unless one
+// was asked for on the command line, or the configured one asks for the collector live.
+func (a *app) liveProfile(asked bool) (string, error) {
 	if asked {
-		return nil
+		return a.cfg.Profile, nil
 	}
-	j, err := loadJudgement(cfg)
+	r, err := pipeline.LoadRules(a.rules())
 	if err != nil {
-		return err
+		return "", err
 	}
-	if j.profile.Scope != evidence.ScopeRelease || !j.asksFor("live") {
-		cfg.Profile = "live"
+	if r.Profile.Scope != evidence.ScopeRelease || !r.AsksFor(live.Name) {
+		return live.Name, nil
 	}
-	return nil
+	return a.cfg.Profile, nil
 }
 
 // liveJobs finds the releases.
-func (a *app) liveJobs(ctx context.Context, cluster *cluster.Cluster, f *liveFlags, namespaceGiven bool) ([]job, error) {
-	namespace := a.cfg.Namespace
+func (a *app) liveJobs(ctx context.Context, c *cluster.Cluster, f *liveFlags, namespaceGiven bool) ([]pipeline.Job, error) {
+	want := pipeline.Chosen{Name: f.release, Namespace: a.cfg.Namespace}
 	if f.all && !namespaceGiven {
-		namespace = ""
+		want.Namespace = ""
 	}
-	var found []chart.StoredRelease
-	var err error
-	if f.all {
-		found, err = chart.ListReleases(ctx, cluster, namespace)
-	} else {
-		found, err = chart.FindRelease(ctx, cluster, namespace, f.release)
-	}
+	jobs, gone, err := pipeline.LiveJobs(ctx, c, want)
 	if err != nil {
 		return nil, err
 	}
-	gone := 0
-	found = slices.DeleteFunc(found, func(s chart.StoredRelease) bool {
-		if s.Uninstalled() {
-			gone++
-		}
-		return s.Uninstalled()
-	})
-	switch {
-	case len(found) > 0:
-	case f.all && namespace == "":
-		return nil, usageErr("no release of Helm is in the cluster's Secrets or ConfigMaps; Helm's SQL storage is not read")
-	case f.all:
-		return nil, usageErr("no release of Helm is in namespace %s", namespace)
-	case gone > 0:
-		return nil, usageErr("release %s in namespace %s is uninstalled: only its history is left", f.release, namespace)
-	default:
-		return nil, usageErr("no release %s in namespace %s; helm list -A shows where it is, -n names the namespace", f.release, namespace)
-	}
 	if gone > 0 {
-		fmt.Fprintf(a.io.err, "helmproof: %s uninstalled, with the history kept: not judged\n", plural(gone, "release"))
-	}
-	jobs := make([]job, len(found))
-	for i := range found {
-		jobs[i] = job{ref: found[i].Ref(), stored: &found[i]}
+		a.log.Info(plural(gone, "release") + " uninstalled, with the history kept: not judged")
 	}
 	return jobs, nil
 }

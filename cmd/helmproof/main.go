@@ -25,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -34,7 +33,8 @@ import (
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/config"
-	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/internal/helmlog"
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 // The exit codes of DESIGN and of the doc comment above.
@@ -47,9 +47,9 @@ const (
 )
 
 func main() {
-	// Helm's packages log to the process's own logger, values included. What matters
-	// of it is captured by the helm collector; the rest must not reach a terminal.
-	log.SetOutput(io.Discard)
+	// Helm's packages log to the process's own logger, values included. The helm
+	// collector captures what is its own; the rest must not reach a terminal.
+	helmlog.Route()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal begins to clean up, the second ends the program at once.
 	context.AfterFunc(ctx, stop)
@@ -106,12 +106,16 @@ func exitCode(ctx context.Context, err error) int {
 	var exit *exitError
 	var load *chart.LoadError
 	var conf *config.Error
+	var input *pipeline.InputError
+	var integrity *pipeline.IntegrityError
 	switch {
 	case errors.As(err, &exit):
 		return exit.code
 	case ctx.Err() != nil:
 		return exitFailure
-	case errors.As(err, &load), errors.As(err, &conf), errors.Is(err, repository.ErrBadID):
+	case errors.As(err, &integrity):
+		return exitIntegrity
+	case errors.As(err, &input), errors.As(err, &load), errors.As(err, &conf):
 		return exitUsage
 	}
 	return exitFailure

@@ -6,11 +6,14 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/companyos/helmproof/internal/helmlog"
 )
 
 var update = flag.Bool("update", false, "write generated docs instead of comparing them")
 
 func TestMain(m *testing.M) {
+	helmlog.Route() // also for tests that run commands in this process
 	testscript.Main(m, map[string]func(){"helmproof": main})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 func newControls(a *app) *cobra.Command {
@@ -121,14 +122,14 @@ mistake is reported with its file and key, and the exit code is 2.`,
 		Example: "  helmproof config check\n  helmproof config check --profile prod.yaml --waivers waivers.yaml",
 		Args:    exact(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
-			j, err := loadJudgement(a.cfg)
+			r, err := pipeline.LoadRules(a.rules())
 			if err != nil {
 				return err
 			}
 			if a.cfg.Output == "json" {
-				return writeJSON(a.io.out, map[string]any{"outcome": "pass", "profile": j.profile.Name, "controls": len(j.profile.Controls), "waivers": len(j.waivers)})
+				return writeJSON(a.io.out, map[string]any{"outcome": "pass", "profile": r.Profile.Name, "controls": len(r.Profile.Controls), "waivers": len(r.Waivers)})
 			}
-			fmt.Fprintf(a.io.out, "configuration holds: profile %s with %s, %s\n", j.profile.Name, plural(len(j.profile.Controls), "control"), plural(len(j.waivers), "waiver"))
+			fmt.Fprintf(a.io.out, "configuration holds: profile %s with %s, %s\n", r.Profile.Name, plural(len(r.Profile.Controls), "control"), plural(len(r.Waivers), "waiver"))
 			return nil
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -15,7 +16,7 @@ import (
 const shownFindings = 3
 
 // printJudged writes one judged release: verdict, why, all groups, what to do next.
-func printJudged(t *terminal, j *judged, cat *evidence.Catalog) {
+func printJudged(t *terminal, j *pipeline.Judged, cat *evidence.Catalog) {
 	t.line("")
 	head := j.Release.Chart
 	if j.Release.Version != "" {

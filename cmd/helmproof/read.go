@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +14,8 @@ import (
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
-	"github.com/companyos/helmproof/evidence/gate"
 	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -82,15 +81,12 @@ func newShow(a *app) *cobra.Command {
 			if a.cfg.Output == "json" {
 				return writeJSON(a.io.out, report.OutputJSON{Releases: []report.ReleaseJSON{report.NewReleaseJSON(in)}})
 			}
-			j := &judged{Bundle: b.ID(), Release: *b.Release(), Runs: *b.Runs(), Findings: b.Findings(), Verdict: *b.Verdict()}
+			j := &pipeline.Judged{Bundle: b.ID(), Release: *b.Release(), Runs: *b.Runs(), Findings: b.Findings(), Verdict: *b.Verdict()}
 			if a.quiet {
 				fmt.Fprintln(a.io.out, summary(j))
 				return nil
 			}
-			cat, err := gate.ParseCatalog(b.Catalog())
-			if err != nil {
-				return err
-			}
+			cat := in.Catalog
 			t := newTerminal(a.io.out, a.cfg.Color)
 			byID := map[string]evidence.Finding{}
 			for _, f := range j.Findings {
@@ -112,8 +108,8 @@ func newShow(a *app) *cobra.Command {
 	return cmd
 }
 
-// verified verifies a bundle and returns it with what its reports are made from.
-func (a *app) verified(ctx context.Context, ref string) (report.Input, *bundle.Bundle, error) {
+// verified opens a bundle that verifies, with what its reports are made from.
+func (a *app) verified(ctx context.Context, ref string) (report.Input, *pipeline.Verified, error) {
 	repo, err := a.openRepo(ctx)
 	if err != nil {
 		return report.Input{}, nil, err
@@ -122,57 +118,12 @@ func (a *app) verified(ctx context.Context, ref string) (report.Input, *bundle.B
 	if err != nil {
 		return report.Input{}, nil, err
 	}
-	id, files, err := loadBundle(ctx, repo, ref)
+	b, err := pipeline.OpenVerified(ctx, v, repo, ref)
 	if err != nil {
 		return report.Input{}, nil, err
 	}
-	res := v.Verify(ctx, files, id)
-	if !res.OK() {
-		return report.Input{}, nil, &exitError{code: exitIntegrity, err: fmt.Errorf("bundle %s is not verified: %s", id.Short(), res.Reason())}
-	}
-	b := res.Verified()
-	in, err := inputOf(b, res.KeyID)
+	in, err := pipeline.ReportInput(b.Bundle, b.KeyID)
 	return in, b, err
-}
-
-// inputOf is what a bundle's reports are made from: the bundle and the key that signed it.
-func inputOf(b *bundle.Bundle, keyID string) (report.Input, error) {
-	profile, err := gate.ParseProfile(b.Profile())
-	if err != nil {
-		return report.Input{}, err
-	}
-	cat, err := parseCatalog(b.Catalog())
-	if err != nil {
-		return report.Input{}, err
-	}
-	in := report.Input{
-		BundleID: b.ID(), Release: *b.Release(), Profile: profile, Catalog: cat, Runs: *b.Runs(),
-		Findings: b.Findings(), Verdict: *b.Verdict(), SignerKeyID: keyID,
-	}
-	for _, name := range b.Names() {
-		raw, err := b.Read(name)
-		if err != nil {
-			return report.Input{}, err
-		}
-		in.Artifacts = append(in.Artifacts, report.Artifact{Name: name, Digest: evidence.DigestOf(raw), Size: int64(len(raw))})
-	}
-	return in, nil
-}
-
-// parseCatalog parses a sealed catalog; nearly always it is this version's own,
-// which is parsed once.
-func parseCatalog(raw []byte) (*evidence.Catalog, error) {
-	if own, cat := config.Catalog(); bytes.Equal(raw, own) {
-		return cat, nil
-	}
-	return gate.ParseCatalog(raw)
-}
-
-// inputOfJudged is the same for a release that is not read back from a bundle.
-func inputOfJudged(j *judged, by judgement) report.Input {
-	return report.Input{
-		BundleID: j.Bundle, Release: j.Release, Profile: by.profile, Catalog: by.catalog, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict,
-	}
 }
 
 func newReport(a *app) *cobra.Command {
@@ -194,7 +145,7 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if err != nil {
 				return err
 			}
-			raw, err := render(report.New(in), format, prefix)
+			raw, err := pipeline.Render(report.New(in), format, prefix)
 			if err != nil {
 				return err
 			}
@@ -247,7 +198,7 @@ controls whose outcome changed, failing findings that are new and ones that are 
 				if err != nil {
 					return err
 				}
-				side[i] = b
+				side[i] = b.Bundle
 			}
 			d := diffBundles(side[0], side[1])
 			if a.cfg.Output == "json" {

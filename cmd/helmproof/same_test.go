@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/companyos/helmproof/internal/pipeline"
 )
 
 // collectIn collects a copy of the weak chart from a directory of its own, and
@@ -35,7 +37,7 @@ func collectIn(t *testing.T, dir string) (sealed, stored map[string]string) {
 		t.Fatalf("bundles %v, %v", found, err)
 	}
 	stored, sealed = map[string]string{}, map[string]string{}
-	files, err := readBundleDir(found[0])
+	_, files, err := pipeline.ReadBundle(t.Context(), nil, found[0])
 	if err != nil {
 		t.Fatal(err)
 	}

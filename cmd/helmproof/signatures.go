@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/companyos/helmproof/collectors/signatures"
-	"github.com/companyos/helmproof/evidence"
 )
 
 // maxSignatureFile bounds a file of signature policies and a trusted root, in bytes.
@@ -69,13 +68,4 @@ func readSignatureFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: more than %d bytes", path, maxSignatureFile)
 	}
 	return raw, nil
-}
-
-// signatureScopes are those of the signatures collector: it runs where policies
-// were given, and is known to replay always.
-func signatureScopes(o signatures.Options) []evidence.Scope {
-	if len(o.Policies) == 0 {
-		return nil
-	}
-	return ofRelease
 }

@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -53,9 +50,7 @@ func (a *app) verifier(ctx context.Context, repo *repository.Repository) (*bundl
 	}
 	limits := bundle.DefaultLimits()
 	limits.MaxFiles, limits.MaxTotal = a.cfg.VerifyMaxFiles, int64(a.cfg.VerifyMaxSize)<<20
-	v := &bundle.Verifier{Trust: trust, Replay: replay, Render: renderer(config.Formats()), Limits: limits, Tool: "helmproof " + toolVersion()}
-	v.Compose = recompose(v, repo)
-	return v, nil
+	return pipeline.NewVerifier(trust, repo, limits, tool()), nil
 }
 
 func (a *app) verify(ctx context.Context, args []string) error {
@@ -82,7 +77,7 @@ func (a *app) verify(ctx context.Context, args []string) error {
 	}
 	var results []*bundle.Result
 	for _, arg := range args {
-		id, files, err := loadBundle(ctx, repo, arg)
+		id, files, err := pipeline.ReadBundle(ctx, repo, arg)
 		if err != nil {
 			return err
 		}
@@ -100,67 +95,6 @@ func (a *app) verify(ctx context.Context, args []string) error {
 		}
 	}
 	return nil
-}
-
-// loadBundle reads a bundle's files from a directory or from the repository.
-// The id of a directory is its name when that is one, else what it must be is unknown.
-func loadBundle(ctx context.Context, repo *repository.Repository, arg string) (evidence.Digest, map[string][]byte, error) {
-	if st, err := os.Stat(arg); err == nil && st.IsDir() {
-		files, err := readBundleDir(arg)
-		if err != nil {
-			return "", nil, err
-		}
-		abs, err := filepath.Abs(arg)
-		if err != nil {
-			return "", nil, err
-		}
-		id, err := evidence.ParseDigest(filepath.Base(abs))
-		if err != nil {
-			id = evidence.DigestOf(files[bundle.EvidenceFile])
-		}
-		return id, files, nil
-	}
-	id, err := repo.Resolve(ctx, arg)
-	if err != nil {
-		return "", nil, notFound(err)
-	}
-	files, err := repo.Get(ctx, id)
-	return id, files, notFound(err)
-}
-
-// notFound makes an id that is not there an input error.
-func notFound(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return &exitError{code: exitUsage, err: err}
-	}
-	return err
-}
-
-func readBundleDir(dir string) (map[string][]byte, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read bundle: %w", err)
-	}
-	if len(entries) > 64 {
-		return nil, usageErr("%s: %d files: not a bundle", dir, len(entries))
-	}
-	files := map[string][]byte{}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			return nil, fmt.Errorf("read bundle: %w", err)
-		}
-		if !info.Mode().IsRegular() || info.Size() > repository.MaxFileSize {
-			return nil, usageErr("%s: %s is not a file of a bundle", dir, printable(e.Name()))
-		}
-		if files[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
-			return nil, fmt.Errorf("read bundle: %w", err)
-		}
-	}
-	if _, ok := files[bundle.EvidenceFile]; !ok {
-		return nil, usageErr("%s: no %s: not a bundle", dir, bundle.EvidenceFile)
-	}
-	return files, nil
 }
 
 // printVerified prints the results; one says that a single bundle was asked
@@ -207,19 +141,6 @@ func (a *app) printVerified(results []*bundle.Result, one bool) error {
 		t.line(fmt.Sprintf("%s: %d verified, %d not", plural(len(results), "bundle"), len(results)-failed, failed))
 	}
 	return nil
-}
-
-// openVerified verifies a bundle, and only then opens it.
-func openVerified(ctx context.Context, v *bundle.Verifier, repo *repository.Repository, id evidence.Digest) (*bundle.Bundle, error) {
-	files, err := repo.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	r := v.Verify(ctx, files, id)
-	if !r.OK() {
-		return nil, &exitError{code: exitIntegrity, err: fmt.Errorf("bundle %s is not verified: %s", id.Short(), r.Reason())}
-	}
-	return r.Verified(), nil
 }
 
 // completeBundles offers the ids of the repository's newest bundles.

@@ -150,7 +150,7 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 	if err != nil {
 		return err
 	}
-	seen := Seen{At: time.Now().UTC(), HPAs: []HPA{}, VPAs: []VPA{}, Budgets: []Budget{}}
+	seen := Seen{At: in.Now().UTC(), HPAs: []HPA{}, VPAs: []VPA{}, Budgets: []Budget{}}
 	for i := range set.Objects {
 		if err := context.Cause(ctx); err != nil {
 			return err

@@ -121,7 +121,7 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
 	l := looker{cluster: in.Cluster, metadata: meta}
-	seen := Seen{At: time.Now().UTC(), Secrets: []Secret{}}
+	seen := Seen{At: in.Now().UTC(), Secrets: []Secret{}}
 	for i := range set.Objects {
 		if o := &set.Objects[i]; isExternalSecret(o) {
 			if err := context.Cause(ctx); err != nil {

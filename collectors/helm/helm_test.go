@@ -21,7 +21,13 @@ import (
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/helmlog"
 )
+
+func TestMain(m *testing.M) {
+	helmlog.Route()
+	os.Exit(m.Run())
+}
 
 // Each chart is a txtar archive laid over this one, which has no finding but passes.
 const goodChart = `

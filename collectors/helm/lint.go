@@ -1,21 +1,17 @@
 package helm
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
@@ -23,6 +19,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/helmlog"
 )
 
 // lintReport is what helm lint said: lint.json.
@@ -74,7 +71,10 @@ func lintChart(ctx context.Context, rel *chart.Release) (*lintReport, error) {
 		}
 		root := filepath.Join(dir, filepath.FromSlash(sub))
 		var result support.Linter
-		lines := captured(func() { result = lint.RunAll(root, rel.UserValues, rel.Info.Namespace, opts...) })
+		lines, err := helmlog.Capture(func() { result = lint.RunAll(root, rel.UserValues, rel.Info.Namespace, opts...) })
+		if err != nil {
+			return nil, fmt.Errorf("lint: %w", err)
+		}
 		for _, m := range result.Messages {
 			rep.Messages = append(rep.Messages, lintMessage{severityName(m.Severity), path.Join(sub, relative(m.Path, root)), clean(m.Err.Error(), root, dir)})
 		}
@@ -176,61 +176,6 @@ func copyWithoutKeys(rel *chart.Release) (string, error) {
 		}
 	}
 	return dir, nil
-}
-
-// Helm's packages log to the process's standard logger, also through slog's
-// default. The logger is set once, and each line goes to whoever runs on the
-// goroutine that writes it: linting starts none of its own.
-var capture struct {
-	once sync.Once
-	mu   sync.Mutex
-	by   map[string]*bytes.Buffer
-}
-
-type router struct{ rest io.Writer }
-
-func (r router) Write(p []byte) (int, error) {
-	id := goroutine()
-	capture.mu.Lock()
-	defer capture.mu.Unlock()
-	if b := capture.by[id]; b != nil {
-		return b.Write(p)
-	}
-	return r.rest.Write(p)
-}
-
-// goroutine is the id in the first line of the goroutine's own stack trace. It
-// is asked for only when something is logged.
-func goroutine() string {
-	var b [64]byte
-	head, _, _ := bytes.Cut(b[:runtime.Stack(b[:], false)], []byte(" ["))
-	return string(head)
-}
-
-// captured runs f and returns the lines that were logged meanwhile.
-func captured(f func()) []string {
-	capture.once.Do(func() {
-		capture.by = map[string]*bytes.Buffer{}
-		log.SetFlags(0)
-		log.SetOutput(router{io.Discard})
-	})
-	id, b := goroutine(), new(bytes.Buffer)
-	capture.mu.Lock()
-	capture.by[id] = b
-	capture.mu.Unlock()
-	defer func() {
-		capture.mu.Lock()
-		delete(capture.by, id)
-		capture.mu.Unlock()
-	}()
-	f()
-	var lines []string
-	for l := range strings.Lines(b.String()) {
-		if l = strings.TrimSpace(l); l != "" {
-			lines = append(lines, l)
-		}
-	}
-	return lines
 }
 
 // lint decides CHT-1: no message above INFO, and no warning in the log.

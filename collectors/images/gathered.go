@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -43,6 +44,8 @@ type Sources struct {
 	Scanners  []scan.Scanner
 	// Cache is the directory that keeps results of scanners; empty: they are scanned again.
 	Cache string
+
+	Now func() time.Time // the clock by which results of scanners are swept
 
 	PlainHTTP bool              // talk to the registries without TLS
 	Keychain  authn.Keychain    // credentials; nil: those of docker login

@@ -49,8 +49,6 @@ type Options struct {
 	Policy Policy
 	// Gathered is what was read and seen of images before; nil: nothing.
 	Gathered *Gathered
-	// Now is the clock of collection.
-	Now func() time.Time
 }
 
 // Policy says what images have to be. It is sealed as policy.json.
@@ -132,7 +130,7 @@ func (*collector) Name() string { return Name }
 // Collect seals the policy, and what was gathered about the release's images.
 func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
 	pol := c.o.Policy
-	pol.At = c.o.Now().UTC().Truncate(time.Second)
+	pol.At = in.Now().UTC().Truncate(time.Second)
 	if err := writeJSON(out, policyFile, pol); err != nil {
 		return err
 	}

@@ -36,7 +36,6 @@ func policyFor(controls ...evidence.ControlID) Policy {
 // sealed collects about the manifests; what it returns is all that there is to derive from.
 func sealed(t *testing.T, manifests string, o Options) *collectors.Artifacts {
 	t.Helper()
-	o.Now = func() time.Time { return at }
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +51,7 @@ func sealed(t *testing.T, manifests string, o Options) *collectors.Artifacts {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Collect(t.Context(), collectors.Input{Release: rel}, writer{art}); err != nil {
+	if err := c.Collect(t.Context(), collectors.Input{Release: rel, Now: func() time.Time { return at }}, writer{art}); err != nil {
 		t.Fatal(err)
 	}
 	return art

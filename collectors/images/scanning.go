@@ -201,7 +201,7 @@ func (g *Gathered) cacheDir(scanner string, state evidence.Digest) (string, erro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("%w: %w", errCache, err)
 	}
-	now := time.Now()
+	now := g.src.Now()
 	if err := os.Chtimes(dir, now, now); err != nil {
 		return "", fmt.Errorf("%w: %w", errCache, err)
 	}

@@ -41,7 +41,6 @@ type Options struct {
 	start  time.Duration // how long a pod may take to start; 0 means 2 minutes
 	poll   time.Duration // between looks at a Job; 0 means a second
 	margin time.Duration // over NodeTimeout, for the Job's own deadline to show; 0 means 30 seconds
-	now    func() time.Time
 }
 
 const (
@@ -64,9 +63,6 @@ func New(o Options) collectors.Lasting {
 	}
 	if o.Progress == nil {
 		o.Progress = func(int, int) {}
-	}
-	if o.now == nil {
-		o.now = time.Now
 	}
 	return &collector{o: o}
 }
@@ -101,6 +97,6 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 	if err := CheckImage(c.o.Image); err != nil {
 		return err
 	}
-	r := &run{o: c.o, cluster: in.Cluster, kube: in.Cluster.Kube, out: out}
+	r := &run{o: c.o, now: in.Now, cluster: in.Cluster, kube: in.Cluster.Kube, out: out}
 	return r.do(ctx)
 }

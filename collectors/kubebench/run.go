@@ -106,6 +106,7 @@ type target struct {
 // run is one Collect.
 type run struct {
 	o        Options
+	now      func() time.Time
 	cluster  *cluster.Cluster
 	kube     kubernetes.Interface
 	out      evidence.ArtifactWriter
@@ -135,7 +136,7 @@ func (r *run) do(parent context.Context) error {
 	if len(nodes) == 0 {
 		return errors.New("the cluster has no nodes")
 	}
-	r.jobs = r.o.runner(r.kube)
+	r.jobs = r.o.runner(r.kube, r.now)
 	r.jobs.Sweep(ctx)
 	if err := r.jobs.MakeNamespace(ctx); err != nil {
 		return err
@@ -329,9 +330,9 @@ func (r *run) seal(targets []*target) error {
 }
 
 // runner runs the Jobs as the options say.
-func (o *Options) runner(kube kubernetes.Interface) *jobrun.Runner {
+func (o *Options) runner(kube kubernetes.Interface, now func() time.Time) *jobrun.Runner {
 	return &jobrun.Runner{
 		Kube: kube, Component: "kube-bench", PodSecurity: "privileged", // the Job needs hostPID and host paths
-		Lives: o.Timeout + cleanupLimit + 5*time.Minute, JobTimeout: o.NodeTimeout, Start: o.start, Poll: o.poll, Margin: o.margin, Warn: o.Warn, Now: o.now,
+		Lives: o.Timeout + cleanupLimit + 5*time.Minute, JobTimeout: o.NodeTimeout, Start: o.start, Poll: o.poll, Margin: o.margin, Warn: o.Warn, Now: now,
 	}
 }

@@ -61,11 +61,8 @@ func collect(ctx context.Context, t *testing.T, s *benchtest.Server, o Options) 
 		o.Image = image
 	}
 	o.poll, o.margin, o.Warn = time.Millisecond, time.Millisecond, w.add
-	if o.now == nil {
-		o.now = clock()
-	}
 	a := collectors.NewArtifacts(nil)
-	return a, w, New(o).Collect(ctx, collectors.Input{Cluster: cluster}, folder{a})
+	return a, w, New(o).Collect(ctx, collectors.Input{Cluster: cluster, Now: clock()}, folder{a})
 }
 
 func overview(t *testing.T, a *collectors.Artifacts) Overview {

@@ -33,6 +33,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/gate"
+	"github.com/companyos/helmproof/internal/helmlog"
 )
 
 var update = flag.Bool("update", false, "write what is generated: vendored copies of the library, tables of the READMEs")
@@ -42,6 +43,11 @@ const (
 	serviceDir = "../../charts/service"
 	userDir    = "library-user"
 )
+
+func TestMain(m *testing.M) {
+	helmlog.Route()
+	os.Exit(m.Run())
+}
 
 type values = map[string]any
 

@@ -65,7 +65,7 @@ func runBench(ctx context.Context, t *testing.T, cfg *rest.Config, o kubebench.O
 		r.warnings = append(r.warnings, s)
 	}
 	c := kubebench.New(o)
-	if err := c.Collect(ctx, collectors.Input{Cluster: cluster}, benchFolder{r.artifacts}); err != nil {
+	if err := c.Collect(ctx, collectors.Input{Cluster: cluster, Now: time.Now}, benchFolder{r.artifacts}); err != nil {
 		return r, err
 	}
 	raw, err := r.artifacts.Read("artifacts/kubebench/nodes.json")

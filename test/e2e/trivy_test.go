@@ -105,8 +105,8 @@ func TestTrivyJob(t *testing.T) {
 		}
 		policy := images.DefaultPolicy()
 		policy.Controls = []evidence.ControlID{"IMG-2", "IMG-3"}
-		o := images.Options{Policy: policy, Now: time.Now}
-		if o.Gathered, err = images.Gather(t.Context(), images.Sources{Scanners: []scan.Scanner{scanner(t, "helmproof-trivy", 2*time.Minute)}, Platforms: policy.Platforms}); err != nil {
+		o := images.Options{Policy: policy}
+		if o.Gathered, err = images.Gather(t.Context(), images.Sources{Scanners: []scan.Scanner{scanner(t, "helmproof-trivy", 2*time.Minute)}, Platforms: policy.Platforms, Now: time.Now}); err != nil {
 			t.Fatal(err)
 		}
 		defer o.Gathered.Close() //nolint:errcheck // a folder of this test
@@ -129,7 +129,7 @@ func TestTrivyJob(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := col.Collect(t.Context(), collectors.Input{Release: rel}, imageFolder{art}); err != nil {
+		if err := col.Collect(t.Context(), collectors.Input{Release: rel, Now: time.Now}, imageFolder{art}); err != nil {
 			t.Fatal(err)
 		}
 		found, err := col.Findings(collectors.NewSealed(art))

@@ -1,0 +1,120 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/admission"
+	"github.com/companyos/helmproof/collectors/autoscaling"
+	"github.com/companyos/helmproof/collectors/externalsecrets"
+	"github.com/companyos/helmproof/collectors/helm"
+	"github.com/companyos/helmproof/collectors/images"
+	"github.com/companyos/helmproof/collectors/kubebench"
+	"github.com/companyos/helmproof/collectors/live"
+	"github.com/companyos/helmproof/collectors/podsecurity"
+	"github.com/companyos/helmproof/collectors/policy"
+	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/collectors/signatures"
+	"github.com/companyos/helmproof/collectors/workload"
+	"github.com/companyos/helmproof/evidence"
+)
+
+// listed is a collector and when it runs. Replay knows every collector; a run
+// takes those of its scope.
+type listed struct {
+	collectors.Collector
+	scopes []evidence.Scope // of the bundles that it makes evidence for
+	live   bool             // looks at a cluster: it runs only where one was named
+	stored bool             // compares with what Helm stored: it runs only for live releases
+	asked  bool             // makes things in the cluster: it runs only where the profile asks for its controls
+}
+
+// collectorOptions is what collectors are made from. The zero value, with the
+// policies that were sealed, is enough to derive findings again.
+type collectorOptions struct {
+	policies   []byte          // what is, or was, sealed as policies.yaml
+	found      *secrets.Report // of the release's scan
+	schemas    string
+	bench      kubebench.Options
+	signatures signatures.Options
+	unsigned   string
+	images     images.Options
+}
+
+// collectorList is the one list of collectors.
+func collectorList(o collectorOptions) ([]listed, error) {
+	pol, err := policy.New(o.policies)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	sig, err := signatures.New(o.signatures)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	img, err := images.New(o.images)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	release, cluster := []evidence.Scope{evidence.ScopeRelease}, []evidence.Scope{evidence.ScopeCluster}
+	// where runs a collector that judges only what it was given something to judge by.
+	where := func(given bool) []evidence.Scope {
+		if given {
+			return release
+		}
+		return nil
+	}
+	return []listed{
+		{Collector: helm.New(helm.Options{SchemasDir: o.schemas}), scopes: release},
+		{Collector: podsecurity.New(), scopes: release},
+		{Collector: workload.New(), scopes: release},
+		{Collector: pol, scopes: release},
+		{Collector: secrets.New(o.found), scopes: release},
+		{Collector: img, scopes: where(len(o.images.Policy.Controls) > 0)},
+		{Collector: sig, scopes: where(len(o.signatures.Policies) > 0)},
+		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: slices.Concat(release, cluster), live: true},
+		{Collector: live.New(), scopes: release, live: true, stored: true},
+		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
+		{Collector: autoscaling.New(), scopes: release, live: true, stored: true},
+		{Collector: kubebench.New(o.bench), scopes: cluster, live: true, asked: true},
+	}, nil
+}
+
+// pick returns the collectors of the list that run for a bundle of that scope.
+func (p *Pipeline) pick(list []listed, scope evidence.Scope) []collectors.Collector {
+	var out []collectors.Collector
+	for _, l := range list {
+		if slices.Contains(l.scopes, scope) && (p.Cluster != nil || !l.live) && (!l.stored || p.Stored) && (!l.asked || p.Rules.AsksFor(l.Name())) {
+			out = append(out, l.Collector)
+		}
+	}
+	return out
+}
+
+// Replay derives the findings of a bundle again; verify compares them. Sealed
+// policies that are not this version's own would judge by other rules under the
+// same names: they are refused.
+func Replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
+	policies, err := in.Read(collectors.PoliciesFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	changed, err := policy.Changed(policies)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(changed) > 0 {
+		return nil, nil, fmt.Errorf("the sealed policies are not those of this version: %s", strings.Join(changed, ", "))
+	}
+	list, err := collectorList(collectorOptions{policies: policies})
+	if err != nil {
+		return nil, nil, err
+	}
+	var all []collectors.Collector
+	for _, l := range list {
+		all = append(all, l.Collector)
+	}
+	found, after := collectors.Derive(collectors.NewSealed(in), all, runs)
+	return found, after, nil
+}

@@ -1,0 +1,225 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/images"
+	"github.com/companyos/helmproof/collectors/kubebench"
+	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/collectors/signatures"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/evidence/gate"
+	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/internal/cluster"
+)
+
+// Pipeline is the main job with all that it needs. Its methods may be called
+// concurrently; nothing in it may be changed meanwhile.
+type Pipeline struct {
+	Rules   Rules
+	Tool    string           // this program, for runs.json: "helmproof <version>"
+	Cluster *cluster.Cluster // nil: no cluster is looked at
+	Stored  bool             // the releases are those of Helm's storage in the cluster
+	Schemas string           // a directory of OpenAPI schemas of other Kubernetes versions
+	Timeout time.Duration    // of one collector, and of rendering; 0: none
+
+	// UnsignedImage is an image without a signature, which admission must refuse;
+	// empty: signature admission is not tried.
+	UnsignedImage string
+	Signatures    signatures.Options // without policies image signatures are not verified
+	Images        images.Options     // without controls images are not judged
+	Bench         kubebench.Options
+
+	Signer  attest.Signer          // nil: nothing is sealed
+	Repo    *repository.Repository // nil: nothing is stored
+	Formats []string               // of the reports that are stored
+
+	Now     func() time.Time
+	Log     *slog.Logger                // what the user should know and what is no evidence
+	Started func(collector string)      // progress; may be nil
+	Ended   func(evidence.CollectorRun) // progress; may be nil
+}
+
+// Judged is one release with its verdict; Bundle is empty when it was not sealed.
+type Judged struct {
+	Bundle   evidence.Digest
+	Release  evidence.Release
+	Runs     evidence.Runs
+	Findings []evidence.Finding
+	Verdict  evidence.Verdict
+	PDF      bool                 // a report.pdf was stored
+	Inputs   []evidence.BundleRef // of a composed verdict
+}
+
+// Release judges one loaded release and, where the pipeline has a signer and a
+// repository, seals and stores it.
+func (p *Pipeline) Release(ctx context.Context, rel *chart.Release) (*Judged, error) {
+	found, redactor, err := secrets.Scan(ctx, rel)
+	if err != nil {
+		// Without the scan nothing may be written: it would not be redacted.
+		return nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
+	}
+	art := collectors.NewArtifacts(redactor)
+	info := rel.Info
+	if p.Cluster != nil {
+		info.Cluster = p.Cluster.Info.Fingerprint
+	}
+	if err := p.sealRelease(rel, art, &info); err != nil {
+		return nil, err
+	}
+	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor})
+}
+
+// ClusterItself judges the cluster that the pipeline is connected to.
+func (p *Pipeline) ClusterItself(ctx context.Context) (*Judged, error) {
+	info := evidence.Release{
+		Scope: evidence.ScopeCluster, Source: "cluster", Chart: "cluster", ReleaseName: "cluster",
+		KubeVersion: minorVersion(p.Cluster.Info.Version), Cluster: p.Cluster.Info.Fingerprint, Images: []string{},
+	}
+	art := collectors.NewArtifacts(nil)
+	if err := p.sealCommon(art, &info); err != nil {
+		return nil, err
+	}
+	return p.judgeAndSeal(ctx, subject{info: info, art: art})
+}
+
+var minorPattern = regexp.MustCompile(`^v?([0-9]+\.[0-9]+)`)
+
+// minorVersion is "1.37" of "v1.37.2-gke.100", or the whole of what is no version.
+func minorVersion(v string) string {
+	if m := minorPattern.FindStringSubmatch(v); m != nil {
+		return m[1]
+	}
+	return strings.TrimSpace(v)
+}
+
+// subject is what one bundle is about, its records being sealed already.
+type subject struct {
+	info     evidence.Release
+	release  *chart.Release // nil for the cluster itself
+	art      *collectors.Artifacts
+	found    *secrets.Report
+	redactor collectors.Redactor // nil where there is nothing to redact
+}
+
+// judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
+func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error) {
+	all, err := collectorList(collectorOptions{
+		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, bench: p.Bench, unsigned: p.UnsignedImage, signatures: p.Signatures, images: p.Images,
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := p.pick(all, s.info.Scope)
+	runs, err := collectors.Run(ctx, collectors.Input{Release: s.release, Cluster: p.Cluster}, list, s.art, collectors.RunOptions{
+		Timeout: p.Timeout, Now: p.Now, Started: p.Started, Ended: p.Ended,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range runs {
+		if s.redactor != nil {
+			clean, _ := s.redactor.Redact([]byte(runs[i].Error))
+			runs[i].Error = string(clean)
+		}
+	}
+	sealed := collectors.NewSealedWith(s.art, s.release)
+	findings, runs := collectors.Derive(sealed, list, runs)
+	verdict := gate.Evaluate(gate.Input{
+		Profile: p.Rules.Profile, ProfileDigest: evidence.DigestOf(p.Rules.ProfileRaw),
+		Catalog: p.Rules.Catalog, CatalogDigest: evidence.DigestOf(p.Rules.CatalogRaw),
+		Findings: findings, Runs: runs, Waivers: p.Rules.Waivers, At: p.Now().UTC().Truncate(time.Microsecond),
+	})
+	out := &Judged{Release: s.info, Runs: evidence.Runs{Tool: p.Tool, Collectors: runs}, Findings: findings, Verdict: verdict}
+	if p.Signer == nil {
+		return out, nil
+	}
+	contents := p.contents(out)
+	contents.Artifacts = artifactsOnly(s.art)
+	return out, p.seal(ctx, contents, out)
+}
+
+// contents are what every bundle holds of a judged subject.
+func (p *Pipeline) contents(j *Judged) *bundle.Contents {
+	return &bundle.Contents{
+		Release: j.Release, Profile: p.Rules.ProfileRaw, Catalog: p.Rules.CatalogRaw, Waivers: p.Rules.WaiversRaw, Policies: p.Rules.Policies,
+		Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict, Inputs: j.Inputs,
+	}
+}
+
+// seal signs and stores, and says in j what became of it.
+func (p *Pipeline) seal(ctx context.Context, c *bundle.Contents, j *Judged) error {
+	pkg, err := bundle.Seal(ctx, c, p.Signer, Renderer(p.Formats))
+	if err != nil {
+		return fmt.Errorf("seal %s: %w", j.Release.Chart, err)
+	}
+	j.Bundle = pkg.ID
+	_, j.PDF = pkg.Files["report.pdf"]
+	return p.Repo.Put(ctx, repository.NewPointer(pkg.ID, &j.Release, &j.Verdict), pkg.Files)
+}
+
+// sealRelease writes what loading saw, redacted, and completes release.json.
+func (p *Pipeline) sealRelease(rel *chart.Release, art *collectors.Artifacts, info *evidence.Release) error {
+	record, err := bundle.CanonicalJSON(rel.Record)
+	if err != nil {
+		return fmt.Errorf("chart record of %s: %w", info.Chart, err)
+	}
+	values, err := yaml.Marshal(rel.Values)
+	if err != nil {
+		return fmt.Errorf("values of %s: %w", info.Chart, err)
+	}
+	sealed, err := art.Put(collectors.ManifestsFile, rel.Manifests)
+	if err != nil {
+		return err
+	}
+	info.SealedManifestsDigest = evidence.DigestOf(sealed)
+	if _, err := art.Put(collectors.ChartFile, record); err != nil {
+		return err
+	}
+	if _, err := art.Put(collectors.ValuesFile, values); err != nil {
+		return err
+	}
+	info.Redactions = art.Replaced()
+	return p.sealCommon(art, info)
+}
+
+// sealCommon seals what every bundle holds: the policies, the cluster that was
+// looked at, and the completed release.json.
+func (p *Pipeline) sealCommon(art *collectors.Artifacts, info *evidence.Release) error {
+	if _, err := art.Put(collectors.PoliciesFile, p.Rules.Policies); err != nil {
+		return err
+	}
+	if p.Cluster != nil {
+		raw, err := bundle.CanonicalJSON(p.Cluster.Info)
+		if err != nil {
+			return fmt.Errorf("cluster record: %w", err)
+		}
+		if _, err := art.Put(collectors.ClusterFile, raw); err != nil {
+			return err
+		}
+	}
+	raw, err := bundle.CanonicalJSON(info)
+	if err != nil {
+		return fmt.Errorf("release record of %s: %w", info.Chart, err)
+	}
+	_, err = art.Put(collectors.ReleaseFile, raw)
+	return err
+}
+
+func artifactsOnly(art *collectors.Artifacts) map[string][]byte {
+	files := art.Files()
+	delete(files, collectors.ReleaseFile)
+	delete(files, collectors.PoliciesFile)
+	return files
+}

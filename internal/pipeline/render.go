@@ -1,0 +1,107 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/evidence/gate"
+	"github.com/companyos/helmproof/report"
+	"github.com/companyos/helmproof/report/pdf"
+)
+
+// Renderer renders the named report formats of a bundle: reports are functions of it.
+func Renderer(formats []string) bundle.RenderFunc {
+	return func(b *bundle.Bundle, keyID string) (map[string][]byte, error) {
+		in, err := ReportInput(b, keyID)
+		if err != nil {
+			return nil, err
+		}
+		doc := report.New(in)
+		out := map[string][]byte{}
+		var g errgroup.Group
+		var mu sync.Mutex
+		for _, f := range report.Formats() {
+			if !slices.ContainsFunc(formats, func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), f.Name) }) {
+				continue
+			}
+			g.Go(func() error {
+				raw, err := Render(doc, f.Name, "")
+				if err != nil {
+					return fmt.Errorf("render %s: %w", f.FileName, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				out[f.FileName] = raw
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		return out, nil
+	}
+}
+
+// Render is the one switch over the report formats. pathPrefix is the chart's
+// folder in its repository, for SARIF; it may be empty.
+func Render(doc *report.Document, format, pathPrefix string) ([]byte, error) {
+	switch format {
+	case "pdf":
+		return pdf.Render(doc, pdf.Options{})
+	case "md":
+		return report.Markdown(doc)
+	case "html":
+		return report.HTML(doc)
+	case "json":
+		return report.JSON(doc)
+	case "sarif":
+		return report.SARIF(doc, report.SARIFOptions{PathPrefix: pathPrefix})
+	case "junit":
+		return report.JUnit(doc)
+	}
+	return nil, inputErr("report format %q: want pdf, md, html, json, sarif or junit", format)
+}
+
+// ReportInput is what a bundle's reports are made from: the bundle and the key that signed it.
+func ReportInput(b *bundle.Bundle, keyID string) (report.Input, error) {
+	rules, err := sealedRules(b.Profile(), b.Catalog())
+	if err != nil {
+		return report.Input{}, err
+	}
+	in := report.Input{
+		BundleID: b.ID(), Release: *b.Release(), Profile: rules.Profile, Catalog: rules.Catalog, Runs: *b.Runs(),
+		Findings: b.Findings(), Verdict: *b.Verdict(), SignerKeyID: keyID,
+	}
+	for _, name := range b.Names() {
+		raw, err := b.Read(name)
+		if err != nil {
+			return report.Input{}, err
+		}
+		in.Artifacts = append(in.Artifacts, report.Artifact{Name: name, Digest: evidence.DigestOf(raw), Size: int64(len(raw))})
+	}
+	return in, nil
+}
+
+// parseCatalog parses a sealed catalog; nearly always it is this version's own,
+// which is parsed once.
+func parseCatalog(raw []byte) (*evidence.Catalog, error) {
+	if own, cat := config.Catalog(); bytes.Equal(raw, own) {
+		return cat, nil
+	}
+	return gate.ParseCatalog(raw)
+}
+
+// Report is what reports are made from where nothing is read back from a bundle.
+func (j *Judged) Report(by Rules) report.Input {
+	return report.Input{
+		BundleID: j.Bundle, Release: j.Release, Profile: by.Profile, Catalog: by.Catalog, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict,
+	}
+}
