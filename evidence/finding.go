@@ -134,6 +134,8 @@ type CollectorRun struct {
 
 // Runs is the content of runs.json: who looked, with what, and when.
 type Runs struct {
-	Tool       string         `json:"tool"` // "helmproof <version>"
+	Tool       string         `json:"tool"`              // "helmproof <version>"
+	Rules      int            `json:"rules,omitempty"`   // RulesVersion of that program; see Runs.RulesVersion
+	Reports    int            `json:"reports,omitempty"` // its ReportsVersion
 	Collectors []CollectorRun `json:"collectors"`
 }

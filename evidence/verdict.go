@@ -48,6 +48,31 @@ type Counts struct {
 	Waived        int `json:"waived"`
 }
 
+// Rank orders outcomes worst first. Pass and not applicable are equally good; an
+// outcome that nobody knows ranks as incomplete.
+func (o ControlOutcome) Rank() int {
+	switch o {
+	case ControlFail:
+		return 0
+	case ControlWaived:
+		return 2
+	case ControlWarn:
+		return 3
+	case ControlPass, ControlNotApplicable:
+		return 4
+	}
+	return 1
+}
+
+// Worse is a control that rules of another version judge worse than those by
+// which its evidence was sealed.
+type Worse struct {
+	Control ControlID      `json:"control"`
+	Sealed  ControlOutcome `json:"sealed"`
+	Now     ControlOutcome `json:"now"`
+	Reason  string         `json:"reason"`
+}
+
 // BundleRef names a bundle that a composed verdict rests on.
 type BundleRef struct {
 	Bundle      Digest    `json:"bundle"`

@@ -103,6 +103,10 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if err != nil {
 		return err
 	}
+	if len(b.Result.Worse) > 0 {
+		return &exitError{code: exitVerdict, err: fmt.Errorf("nothing is attached: bundle %s says %s, but %s; collect the release again",
+			b.ID().Short(), b.Verdict().Outcome, judgedWorse(b.Result))}
+	}
 	out := attachJSON{Bundle: b.ID(), Verdict: "FAILED", Images: []attachImageJSON{}}
 	if b.Verdict().Outcome == evidence.VerdictPass {
 		out.Verdict = "PASSED"

@@ -108,6 +108,16 @@ func newShow(a *app) *cobra.Command {
 	return cmd
 }
 
+// judgedWorse says what the rules of this version judge worse than those that
+// sealed the bundle.
+func judgedWorse(r *bundle.Result) string {
+	var list []string
+	for _, w := range r.Worse {
+		list = append(list, string(w.Control))
+	}
+	return fmt.Sprintf("by this version's rules (%d, it was sealed by %d) it is %s: worse in %s", r.Rules.This, r.Rules.Sealed, r.Counts().Outcome, strings.Join(list, ", "))
+}
+
 // verified opens a bundle that verifies, with what its reports are made from.
 func (a *app) verified(ctx context.Context, ref string) (report.Input, *pipeline.Verified, error) {
 	repo, err := a.openRepo(ctx)
@@ -122,7 +132,10 @@ func (a *app) verified(ctx context.Context, ref string) (report.Input, *pipeline
 	if err != nil {
 		return report.Input{}, nil, err
 	}
-	in, err := pipeline.ReportInput(b.Bundle, b.KeyID)
+	if len(b.Result.Worse) > 0 {
+		a.log.Warn(fmt.Sprintf("bundle %s: %s", b.ID().Short(), judgedWorse(b.Result)))
+	}
+	in, err := pipeline.ReportInput(b.Bundle, b.Result.KeyID)
 	return in, b, err
 }
 

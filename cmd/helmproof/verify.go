@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,11 @@ reports are what this evidence renders to. It prints a line per check.
 BUNDLE is a bundle's directory; ID is the beginning of a bundle's id in the
 repository, or latest. Without either, every bundle of the repository is checked.
 
-Exit code 4 says that a check failed or could not be made.`,
+A bundle that another version's rules sealed is judged again by this version's:
+what they judge worse is listed, and the worse result counts.
+
+Exit code 4 says that a check failed or could not be made, 3 that the bundle is
+intact, but this version judges it worse than the one that sealed it.`,
 		Example: `  helmproof verify latest
   helmproof verify 3f2a9c --repo gs://evidence/prod --trust team.pub
   helmproof verify ./evidence-repo/bundles/3f2a…
@@ -93,6 +98,9 @@ func (a *app) verify(ctx context.Context, args []string) error {
 		if !r.OK() {
 			return &exitError{code: exitIntegrity}
 		}
+	}
+	if slices.ContainsFunc(results, func(r *bundle.Result) bool { return len(r.Worse) > 0 }) {
+		return &exitError{code: exitVerdict}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/templates/policies"
 )
 
@@ -172,4 +173,19 @@ func separated(line []byte) (rest []byte, ok bool) {
 		return nil, false
 	}
 	return rest, true
+}
+
+// Renewed returns a sealed policies.yaml with this version's built-in policies in
+// the place of those that were sealed; the user's own stay as they are.
+func Renewed(sealed []byte) ([]byte, error) {
+	out, err := Bundle("")
+	if err != nil {
+		return nil, err
+	}
+	for d := range manifest.Documents(sealed) {
+		if !strings.HasPrefix(d.File, builtinDir) {
+			out = append(out, fmt.Sprintf("---\n%s%s:%d\n%s\n", manifest.SourcePrefix, d.File, d.Line, d.Text)...)
+		}
+	}
+	return out, nil
 }

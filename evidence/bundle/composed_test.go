@@ -50,7 +50,7 @@ func compose(v *bundle.Verifier, in store) func(context.Context, *bundle.Bundle)
 }
 
 func together(in []*bundle.Bundle, profile, catalog []byte, at time.Time) (*bundle.Contents, error) {
-	c := &bundle.Contents{Profile: profile, Catalog: catalog, Runs: evidence.Runs{Tool: "helmproof test", Collectors: []evidence.CollectorRun{}}}
+	c := &bundle.Contents{Profile: profile, Catalog: catalog, Runs: evidence.Runs{Tool: "helmproof test", Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: []evidence.CollectorRun{}}}
 	ci := gate.ComposeInput{ProfileDigest: evidence.DigestOf(profile), CatalogDigest: evidence.DigestOf(catalog), At: at}
 	var err error
 	if ci.Profile, err = gate.ParseProfile(profile); err != nil {
@@ -128,7 +128,7 @@ func TestComposed(t *testing.T) {
 		"finding removed": {func(c *bundle.Contents) { c.Findings = c.Findings[1:] }, with(in),
 			"findings", "a finding that is not in the bundle"},
 		"input left out": {func(c *bundle.Contents) { c.Inputs = c.Inputs[:1] }, with(in),
-			"findings", "the evidence gives other results per control"},
+			"findings", "rests on bundle"},
 		"all inputs left out": {func(c *bundle.Contents) { c.Inputs = nil }, with(in),
 			"findings", "the release is not that of the inputs"},
 		"another input": {func(c *bundle.Contents) { c.Inputs[1].Bundle = web.ID() }, with(in),

@@ -47,9 +47,9 @@ var evaluatedAt = time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
 func artifactOf(collector string) string { return "artifacts/" + collector + "/seen.txt" }
 
 // replay derives findings from artifacts as a collector does: from nothing else.
-func replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
+func replay(in evidence.ArtifactReader, of *evidence.Runs) ([]evidence.Finding, []evidence.CollectorRun, error) {
 	var found []evidence.Finding
-	runs = slices.Clone(runs)
+	runs := slices.Clone(of.Collectors)
 	for i, run := range runs {
 		if run.Outcome != evidence.OutcomePass {
 			continue
@@ -101,7 +101,7 @@ func contents(t testing.TB, chart string) *bundle.Contents {
 			Images: []string{"registry.example/api@" + string(evidence.DigestOf([]byte("image"))), "registry.example/side:1"},
 		},
 		Profile: []byte(profileYAML), Catalog: []byte(catalogYAML), Waivers: []byte("waivers: []\n"), Policies: []byte("# none\n"),
-		Runs: evidence.Runs{Tool: "helmproof test", Collectors: []evidence.CollectorRun{
+		Runs: evidence.Runs{Tool: "helmproof test", Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: []evidence.CollectorRun{
 			{Collector: "images", Outcome: evidence.OutcomeError, Error: "registry unreachable", StartedAt: evaluatedAt, FinishedAt: evaluatedAt},
 			{Collector: "lines", Outcome: evidence.OutcomePass, StartedAt: evaluatedAt, FinishedAt: evaluatedAt.Add(time.Second)},
 		}},
@@ -136,7 +136,7 @@ func (r reader) Names() []string { panic("not used") }
 
 func rederive(t testing.TB, c *bundle.Contents) {
 	t.Helper()
-	found, _, err := replay(reader(c.Artifacts), c.Runs.Collectors)
+	found, _, err := replay(reader(c.Artifacts), &c.Runs)
 	if err != nil {
 		t.Fatal(err)
 	}

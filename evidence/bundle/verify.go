@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,9 @@ import (
 type Verifier struct {
 	Trust *attest.Trust
 	// Replay derives findings from the sealed artifacts again. It also returns the
-	// runs, in which a collector whose derivation failed has become an error.
-	Replay func(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error)
+	// runs, in which a collector whose derivation failed has become an error. runs
+	// says which version's rules sealed the bundle.
+	Replay func(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding, []evidence.CollectorRun, error)
 	// Compose derives findings and verdict of a composed bundle from its inputs
 	// again, after it has verified them; it refuses a bundle whose release and runs
 	// are not those of its inputs. Without it composed bundles do not verify.
@@ -30,12 +32,15 @@ type Verifier struct {
 	Render RenderFunc
 	Tool   string // this program, as runs.json names it: to explain what another version does otherwise
 	Limits Limits // the zero value means DefaultLimits
+	// Rules and Reports are the versions that Replay and Render are of; 0 means
+	// evidence.RulesVersion and evidence.ReportsVersion.
+	Rules, Reports int
 }
 
 // Check is one line of what verify found.
 type Check struct {
 	Name    string           `json:"name"`
-	Outcome evidence.Outcome `json:"outcome"` // pass, fail or not-checked
+	Outcome evidence.Outcome `json:"outcome"` // pass, warn, fail or not-checked
 	Reason  string           `json:"reason"`
 }
 
@@ -45,9 +50,30 @@ type Result struct {
 	Outcome evidence.Outcome `json:"outcome"` // pass or fail
 	KeyID   string           `json:"keyID,omitempty"`
 	Checks  []Check          `json:"checks"`
+	// Rules says that another version's rules sealed the bundle; Worse lists the
+	// controls that this version judges worse. The bundle is intact all the same.
+	Rules *Versions        `json:"rules,omitempty"`
+	Worse []evidence.Worse `json:"worse,omitempty"`
 
-	bundle *Bundle
+	bundle   *Bundle
+	replayed *gate.Replayed
+	counts   evidence.Verdict
 }
+
+// Versions are the rules that a bundle was sealed by, and this program's.
+type Versions struct {
+	Sealed int `json:"sealed"`
+	This   int `json:"this"`
+}
+
+// Replayed is what this version's rules derive from the artifacts of a verified
+// bundle that another version's sealed; nil where the same rules sealed it.
+func (r *Result) Replayed() *gate.Replayed { return r.replayed }
+
+// Counts is the verdict that counts for a verified bundle: the sealed one, or
+// where other rules sealed it the worse of it and of this version's, control by
+// control.
+func (r *Result) Counts() evidence.Verdict { return r.counts }
 
 // OK reports whether every check passed.
 func (r *Result) OK() bool { return r.Outcome == evidence.OutcomePass }
@@ -60,10 +86,10 @@ func (r *Result) Verified() *Bundle {
 	return r.bundle
 }
 
-// Reason is why a bundle is not verified: the first check that did not pass.
+// Reason is why a bundle is not verified: the first check that failed.
 func (r *Result) Reason() string {
 	for _, c := range r.Checks {
-		if c.Outcome != evidence.OutcomePass {
+		if c.Outcome == evidence.OutcomeFail {
 			return c.Name + ": " + c.Reason
 		}
 	}
@@ -84,14 +110,19 @@ func (v *Verifier) Verify(ctx context.Context, files map[string][]byte, id evide
 	if s.Limits == (Limits{}) {
 		s.Limits = DefaultLimits()
 	}
+	s.rules, s.reports = cmp.Or(v.Rules, evidence.RulesVersion), cmp.Or(v.Reports, evidence.ReportsVersion)
 	for _, st := range []step{
 		{"id", s.checkID}, {"signature", s.checkSignature}, {"contents", s.checkContents}, {"statement", s.checkStatement},
 		{"findings", s.checkFindings}, {"verdict", s.checkVerdict}, {"reports", s.checkReports}, {"summary", s.checkSummary},
 	} {
 		c := Check{Name: st.name, Outcome: evidence.OutcomeNotChecked, Reason: "an earlier check failed"}
 		if r.OK() {
+			before := len(r.Worse)
 			reason, err := st.run()
 			c.Outcome, c.Reason = evidence.OutcomePass, reason
+			if len(r.Worse) > before {
+				c.Outcome = evidence.OutcomeWarn
+			}
 			if err != nil {
 				c.Outcome, c.Reason, r.Outcome = evidence.OutcomeFail, err.Error(), evidence.OutcomeFail
 			}
@@ -111,6 +142,8 @@ type verification struct {
 	statement *attest.Statement
 	stamps    []time.Time // trusted timestamps of the signature
 	b         *Bundle
+	// The versions of this program's rules and renderers.
+	rules, reports int
 }
 
 func (s *verification) checkID() (string, error) {
@@ -244,9 +277,12 @@ func (s *verification) checkFindings() (string, error) {
 	if s.Replay == nil {
 		return "", errors.New("nothing to derive the findings with")
 	}
-	found, runs, err := s.Replay(s.b, s.b.runs.Collectors)
+	found, runs, err := s.Replay(s.b, &s.b.runs)
 	if err != nil {
 		return "", fmt.Errorf("derive the findings again: %w", err)
+	}
+	if s.otherRules() {
+		return s.judgeAgain(gate.Replayed{Findings: found, Runs: runs})
 	}
 	if len(runs) != len(s.b.runs.Collectors) {
 		return "", fmt.Errorf("deriving the findings again ends in %d collector runs, the bundle has %d%s", len(runs), len(s.b.runs.Collectors), s.otherTool())
@@ -260,6 +296,46 @@ func (s *verification) checkFindings() (string, error) {
 		return "", fmt.Errorf("%w%s", err, s.otherTool())
 	}
 	return fmt.Sprintf("all %d follow from the sealed artifacts", len(found)), nil
+}
+
+// otherRules reports whether another version's rules sealed the bundle.
+func (s *verification) otherRules() bool { return s.b.runs.RulesVersion() != s.rules }
+
+// judgeAgain compares what this version's rules derive with what was sealed, by
+// control, target and outcome: wording belongs to a version.
+func (s *verification) judgeAgain(now gate.Replayed) (string, error) {
+	in, err := s.judgedBy()
+	if err != nil {
+		return "", err
+	}
+	if err := gate.Consistent(s.b.verdict, in); err != nil {
+		return "", err
+	}
+	s.result.replayed = &now
+	counts, worse := gate.Again(in, s.b.verdict, now)
+	return s.settle(counts, worse), nil
+}
+
+// settle keeps the verdict that counts, and says how it compares with the sealed one.
+func (s *verification) settle(counts evidence.Verdict, worse []evidence.Worse) string {
+	sealed := s.b.runs.RulesVersion()
+	s.result.Rules, s.result.Worse, s.result.counts = &Versions{Sealed: sealed, This: s.rules}, worse, counts
+	by := fmt.Sprintf("sealed by rules %d, judged again by rules %d", sealed, s.rules)
+	if sealed > s.rules {
+		by += ", which are older: a newer helmproof can say more"
+	}
+	if len(worse) == 0 {
+		return by + ": no control is worse"
+	}
+	var list []string
+	for _, w := range worse {
+		if w.Now == w.Sealed {
+			list = append(list, fmt.Sprintf("%s (%s)", w.Control, w.Reason))
+		} else {
+			list = append(list, fmt.Sprintf("%s (%s, sealed as %s)", w.Control, w.Now, w.Sealed))
+		}
+	}
+	return fmt.Sprintf("%s: intact, but worse in %s", by, strings.Join(list, ", "))
 }
 
 // sameFindings names the first finding that differs from the sealed ones.
@@ -322,8 +398,11 @@ func (s *verification) judgedBy() (in gate.Input, err error) {
 }
 
 func (s *verification) checkVerdict() (string, error) {
-	if s.b.release.Scope == evidence.ScopeComposed {
+	if s.b.release.Scope == evidence.ScopeComposed && !s.otherRules() {
 		return fmt.Sprintf("%s follows from the bundles that it names", s.b.verdict.Outcome), nil // checkInputs held it
+	}
+	if s.otherRules() {
+		return fmt.Sprintf("%s as sealed; what counts by now is %s", s.b.verdict.Outcome, s.result.counts.Outcome), nil
 	}
 	in, err := s.judgedBy()
 	if err != nil {
@@ -332,6 +411,7 @@ func (s *verification) checkVerdict() (string, error) {
 	if err := s.sameVerdict(gate.Evaluate(in)); err != nil {
 		return "", err
 	}
+	s.result.counts = s.b.verdict
 	return fmt.Sprintf("%s follows from findings, profile %s and waivers", s.b.verdict.Outcome, in.Profile.Name), nil
 }
 
@@ -357,20 +437,42 @@ func (s *verification) checkInputs() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := sameFindings(found, s.b); err != nil {
-		return "", err
-	}
-	if err := s.sameVerdict(verdict); err != nil {
-		return "", err
-	}
-	for _, r := range verdict.Results {
+	for _, r := range s.b.verdict.Results {
 		for _, ref := range r.Evidence {
 			if !slices.Contains(s.b.inputs, ref) {
 				return "", fmt.Errorf("%s rests on bundle %s, which %s does not name as it is", r.Control, ref.Bundle.Short(), inputsFile)
 			}
 		}
 	}
+	if s.otherRules() {
+		in, err := s.judgedBy()
+		if err != nil {
+			return "", err
+		}
+		in.Waivers = waiversOf(verdict) // those of its inputs, which are verified
+		if err := gate.Consistent(s.b.verdict, in); err != nil {
+			return "", err
+		}
+		counts, worse := gate.Worst(s.b.verdict, verdict)
+		s.result.replayed = &gate.Replayed{Findings: found, Runs: s.b.runs.Collectors}
+		return fmt.Sprintf("%d bundles that this verdict rests on are verified; %s", len(s.b.inputs), s.settle(counts, worse)), nil
+	}
+	if err := sameFindings(found, s.b); err != nil {
+		return "", err
+	}
+	if err := s.sameVerdict(verdict); err != nil {
+		return "", err
+	}
+	s.result.counts = s.b.verdict
 	return fmt.Sprintf("%d bundles that this verdict rests on are verified", len(s.b.inputs)), nil
+}
+
+func waiversOf(v evidence.Verdict) []evidence.Waiver {
+	var out []evidence.Waiver
+	for _, w := range v.Waivers {
+		out = append(out, w.Waiver)
+	}
+	return out
 }
 
 // checkReports holds that the reports are signed by the same key and are what
@@ -407,6 +509,9 @@ func (s *verification) checkReports() (string, error) {
 	}
 	if sig.KeyID != s.result.KeyID {
 		return "", errors.New("the reports are signed by another key than the evidence")
+	}
+	if v := s.b.runs.ReportsVersion(); v != s.reports {
+		return fmt.Sprintf("%d are signed and bound to this evidence; rendered by version %d of the reports, and not again by this one, %d", len(reports), v, s.reports), nil
 	}
 	if s.Render == nil {
 		return "", errors.New("nothing to render the reports with")

@@ -291,16 +291,16 @@ func TestVerifyNamesTheOtherVersion(t *testing.T) {
 	v.Tool = "helmproof 99"
 	wantOK(t, v.Verify(t.Context(), p.Files, p.ID))
 
-	v.Replay = func(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
-		found, runs, err := replay(in, runs)
-		return found[1:], runs, err
+	v.Replay = func(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding, []evidence.CollectorRun, error) {
+		found, after, err := replay(in, runs)
+		return found[1:], after, err
 	}
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "findings", said)
-	v.Replay = func(evidence.ArtifactReader, []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
+	v.Replay = func(evidence.ArtifactReader, *evidence.Runs) ([]evidence.Finding, []evidence.CollectorRun, error) {
 		return nil, make([]evidence.CollectorRun, 7), nil
 	}
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "findings", "ends in 7 collector runs, the bundle has 2 "+said)
-	v.Replay = func(evidence.ArtifactReader, []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
+	v.Replay = func(evidence.ArtifactReader, *evidence.Runs) ([]evidence.Finding, []evidence.CollectorRun, error) {
 		return nil, nil, errors.New("no such policy")
 	}
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "findings", "derive the findings again: no such policy")

@@ -19,6 +19,12 @@ type Evidence struct {
 	Release  evidence.Release
 	Findings []evidence.Finding
 	Runs     []evidence.CollectorRun
+	// Replayed is what this version's rules derive from the same artifacts, where
+	// another version's sealed them; nil: the same rules did. Each control counts by
+	// the worse of both.
+	Replayed *Replayed
+	Rules    int               // the version of the rules that sealed it
+	Catalog  *evidence.Catalog // that it was sealed with: sealed findings say nothing of controls that it lacks
 	// Verdict is the bundle's own. Only its waivers count here: its thresholds
 	// are those of another profile, and its waivers may have expired since.
 	Verdict     evidence.Verdict
@@ -72,6 +78,7 @@ func Compose(in ComposeInput) evidence.Verdict {
 type candidate struct {
 	Evidence
 	findings map[evidence.ControlID][]evidence.Finding
+	replayed map[evidence.ControlID][]evidence.Finding
 	waivers  *waiverSet
 	// used are the controls that this bundle decided.
 	used map[evidence.ControlID]bool
@@ -113,10 +120,14 @@ func newComposer(in ComposeInput) *composer {
 		for _, w := range e.Verdict.Waivers {
 			ws = append(ws, w.Waiver)
 		}
-		c.usable = append(c.usable, &candidate{
+		x := &candidate{
 			Evidence: e, findings: groupFindings(e.Findings), waivers: newWaiverSet(ws, in.Profile, in.At),
 			used: map[evidence.ControlID]bool{},
-		})
+		}
+		if e.Replayed != nil {
+			x.replayed = groupFindings(e.Replayed.Findings)
+		}
+		c.usable = append(c.usable, x)
 	}
 	return c
 }
@@ -204,12 +215,12 @@ func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {
 	// which the collector failed among them.
 	scopes := map[evidence.Scope]bool{}
 	for _, e := range c.usable {
-		if len(e.findings[pc.ID]) > 0 {
+		if e.about(pc.ID) {
 			scopes[e.Scope] = true
 		}
 	}
 	i := slices.IndexFunc(c.usable, func(e *candidate) bool {
-		return len(e.findings[pc.ID]) > 0 || (len(scopes) == 0 || scopes[e.Scope]) &&
+		return e.about(pc.ID) || (len(scopes) == 0 || scopes[e.Scope]) &&
 			slices.ContainsFunc(e.Runs, func(r evidence.CollectorRun) bool { return r.Collector == control.Collector })
 	})
 	if i < 0 {
@@ -223,10 +234,40 @@ func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {
 		return r
 	}
 	e.used[pc.ID] = true
-	r := judge(subject{
-		pc: pc, profile: c.in.Profile, catalog: c.in.Catalog, findings: e.findings[pc.ID], runs: e.Runs, waivers: e.waivers,
-	})
+	r := e.judge(pc, c.in)
 	r.Evidence = []evidence.BundleRef{ref}
+	return r
+}
+
+// about reports whether the bundle has anything to say of the control.
+func (e *candidate) about(id evidence.ControlID) bool {
+	return len(e.findings[id]) > 0 || len(e.replayed[id]) > 0
+}
+
+// judge is one control by the bundle's sealed findings and, where other rules made
+// those, by what this version's rules derive: the worse of both. What the evidence
+// was sealed without, or cannot answer by now, is incomplete and never a pass.
+func (e *candidate) judge(pc evidence.ProfileControl, in ComposeInput) evidence.ControlResult {
+	s := subject{pc: pc, profile: in.Profile, catalog: in.Catalog, findings: e.findings[pc.ID], runs: e.Runs, waivers: e.waivers}
+	if e.Replayed == nil {
+		return judge(s)
+	}
+	now := s
+	now.findings, now.runs = e.replayed[pc.ID], e.Replayed.Runs
+	r := judge(now)
+	if e.Catalog != nil {
+		if _, known := e.Catalog.Control(pc.ID); !known {
+			return r // a newer control, which only this version's rules can judge
+		}
+	}
+	sealed := judge(s)
+	switch {
+	case sealed.Outcome.Rank() < r.Outcome.Rank():
+		sealed.Reason += fmt.Sprintf("; so sealed by rules %d, which count where they are stricter", e.Rules)
+		return sealed
+	case r.Outcome.Rank() < sealed.Outcome.Rank():
+		r.Reason += fmt.Sprintf("; sealed as %s by rules %d, which are not these", sealed.Outcome, e.Rules)
+	}
 	return r
 }
 

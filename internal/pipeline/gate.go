@@ -33,11 +33,18 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	}
 	var done []*Judged
 	for _, group := range byRelease(found) {
-		done = append(done, compose(group, by, req.At, v.Tool))
+		j, err := compose(group, by, req.At, v.Tool)
+		if err != nil {
+			return nil, err
+		}
+		done = append(done, j)
 	}
 	if len(done) == 0 {
 		// No evidence at all is judged too: everything required is missing.
-		j := compose(nil, by, req.At, v.Tool)
+		j, err := compose(nil, by, req.At, v.Tool)
+		if err != nil {
+			return nil, err
+		}
 		j.Release.Chart = req.Chart
 		done = append(done, j)
 	}
@@ -50,7 +57,7 @@ func (p *Pipeline) SealGated(ctx context.Context, j *Judged) error {
 }
 
 // compose judges one release by its bundles, newest first.
-func compose(bundles []*bundle.Bundle, by Rules, at time.Time, tool string) *Judged {
+func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged, error) {
 	j := &Judged{Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}}
 	comp := gate.ComposeInput{
 		Profile: by.Profile, ProfileDigest: evidence.DigestOf(by.ProfileRaw),
@@ -65,28 +72,38 @@ func compose(bundles []*bundle.Bundle, by Rules, at time.Time, tool string) *Jud
 		if j.Release.Cluster == "" && b.Release().Scope != evidence.ScopeCluster {
 			j.Release.Cluster = b.Release().Cluster // the newest evidence may be of the chart alone
 		}
-		comp.Evidence = append(comp.Evidence, gate.Evidence{
+		e := gate.Evidence{
 			Bundle: b.ID(), Scope: b.Release().Scope, Release: *b.Release(), Findings: b.Findings(),
 			Runs: b.Runs().Collectors, Verdict: *b.Verdict(), EvaluatedAt: b.Verdict().EvaluatedAt,
-		})
+		}
+		findings = append(findings, b.Findings()...)
+		if e.Replayed = b.Result.Replayed(); e.Replayed != nil {
+			e.Rules = b.Runs().RulesVersion()
+			sealed, err := sealedRules(b.Profile(), b.Catalog())
+			if err != nil {
+				return nil, err
+			}
+			e.Catalog = sealed.Catalog
+			findings = append(findings, e.Replayed.Findings...)
+		}
+		comp.Evidence = append(comp.Evidence, e)
 		j.Inputs = append(j.Inputs, evidence.BundleRef{Bundle: b.ID(), Scope: b.Release().Scope, EvaluatedAt: b.Verdict().EvaluatedAt})
 		j.Runs.Collectors = append(j.Runs.Collectors, b.Runs().Collectors...)
-		findings = append(findings, b.Findings()...)
 	}
-	j.Runs.Tool = tool
+	j.Runs.Tool, j.Runs.Rules, j.Runs.Reports = tool, evidence.RulesVersion, evidence.ReportsVersion
 	if j.Runs.Collectors == nil {
 		j.Runs.Collectors = []evidence.CollectorRun{}
 	}
 	j.Findings = evidence.NormalizeFindings(findings)
 	j.Verdict = gate.Compose(comp)
-	return j
+	return j, nil
 }
 
 // byRelease splits bundles by the release that they are about; cluster evidence
 // goes to every release, and Compose picks that of its cluster. What names no
 // cluster is about the chart alone: it joins the release on each cluster, and
 // stands for itself only where there is no other.
-func byRelease(found []*bundle.Bundle) [][]*bundle.Bundle {
+func byRelease(found []*Verified) [][]*Verified {
 	var keys []string
 	onCluster := map[string]bool{} // releases with evidence from a cluster
 	for _, b := range found {
@@ -102,9 +119,9 @@ func byRelease(found []*bundle.Bundle) [][]*bundle.Bundle {
 		}
 	}
 	keys = slices.DeleteFunc(keys, func(key string) bool { return onCluster[key] })
-	var out [][]*bundle.Bundle
+	var out [][]*Verified
 	for _, key := range keys {
-		var group, clusters []*bundle.Bundle
+		var group, clusters []*Verified
 		for _, b := range found {
 			r := b.Release()
 			switch {
@@ -132,7 +149,7 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 		if err != nil {
 			return nil, evidence.Verdict{}, err
 		}
-		var inputs []*bundle.Bundle
+		var inputs []*Verified
 		for _, ref := range c.Inputs() {
 			if ref.Scope == evidence.ScopeComposed {
 				return nil, evidence.Verdict{}, fmt.Errorf("input %s is a composed verdict itself", ref.Bundle.Short())
@@ -141,9 +158,12 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 			if err != nil {
 				return nil, evidence.Verdict{}, fmt.Errorf("input %s: %w", ref.Bundle.Short(), err)
 			}
-			inputs = append(inputs, b.Bundle)
+			inputs = append(inputs, b)
 		}
-		j := compose(inputs, by, c.Verdict().EvaluatedAt, v.Tool)
+		j, err := compose(inputs, by, c.Verdict().EvaluatedAt, v.Tool)
+		if err != nil {
+			return nil, evidence.Verdict{}, err
+		}
 		if err := sameSubject(c, j); err != nil {
 			return nil, evidence.Verdict{}, err
 		}
@@ -155,7 +175,7 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 // the newest of each release (name, namespace, cluster) and scope. Pointers
 // only say where to look; a bundle without one is looked at too, so that
 // removing a pointer does not bring older evidence back.
-func evidenceFor(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, req GateRequest) ([]*bundle.Bundle, error) {
+func evidenceFor(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, req GateRequest) ([]*Verified, error) {
 	all, err := repo.List(ctx, repository.Filter{})
 	if err != nil {
 		return nil, err
@@ -193,7 +213,7 @@ func evidenceFor(ctx context.Context, repo *repository.Repository, v *bundle.Ver
 	for _, p := range list {
 		pointers[p.Bundle] = p
 	}
-	var found []*bundle.Bundle
+	var found []*Verified
 	for _, id := range order {
 		b, err := stored(ctx, v, repo, id)
 		if err != nil {
@@ -206,11 +226,11 @@ func evidenceFor(ctx context.Context, repo *repository.Repository, v *bundle.Ver
 		if listed && p != repository.NewPointer(id, b.Release(), b.Verdict()) {
 			return nil, integrityErr("bundle %s: its pointer in the repository does not say what the bundle says", id.Short())
 		}
-		if matches(b.Bundle, req) {
-			found = append(found, b.Bundle)
+		if matches(b, req) {
+			found = append(found, b)
 		}
 	}
-	slices.SortStableFunc(found, func(x, y *bundle.Bundle) int { return y.Verdict().EvaluatedAt.Compare(x.Verdict().EvaluatedAt) })
+	slices.SortStableFunc(found, func(x, y *Verified) int { return y.Verdict().EvaluatedAt.Compare(x.Verdict().EvaluatedAt) })
 	return oneRelease(found, req)
 }
 
@@ -220,7 +240,7 @@ func isCutOff(ctx context.Context, repo *repository.Repository, id evidence.Dige
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-func matches(b *bundle.Bundle, req GateRequest) bool {
+func matches(b *Verified, req GateRequest) bool {
 	rel := b.Release()
 	switch rel.Scope {
 	case evidence.ScopeComposed:
@@ -240,7 +260,7 @@ func matches(b *bundle.Bundle, req GateRequest) bool {
 }
 
 // oneRelease refuses to decide on several releases at once.
-func oneRelease(found []*bundle.Bundle, req GateRequest) ([]*bundle.Bundle, error) {
+func oneRelease(found []*Verified, req GateRequest) ([]*Verified, error) {
 	names := map[string]bool{}
 	for _, b := range found {
 		if b.Release().Scope == evidence.ScopeCluster {

@@ -92,13 +92,21 @@ func (p *Pipeline) pick(list []listed, scope evidence.Scope) []collectors.Collec
 	return out
 }
 
-// Replay derives the findings of a bundle again; verify compares them. Sealed
-// policies that are not this version's own would judge by other rules under the
-// same names: they are refused.
-func Replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
+// Replay derives the findings of a bundle again, by this version's rules; verify
+// compares them. Built-in policies are part of the rules: where the same version
+// sealed the bundle they have to be this version's, to the last expression, and
+// where another did this version's stand in for them. The user's own policies are
+// always those that were sealed.
+func Replay(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding, []evidence.CollectorRun, error) {
 	policies, err := in.Read(collectors.PoliciesFile)
 	if err != nil {
 		return nil, nil, err
+	}
+	if runs.RulesVersion() != evidence.RulesVersion {
+		if policies, err = policy.Renewed(policies); err != nil {
+			return nil, nil, err
+		}
+		in = replacing{in, collectors.PoliciesFile, policies}
 	}
 	changed, err := policy.Changed(policies)
 	if err != nil {
@@ -115,6 +123,20 @@ func Replay(in evidence.ArtifactReader, runs []evidence.CollectorRun) ([]evidenc
 	for _, l := range list {
 		all = append(all, l.Collector)
 	}
-	found, after := collectors.Derive(collectors.NewSealed(in), all, runs)
+	found, after := collectors.Derive(collectors.NewSealed(in), all, runs.Collectors)
 	return found, after, nil
+}
+
+// replacing is sealed artifacts, one of them replaced.
+type replacing struct {
+	evidence.ArtifactReader
+	name    string
+	content []byte
+}
+
+func (r replacing) Read(name string) ([]byte, error) {
+	if name == r.name {
+		return r.content, nil
+	}
+	return r.ArtifactReader.Read(name)
 }

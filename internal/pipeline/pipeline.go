@@ -141,7 +141,7 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 		Catalog: p.Rules.Catalog, CatalogDigest: evidence.DigestOf(p.Rules.CatalogRaw),
 		Findings: findings, Runs: runs, Waivers: p.Rules.Waivers, At: p.Now().UTC().Truncate(time.Microsecond),
 	})
-	out := &Judged{Release: s.info, Runs: evidence.Runs{Tool: p.Tool, Collectors: runs}, Findings: findings, Verdict: verdict}
+	out := &Judged{Release: s.info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs}, Findings: findings, Verdict: verdict}
 	if p.Signer == nil {
 		return out, nil
 	}

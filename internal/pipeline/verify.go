@@ -85,11 +85,11 @@ func readBundleDir(dir string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// Verified is a bundle that was verified, with its files and the key that signed it.
+// Verified is a bundle that was verified, with its files and what verification found.
 type Verified struct {
 	*bundle.Bundle
-	Files map[string][]byte
-	KeyID string
+	Files  map[string][]byte
+	Result *bundle.Result
 }
 
 // OpenVerified reads a bundle (see ReadBundle), verifies it, and only then opens
@@ -119,5 +119,5 @@ func verified(ctx context.Context, v *bundle.Verifier, files map[string][]byte, 
 	if !r.OK() {
 		return nil, integrityErr("bundle %s is not verified: %s", id.Short(), r.Reason())
 	}
-	return &Verified{Bundle: r.Verified(), Files: files, KeyID: r.KeyID}, nil
+	return &Verified{Bundle: r.Verified(), Files: files, Result: r}, nil
 }

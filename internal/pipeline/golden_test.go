@@ -1,0 +1,145 @@
+package pipeline
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/evidence/repository/dir"
+)
+
+// Golden bundles of every version of the rules are in testdata/golden/VERSION, a
+// repository for each kind with the public keys beside it. Every later version
+// verifies them: those of its own version to the byte, the others by outcome.
+// Where a later version means to judge one worse, that is written down here.
+var judgedWorse = map[string]map[string]string{ // version/kind → control → why
+}
+
+func goldenKinds(t *testing.T, version string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join("testdata", "golden", version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, e := range entries {
+		if e.IsDir() {
+			kinds = append(kinds, e.Name())
+		}
+	}
+	return kinds
+}
+
+// openGolden returns a kind's repository and a verifier that trusts its keys.
+func openGolden(t *testing.T, version, kind string) (*repository.Repository, *bundle.Verifier) {
+	t.Helper()
+	root := filepath.Join("testdata", "golden", version, kind)
+	trust, err := attest.LoadTrust([]string{root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := repository.New(dir.Open(root))
+	return repo, NewVerifier(trust, repo, bundle.DefaultLimits(), "helmproof test")
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	versions, err := os.ReadDir(filepath.Join("testdata", "golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range versions {
+		kinds := goldenKinds(t, v.Name())
+		if len(kinds) < 19 {
+			t.Errorf("version %s: only %d kinds", v.Name(), len(kinds))
+		}
+		for _, kind := range kinds {
+			t.Run(v.Name()+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				verifyGolden(t, v.Name(), kind)
+			})
+		}
+	}
+}
+
+func verifyGolden(t *testing.T, version, kind string) {
+	repo, v := openGolden(t, version, kind)
+	ids, err := repo.Bundles(t.Context())
+	if err != nil || len(ids) == 0 {
+		t.Fatalf("%d bundles, %v", len(ids), err)
+	}
+	expected := judgedWorse[version+"/"+kind]
+	met := map[string]bool{}
+	for _, id := range ids {
+		files, err := repo.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := v.Verify(t.Context(), files, id)
+		if !r.OK() {
+			t.Errorf("%s: %s", id.Short(), r.Reason())
+			if version == strconv.Itoa(evidence.RulesVersion) {
+				t.Error("a finding, a verdict or a report changed: raise evidence.RulesVersion or evidence.ReportsVersion, and make golden bundles of the new version")
+			}
+			continue
+		}
+		for _, w := range r.Worse {
+			met[string(w.Control)] = true
+			if expected[string(w.Control)] == "" {
+				t.Errorf("%s: %s is judged worse than when it was sealed: %s, sealed as %s: %s", id.Short(), w.Control, w.Now, w.Sealed, w.Reason)
+			}
+		}
+		if same := version == strconv.Itoa(evidence.RulesVersion); same == (r.Rules != nil) {
+			t.Errorf("%s: rules %+v", id.Short(), r.Rules)
+		}
+	}
+	for id := range expected {
+		if !met[id] {
+			t.Errorf("%s is not judged worse any more", id)
+		}
+	}
+}
+
+// TestGoldenGate gates on evidence that the first version sealed.
+func TestGoldenGate(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]struct {
+		chart, profile string
+		outcome        evidence.VerdictOutcome
+	}{
+		"chart-pass": {"service", "chart", evidence.VerdictPass},
+		"chart-fail": {"weak", "chart", evidence.VerdictFail},
+		"waived":     {"tiny", "chart", evidence.VerdictFail},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			repo, v := openGolden(t, "1", kind)
+			rules, err := LoadRules(RulesOptions{Profile: want.profile})
+			if err != nil {
+				t.Fatal(err)
+			}
+			done, err := Gate(t.Context(), repo, v, rules, GateRequest{Chart: want.chart, At: goldenTime.Add(time.Hour)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(done) != 1 || done[0].Verdict.Outcome != want.outcome {
+				t.Errorf("%d verdicts, the first %s: %s", len(done), done[0].Verdict.Outcome, done[0].Verdict.Reason)
+			}
+			for _, r := range done[0].Verdict.Results {
+				if strings.Contains(r.Reason, "which are not these") {
+					t.Errorf("%s: %s", r.Control, r.Reason)
+				}
+			}
+		})
+	}
+}
+
+// goldenTime is when the golden bundles of the first version were made.
+var goldenTime = time.Date(2026, 11, 28, 16, 30, 0, 0, time.UTC)
