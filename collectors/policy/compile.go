@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	celgo "github.com/google/cel-go/cel"
+	exprpb "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
@@ -87,9 +88,7 @@ type compiler struct {
 	env         func() (*celgo.Env, error)
 	authorizer  bool // an expression asked the authorizer
 	noAuthority bool // expressions must not
-	known       checkedExprs
-	scope       string                       // what expressions are checked by: params, and the variables before them
-	note        func(checkedKey, *celgo.Ast) // told of every expression; may be nil
+	reuse       bool // the environment is one of environments
 	errs        []error
 	field       string // names the expressions in errors
 }
@@ -112,9 +111,13 @@ func (c *compiler) compile(e cel.ExpressionAccessor) (cel.CompilationResult, err
 	if err != nil {
 		return cel.CompilationResult{}, err
 	}
-	ast, err := c.check(env, e.GetExpression())
-	if err != nil {
-		return cel.CompilationResult{}, err
+	ast, issues := c.check(env, e.GetExpression())
+	if issues != nil && issues.Err() != nil {
+		var texts []string
+		for _, i := range issues.Errors() {
+			texts = append(texts, fmt.Sprintf("%s at %d:%d", i.Message, i.Location.Line(), i.Location.Column()+1))
+		}
+		return cel.CompilationResult{}, errors.New(strings.Join(texts, "; "))
 	}
 	if err := checkReturnType(e, ast.OutputType()); err != nil {
 		return cel.CompilationResult{}, err
@@ -134,24 +137,25 @@ func (c *compiler) compile(e cel.ExpressionAccessor) (cel.CompilationResult, err
 	return cel.CompilationResult{Program: prog, ExpressionAccessor: e, OutputType: ast.OutputType()}, nil
 }
 
-// check returns an expression parsed and checked.
-func (c *compiler) check(env *celgo.Env, text string) (*celgo.Ast, error) {
-	key := keyOf(c.scope, text)
-	if ast, err := c.known.ast(key); ast != nil || err != nil {
-		return ast, err
+// parsedOnce keeps what parsing made of expressions: most policies begin with the
+// same ones, and parsing is half of compiling. Both environments parse alike.
+var parsedOnce sync.Map // of *exprpb.ParsedExpr by expression
+
+// check parses and checks an expression.
+func (c *compiler) check(env *celgo.Env, text string) (*celgo.Ast, *celgo.Issues) {
+	if known, ok := parsedOnce.Load(text); ok && c.reuse {
+		return env.Check(celgo.ParsedExprToAst(known.(*exprpb.ParsedExpr)))
 	}
-	ast, issues := env.Compile(text)
+	ast, issues := env.Parse(text)
 	if issues != nil && issues.Err() != nil {
-		var texts []string
-		for _, i := range issues.Errors() {
-			texts = append(texts, fmt.Sprintf("%s at %d:%d", i.Message, i.Location.Line(), i.Location.Column()+1))
+		return nil, issues
+	}
+	if c.reuse {
+		if parsed, err := celgo.AstToParsedExpr(ast); err == nil {
+			parsedOnce.Store(text, parsed)
 		}
-		return nil, errors.New(strings.Join(texts, "; "))
 	}
-	if c.note != nil {
-		c.note(key, ast)
-	}
-	return ast, nil
+	return env.Check(ast)
 }
 
 func checkReturnType(e cel.ExpressionAccessor, have *celgo.Type) error {
@@ -187,31 +191,24 @@ func compilePolicy(r *policyRule) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	var known checkedExprs
-	if r.builtin {
-		if known, err = checked(); err != nil {
-			return nil, err
-		}
-	}
-	p, err := compileIn(env, environment.StoredExpressions, r.policy, known, nil)
+	p, err := compileIn(env, environment.StoredExpressions, r.policy, r.builtin)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.where(), err)
 	}
 	return p, nil
 }
 
-// compileIn takes expressions from known, which only those of environments are in,
-// and tells note about the others.
-func compileIn(env *environment.EnvSet, mode environment.Type, policy *admissionv1.ValidatingAdmissionPolicy, known checkedExprs, note func(checkedKey, *celgo.Ast)) (*program, error) {
+// reuse says that env is one of environments, and the policy one of ours: what was
+// parsed once need not be parsed again.
+func compileIn(env *environment.EnvSet, mode environment.Type, policy *admissionv1.ValidatingAdmissionPolicy, reuse bool) (*program, error) {
 	spec := &policy.Spec
 	opts := cel.OptionalVariableDeclarations{HasParams: spec.ParamKind != nil, HasAuthorizer: true}
 	p := &program{}
-	scope := fmt.Sprintf("params %t\x00", opts.HasParams)
 	var errs []error
 
 	if len(spec.MatchConditions) > 0 {
 		// They run before the rest, and cannot use its variables.
-		c := &compiler{env: func() (*celgo.Env, error) { return env.Env(mode) }, field: "spec.matchConditions[%d].expression", known: known, scope: scope + "match\x00", note: note}
+		c := &compiler{env: func() (*celgo.Env, error) { return env.Env(mode) }, field: "spec.matchConditions[%d].expression", reuse: reuse}
 		conditions := make([]cel.ExpressionAccessor, len(spec.MatchConditions))
 		for i := range spec.MatchConditions {
 			conditions[i] = (*matchconditions.MatchCondition)(&spec.MatchConditions[i])
@@ -226,12 +223,11 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 	if err != nil {
 		return nil, fmt.Errorf("build CEL environment: %w", err)
 	}
-	c := &compiler{env: func() (*celgo.Env, error) { return composed.Env(mode) }, known: known, scope: scope, note: note}
+	c := &compiler{env: func() (*celgo.Env, error) { return composed.Env(mode) }, reuse: reuse}
 	composed.Compiler, composed.ConditionCompiler = c, c
 	for i := range spec.Variables {
 		c.field = fmt.Sprintf("spec.variables[%d] %q", i, spec.Variables[i].Name)
 		composed.CompileAndStoreVariable(&validating.Variable{Name: spec.Variables[i].Name, Expression: spec.Variables[i].Expression}, opts, mode)
-		c.scope += spec.Variables[i].Name + "\x00" + spec.Variables[i].Expression + "\x00"
 	}
 	if errs = append(errs, c.errs...); len(errs) > 0 {
 		return nil, errors.Join(errs...) // what uses the variables would only repeat the errors
