@@ -11,7 +11,6 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
-	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	apiservercel "k8s.io/apiserver/pkg/cel"
@@ -26,13 +25,13 @@ type program struct {
 	validations cel.ConditionEvaluator
 	messages    cel.ConditionEvaluator // nil without message expressions
 	annotations cel.ConditionEvaluator // nil without audit annotations
-	validator   validating.Validator
 
 	// spare is the cost, in CEL units, that must be left after the validations for the
 	// message expressions to be certain not to run out of it: then they need not
 	// be evaluated for an object that passes.
 	spare      int64
 	authorizer bool // an expression asks the authorizer
+	lenient    bool // failurePolicy is Ignore
 }
 
 // environments are the CEL environments of admission policies, without and with
@@ -203,7 +202,7 @@ func compilePolicy(r *policyRule) (*program, error) {
 func compileIn(env *environment.EnvSet, mode environment.Type, policy *admissionv1.ValidatingAdmissionPolicy, reuse bool) (*program, error) {
 	spec := &policy.Spec
 	opts := cel.OptionalVariableDeclarations{HasParams: spec.ParamKind != nil, HasAuthorizer: true}
-	p := &program{}
+	p := &program{lenient: spec.FailurePolicy != nil && *spec.FailurePolicy == admissionv1.Ignore}
 	var errs []error
 
 	if len(spec.MatchConditions) > 0 {
@@ -227,7 +226,7 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 	composed.Compiler, composed.ConditionCompiler = c, c
 	for i := range spec.Variables {
 		c.field = fmt.Sprintf("spec.variables[%d] %q", i, spec.Variables[i].Name)
-		composed.CompileAndStoreVariable(&validating.Variable{Name: spec.Variables[i].Name, Expression: spec.Variables[i].Expression}, opts, mode)
+		composed.CompileAndStoreVariable((*variableExpr)(&spec.Variables[i]), opts, mode)
 	}
 	if errs = append(errs, c.errs...); len(errs) > 0 {
 		return nil, errors.Join(errs...) // what uses the variables would only repeat the errors
@@ -235,17 +234,18 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 
 	var validations, messages, annotations []cel.ExpressionAccessor
 	hasMessages := false
-	for _, v := range spec.Validations {
-		validations = append(validations, &validating.ValidationCondition{Expression: v.Expression, Message: v.Message, Reason: v.Reason})
+	for i := range spec.Validations {
+		v := &spec.Validations[i]
+		validations = append(validations, (*validationExpr)(v))
 		if v.MessageExpression == "" {
 			messages = append(messages, nil)
 			continue
 		}
 		hasMessages = true
-		messages = append(messages, &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression})
+		messages = append(messages, (*messageExpr)(v))
 	}
-	for _, a := range spec.AuditAnnotations {
-		annotations = append(annotations, &validating.AuditAnnotationCondition{Key: a.Key, ValueExpression: a.ValueExpression})
+	for i := range spec.AuditAnnotations {
+		annotations = append(annotations, (*auditExpr)(&spec.AuditAnnotations[i]))
 	}
 	c.field = "spec.validations[%d].expression"
 	p.validations = composed.CompileCondition(validations, opts, mode)
@@ -257,7 +257,6 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 		return nil, errors.Join(c.errs...)
 	}
 	p.authorizer = p.authorizer || c.authorizer
-	p.validator = validating.NewValidator(p.validations, p.matcher, audit, texts, spec.FailurePolicy, nil)
 	if len(annotations) > 0 {
 		p.annotations = audit
 	}

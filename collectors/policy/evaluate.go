@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
-	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	apiservercel "k8s.io/apiserver/pkg/cel"
 
@@ -91,13 +90,13 @@ func (q *question) evaluateBinding(b *admissionv1.ValidatingAdmissionPolicyBindi
 	var out []result
 	for _, param := range params {
 		for _, d := range q.prog.decide(q.s.versioned(q.gvk), q.gvr, param, q.s.ns) {
-			switch d.Evaluation {
-			case validating.EvalAdmit:
+			switch d.evaluation {
+			case evalAdmit:
 				out = append(out, result{outcome: evidence.OutcomePass})
-			case validating.EvalDeny:
-				out = append(out, result{onDeny, d.Message})
+			case evalDeny:
+				out = append(out, result{onDeny, d.message})
 			default:
-				out = append(out, failed(q.rule, d.Message))
+				out = append(out, failed(q.rule, d.message))
 			}
 		}
 	}
@@ -122,25 +121,23 @@ func unknownNamespace(key string, sub *subject) result {
 // unknown is the key of a namespace label on which the answer depends and that
 // is not known.
 func (q *question) matchDefinition() (matches bool, unknown string, err error) {
-	p := q.rule.policy
-	if key, ok := q.w.unknownLabel(p.Spec.MatchConstraints.NamespaceSelector, q.s); ok {
-		open := *p
-		open.Spec.MatchConstraints = anyNamespace(p.Spec.MatchConstraints)
-		p, unknown = &open, key
+	m := q.rule.policy.Spec.MatchConstraints
+	if key, ok := q.w.unknownLabel(m.NamespaceSelector, q.s); ok {
+		m, unknown = anyNamespace(m), key
 	}
-	matches, q.gvr, q.gvk, err = q.w.matcher.DefinitionMatches(q.s.attr, q, validating.NewValidatingAdmissionPolicyAccessor(p))
+	matches, q.gvr, q.gvk, err = q.w.matcher.Matches(q.s.attr, q, (*criteria)(m))
 	return matches, unknown, err
 }
 
 func (q *question) matchBinding(b *admissionv1.ValidatingAdmissionPolicyBinding) (matches bool, unknown string, err error) {
-	if m := b.Spec.MatchResources; m != nil {
-		if key, ok := q.w.unknownLabel(m.NamespaceSelector, q.s); ok {
-			open := *b
-			open.Spec.MatchResources = anyNamespace(m)
-			b, unknown = &open, key
-		}
+	m := b.Spec.MatchResources
+	if m == nil {
+		return true, "", nil
 	}
-	matches, err = q.w.matcher.BindingMatches(q.s.attr, q, validating.NewValidatingAdmissionPolicyBindingAccessor(b))
+	if key, ok := q.w.unknownLabel(m.NamespaceSelector, q.s); ok {
+		m, unknown = anyNamespace(m), key
+	}
+	matches, _, _, err = q.w.matcher.Matches(q.s.attr, q, (*criteria)(m))
 	return matches, unknown, err
 }
 
@@ -192,17 +189,31 @@ func (s *policySet) paramsFor(r *policyRule, b *admissionv1.ValidatingAdmissionP
 	return found, nil
 }
 
-// decide does what validating.Validator.Validate does with one object, except
+// decision is what one validation says about one object.
+type decision struct {
+	evaluation evaluation
+	message    string
+}
+
+type evaluation int
+
+const (
+	evalAdmit evaluation = iota + 1
+	evalDeny
+	evalError
+)
+
+// decide does what the API server's validating.Validator.Validate does with one object, except
 // that it evaluates no message expression whose result cannot matter, and does
 // not cut long messages, since they are told apart by container. No decisions
 // mean that the match conditions exclude the object.
-func (p *program) decide(va *admission.VersionedAttributes, gvr schema.GroupVersionResource, param runtime.Object, ns *corev1.Namespace) []validating.PolicyDecision {
+func (p *program) decide(va *admission.VersionedAttributes, gvr schema.GroupVersionResource, param runtime.Object, ns *corev1.Namespace) []decision {
 	ctx := context.Background()
 	bindings := cel.OptionalVariableBindings{VersionedParams: param}
 	if p.matcher != nil {
 		m := p.matcher.Match(ctx, va, param, nil)
 		if m.Error != nil {
-			return evalError(m.Error)
+			return undecided(m.Error)
 		}
 		if !m.Matches {
 			return nil
@@ -211,44 +222,47 @@ func (p *program) decide(va *admission.VersionedAttributes, gvr schema.GroupVers
 	request := cel.CreateAdmissionRequest(va.Attributes, metav1.GroupVersionResource(gvr), metav1.GroupVersionKind(va.VersionedKind))
 	results, left, err := p.validations.ForInput(ctx, va, request, bindings, ns, celconfig.RuntimeCELCostBudget)
 	if err != nil {
-		return evalError(err)
+		return undecided(err)
 	}
 	passed := !slices.ContainsFunc(results, func(e cel.EvaluationResult) bool { return e.Error != nil || e.EvalResult != types.True })
 	var texts []cel.EvaluationResult
 	if p.messages != nil && (!passed || left < p.spare) {
 		texts, _, err = p.messages.ForInput(ctx, va, request, bindings, ns, left)
 	}
-	decisions := make([]validating.PolicyDecision, len(results))
+	decisions := make([]decision, len(results))
 	for i, res := range results {
 		d := &decisions[i]
 		switch {
 		case res.Error != nil:
-			d.Evaluation, d.Message = validating.EvalError, res.Error.Error()
+			d.evaluation, d.message = evalError, res.Error.Error()
 		case errors.Is(err, apiservercel.ErrInternal) || errors.Is(err, apiservercel.ErrOutOfBudget):
-			d.Evaluation, d.Message = validating.EvalError, "messageExpression: "+err.Error()
+			d.evaluation, d.message = evalError, "messageExpression: "+err.Error()
 		case res.EvalResult != types.True:
-			d.Evaluation, d.Message = validating.EvalDeny, denial(res.ExpressionAccessor.(*validating.ValidationCondition), texts, i)
+			d.evaluation, d.message = evalDeny, denial(res.ExpressionAccessor.(*validationExpr), texts, i)
 		default:
-			d.Evaluation = validating.EvalAdmit
+			d.evaluation = evalAdmit
 		}
 	}
 	if p.annotations != nil {
 		// Their values go to a cluster's audit log, but one that fails denies.
-		whole := p.validator.Validate(ctx, gvr, va, param, ns, celconfig.RuntimeCELCostBudget, nil)
-		for _, a := range whole.AuditAnnotations {
-			if a.Action == validating.AuditAnnotationActionError {
-				decisions = append(decisions, evalError(fmt.Errorf("audit annotation %q: %s", a.Key, a.Error))...)
+		values, _, err := p.annotations.ForInput(ctx, va, request, bindings, ns, celconfig.RuntimeCELCostBudget)
+		if err != nil {
+			return undecided(err)
+		}
+		for _, v := range values {
+			if err := v.Error; err != nil && !p.lenient {
+				decisions = append(decisions, undecided(fmt.Errorf("audit annotation %q: %w", v.ExpressionAccessor.(*auditExpr).Key, err))...)
 			}
 		}
 		if len(results) == 0 && len(decisions) == 0 {
-			decisions = append(decisions, validating.PolicyDecision{Evaluation: validating.EvalAdmit})
+			decisions = append(decisions, decision{evaluation: evalAdmit})
 		}
 	}
 	return decisions
 }
 
-func evalError(err error) []validating.PolicyDecision {
-	return []validating.PolicyDecision{{Evaluation: validating.EvalError, Message: err.Error()}}
+func undecided(err error) []decision {
+	return []decision{{evalError, err.Error()}}
 }
 
 // maxMessage bounds a message, in bytes; a server cuts at 5 KiB.
@@ -256,7 +270,7 @@ const maxMessage = 4 << 20
 
 // denial is the message of a validation that failed: of its expression, or the
 // fixed one, or the expression itself.
-func denial(v *validating.ValidationCondition, texts []cel.EvaluationResult, i int) string {
+func denial(v *validationExpr, texts []cel.EvaluationResult, i int) string {
 	if i < len(texts) && texts[i].Error == nil && texts[i].EvalResult != nil {
 		if s, ok := texts[i].EvalResult.Value().(string); ok {
 			if s = strings.TrimSpace(s); s != "" && len(s) <= maxMessage && !strings.Contains(s, "\n") {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -9,12 +10,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	requestv1 "k8s.io/api/admission/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/cel"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
@@ -103,7 +107,6 @@ func TestBuiltinPoliciesTypeCheck(t *testing.T) {
 func TestDecisionsAreTheServers(t *testing.T) {
 	t.Parallel()
 	set := builtinSet(t)
-	ignore := cmpopts.IgnoreFields(validating.PolicyDecision{}, "Elapsed", "Reason", "Action")
 	compared := 0
 	for _, cases := range builtinCases {
 		for _, c := range cases {
@@ -130,16 +133,16 @@ func TestDecisionsAreTheServers(t *testing.T) {
 					gvk, gvr := q.gvk, q.gvr
 					got := p.decide(sub.versioned(gvk), gvr, nil, sub.ns)
 					compared++
-					server := p.validator.Validate(context.Background(), gvr, sub.versioned(gvk), nil, sub.ns, celconfig.RuntimeCELCostBudget, nil)
-					if diff := cmp.Diff(server.Decisions, got, ignore, cmpopts.EquateEmpty()); diff != "" {
+					server := serverDecisions(p, gvr, sub.versioned(gvk), sub.ns)
+					if diff := cmp.Diff(server, got, cmp.AllowUnexported(decision{}), cmpopts.EquateEmpty()); diff != "" {
 						t.Errorf("%s %s: (-server +ours)\n%s", r.rule, c.name, diff)
 					}
 					typed := typedVersion(t, sub, gvk)
 					if typed == nil || r.rule == "policy/limits-at-least-requests" || c.name == "null quantity" {
 						continue // the server prints quantities in their canonical form, and takes null for 0
 					}
-					server = p.validator.Validate(context.Background(), gvr, typed, nil, sub.ns, celconfig.RuntimeCELCostBudget, nil)
-					if diff := cmp.Diff(server.Decisions, got, ignore, cmpopts.EquateEmpty()); diff != "" {
+					server = serverDecisions(p, gvr, typed, sub.ns)
+					if diff := cmp.Diff(server, got, cmp.AllowUnexported(decision{}), cmpopts.EquateEmpty()); diff != "" {
 						t.Errorf("%s %s: (-typed +ours)\n%s", r.rule, c.name, diff)
 					}
 				}
@@ -148,6 +151,78 @@ func TestDecisionsAreTheServers(t *testing.T) {
 	}
 	if compared < 700 {
 		t.Errorf("only %d decisions compared", compared)
+	}
+}
+
+// asServer gives results the types that the API server's validator knows.
+type asServer struct{ cel.ConditionEvaluator }
+
+func (s asServer) ForInput(ctx context.Context, va *admission.VersionedAttributes, request *requestv1.AdmissionRequest, b cel.OptionalVariableBindings, ns *corev1.Namespace, budget int64) ([]cel.EvaluationResult, int64, error) {
+	if s.ConditionEvaluator == nil {
+		return nil, budget, nil
+	}
+	results, left, err := s.ConditionEvaluator.ForInput(ctx, va, request, b, ns, budget)
+	for i := range results {
+		switch e := results[i].ExpressionAccessor.(type) {
+		case *validationExpr:
+			results[i].ExpressionAccessor = &validating.ValidationCondition{Expression: e.Expression, Message: e.Message, Reason: e.Reason}
+		case *auditExpr:
+			results[i].ExpressionAccessor = &validating.AuditAnnotationCondition{Key: e.Key, ValueExpression: e.ValueExpression}
+		}
+	}
+	return results, left, err
+}
+
+// serverDecisions has the API server's validator decide.
+func serverDecisions(p *program, gvr schema.GroupVersionResource, va *admission.VersionedAttributes, ns *corev1.Namespace) []decision {
+	fail := admissionv1.Fail
+	if p.lenient {
+		fail = admissionv1.Ignore
+	}
+	server := validating.NewValidator(asServer{p.validations}, p.matcher, asServer{p.annotations}, asServer{p.messages}, &fail, nil)
+	evaluations := map[validating.PolicyDecisionEvaluation]evaluation{
+		validating.EvalAdmit: evalAdmit, validating.EvalDeny: evalDeny, validating.EvalError: evalError,
+	}
+	var list []decision
+	whole := server.Validate(context.Background(), gvr, va, nil, ns, celconfig.RuntimeCELCostBudget, nil)
+	for _, d := range whole.Decisions {
+		list = append(list, decision{evaluations[d.Evaluation], d.Message})
+	}
+	for _, a := range whole.AuditAnnotations {
+		if a.Action == validating.AuditAnnotationActionError {
+			list = append(list, decision{evalError, fmt.Sprintf("audit annotation %q: %s", a.Key, a.Error)})
+		}
+	}
+	return list
+}
+
+// TestAuditAnnotationsAreTheServers compares what audit annotations decide.
+func TestAuditAnnotationsAreTheServers(t *testing.T) {
+	t.Parallel()
+	objects, err := manifest.Parse([]byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: b}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for expression, errs := range map[string]int{"'b'": 0, "' '": 0, "null": 0, "string(object.data.a)": 0, "string(object.none)": 1} {
+		for _, failure := range []string{"Fail", "Ignore"} {
+			set, err := parseSet([]byte(vap(fmt.Sprintf("  failurePolicy: %s\n  validations: [{expression: \"'a' in object.data\"}]\n  auditAnnotations: [{key: a, valueExpression: %q}]\n", failure, expression))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld("payments", objects.Objects)
+			sub := w.subject(&objects.Objects[0])
+			p, err := set.policies[0].compile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := p.decide(sub.versioned(sub.gvk), sub.gvr, nil, sub.ns)
+			if diff := cmp.Diff(serverDecisions(p, sub.gvr, sub.versioned(sub.gvk), sub.ns), got, cmp.AllowUnexported(decision{})); diff != "" {
+				t.Errorf("%s, %s: (-server +ours)\n%s", expression, failure, diff)
+			}
+			if want := 1 + errs; failure == "Fail" && len(got) != want {
+				t.Errorf("%s: %d decisions, want %d", expression, len(got), want)
+			}
+		}
 	}
 }
 

@@ -5,14 +5,15 @@ import (
 	"slices"
 	"strings"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/admission/plugin/policy/generic"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/matching"
 	"k8s.io/apiserver/pkg/authentication/user"
 	listersv1 "k8s.io/client-go/listers/core/v1"
@@ -74,7 +75,7 @@ type world struct {
 	namespace  string // the release's
 	crds       map[schema.GroupKind]crd
 	namespaces map[string]*corev1.Namespace // those that the release renders
-	matcher    generic.PolicyMatcher
+	matcher    *matching.Matcher
 }
 
 type crd struct {
@@ -99,7 +100,7 @@ func newWorld(namespace string, objects []manifest.Object) *world {
 			}
 		}
 	}
-	w.matcher = generic.NewPolicyMatcher(matching.NewMatcher(namespaceLister{w: w}, nil))
+	w.matcher = matching.NewMatcher(namespaceLister{w: w}, nil)
 	return w
 }
 
@@ -119,6 +120,24 @@ func (w *world) namespaceOf(name string) *corev1.Namespace {
 		return ns
 	}
 	return newNamespace(name, nil, nil)
+}
+
+// criteria are what a policy or a binding says of the objects that it is about.
+type criteria admissionv1.MatchResources
+
+// GetParsedNamespaceSelector implements matching.MatchCriteria.
+func (c *criteria) GetParsedNamespaceSelector() (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(c.NamespaceSelector)
+}
+
+// GetParsedObjectSelector implements matching.MatchCriteria.
+func (c *criteria) GetParsedObjectSelector() (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(c.ObjectSelector)
+}
+
+// GetMatchResources implements matching.MatchCriteria.
+func (c *criteria) GetMatchResources() admissionv1.MatchResources {
+	return admissionv1.MatchResources(*c)
 }
 
 // namespaceLister gives the API server's matcher the world's namespaces.
