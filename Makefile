@@ -11,6 +11,11 @@ FUZZTIME ?= 10s
 # every start.
 export CGO_ENABLED ?= 0
 
+# The SDKs of cloud services are behind a build tag: without them the first build
+# takes a sixth less. What is made here has them; TAGS= leaves them out.
+TAGS ?= cloud
+export GOFLAGS := $(strip $(GOFLAGS) -tags=$(TAGS))
+
 KUBERNETES := v1.37.2
 KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37

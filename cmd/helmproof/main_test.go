@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -34,6 +35,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TESTCHARTS", filepath.Join(root, "test", "charts"))
 			e.Setenv("COSIGN_PASSWORD", "")
 			return nil
+		},
+		Condition: func(c string) (bool, error) {
+			if c != "cloud" {
+				return false, fmt.Errorf("unknown condition %q", c)
+			}
+			return hasCloud, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": cmdExitCode,

@@ -5,16 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
-	"github.com/fsouza/fake-gcs-server/fakestorage"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -104,34 +101,6 @@ func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		srv.Close()
 		if calls.Len() > 0 {
 			ts.Fatalf("the network was used: %s", calls.String())
-		}
-	})
-}
-
-// cmdGCS starts a fake Google Cloud Storage with the bucket "evidence"; commands
-// reach it through STORAGE_EMULATOR_HOST. Every seventh request is cut off
-// before it is answered, as on a bad line.
-func cmdGCS(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 {
-		ts.Fatalf("usage: gcs")
-	}
-	fake, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, Writer: io.Discard})
-	ts.Check(err)
-	fake.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "evidence"})
-	var n, cut atomic.Int64
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n.Add(1)%7 == 0 {
-			cut.Add(1)
-			panic(http.ErrAbortHandler)
-		}
-		fake.HTTPHandler().ServeHTTP(w, r)
-	}))
-	ts.Setenv("STORAGE_EMULATOR_HOST", strings.TrimPrefix(srv.URL, "http://"))
-	ts.Defer(func() {
-		srv.Close()
-		fake.Stop()
-		if cut.Load() == 0 {
-			ts.Fatalf("no connection was cut in %d requests: the script tests less than it says", n.Load())
 		}
 	})
 }

@@ -1,6 +1,7 @@
 // Package kms reaches keys in key management services: AWS, Azure, Google Cloud,
 // HashiCorp Vault and OpenBao, by the references that cosign takes. Credentials
-// are those that each service's own tools use.
+// are those that each service's own tools use. Those of the three clouds need the
+// build tag cloud.
 package kms
 
 import (
@@ -15,11 +16,10 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature/kms"
-	_ "github.com/sigstore/sigstore/pkg/signature/kms/aws" // each registers its scheme
-	_ "github.com/sigstore/sigstore/pkg/signature/kms/azure"
-	_ "github.com/sigstore/sigstore/pkg/signature/kms/gcp"
-	_ "github.com/sigstore/sigstore/pkg/signature/kms/hashivault"
+	_ "github.com/sigstore/sigstore/pkg/signature/kms/hashivault" // registers its schemes
 	"github.com/sigstore/sigstore/pkg/signature/options"
+
+	"github.com/companyos/helmproof/internal/parts"
 )
 
 // timeout is how long a service may take to answer.
@@ -49,6 +49,9 @@ type Key struct {
 func Open(ctx context.Context, reference string) (*Key, error) {
 	if !Is(reference) {
 		return nil, fmt.Errorf("key %s: want %s", reference, Want)
+	}
+	if scheme, _, _ := strings.Cut(reference, "://"); absent[scheme] != "" {
+		return nil, fmt.Errorf("key %s: %w", reference, parts.Missing(absent[scheme]))
 	}
 	k, err := within(ctx, func(ctx context.Context) (*Key, error) {
 		service, err := kms.Get(ctx, reference, crypto.SHA256)

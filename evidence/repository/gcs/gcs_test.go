@@ -1,3 +1,5 @@
+//go:build cloud
+
 package gcs_test
 
 import (
