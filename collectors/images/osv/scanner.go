@@ -35,7 +35,6 @@ import (
 	apkmeta "github.com/google/osv-scalibr/extractor/filesystem/os/apk/metadata"
 	"github.com/google/osv-scalibr/extractor/filesystem/os/dpkg"
 	dpkgmeta "github.com/google/osv-scalibr/extractor/filesystem/os/dpkg/metadata"
-	"github.com/google/osv-scalibr/extractor/filesystem/os/rpm"
 	scalibrfs "github.com/google/osv-scalibr/fs"
 	"github.com/google/osv-scalibr/inventory"
 	scalibrlog "github.com/google/osv-scalibr/log"
@@ -96,7 +95,7 @@ func New(o Options) (*Scanner, error) {
 	quiet()
 	s := &Scanner{o: o}
 	for _, f := range []func(*cpb.PluginConfig) (filesystem.Extractor, error){
-		apk.New, dpkg.New, rpm.New, gobinary.New, packagejson.New, wheelegg.New, archive.New, gemspec.New, cargoauditable.New, composerlock.New,
+		apk.New, dpkg.New, newRPM, gobinary.New, packagejson.New, wheelegg.New, archive.New, gemspec.New, cargoauditable.New, composerlock.New,
 	} {
 		e, err := f(&cpb.PluginConfig{})
 		if err != nil {
