@@ -14,8 +14,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/zricethezav/gitleaks/v8/detect"
-	"github.com/zricethezav/gitleaks/v8/report"
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors/chart"
@@ -226,7 +224,7 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 		return nil, nil
 	}
 	starts := lineStarts(text, len(lines))
-	var raws []report.Finding
+	var raws []finding
 	for r, keep := range set.near(text, starts) {
 		rule := &set.rules[r]
 		if rule.id == genericRule {
@@ -239,11 +237,11 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 			return nil, err
 		}
 		kept, numbers := pick(text, starts, keep, lines)
-		f := detect.Fragment{Raw: kept}
+		file := ""
 		if rule.byPath {
-			f.FilePath = name
+			file = name
 		}
-		for _, f := range d.DetectContext(ctx, f) {
+		for _, f := range d.detect(ctx, kept, file) {
 			if rule.stop.within(f.Secret) {
 				continue
 			}
@@ -256,7 +254,7 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	seen := map[hit]bool{}
 	for _, f := range raws {
 		// What has a format of its own is not reported without it as well.
-		if f.RuleID == genericRule && slices.ContainsFunc(raws, func(o report.Finding) bool {
+		if f.RuleID == genericRule && slices.ContainsFunc(raws, func(o finding) bool {
 			return o.RuleID != genericRule && o.StartLine == f.StartLine && strings.Contains(o.Secret, f.Secret)
 		}) {
 			continue

@@ -10,7 +10,6 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/zricethezav/gitleaks/v8/config"
-	"github.com/zricethezav/gitleaks/v8/detect"
 )
 
 // rule is one rule of gitleaks, compiled when a text first has one of its words.
@@ -21,7 +20,7 @@ type rule struct {
 	// unbounded says that a match may have any number of lines.
 	unbounded bool
 	stop      stopWords
-	detector  func() (*detect.Detector, error)
+	detector  func() (*detector, error)
 }
 
 // ruleSet is gitleaks' own rules. They are run one by one, each on the lines
@@ -84,15 +83,12 @@ func parseRules(text string) (*ruleSet, error) {
 		for _, k := range r.Keywords {
 			l.keywords = append(l.keywords, strings.ToLower(k))
 		}
-		l.detector = sync.OnceValues(func() (*detect.Detector, error) {
+		l.detector = sync.OnceValues(func() (*detector, error) {
 			cfg, err := one.Translate()
 			if err != nil {
 				return nil, fmt.Errorf("compile gitleaks' rule %s: %w", l.id, err)
 			}
-			cfg.Allowlists = base.Allowlists
-			d := detect.NewDetector(cfg)
-			d.IgnoreGitleaksAllow = true // a chart does not waive its own findings
-			return d, nil
+			return &detector{cfg.Rules[l.id], base.Allowlists}, nil
 		})
 		for _, k := range l.keywords {
 			byWord[k] = append(byWord[k], len(set.rules))

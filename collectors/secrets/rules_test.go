@@ -27,7 +27,7 @@ func regexOf(tb testing.TB, id string) *regexp.Regexp {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return d.Config.Rules[id].Regex
+	return d.rule.Regex
 }
 
 // TestRules holds what running the rules one by one, near their words, rests on:
@@ -104,7 +104,7 @@ func TestStopWords(t *testing.T) {
 			}
 		}
 		for _, s := range secrets {
-			got := r.stop.within(s) || stopped(d.Config.Rules[r.id].Allowlists, s)
+			got := r.stop.within(s) || stopped(d.rule.Allowlists, s)
 			if got != stopped(want, s) {
 				t.Errorf("rule %s: %q has a stop word: %t, want %t", r.id, s, got, !got)
 			}
