@@ -23,18 +23,19 @@ type Redactor interface {
 	Redact(b []byte) (out []byte, replaced int)
 }
 
-// Artifacts is what a run sealed so far, by name in evidence.zip. It is an
-// evidence.ArtifactReader and safe for concurrent use.
+// Artifacts is what a run sealed so far, by name in evidence.zip: the only owner
+// of these bytes. It is an evidence.ArtifactReader and safe for concurrent use.
 type Artifacts struct {
 	mu       sync.Mutex
 	files    map[string][]byte
+	true     map[string][]byte // what was sealed redacted, as it was
 	redactor Redactor
 	replaced int
 }
 
 // NewArtifacts returns an empty set whose content passes through r (nil: nothing is redacted).
 func NewArtifacts(r Redactor) *Artifacts {
-	return &Artifacts{files: map[string][]byte{}, redactor: r}
+	return &Artifacts{files: map[string][]byte{}, true: map[string][]byte{}, redactor: r}
 }
 
 // Put seals content under a name of evidence.zip, redacted. It returns what was sealed.
@@ -42,18 +43,39 @@ func (a *Artifacts) Put(name string, content []byte) ([]byte, error) {
 	if name == "" || path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "../") || strings.ContainsAny(name, "\\\x00") {
 		return nil, fmt.Errorf("artifact %q: unsafe name", name)
 	}
-	n := 0
+	n, was := 0, content
 	if a.redactor != nil {
 		content, n = a.redactor.Redact(content)
 	}
+	if err := a.put(name, content, n); err != nil {
+		return nil, err
+	}
+	if n > 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.true[name] = was
+	}
+	return content, nil
+}
+
+// PutRule seals, unaltered, what a release is judged by: policies, profile, catalog
+// or waivers. Nothing that a chart says changes them.
+func (a *Artifacts) PutRule(name string, content []byte) error { return a.put(name, content, 0) }
+
+func (a *Artifacts) put(name string, content []byte, replaced int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.files[name]; ok {
-		return nil, fmt.Errorf("artifact %q: written twice", name)
+		return fmt.Errorf("artifact %q: written twice", name)
 	}
 	a.files[name] = content
-	a.replaced += n
-	return content, nil
+	a.replaced += replaced
+	return nil
+}
+
+// readable are the files that findings are derived from.
+func readable(name string) bool {
+	return name == ReleaseFile || name == PoliciesFile || strings.HasPrefix(name, "artifacts/")
 }
 
 // Read implements evidence.ArtifactReader.
@@ -61,7 +83,7 @@ func (a *Artifacts) Read(name string) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	b, ok := a.files[name]
-	if !ok {
+	if !ok || !readable(name) {
 		return nil, fmt.Errorf("artifact %q: %w", name, fs.ErrNotExist)
 	}
 	return b, nil
@@ -73,10 +95,28 @@ func (a *Artifacts) Names() []string {
 	defer a.mu.Unlock()
 	names := make([]string, 0, len(a.files))
 	for n := range a.files {
-		names = append(names, n)
+		if readable(n) {
+			names = append(names, n)
+		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// True reads the artifacts as they were before redaction: for comparison, in memory
+// only.
+func (a *Artifacts) True() evidence.ArtifactReader { return trueArtifacts{a} }
+
+type trueArtifacts struct{ *Artifacts }
+
+func (t trueArtifacts) Read(name string) ([]byte, error) {
+	t.mu.Lock()
+	b, ok := t.true[name]
+	t.mu.Unlock()
+	if ok {
+		return b, nil
+	}
+	return t.Artifacts.Read(name)
 }
 
 // Replaced is how many secret values were redacted so far.
@@ -86,7 +126,7 @@ func (a *Artifacts) Replaced() int {
 	return a.replaced
 }
 
-// Files returns the sealed content by name; the caller owns the map.
+// Files returns all that is sealed by name; the caller owns the map.
 func (a *Artifacts) Files() map[string][]byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -191,6 +231,13 @@ func collectOne(ctx context.Context, in Input, c Collector, out *Artifacts, limi
 // collector whose Findings fails is turned into an errored run. The findings
 // are normalized. verify calls it with the runs that are in the bundle.
 func Derive(in *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun) {
+	return DeriveLike(in, nil, list, runs)
+}
+
+// DeriveLike is Derive for who has the artifacts before redaction as well (nil: there
+// was none). A collector that finds something else in them has judged the redaction,
+// not the release: that is an errored run.
+func DeriveLike(in, before *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun) {
 	runs = slices.Clone(runs)
 	results := make([][]evidence.Finding, len(runs))
 	var g errgroup.Group
@@ -200,6 +247,9 @@ func Derive(in *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evide
 		}
 		g.Go(func() error {
 			found, err := findingsOf(in, list, run.Collector)
+			if err == nil && before != nil {
+				err = sameFindings(found, before, list, run.Collector)
+			}
 			if err != nil {
 				runs[i].Outcome, runs[i].Error = evidence.OutcomeError, err.Error()
 				return nil //nolint:nilerr // the run holds it
@@ -223,4 +273,28 @@ func findingsOf(in *Sealed, list []Collector, name string) (found []evidence.Fin
 		return nil, fmt.Errorf("derive findings: unknown collector %q", name)
 	}
 	return list[i].Findings(in)
+}
+
+// errRedacted hides what the collector says of the true artifacts: a secret may be in it.
+var errRedacted = errors.New("with its secrets redacted the release is judged otherwise than with them: nothing is concluded; take the secrets out of it")
+
+// sameFindings holds findings to those that the artifacts before redaction give:
+// as many of each rule, outcome and kind of object. Names and messages may differ.
+func sameFindings(found []evidence.Finding, before *Sealed, list []Collector, name string) error {
+	was, err := findingsOf(before, list, name)
+	if err != nil {
+		return errRedacted
+	}
+	count := map[string]int{}
+	for sign, findings := range map[int][]evidence.Finding{1: found, -1: was} {
+		for _, f := range findings {
+			count[fmt.Sprint(f.Rule, f.Controls, f.Outcome, f.Severity, f.Target.Kind)] += sign
+		}
+	}
+	for _, n := range count {
+		if n != 0 {
+			return errRedacted
+		}
+	}
+	return nil
 }

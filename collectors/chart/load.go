@@ -84,6 +84,9 @@ type LoadError struct {
 	Stage string // one of the Stage constants
 	Err   error
 	Hint  string // what the user can try next; may be empty
+	// Loaded is what was loaded of the release until then, so that secrets can be
+	// looked for that Err may show; nil where that is nothing.
+	Loaded *Release
 }
 
 func (e *LoadError) Error() string {
@@ -123,11 +126,14 @@ func Load(ctx context.Context, ref string, o LoadOptions) (*Release, error) {
 	if err == nil {
 		return rel, nil
 	}
+	var le *LoadError
 	if rel != nil {
+		if errors.As(err, &le) {
+			le.Loaded = rel
+		}
 		err = errors.Join(err, rel.Close())
 	}
-	var le *LoadError
-	if ctx.Err() != nil && !errors.As(err, &le) {
+	if ctx.Err() != nil && le == nil && !errors.As(err, &le) {
 		return nil, fmt.Errorf("load %s: %w", ref, context.Cause(ctx))
 	}
 	return nil, err

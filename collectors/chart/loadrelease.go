@@ -190,6 +190,10 @@ func LoadStored(ctx context.Context, cluster *cluster.Cluster, s StoredRelease, 
 	s.Status = string(stored.Info.Status)
 	rel := new(Release)
 	if err := l.fromStored(ctx, rel, stored, s); err != nil {
+		var le *LoadError
+		if errors.As(err, &le) {
+			le.Loaded = rel
+		}
 		return nil, errors.Join(err, rel.Close())
 	}
 	return rel, nil

@@ -1,6 +1,8 @@
 package secrets
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,6 +57,49 @@ func configSecrets(text string) []string {
 			out = append(out, value)
 		}
 	}
+	return out
+}
+
+// jsonSecrets returns the texts of a JSON record, such as a Docker configuration,
+// whose keys name a secret.
+func jsonSecrets(text string) []string {
+	t := strings.TrimSpace(text)
+	if t == "" || t[0] != '{' && t[0] != '[' {
+		return nil
+	}
+	v, err := decodeJSON([]byte(t))
+	if err != nil {
+		return nil
+	}
+	var out []string
+	var walk func(v any, key string, depth int)
+	walk = func(v any, key string, depth int) {
+		if depth > 200 {
+			return
+		}
+		switch x := v.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(x)) {
+				walk(x[k], k, depth+1)
+			}
+		case []any:
+			for _, e := range x {
+				walk(e, key, depth+1)
+			}
+		case string:
+			if key == "auth" { // base64 of user:password
+				out = append(out, x)
+				if plain, err := decodeBase64(x); err == nil {
+					if _, password, ok := strings.Cut(string(plain), ":"); ok {
+						out = append(out, password)
+					}
+				}
+			} else if secretKey(key, x) {
+				out = append(out, x)
+			}
+		}
+	}
+	walk(v, "", 0)
 	return out
 }
 

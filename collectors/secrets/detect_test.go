@@ -32,7 +32,7 @@ func TestDetectIsGitleaks(t *testing.T) {
 			t.Fatal(err)
 		}
 		theirs := detect.NewDetector(config.Config{
-			Rules: map[string]config.Rule{r.id: ours.rule}, Keywords: words(r.keywords), Allowlists: ours.allowed,
+			Rules: map[string]config.Rule{r.id: ours.rule}, Keywords: wordSet(r.keywords), Allowlists: ours.allowed,
 		})
 		theirs.IgnoreGitleaksAllow = true
 		like := rapid.StringMatching(ours.rule.Regex.String())
@@ -59,7 +59,7 @@ func TestDetectIsGitleaks(t *testing.T) {
 	}
 }
 
-func words(list []string) map[string]struct{} {
+func wordSet(list []string) map[string]struct{} {
 	m := map[string]struct{}{}
 	for _, w := range list {
 		m[w] = struct{}{}

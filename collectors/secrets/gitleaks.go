@@ -225,6 +225,7 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	}
 	starts := lineStarts(text, len(lines))
 	var raws []finding
+	raws = append(raws, keys(text, lines)...)
 	for r, keep := range set.near(text, starts) {
 		rule := &set.rules[r]
 		if rule.id == genericRule {
@@ -260,7 +261,7 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 			continue
 		}
 		h := hit{rule: f.RuleID, secret: f.Secret, line: f.StartLine, key: keyOf(f.Match, f.Secret)}
-		if h.key == "" && f.RuleID != "private-key" {
+		if h.key == "" && f.RuleID != keyRule {
 			h.key = keyOf(f.Line, f.Secret)
 		}
 		if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
@@ -421,7 +422,7 @@ func harmless(rule, secret, match, line, file string) bool {
 	doc := strings.HasSuffix(file, ".md") || strings.HasSuffix(file, ".txt") || strings.HasSuffix(file, ".rst")
 	before := before(line, secret)
 	switch rule {
-	case "private-key":
+	case keyRule:
 		return doc && strings.Contains(secret, "..") // shortened
 	case genericRule:
 		return doc || hashValue.MatchString(secret) && hashKey.MatchString(before) || strings.Contains(before, "sha256:") || strings.Contains(line, "checksum/") ||

@@ -6,60 +6,100 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"index/suffixarray"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
-// mask replaces a secret: a plain YAML scalar, and valid base64.
-const mask = "REDACTED"
-
-// minEverywhere is the shortest secret, in bytes, that is replaced wherever it
-// stands; a shorter one would hit unrelated text.
-const minEverywhere = 8
-
-// redactor replaces the secrets of one release.
+// Redactor replaces the secrets of one release in all that is written about it.
 //
-// A secret that is long enough, and that is no name in the rendered set, is
-// replaced wherever it stands, in each of its forms. Any other ("postgres") is
-// replaced beside keys that name a secret, beside the keys where it was found,
-// and in addresses. What parses as YAML or JSON is then checked value by value,
-// and written anew where a value is quoted or folded so that text alone misses
-// it, or where replacing text would leave other objects.
-type redactor struct {
+// What is odd enough to be nothing else is replaced wherever it stands, in each of
+// its forms, in names and keys too, always by the same text. Short values and words
+// are replaced where they were found, beside keys that name a secret, and in
+// addresses. YAML and JSON are redacted value by value, in place, so that what is
+// left are the same objects but for these values.
+//
+// It is safe for concurrent use.
+type Redactor struct {
 	forms   matcher
-	whole   map[string]bool            // values of several lines, trimmed: masked when a scalar is one
-	partial map[string]map[string]bool // short values and names → keys where they were found
+	oddOnly matcher                    // the forms of odd secrets: for the keys of records
+	whole   map[string]bool            // values of several lines, trimmed: replaced when a scalar is one
+	partial map[string]map[string]bool // short values and words → keys where they were found
 	short   trie                       // the keys of partial
+	encoded map[string]bool            // the same in base64
+	origins []origin                   // of what is in forms, for Find
 
 	manifests, instead []byte // the true manifests, and what is sealed for them
+	values             []byte // the true values
 	masks              int
 }
 
-func newRedactor(list []found, rel *chart.Release, set *manifest.ObjectSet) *redactor {
-	r := &redactor{whole: map[string]bool{}, partial: map[string]map[string]bool{}}
+// origin is a secret that is replaced everywhere, and where it was found.
+type origin struct{ value, where string }
+
+func newRedactor(list []found, rel *chart.Release, set *manifest.ObjectSet) (*Redactor, error) {
+	r := &Redactor{whole: map[string]bool{}, partial: map[string]map[string]bool{}, encoded: map[string]bool{}}
 	if len(list) == 0 {
-		return r
+		return r, nil
 	}
-	names := newNameSet(identifiers(set, rel), len(list))
-	forms := map[string]bool{}
+	l := learning{Redactor: r, names: newNameSet(names(set, rel), len(list)), plain: newNameSet(plainValues(set), len(list)), forms: map[string]form{}, odd: map[string]form{}, aliases: map[string]string{}}
+	spots := map[*manifest.Object]*spots{}
 	for _, f := range list {
-		key := lastKey(f.place.Key)
-		for _, v := range append([]string{f.value}, f.also...) {
-			r.learn(v, key, names, forms)
+		key, where := lastKey(f.place.Key), f.where()
+		for _, v := range f.texts() {
+			l.learn(v, key, where)
+		}
+		if f.object != nil {
+			if spots[f.object] == nil {
+				spots[f.object] = newSpots()
+			}
+			spots[f.object].add(f.spot)
 		}
 	}
-	r.forms = newMatcher(forms)
+	r.forms, r.oddOnly = newMatcher(l.forms), newMatcher(l.odd)
 	for v := range r.partial {
 		r.short.add(v)
 	}
-	r.seal(rel.Manifests, set)
-	return r
+	if len(rel.Values) > 0 {
+		var err error
+		if r.values, err = yaml.Marshal(rel.Values); err != nil {
+			return nil, fmt.Errorf("values: %w", err)
+		}
+	}
+	return r, r.seal(rel.Manifests, set, spots)
+}
+
+// texts are what must not be seen of a secret.
+func (f *found) texts() []string {
+	if f.spot.encoded && len(f.also) > 0 {
+		return f.also // and what encodes it
+	}
+	return append([]string{f.value}, f.also...)
+}
+
+// where names the place of a secret for people.
+func (f *found) where() string {
+	t := f.place.Target
+	at := t.File
+	if t.Kind != "Chart" {
+		at = strings.TrimSpace(t.Object())
+	}
+	switch {
+	case at == "":
+		return f.place.Key
+	case f.place.Key == "":
+		return at
+	}
+	return f.place.Key + " of " + at
 }
 
 // lastKey is the key that a secret stands beside: the last part of a path.
@@ -76,42 +116,92 @@ func lastKey(key string) string {
 	return key[strings.LastIndexByte(key, '.')+1:]
 }
 
+// learning is what is known while a Redactor is made.
+type learning struct {
+	*Redactor
+	names   *nameSet // keys and names of the release
+	plain   *nameSet // other values that could be words of an API
+	forms   map[string]form
+	odd     map[string]form
+	aliases map[string]string // used ones, to the secret
+}
+
 // learn sorts a value by how it can be replaced.
-func (r *redactor) learn(v, key string, names nameSet, forms map[string]bool) {
+func (l *learning) learn(v, key, where string) {
 	v = strings.TrimSpace(v)
 	if v == "" || v == mask {
 		return
 	}
 	if strings.Contains(v, "\n") {
-		pem := strings.Contains(v, "PRIVATE KEY")
-		for _, text := range []string{v, dedent(v)} {
-			r.whole[text] = true
-			addForms(forms, text)
+		l.learnLines(v, key, where)
+		return
+	}
+	switch l.classOf(v) {
+	case odd:
+		instead := mask
+		if l.names.contain(v) {
+			instead = l.alias(v)
 		}
-		if !pem && looksLikeConfig(v) {
-			for _, s := range configSecrets(v) {
-				r.learn(s, key, names, forms)
-			}
-			return
+		l.add(v, instead, odd)
+		l.origins = append(l.origins, origin{v, where})
+	case words:
+		l.add(v, mask, words)
+		l.origins = append(l.origins, origin{v, where})
+	case local:
+		if l.partial[v] == nil {
+			l.partial[v] = map[string]bool{}
 		}
-		for line := range strings.Lines(v) {
-			if line = strings.TrimSpace(line); len(line) >= minEverywhere && !strings.HasPrefix(line, "-----") && !names.contain(line) {
-				addForms(forms, line)
-			}
+		l.partial[v][key] = true
+		if len(v) >= 4 {
+			l.encoded[base64.StdEncoding.EncodeToString([]byte(v))] = true
+			l.encoded[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = true
+		}
+	}
+}
+
+func (l *learning) classOf(v string) class {
+	c := classOf(v, l.names)
+	if c == words && l.plain.contain("\x00"+v+"\x00") {
+		return local
+	}
+	return c
+}
+
+// learnLines is learn for a value of several lines: the whole of it, and each line
+// that is a secret by itself.
+func (l *learning) learnLines(v, key, where string) {
+	for _, text := range []string{v, dedent(v)} {
+		l.whole[text] = true
+		l.add(text, shaped(text), odd)
+	}
+	if !strings.Contains(v, "PRIVATE KEY") && looksLikeConfig(v) {
+		for _, s := range configSecrets(v) {
+			l.learn(s, key, where)
 		}
 		return
 	}
-	if everywhere(v, names) {
-		addForms(forms, v)
-		return
+	for line := range strings.Lines(v) {
+		line = strings.TrimLeft(strings.TrimSpace(line), "#/ \t")
+		if strings.HasPrefix(line, "-----") {
+			continue
+		}
+		if c := l.classOf(line); c != local {
+			l.add(line, mask, c)
+			l.origins = append(l.origins, origin{line, where})
+		}
 	}
-	if r.partial[v] == nil {
-		r.partial[v] = map[string]bool{}
-	}
-	r.partial[v][key] = true
-	if e := base64.StdEncoding.EncodeToString([]byte(v)); len(v) >= 4 && !names.contain(e) {
-		forms[e] = false // nobody names anything so
-		forms[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = false
+}
+
+// alias returns what stands for v in names, different for each secret.
+func (l *learning) alias(v string) string {
+	for n := 0; ; n++ {
+		a := alias(v, n)
+		if owner, used := l.aliases[a]; used && owner == v {
+			return a
+		} else if !used && !l.names.contain(a) || n > 999 {
+			l.aliases[a] = v
+			return a
+		}
 	}
 }
 
@@ -130,8 +220,8 @@ type nameSet struct {
 	index *suffixarray.Index
 }
 
-func newNameSet(text string, lookups int) nameSet {
-	n := nameSet{text: text}
+func newNameSet(text string, lookups int) *nameSet {
+	n := &nameSet{text: text}
 	if lookups > 100 {
 		n.index = suffixarray.New([]byte(text))
 	}
@@ -139,72 +229,111 @@ func newNameSet(text string, lookups int) nameSet {
 }
 
 // contain reports whether s stands in a name.
-func (n nameSet) contain(s string) bool {
+func (n *nameSet) contain(s string) bool {
 	if n.index != nil {
 		return len(n.index.Lookup([]byte(s), 1)) > 0
 	}
 	return strings.Contains(n.text, s)
 }
 
-// everywhere reports whether a value can be replaced in any text.
-func everywhere(v string, names nameSet) bool {
-	if len(v) < minEverywhere || names.contain(v) && !looksRandom(v) || strings.Contains(mask, v) {
-		return false
-	}
-	// A short number stands in digests, sizes and dates too.
-	return len(v) >= 16 || strings.Trim(v, "0123456789abcdef") != ""
+// form is one way in which a secret stands in texts.
+type form struct {
+	encoded bool   // base64: it may stand in the middle of a longer one
+	instead string // what replaces it
 }
 
-// addForms adds the ways in which a value stands in texts: as it is, escaped,
-// and encoded.
-func addForms(forms map[string]bool, v string) {
-	add := func(s string) {
-		if len(s) >= minEverywhere && s != mask {
-			forms[s] = false
+// add adds the ways in which a value stands in texts: as it is, escaped, and
+// encoded.
+func (l *learning) add(v, instead string, c class) {
+	set := func(s string, f form) {
+		if len(s) < minEverywhere || s == mask {
+			return
+		}
+		if old, ok := l.forms[s]; ok && (!old.encoded || f.encoded) {
+			return
+		}
+		l.forms[s] = f
+		if c == odd {
+			l.odd[s] = f
 		}
 	}
-	addEncoded := func(s string) {
-		if _, plain := forms[s]; !plain && len(s) >= minEverywhere {
-			forms[s] = true
-		}
-	}
-	add(v)
+	add := func(escape func(string) string) { set(escape(v), form{instead: escape(instead)}) }
+	add(func(s string) string { return s })
 	for _, escapeHTML := range []bool{true, false} {
-		var b bytes.Buffer
-		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(escapeHTML)
-		if err := enc.Encode(v); err == nil {
-			q := strings.TrimSuffix(b.String(), "\n")
-			q = q[1 : len(q)-1]
-			add(q)
-			if strings.Contains(q, `\`) { // JSON within JSON
-				if again, err := json.Marshal(q); err == nil {
-					add(string(again[1 : len(again)-1]))
-				}
+		add(func(s string) string { return jsonEscaped(s, escapeHTML) })
+		add(func(s string) string { // JSON within JSON
+			if s = jsonEscaped(s, escapeHTML); strings.Contains(s, `\`) {
+				return jsonEscaped(s, escapeHTML)
 			}
-		}
+			return s
+		})
 	}
-	add(strings.ReplaceAll(v, "'", "''"))
-	add(url.QueryEscape(v))
-	add(url.PathEscape(v))
+	add(func(s string) string { return strings.ReplaceAll(s, "'", "''") })
+	add(url.QueryEscape)
+	add(url.PathEscape)
+	encoded := form{encoded: true, instead: mask}
 	for _, s := range []string{v, v + "\n"} {
 		for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-			addEncoded(enc.EncodeToString([]byte(s)))
+			set(enc.EncodeToString([]byte(s)), encoded)
 		}
 	}
 	// Inside a longer base64 text the value starts at one of three offsets; the
 	// characters that it shares with its neighbours are left out here, and taken
 	// along when it is replaced.
 	for skip := range 3 {
-		if b := []byte(v); len(b)-skip >= 12 {
+		if b := []byte(v); len(b)-skip >= 9 {
 			b = b[skip:]
-			addEncoded(base64.StdEncoding.EncodeToString(b[:len(b)/3*3]))
-			addEncoded(base64.URLEncoding.EncodeToString(b[:len(b)/3*3]))
+			set(base64.StdEncoding.EncodeToString(b[:len(b)/3*3]), encoded)
+			set(base64.URLEncoding.EncodeToString(b[:len(b)/3*3]), encoded)
 		}
 	}
 }
 
-func (r *redactor) isPartial(v string) bool { return r.partial[strings.TrimSpace(v)] != nil }
+func jsonEscaped(s string, escapeHTML bool) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(escapeHTML)
+	if err := enc.Encode(s); err != nil {
+		return s
+	}
+	q := strings.TrimSuffix(b.String(), "\n")
+	return q[1 : len(q)-1]
+}
+
+// Find returns where a secret of the release that stands in b was found, unless all
+// of known has it too: what the rules of this program say is no secret.
+func (r *Redactor) Find(b, known []byte) (where string, at int, found bool) {
+	for i := 0; i+4 <= len(b); i++ {
+		f := r.forms.at(b, i)
+		if f == "" {
+			continue
+		}
+		if !bytes.Contains(known, []byte(f)) {
+			return r.whereOf(f), i, true
+		}
+		i += len(f) - 1
+	}
+	return "", 0, false
+}
+
+// whereOf names the place of the secret that has the form.
+func (r *Redactor) whereOf(f string) string {
+	for _, o := range r.origins {
+		if strings.Contains(f, o.value) {
+			return o.where
+		}
+	}
+	for _, o := range r.origins {
+		l := learning{Redactor: &Redactor{}, forms: map[string]form{}, odd: map[string]form{}}
+		l.add(o.value, mask, odd)
+		if _, ok := l.forms[f]; ok {
+			return o.where
+		}
+	}
+	return "the chart"
+}
+
+func (r *Redactor) isPartial(v string) bool { return r.partial[strings.TrimSpace(v)] != nil }
 
 // occurrences is how often a value stands in what was counted, plain or in base64.
 func occurrences(counts map[string]int, v string) int {
@@ -214,19 +343,18 @@ func occurrences(counts map[string]int, v string) int {
 
 // Redact implements collectors.Redactor. It takes any text: what is YAML or JSON
 // stays that.
-func (r *redactor) Redact(b []byte) ([]byte, int) {
+func (r *Redactor) Redact(b []byte) ([]byte, int) {
 	if len(r.forms.forms) == 0 && len(r.partial) == 0 && len(r.whole) == 0 {
 		return b, 0
 	}
 	if r.manifests != nil && bytes.Equal(b, r.manifests) {
 		return r.instead, r.masks
 	}
-	out, n := r.text(b)
-	return r.structured(b, out, n)
+	return r.structured(b)
 }
 
 // text replaces secrets in plain text.
-func (r *redactor) text(b []byte) ([]byte, int) {
+func (r *Redactor) text(b []byte) ([]byte, int) {
 	out, n := r.forms.replace(b)
 	out, m := r.beside(out)
 	return out, n + m
@@ -234,15 +362,14 @@ func (r *redactor) text(b []byte) ([]byte, int) {
 
 // matcher finds any of many texts.
 type matcher struct {
-	forms   map[uint32][]string // by their first 4 bytes, longest first
-	first   [1 << 16]bool       // by their first 2 bytes
-	encoded map[string]bool     // the forms that are base64
+	forms map[uint32][]string // by their first 4 bytes, longest first
+	first [1 << 16]bool       // by their first 2 bytes
+	how   map[string]form
 }
 
-// newMatcher takes forms, each with whether it is base64.
-func newMatcher(encoded map[string]bool) matcher {
-	m := matcher{forms: map[uint32][]string{}, encoded: encoded}
-	forms := slices.Collect(maps.Keys(encoded))
+func newMatcher(how map[string]form) matcher {
+	m := matcher{forms: map[uint32][]string{}, how: how}
+	forms := slices.Collect(maps.Keys(how))
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
 	for _, f := range forms {
 		k := binary.LittleEndian.Uint32([]byte(f))
@@ -277,8 +404,11 @@ func (m *matcher) at(b []byte, i int) string {
 	return ""
 }
 
-// replace masks all matches, the longest at each place. With none it returns b.
+// replace replaces all matches, the longest at each place. With none it returns b.
 func (m *matcher) replace(b []byte) ([]byte, int) {
+	if len(m.forms) == 0 {
+		return b, 0
+	}
 	var out []byte
 	n, done := 0, 0
 	for i := 0; i+4 <= len(b); i++ {
@@ -286,11 +416,12 @@ func (m *matcher) replace(b []byte) ([]byte, int) {
 		if f == "" {
 			continue
 		}
-		from, to := i, i+len(f)
-		if m.encoded[f] {
-			from, to = base64Around(b, done, from, to)
+		how := m.how[f]
+		from, to, instead := i, i+len(f), how.instead
+		if how.encoded {
+			from, to, instead = m.base64Around(b, done, from, to)
 		}
-		out = append(append(out, b[done:from]...), mask...)
+		out = append(append(out, b[done:from]...), instead...)
 		n, done = n+1, to
 		i = to - 1
 	}
@@ -300,10 +431,11 @@ func (m *matcher) replace(b []byte) ([]byte, int) {
 	return append(out, b[done:]...), n
 }
 
-// base64Around widens a match in the middle of a longer base64 text by the
-// groups of four that hold the rest of the secret, so that what is left still
-// decodes; mask is two such groups.
-func base64Around(b []byte, least, from, to int) (int, int) {
+// base64Around widens a match in the middle of a longer base64 text: to the whole
+// of it where that decodes to text, which is then redacted and encoded again; else
+// by the groups of four that hold the rest of the secret, so that what is left
+// still decodes. mask is two such groups.
+func (m *matcher) base64Around(b []byte, least, from, to int) (int, int, string) {
 	const reach = 1 << 14 // of what is longer, only the secret itself is cut out
 	start, end := from, to
 	for start > max(least, from-reach) && strings.IndexByte(base64Alphabet, b[start-1]) >= 0 {
@@ -312,18 +444,44 @@ func base64Around(b []byte, least, from, to int) (int, int) {
 	for end < min(len(b), to+reach) && strings.IndexByte(base64Alphabet, b[end]) >= 0 {
 		end++
 	}
-	if start == from-reach || end == to+reach || start == from && end == to {
-		return from, to
+	padded := end
+	for padded < len(b) && padded < end+2 && b[padded] == '=' {
+		padded++
+	}
+	if start == from-reach || end == to+reach {
+		return from, to, mask
+	}
+	if again, ok := m.encodedAgain(string(b[start:padded])); ok {
+		return start, padded, again
 	}
 	// Groups are counted from the start of the whole text.
-	return max(start, from-(from-start)%4-4), min(end, to+(4-(to-start)%4)%4+4)
+	from = max(start, from-(from-start)%4-4)
+	to += (4-(to-start)%4)%4 + 4
+	if to > end {
+		to = padded
+	}
+	return from, to, mask
+}
+
+// encodedAgain redacts what a base64 text decodes to, where that is text.
+func (m *matcher) encodedAgain(s string) (string, bool) {
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		plain, err := enc.Strict().DecodeString(s)
+		if err != nil || !utf8.Valid(plain) {
+			continue
+		}
+		if out, n := m.replace(plain); n > 0 {
+			return enc.EncodeToString(out), true
+		}
+	}
+	return s, false
 }
 
 const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
 
 // beside masks short values, and those that are names, where the text around
 // says that they are secrets.
-func (r *redactor) beside(b []byte) ([]byte, int) {
+func (r *Redactor) beside(b []byte) ([]byte, int) {
 	if len(r.short) == 0 {
 		return b, 0
 	}
@@ -395,7 +553,7 @@ func (t trie) walk(b []byte, f func(length int)) {
 
 // isSecretAt looks at the text around b[from:to]: "key: v", "key=v", "key":"v",
 // name and value of a variable, user:v@host.
-func (r *redactor) isSecretAt(b []byte, from, to int, v string) bool {
+func (r *Redactor) isSecretAt(b []byte, from, to int, v string) bool {
 	if from > 0 && isWord(b[from-1]) && isWord(v[0]) || to < len(b) && isWord(b[to]) && isWord(v[len(v)-1]) {
 		return false
 	}
@@ -415,7 +573,7 @@ func (r *redactor) isSecretAt(b []byte, from, to int, v string) bool {
 	return r.keyHolds(key, v)
 }
 
-func (r *redactor) keyHolds(key, v string) bool { return namesSecret(key) || r.partial[v][key] }
+func (r *Redactor) keyHolds(key, v string) bool { return namesSecret(key) || r.partial[v][key] }
 
 func isWord(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
@@ -466,7 +624,7 @@ func keyBefore(b []byte) (key string, rest int) {
 
 // besideName reports whether the variable whose "value" key starts at byte at
 // of around has a name that holds the secret.
-func (r *redactor) besideName(around string, at int, v string) bool {
+func (r *Redactor) besideName(around string, at int, v string) bool {
 	before, after := around[:max(0, at)], around[strings.IndexByte(around, 0)+1:]
 	nameOf := func(s string) string {
 		s = strings.TrimLeft(s, " \t\n\r\"'\\,{-")

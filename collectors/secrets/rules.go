@@ -65,6 +65,8 @@ func parseRules(text string) (*ruleSet, error) {
 			continue // secret-data judges Secrets with all that YAML allows
 		case r.ID == "pkcs12-file":
 			continue // keyStore stands for it
+		case r.ID == keyRule:
+			continue // keys stands for it
 		case len(r.Required) > 0:
 			return nil, fmt.Errorf("%s: rules that need others are not run one by one", r.ID)
 		case len(r.Keywords) == 0:
@@ -157,7 +159,7 @@ const (
 	linesUnbounded = 200
 )
 
-var unbounded = []string{"curl-auth-user", "freemius-secret-key", "jwt-base64", "nuget-config-password", "private-key"}
+var unbounded = []string{"curl-auth-user", "freemius-secret-key", "jwt-base64", "nuget-config-password"}
 
 // near returns, for each rule that has a word in text, by index, which of
 // text's lines it has to see.

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
@@ -23,13 +22,16 @@ type found struct {
 	place Place
 	value string   // as it stands there
 	also  []string // other texts that must not be seen either: decoded, parts
+
+	object *manifest.Object // that it stands in; nil outside of the rendering
+	spot   spot             // where in it
 }
 
 // Scan looks for secrets in the true content of a release, before anything of
 // it is sealed. What it returns is for that release only: a Redactor for all
 // that is written about it, artifacts as well as error texts, and the report.
 // An error means that nothing may be written.
-func Scan(ctx context.Context, rel *chart.Release) (*Report, collectors.Redactor, error) {
+func Scan(ctx context.Context, rel *chart.Release) (*Report, *Redactor, error) {
 	set, err := rel.Objects()
 	if err != nil {
 		return nil, nil, err
@@ -40,7 +42,10 @@ func Scan(ctx context.Context, rel *chart.Release) (*Report, collectors.Redactor
 	if err := s.texts(ctx); err != nil {
 		return nil, nil, err
 	}
-	red := newRedactor(s.found, rel, set)
+	red, err := newRedactor(s.found, rel, set)
+	if err != nil {
+		return nil, nil, err
+	}
 	counts := red.forms.count(rel.Manifests)
 	rep := &Report{Places: []Place{}, Scanned: Scanned{Files: s.files, Objects: len(set.Objects)}}
 	for _, f := range s.found {
@@ -83,17 +88,28 @@ type scan struct {
 	indexed int
 }
 
-// add notes a secret. Values that rendering made up in the place of generated
+// add notes a secret outside of the objects.
+func (s *scan) add(rule, detail string, t evidence.Target, key, value string) {
+	s.note(found{place: Place{Rule: rule, Detail: detail, Target: t, Key: key}, value: value})
+}
+
+// addIn notes a secret in an object.
+func (s *scan) addIn(o *manifest.Object, at spot, rule, detail, container, key, value string, also ...string) {
+	s.note(found{place: Place{Rule: rule, Detail: detail, Target: o.Target(container), Key: key}, value: value, also: also, object: o, spot: at})
+}
+
+// note notes a secret. Values that rendering made up in the place of generated
 // ones are none: CHT-5 reports them.
-func (s *scan) add(rule, detail string, t evidence.Target, key, value string, also ...string) {
-	if value == "" || chart.IsGenerated(value) {
+func (s *scan) note(f found) {
+	if f.value == "" || chart.IsGenerated(f.value) {
 		return
 	}
-	id := strings.Join([]string{rule, detail, t.APIVersion, t.Kind, t.Namespace, t.Name, t.Container, t.File, key}, "\x00")
+	t, key := f.place.Target, f.place.Key
+	id := strings.Join([]string{f.place.Rule, f.place.Detail, t.APIVersion, t.Kind, t.Namespace, t.Name, t.Container, t.File, key}, "\x00")
 	if s.names[id]++; s.names[id] > 1 {
-		key += fmt.Sprintf(" (%d)", s.names[id])
+		f.place.Key += fmt.Sprintf(" (%d)", s.names[id])
 	}
-	s.found = append(s.found, found{Place{Rule: rule, Detail: detail, Target: t, Key: key}, value, also})
+	s.found = append(s.found, f)
 }
 
 // objects looks at Secrets, ConfigMaps and the environment of containers.
@@ -126,16 +142,17 @@ func (s *scan) secret(o *manifest.Object) {
 					continue
 				}
 			}
-			plain := v
+			plain, encoded := v, false
 			if field == "data" {
 				if b, err := decodeBase64(v); err == nil && utf8.Valid(b) {
-					plain = string(b)
+					plain, encoded = string(b), true
 				}
 			}
 			if isPublic(key, plain) || strings.Contains(plain, "\n") && !s.holdsSecret(key, plain) {
 				continue
 			}
-			s.add(RuleData, field, o.Target(""), field+"."+key, v, plain)
+			at := spot{entry: field + "\x00" + key, encoded: encoded, secret: true}
+			s.addIn(o, at, RuleData, field, "", field+"."+key, v, append([]string{plain}, jsonSecrets(plain)...)...)
 		}
 	}
 }
@@ -190,12 +207,12 @@ func (s *scan) configMap(o *manifest.Object) {
 		}
 		if strings.Contains(v, "\n") {
 			if p, ok := urlPassword(v); ok {
-				s.add(RuleEnv, "address in a ConfigMap", o.Target(""), "data."+key, p)
+				s.addIn(o, spot{}, RuleEnv, "address in a ConfigMap", "", "data."+key, p)
 			}
 			continue
 		}
 		if secret, ok := secretLiteral(key, v); ok {
-			s.add(RuleEnv, "entry of a ConfigMap", o.Target(""), "data."+key, secret)
+			s.addIn(o, spot{entry: "data\x00" + key}, RuleEnv, "entry of a ConfigMap", "", "data."+key, secret)
 		}
 	}
 }
@@ -209,7 +226,7 @@ func (s *scan) podEnv(o *manifest.Object) {
 	look := func(container string, env map[string]string, args []string) {
 		for _, name := range slices.Sorted(maps.Keys(env)) {
 			if secret, ok := secretLiteral(name, env[name]); ok {
-				s.add(RuleEnv, "literal", o.Target(container), "env "+name, secret)
+				s.addIn(o, spot{variable: name + "\x00" + strings.TrimSpace(secret)}, RuleEnv, "literal", container, "env "+name, secret)
 			}
 		}
 		for i, a := range args {
@@ -220,7 +237,7 @@ func (s *scan) podEnv(o *manifest.Object) {
 				name = strings.TrimLeft(args[i-1], "-")
 			}
 			if secret, ok := secretLiteral(name, value); ok && !strings.Contains(secret, "\n") {
-				s.add(RuleEnv, "argument", o.Target(container), "argument "+cmp.Or(name, strconv.Itoa(i)), secret)
+				s.addIn(o, spot{argument: name + "\x00" + strings.TrimSpace(secret)}, RuleEnv, "argument", container, "argument "+cmp.Or(name, strconv.Itoa(i)), secret)
 			}
 		}
 	}

@@ -16,8 +16,8 @@ func large(b *testing.B) *bundle.Contents {
 	for i := range 300 {
 		fmt.Fprintf(&seen, "RES-1 pass workload-%d container app requests cpu and memory, both above zero\n", i)
 	}
-	c.Artifacts[artifactOf("lines")] = []byte(seen.String())
-	c.Artifacts["artifacts/release/chart.json"] = []byte(strings.Repeat(`{"name":"templates/deployment.yaml","digest":"sha256:0123456789abcdef"}`, 300))
+	c.Files[artifactOf("lines")] = []byte(seen.String())
+	c.Files["artifacts/release/chart.json"] = []byte(strings.Repeat(`{"name":"templates/deployment.yaml","digest":"sha256:0123456789abcdef"}`, 300))
 	judge(b, c)
 	return c
 }

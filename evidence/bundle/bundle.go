@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -28,13 +29,18 @@ func isOwnFile(name string) bool {
 	return slices.Contains([]string{EvidenceFile, SignatureFile, ReportsFile, VSAFile}, name)
 }
 
-// The files of evidence.zip beside artifacts/.
+// The files of evidence.zip, beside artifacts/, that are there before anything is
+// derived: what was judged, and by what.
 const (
-	releaseFile  = "release.json"
-	profileFile  = "profile.yaml"
-	catalogFile  = "catalog.yaml"
-	waiversFile  = "waivers.yaml"
-	policiesFile = "policies.yaml"
+	ReleaseFile  = "release.json"
+	ProfileFile  = "profile.yaml"
+	CatalogFile  = "catalog.yaml"
+	WaiversFile  = "waivers.yaml"
+	PoliciesFile = "policies.yaml"
+)
+
+// What is derived from them.
+const (
 	runsFile     = "runs.json"
 	findingsFile = "findings.json"
 	verdictFile  = "verdict.json"
@@ -43,43 +49,65 @@ const (
 	artifactsPrefix = "artifacts/"
 )
 
-var requiredFiles = []string{releaseFile, profileFile, catalogFile, waiversFile, policiesFile, runsFile, findingsFile, verdictFile}
+var (
+	givenFiles    = []string{ReleaseFile, ProfileFile, CatalogFile, WaiversFile, PoliciesFile}
+	requiredFiles = slices.Concat(givenFiles, []string{runsFile, findingsFile, verdictFile})
+)
 
-// Contents is what goes into evidence.zip.
+// Contents is what goes into evidence.zip: the bytes that findings and verdict
+// were derived from, as they are, and what was derived.
 type Contents struct {
-	Release                             evidence.Release
-	Profile, Catalog, Waivers, Policies []byte // what it was judged by, raw
-	Runs                                evidence.Runs
-	Findings                            []evidence.Finding
-	Verdict                             evidence.Verdict
-	Artifacts                           map[string][]byte    // by name in the zip, under artifacts/
-	Inputs                              []evidence.BundleRef // the bundles that a composed verdict rests on
+	// Files are ReleaseFile, ProfileFile, CatalogFile, WaiversFile, PoliciesFile and
+	// the artifacts, by name in the zip. Nobody else holds them: what a report says
+	// of a release is read from here, redacted as it is.
+	Files    map[string][]byte
+	Runs     evidence.Runs
+	Findings []evidence.Finding
+	Verdict  evidence.Verdict
+	Inputs   []evidence.BundleRef // the bundles that a composed verdict rests on
+}
+
+// Release parses the release record.
+func (c *Contents) Release() (*evidence.Release, error) {
+	rel := new(evidence.Release)
+	if err := readRecord(c.Files[ReleaseFile], rel); err != nil {
+		return nil, fmt.Errorf("%s: %w", ReleaseFile, err)
+	}
+	return rel, nil
 }
 
 // Pack returns evidence.zip. The same contents give the same bytes.
 func Pack(c *Contents) ([]byte, error) {
-	files := map[string][]byte{profileFile: c.Profile, catalogFile: c.Catalog, waiversFile: c.Waivers, policiesFile: c.Policies}
-	for name, v := range map[string]any{releaseFile: c.Release, runsFile: c.Runs, findingsFile: nonNil(c.Findings), verdictFile: c.Verdict} {
+	files := maps.Clone(c.Files)
+	for _, name := range givenFiles {
+		if _, ok := files[name]; !ok {
+			return nil, fmt.Errorf("pack %s: it is missing", name)
+		}
+	}
+	for name := range files {
+		if !strings.HasPrefix(name, artifactsPrefix) && !slices.Contains(givenFiles, name) {
+			return nil, fmt.Errorf("pack %s: artifacts live under %s", name, artifactsPrefix)
+		}
+	}
+	rel, err := c.Release()
+	if err != nil {
+		return nil, fmt.Errorf("pack %w", err)
+	}
+	for name, v := range map[string]any{runsFile: c.Runs, findingsFile: nonNil(c.Findings), verdictFile: c.Verdict} {
 		raw, err := CanonicalJSON(v)
 		if err != nil {
 			return nil, fmt.Errorf("pack %s: %w", name, err)
 		}
 		files[name] = raw
 	}
-	if c.Release.Scope == evidence.ScopeComposed {
+	if rel.Scope == evidence.ScopeComposed {
 		raw, err := CanonicalJSON(nonNil(c.Inputs))
 		if err != nil {
 			return nil, fmt.Errorf("pack %s: %w", inputsFile, err)
 		}
 		files[inputsFile] = raw
 	} else if len(c.Inputs) > 0 {
-		return nil, fmt.Errorf("pack %s: inputs of a bundle of scope %s: only a composed one has any", inputsFile, c.Release.Scope)
-	}
-	for name, b := range c.Artifacts {
-		if !strings.HasPrefix(name, artifactsPrefix) {
-			return nil, fmt.Errorf("pack %s: artifacts live under %s", name, artifactsPrefix)
-		}
-		files[name] = b
+		return nil, fmt.Errorf("pack %s: inputs of a bundle of scope %s: only a composed one has any", inputsFile, rel.Scope)
 	}
 	return writeZip(files)
 }
@@ -121,7 +149,7 @@ func Open(zip []byte, lim Limits) (*Bundle, error) {
 			return nil, fmt.Errorf("evidence.zip lacks %s", name)
 		}
 	}
-	records := map[string]any{releaseFile: &b.release, runsFile: &b.runs, findingsFile: &b.findings, verdictFile: &b.verdict}
+	records := map[string]any{ReleaseFile: &b.release, runsFile: &b.runs, findingsFile: &b.findings, verdictFile: &b.verdict}
 	if _, ok := files[inputsFile]; ok {
 		records[inputsFile] = &b.inputs
 	}
@@ -176,13 +204,13 @@ func (b *Bundle) Verdict() *evidence.Verdict { return &b.verdict }
 func (b *Bundle) Inputs() []evidence.BundleRef { return b.inputs }
 
 // Profile returns profile.yaml as sealed.
-func (b *Bundle) Profile() []byte { return b.files[profileFile] }
+func (b *Bundle) Profile() []byte { return b.files[ProfileFile] }
 
 // Catalog returns catalog.yaml as sealed.
-func (b *Bundle) Catalog() []byte { return b.files[catalogFile] }
+func (b *Bundle) Catalog() []byte { return b.files[CatalogFile] }
 
 // Waivers returns waivers.yaml as sealed.
-func (b *Bundle) Waivers() []byte { return b.files[waiversFile] }
+func (b *Bundle) Waivers() []byte { return b.files[WaiversFile] }
 
 // Names implements evidence.ArtifactReader.
 func (b *Bundle) Names() []string {
@@ -208,5 +236,5 @@ func (b *Bundle) Read(name string) ([]byte, error) {
 // readable are the files that findings are derived from; findings, runs and
 // verdict are what is derived.
 func readable(name string) bool {
-	return name == releaseFile || name == policiesFile || strings.HasPrefix(name, artifactsPrefix)
+	return name == ReleaseFile || name == PoliciesFile || strings.HasPrefix(name, artifactsPrefix)
 }

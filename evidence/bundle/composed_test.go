@@ -42,7 +42,7 @@ func compose(v *bundle.Verifier, in store) func(context.Context, *bundle.Bundle)
 		if err != nil {
 			return nil, evidence.Verdict{}, err
 		}
-		if was, err := bundle.CanonicalJSON(want.Release); err != nil || !bytes.Equal(is, was) {
+		if !bytes.Equal(is, want.Files[bundle.ReleaseFile]) {
 			return nil, evidence.Verdict{}, errors.New("the release is not that of the inputs")
 		}
 		return want.Findings, want.Verdict, nil
@@ -50,8 +50,9 @@ func compose(v *bundle.Verifier, in store) func(context.Context, *bundle.Bundle)
 }
 
 func together(in []*bundle.Bundle, profile, catalog []byte, at time.Time) (*bundle.Contents, error) {
-	c := &bundle.Contents{Profile: profile, Catalog: catalog, Runs: evidence.Runs{Tool: "helmproof test", Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: []evidence.CollectorRun{}}}
+	c := &bundle.Contents{Files: map[string][]byte{bundle.ProfileFile: profile, bundle.CatalogFile: catalog, bundle.WaiversFile: nil, bundle.PoliciesFile: nil}, Runs: evidence.Runs{Tool: "helmproof test", Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: []evidence.CollectorRun{}}}
 	ci := gate.ComposeInput{ProfileDigest: evidence.DigestOf(profile), CatalogDigest: evidence.DigestOf(catalog), At: at}
+	var rel evidence.Release
 	var err error
 	if ci.Profile, err = gate.ParseProfile(profile); err != nil {
 		return nil, err
@@ -64,11 +65,14 @@ func together(in []*bundle.Bundle, profile, catalog []byte, at time.Time) (*bund
 			Bundle: b.ID(), Scope: b.Release().Scope, Release: *b.Release(), Findings: b.Findings(), Runs: b.Runs().Collectors,
 			Verdict: *b.Verdict(), EvaluatedAt: b.Verdict().EvaluatedAt,
 		})
-		c.Release = *b.Release()
+		rel = *b.Release()
 		c.Findings = append(c.Findings, b.Findings()...)
 		c.Inputs = append(c.Inputs, evidence.BundleRef{Bundle: b.ID(), Scope: b.Release().Scope, EvaluatedAt: b.Verdict().EvaluatedAt})
 	}
-	c.Release.Scope = evidence.ScopeComposed
+	rel.Scope = evidence.ScopeComposed
+	if c.Files[bundle.ReleaseFile], err = bundle.CanonicalJSON(rel); err != nil {
+		return nil, err
+	}
 	c.Findings = evidence.NormalizeFindings(c.Findings)
 	c.Verdict = gate.Compose(ci)
 	return c, nil
@@ -137,12 +141,12 @@ func TestComposed(t *testing.T) {
 			"findings", "rests on bundle " + first.ID().Short() + ", which inputs.json does not name as it is"},
 		"input of another scope": {func(c *bundle.Contents) { c.Inputs[1].Scope = evidence.ScopeDrill }, with(in),
 			"findings", "which inputs.json does not name as it is"},
-		"another chart": {func(c *bundle.Contents) { c.Release.Chart = "web" }, with(in),
+		"another chart": {func(c *bundle.Contents) { editRelease(t, c, func(r *evidence.Release) { r.Chart = "web" }) }, with(in),
 			"findings", "the release is not that of the inputs"},
 		"judged later": {func(c *bundle.Contents) { c.Verdict.EvaluatedAt = evaluatedAt.AddDate(1, 0, 0) }, with(in),
 			"findings", "the evidence gives INCOMPLETE, the bundle says FAIL"},
 		"profile loosened": {func(c *bundle.Contents) {
-			c.Profile = bytes.Replace(c.Profile, []byte("medium"), []byte("critical"), 1)
+			c.Files[bundle.ProfileFile] = bytes.Replace(c.Files[bundle.ProfileFile], []byte("medium"), []byte("critical"), 1)
 		}, with(in),
 			"findings", "the bundle says FAIL"},
 	} {
@@ -168,7 +172,7 @@ func TestComposed(t *testing.T) {
 	t.Run("types told apart", func(t *testing.T) {
 		t.Parallel()
 		c := contents(t, "api")
-		c.Release = evidence.Release{Scope: evidence.ScopeCluster, Cluster: "c", Images: []string{}}
+		c.Files[bundle.ReleaseFile] = record(t, evidence.Release{Scope: evidence.ScopeCluster, Cluster: "c", Images: []string{}})
 		p := seal(t, c, s)
 		wantOK(t, verifier(t, s).Verify(t.Context(), p.Files, p.ID))
 		files := maps.Clone(p.Files)

@@ -38,7 +38,7 @@ func TestCosignVerifies(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			if tt.zip == nil { // the summary is about the rendered manifests
-				tt.zip = contents(t, "api").Artifacts["artifacts/release/manifests.yaml"]
+				tt.zip = contents(t, "api").Files["artifacts/release/manifests.yaml"]
 			}
 			writeFile(t, filepath.Join(dir, "evidence.zip"), tt.zip)
 			writeFile(t, filepath.Join(dir, "b.json"), tt.signature)

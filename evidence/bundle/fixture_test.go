@@ -94,25 +94,45 @@ func contents(t testing.TB, chart string) *bundle.Contents {
 	t.Helper()
 	manifests := []byte("kind: Deployment\nmetadata: {name: api}\n# " + chart + "\n")
 	c := &bundle.Contents{
-		Release: evidence.Release{
+		Files: map[string][]byte{bundle.ReleaseFile: record(t, evidence.Release{
 			Scope: evidence.ScopeRelease, Source: "chart", Chart: chart, Version: "1.2.3", ReleaseName: "r", Namespace: "payments", KubeVersion: "1.37",
 			ChartDigest: evidence.DigestOf([]byte(chart)), ValuesDigest: evidence.DigestOf([]byte("{}")),
 			ManifestsDigest: evidence.DigestOf(manifests), SealedManifestsDigest: evidence.DigestOf(manifests),
 			Images: []string{"registry.example/api@" + string(evidence.DigestOf([]byte("image"))), "registry.example/side:1"},
-		},
-		Profile: []byte(profileYAML), Catalog: []byte(catalogYAML), Waivers: []byte("waivers: []\n"), Policies: []byte("# none\n"),
-		Runs: evidence.Runs{Tool: "helmproof test", Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: []evidence.CollectorRun{
-			{Collector: "images", Outcome: evidence.OutcomeError, Error: "registry unreachable", StartedAt: evaluatedAt, FinishedAt: evaluatedAt},
-			{Collector: "lines", Outcome: evidence.OutcomePass, StartedAt: evaluatedAt, FinishedAt: evaluatedAt.Add(time.Second)},
-		}},
-		Artifacts: map[string][]byte{
+		}),
+			bundle.ProfileFile: []byte(profileYAML), bundle.CatalogFile: []byte(catalogYAML), bundle.WaiversFile: []byte("waivers: []\n"), bundle.PoliciesFile: []byte("# none\n"),
 			"artifacts/release/manifests.yaml": manifests,
 			artifactOf("lines"): []byte("RES-1 pass api requests are set\nRES-1 fail worker has no requests\n" +
 				"SEC-1 pass api is restricted\nSEC-1 warn worker is nearly restricted\n"),
 		},
+		Runs: evidence.Runs{Tool: "helmproof test", Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: []evidence.CollectorRun{
+			{Collector: "images", Outcome: evidence.OutcomeError, Error: "registry unreachable", StartedAt: evaluatedAt, FinishedAt: evaluatedAt},
+			{Collector: "lines", Outcome: evidence.OutcomePass, StartedAt: evaluatedAt, FinishedAt: evaluatedAt.Add(time.Second)},
+		}},
 	}
 	judge(t, c)
 	return c
+}
+
+// record is the bytes of a release record.
+func record(t testing.TB, rel evidence.Release) []byte {
+	t.Helper()
+	raw, err := bundle.CanonicalJSON(rel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// editRelease changes the release record of the contents.
+func editRelease(t testing.TB, c *bundle.Contents, edit func(*evidence.Release)) {
+	t.Helper()
+	rel, err := c.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit(rel)
+	c.Files[bundle.ReleaseFile] = record(t, *rel)
 }
 
 // judge derives findings and verdict from the rest of the contents.
@@ -136,7 +156,7 @@ func (r reader) Names() []string { panic("not used") }
 
 func rederive(t testing.TB, c *bundle.Contents) {
 	t.Helper()
-	found, _, err := replay(reader(c.Artifacts), &c.Runs)
+	found, _, err := replay(reader(c.Files), &c.Runs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,20 +165,20 @@ func rederive(t testing.TB, c *bundle.Contents) {
 
 func decide(t testing.TB, c *bundle.Contents) {
 	t.Helper()
-	profile, err := gate.ParseProfile(c.Profile)
+	profile, err := gate.ParseProfile(c.Files[bundle.ProfileFile])
 	if err != nil {
 		t.Fatal(err)
 	}
-	catalog, err := gate.ParseCatalog(c.Catalog)
+	catalog, err := gate.ParseCatalog(c.Files[bundle.CatalogFile])
 	if err != nil {
 		t.Fatal(err)
 	}
-	waivers, err := gate.ParseWaivers(c.Waivers)
+	waivers, err := gate.ParseWaivers(c.Files[bundle.WaiversFile])
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Verdict = gate.Evaluate(gate.Input{
-		Profile: profile, ProfileDigest: evidence.DigestOf(c.Profile), Catalog: catalog, CatalogDigest: evidence.DigestOf(c.Catalog),
+		Profile: profile, ProfileDigest: evidence.DigestOf(c.Files[bundle.ProfileFile]), Catalog: catalog, CatalogDigest: evidence.DigestOf(c.Files[bundle.CatalogFile]),
 		Findings: c.Findings, Runs: c.Runs.Collectors, Waivers: waivers, At: evaluatedAt,
 	})
 }

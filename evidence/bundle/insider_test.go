@@ -59,45 +59,45 @@ func TestInsider(t *testing.T) {
 			"findings", "not in the order, or not as many"},
 		"findings in another order": {func(c *bundle.Contents) { slices.Reverse(c.Findings) }, "findings", "not in the order, or not as many"},
 		"artifact": {func(c *bundle.Contents) {
-			c.Artifacts[artifactOf("lines")] = bytes.Replace(c.Artifacts[artifactOf("lines")], []byte("RES-1 fail worker"), []byte("RES-1 pass worker"), 1)
+			c.Files[artifactOf("lines")] = bytes.Replace(c.Files[artifactOf("lines")], []byte("RES-1 fail worker"), []byte("RES-1 pass worker"), 1)
 		}, "findings", "another outcome or text for a finding"},
 		"line of an artifact removed": {func(c *bundle.Contents) {
-			raw := c.Artifacts[artifactOf("lines")]
-			c.Artifacts[artifactOf("lines")] = raw[:bytes.LastIndex(raw[:len(raw)-1], []byte("\n"))+1]
+			raw := c.Files[artifactOf("lines")]
+			c.Files[artifactOf("lines")] = raw[:bytes.LastIndex(raw[:len(raw)-1], []byte("\n"))+1]
 		}, "findings", "another outcome or text for a finding"},
-		"artifact removed": {func(c *bundle.Contents) { delete(c.Artifacts, artifactOf("lines")) },
+		"artifact removed": {func(c *bundle.Contents) { delete(c.Files, artifactOf("lines")) },
 			"findings", "deriving the findings of collector lines again ends in error"},
-		"artifact that cannot be read": {func(c *bundle.Contents) { c.Artifacts[artifactOf("lines")] = []byte("nonsense") },
+		"artifact that cannot be read": {func(c *bundle.Contents) { c.Files[artifactOf("lines")] = []byte("nonsense") },
 			"findings", "derive the findings again: artifacts/lines/seen.txt line 1"},
 		"profile loosened": {func(c *bundle.Contents) {
-			c.Profile = bytes.Replace(c.Profile, []byte("failOn: medium"), []byte("failOn: critical"), 1)
+			c.Files[bundle.ProfileFile] = bytes.Replace(c.Files[bundle.ProfileFile], []byte("failOn: medium"), []byte("failOn: critical"), 1)
 		},
 			"verdict", "the bundle says FAIL"},
 		"control made optional": {func(c *bundle.Contents) {
-			c.Profile = bytes.Replace(c.Profile, []byte("- id: RES-1\n"), []byte("- id: RES-1\n    optional: true\n"), 1)
+			c.Files[bundle.ProfileFile] = bytes.Replace(c.Files[bundle.ProfileFile], []byte("- id: RES-1\n"), []byte("- id: RES-1\n    optional: true\n"), 1)
 		},
 			"verdict", "the bundle says FAIL"},
 		"profile loosened, its digest kept": {func(c *bundle.Contents) {
 			was := c.Verdict.ProfileDigest
-			c.Profile = bytes.Replace(c.Profile, []byte("failOn: medium"), []byte("failOn: critical"), 1)
+			c.Files[bundle.ProfileFile] = bytes.Replace(c.Files[bundle.ProfileFile], []byte("failOn: medium"), []byte("failOn: critical"), 1)
 			decide(t, c)
 			c.Verdict.ProfileDigest = was
 		}, "verdict", "the evidence gives other results per control"},
-		"profile that cannot be read": {func(c *bundle.Contents) { c.Profile = []byte("name: [") }, "verdict", "profile.yaml: "},
+		"profile that cannot be read": {func(c *bundle.Contents) { c.Files[bundle.ProfileFile] = []byte("name: [") }, "verdict", "profile.yaml: "},
 		"catalog edited": {func(c *bundle.Contents) {
-			c.Catalog = bytes.Replace(c.Catalog, []byte("collector: images"), []byte("collector: lines"), 1)
+			c.Files[bundle.CatalogFile] = bytes.Replace(c.Files[bundle.CatalogFile], []byte("collector: images"), []byte("collector: lines"), 1)
 		},
 			"verdict", "the evidence gives other results per control"},
-		"catalog that cannot be read": {func(c *bundle.Contents) { c.Catalog = nil }, "verdict", "catalog.yaml: "},
-		"waiver added":                {func(c *bundle.Contents) { c.Waivers = []byte(waiverYAML) }, "verdict", "the evidence gives PASS, the bundle says FAIL"},
+		"catalog that cannot be read": {func(c *bundle.Contents) { c.Files[bundle.CatalogFile] = nil }, "verdict", "catalog.yaml: "},
+		"waiver added":                {func(c *bundle.Contents) { c.Files[bundle.WaiversFile] = []byte(waiverYAML) }, "verdict", "the evidence gives PASS, the bundle says FAIL"},
 		"waiver removed": {func(c *bundle.Contents) {
-			c.Waivers = []byte(waiverYAML)
+			c.Files[bundle.WaiversFile] = []byte(waiverYAML)
 			decide(t, c)
-			c.Waivers = nil
+			c.Files[bundle.WaiversFile] = nil
 		}, "verdict", "the evidence gives FAIL, the bundle says PASS"},
-		"waivers that cannot be read": {func(c *bundle.Contents) { c.Waivers = []byte("waivers: 3") }, "verdict", "waivers.yaml: "},
+		"waivers that cannot be read": {func(c *bundle.Contents) { c.Files[bundle.WaiversFile] = []byte("waivers: 3") }, "verdict", "waivers.yaml: "},
 		"time of the verdict, past a waiver's end": {func(c *bundle.Contents) {
-			c.Waivers = []byte(waiverYAML)
+			c.Files[bundle.WaiversFile] = []byte(waiverYAML)
 			decide(t, c)
 			c.Verdict.EvaluatedAt = evaluatedAt.AddDate(10, 0, 0)
 		}, "verdict", "the evidence gives FAIL, the bundle says PASS"},
@@ -111,13 +111,17 @@ func TestInsider(t *testing.T) {
 			"verdict", "the evidence gives other results per control"},
 		"collector left out, its findings kept": {func(c *bundle.Contents) { c.Runs.Collectors = c.Runs.Collectors[:1] },
 			"findings", "the bundle holds a finding that its artifacts do not show"},
-		"digest of the manifests": {func(c *bundle.Contents) { c.Release.ManifestsDigest = evidence.DigestOf([]byte("other")) },
+		"digest of the manifests": {func(c *bundle.Contents) {
+			editRelease(t, c, func(r *evidence.Release) { r.ManifestsDigest = evidence.DigestOf([]byte("other")) })
+		},
 			"statement", "the sealed manifests differ from the rendered ones although nothing was redacted"},
-		"digest of the sealed manifests": {func(c *bundle.Contents) { c.Release.SealedManifestsDigest = evidence.DigestOf([]byte("other")) },
+		"digest of the sealed manifests": {func(c *bundle.Contents) {
+			editRelease(t, c, func(r *evidence.Release) { r.SealedManifestsDigest = evidence.DigestOf([]byte("other")) })
+		},
 			"statement", "release.json says " + string(evidence.DigestOf([]byte("other")))},
-		"manifests": {func(c *bundle.Contents) { c.Artifacts["artifacts/release/manifests.yaml"] = []byte("kind: Other\n") },
+		"manifests": {func(c *bundle.Contents) { c.Files["artifacts/release/manifests.yaml"] = []byte("kind: Other\n") },
 			"statement", "the sealed manifests have digest " + string(evidence.DigestOf([]byte("kind: Other\n")))},
-		"manifests removed": {func(c *bundle.Contents) { delete(c.Artifacts, "artifacts/release/manifests.yaml") },
+		"manifests removed": {func(c *bundle.Contents) { delete(c.Files, "artifacts/release/manifests.yaml") },
 			"statement", `artifact "artifacts/release/manifests.yaml": file does not exist`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,12 +154,12 @@ func TestInsiderJudgesByAnotherProfile(t *testing.T) {
 	s := newSigner(t)
 	c := contents(t, "api")
 	strict := c.Verdict.ProfileDigest
-	c.Profile = bytes.Replace(c.Profile, []byte("failOn: medium"), []byte("failOn: critical"), 1)
+	c.Files[bundle.ProfileFile] = bytes.Replace(c.Files[bundle.ProfileFile], []byte("failOn: medium"), []byte("failOn: critical"), 1)
 	decide(t, c)
 	p := seal(t, c, s)
 	r := verifier(t, s).Verify(t.Context(), p.Files, p.ID)
 	wantOK(t, r)
-	if v := r.Verified().Verdict(); v.Outcome != evidence.VerdictPass || v.ProfileDigest == strict || v.ProfileDigest != evidence.DigestOf(c.Profile) {
+	if v := r.Verified().Verdict(); v.Outcome != evidence.VerdictPass || v.ProfileDigest == strict || v.ProfileDigest != evidence.DigestOf(c.Files[bundle.ProfileFile]) {
 		t.Errorf("verdict %s by profile %s", v.Outcome, v.ProfileDigest)
 	}
 }
@@ -212,7 +216,11 @@ func TestInsiderSignsStatements(t *testing.T) {
 		return func(st *attest.Statement) { st.Predicate = bytes.Replace(st.Predicate, []byte(from), []byte(to), 1) }
 	}
 	const differs = "the signed statement does not say what the evidence says"
-	manifests := c.Release.ManifestsDigest
+	rel, err := c.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifests := rel.ManifestsDigest
 	for name, tt := range map[string]struct {
 		edit          func(t *testing.T, files map[string][]byte)
 		check, reason string

@@ -188,7 +188,7 @@ func TestGateTakesTheWorse(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t)
 	c := contents(t, "api")
-	c.Artifacts[artifactOf("lines")] = []byte("RES-1 pass api requests are set\nSEC-1 pass api is restricted\n")
+	c.Files[artifactOf("lines")] = []byte("RES-1 pass api requests are set\nSEC-1 pass api is restricted\n")
 	judge(t, c)
 	p := seal(t, c, s)
 	profile, err := gate.ParseProfile([]byte(strings.ReplaceAll(profileYAML, "  - id: IMG-1\n", "  - id: SEC-9\n  - id: IMG-1\n")))

@@ -220,7 +220,7 @@ func (s *verification) checkStatement() (string, error) {
 			return "", err
 		}
 		if got := evidence.DigestOf(raw); got != s.b.release.SealedManifestsDigest {
-			return "", fmt.Errorf("the sealed manifests have digest %s, %s says %s", got, releaseFile, s.b.release.SealedManifestsDigest)
+			return "", fmt.Errorf("the sealed manifests have digest %s, %s says %s", got, ReleaseFile, s.b.release.SealedManifestsDigest)
 		}
 		if s.b.release.Redactions == 0 && s.b.release.ManifestsDigest != s.b.release.SealedManifestsDigest {
 			return "", errors.New("the sealed manifests differ from the rendered ones although nothing was redacted")
@@ -384,13 +384,13 @@ func (s *verification) otherTool() string {
 // judgedBy parses the sealed profile, catalog and waivers.
 func (s *verification) judgedBy() (in gate.Input, err error) {
 	if in.Profile, err = gate.ParseProfile(s.b.Profile()); err != nil {
-		return in, fmt.Errorf("%s: %w", profileFile, err)
+		return in, fmt.Errorf("%s: %w", ProfileFile, err)
 	}
 	if in.Catalog, err = gate.ParseCatalog(s.b.Catalog()); err != nil {
-		return in, fmt.Errorf("%s: %w", catalogFile, err)
+		return in, fmt.Errorf("%s: %w", CatalogFile, err)
 	}
 	if in.Waivers, err = gate.ParseWaivers(s.b.Waivers()); err != nil {
-		return in, fmt.Errorf("%s: %w", waiversFile, err)
+		return in, fmt.Errorf("%s: %w", WaiversFile, err)
 	}
 	in.ProfileDigest, in.CatalogDigest = evidence.DigestOf(s.b.Profile()), evidence.DigestOf(s.b.Catalog())
 	in.Findings, in.Runs, in.At = s.b.findings, s.b.runs.Collectors, s.b.verdict.EvaluatedAt

@@ -83,9 +83,9 @@ func TestSealRefuses(t *testing.T) {
 		"report named as ours":    {nil, named(bundle.EvidenceFile), `a report cannot be named "evidence.zip"`},
 		"report in a folder":      {nil, named("a/b.md"), `a report cannot be named "a/b.md"`},
 		"report with unsafe name": {nil, named("../b.md"), `a report cannot be named "../b.md"`},
-		"names differ in case only": {func(c *bundle.Contents) { c.Artifacts["artifacts/LINES/seen.txt"] = nil }, render,
+		"names differ in case only": {func(c *bundle.Contents) { c.Files["artifacts/LINES/seen.txt"] = nil }, render,
 			"seal what could not be opened again: duplicate file name"},
-		"unsafe name": {func(c *bundle.Contents) { c.Artifacts["artifacts/../x"] = nil }, render, `unsafe file name "artifacts/../x"`},
+		"unsafe name": {func(c *bundle.Contents) { c.Files["artifacts/../x"] = nil }, render, `unsafe file name "artifacts/../x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -120,7 +120,7 @@ func TestPack(t *testing.T) {
 		"artifacts/": "unsafe file name", "artifacts/a\x00": "unsafe file name", "artifacts/C:x": "unsafe file name",
 	} {
 		c := contents(t, "api")
-		c.Artifacts[name] = []byte("x")
+		c.Files[name] = []byte("x")
 		_, err := bundle.Pack(c)
 		wantError(t, err, reason)
 	}
@@ -139,8 +139,8 @@ func wantError(t testing.TB, err error, reason string) {
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	c := contents(t, "api")
-	c.Artifacts["artifacts/lines/empty"] = nil
-	c.Artifacts["artifacts/lines/größe.txt"] = []byte(strings.Repeat("wiederholt ", 1000))
+	c.Files["artifacts/lines/empty"] = nil
+	c.Files["artifacts/lines/größe.txt"] = []byte(strings.Repeat("wiederholt ", 1000))
 	raw := pack(t, c)
 	b, err := bundle.Open(raw, bundle.DefaultLimits())
 	if err != nil {
@@ -150,26 +150,21 @@ func TestOpen(t *testing.T) {
 		t.Errorf("ID = %s", b.ID())
 	}
 	again := &bundle.Contents{
-		Release: *b.Release(), Profile: b.Profile(), Catalog: b.Catalog(), Waivers: b.Waivers(),
-		Runs: *b.Runs(), Findings: b.Findings(), Verdict: *b.Verdict(), Artifacts: map[string][]byte{}, Inputs: b.Inputs(),
+		Files: map[string][]byte{bundle.ProfileFile: b.Profile(), bundle.CatalogFile: b.Catalog(), bundle.WaiversFile: b.Waivers()},
+		Runs:  *b.Runs(), Findings: b.Findings(), Verdict: *b.Verdict(), Inputs: b.Inputs(),
 	}
 	for _, name := range b.Names() {
 		content, err := b.Read(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch {
-		case name == "policies.yaml":
-			again.Policies = content
-		case name != "release.json":
-			again.Artifacts[name] = content
-			if !bytes.Equal(content, c.Artifacts[name]) {
-				t.Errorf("%s = %q, want %q", name, content, c.Artifacts[name])
-			}
+		again.Files[name] = content
+		if !bytes.Equal(content, c.Files[name]) {
+			t.Errorf("%s = %q, want %q", name, content, c.Files[name])
 		}
 	}
-	if len(again.Artifacts) != len(c.Artifacts) {
-		t.Errorf("%d artifacts, want %d", len(again.Artifacts), len(c.Artifacts))
+	if len(again.Files) != len(c.Files) {
+		t.Errorf("%d files, want %d", len(again.Files), len(c.Files))
 	}
 	if !bytes.Equal(pack(t, again), raw) {
 		t.Error("packing what was opened gave other bytes")

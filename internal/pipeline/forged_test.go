@@ -78,7 +78,7 @@ func TestForgedVersion(t *testing.T) {
 }
 
 // forge makes all findings of a stored bundle pass.
-func forge(t *testing.T, p *Pipeline, honest *Judged, claimed int) *bundle.Contents {
+func forge(t *testing.T, p *Pipeline, honest *Judged, claimed int) map[string][]byte {
 	t.Helper()
 	files, err := p.Repo.Get(t.Context(), honest.Bundle)
 	if err != nil {
@@ -98,16 +98,13 @@ func forge(t *testing.T, p *Pipeline, honest *Judged, claimed int) *bundle.Conte
 		Profile: p.Rules.Profile, ProfileDigest: evidence.DigestOf(p.Rules.ProfileRaw), Catalog: p.Rules.Catalog, CatalogDigest: evidence.DigestOf(p.Rules.CatalogRaw),
 		Findings: honest.Findings, Runs: honest.Runs.Collectors, At: honest.Verdict.EvaluatedAt,
 	})
-	c := p.contents(honest)
-	c.Artifacts = map[string][]byte{}
+	files = p.Rules.files()
 	for _, name := range b.Names() {
-		if strings.HasPrefix(name, "artifacts/") {
-			if c.Artifacts[name], err = b.Read(name); err != nil {
-				t.Fatal(err)
-			}
+		if files[name], err = b.Read(name); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return c
+	return files
 }
 
 func testSigner(t *testing.T) (attest.Signer, *attest.Trust) {

@@ -53,7 +53,13 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 
 // SealGated signs and stores a composed verdict; it names its inputs by digest.
 func (p *Pipeline) SealGated(ctx context.Context, j *Judged) error {
-	return p.seal(ctx, p.contents(j), j)
+	raw, err := bundle.CanonicalJSON(j.Release)
+	if err != nil {
+		return fmt.Errorf("release record of %s: %w", j.Release.Chart, err)
+	}
+	files := p.Rules.files()
+	files[bundle.ReleaseFile] = raw
+	return p.seal(ctx, files, j)
 }
 
 // compose judges one release by its bundles, newest first.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/images"
+	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/internal/cluster"
 )
 
@@ -58,7 +59,7 @@ func (p *Pipeline) job(ctx context.Context, j *Job, opts chart.LoadOptions, stdi
 	rel := j.loaded
 	if rel == nil {
 		if rel, err = p.load(ctx, j, opts, stdin); err != nil {
-			return nil, err
+			return nil, secrets.CleanError(ctx, err, slices.Concat(opts.Set, opts.SetString, opts.SetJSON))
 		}
 	}
 	defer func() { err = errors.Join(err, rel.Close()) }()

@@ -70,6 +70,9 @@ func (p *Pipeline) Release(ctx context.Context, rel *chart.Release) (*Judged, er
 		// Without the scan nothing may be written: it would not be redacted.
 		return nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
 	}
+	if err := p.Rules.free(redactor); err != nil {
+		return nil, err
+	}
 	art := collectors.NewArtifacts(redactor)
 	info := rel.Info
 	if p.Cluster != nil {
@@ -135,31 +138,32 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 		}
 	}
 	sealed := collectors.NewSealedWith(s.art, s.release)
-	findings, runs := collectors.Derive(sealed, list, runs)
+	var before *collectors.Sealed
+	if s.art.Replaced() > 0 {
+		before = collectors.NewSealedWith(s.art.True(), s.release)
+	}
+	findings, runs := collectors.DeriveLike(sealed, before, list, runs)
 	verdict := gate.Evaluate(gate.Input{
 		Profile: p.Rules.Profile, ProfileDigest: evidence.DigestOf(p.Rules.ProfileRaw),
 		Catalog: p.Rules.Catalog, CatalogDigest: evidence.DigestOf(p.Rules.CatalogRaw),
 		Findings: findings, Runs: runs, Waivers: p.Rules.Waivers, At: p.Now().UTC().Truncate(time.Microsecond),
 	})
-	out := &Judged{Release: s.info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs}, Findings: findings, Verdict: verdict}
+	// The record as sealed: in that of loading, secrets stand in clear.
+	info, err := sealed.Release()
+	if err != nil {
+		return nil, err
+	}
+	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs}, Findings: findings, Verdict: verdict}
 	if p.Signer == nil {
 		return out, nil
 	}
-	contents := p.contents(out)
-	contents.Artifacts = artifactsOnly(s.art)
-	return out, p.seal(ctx, contents, out)
+	return out, p.seal(ctx, s.art.Files(), out)
 }
 
-// contents are what every bundle holds of a judged subject.
-func (p *Pipeline) contents(j *Judged) *bundle.Contents {
-	return &bundle.Contents{
-		Release: j.Release, Profile: p.Rules.ProfileRaw, Catalog: p.Rules.CatalogRaw, Waivers: p.Rules.WaiversRaw, Policies: p.Rules.Policies,
-		Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict, Inputs: j.Inputs,
-	}
-}
-
-// seal signs and stores, and says in j what became of it.
-func (p *Pipeline) seal(ctx context.Context, c *bundle.Contents, j *Judged) error {
+// seal signs and stores a judged subject with its sealed files, and says in j what
+// became of it.
+func (p *Pipeline) seal(ctx context.Context, files map[string][]byte, j *Judged) error {
+	c := &bundle.Contents{Files: files, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict, Inputs: j.Inputs}
 	pkg, err := bundle.Seal(ctx, c, p.Signer, Renderer(p.Formats))
 	if err != nil {
 		return fmt.Errorf("seal %s: %w", j.Release.Chart, err)
@@ -194,11 +198,13 @@ func (p *Pipeline) sealRelease(rel *chart.Release, art *collectors.Artifacts, in
 	return p.sealCommon(art, info)
 }
 
-// sealCommon seals what every bundle holds: the policies, the cluster that was
-// looked at, and the completed release.json.
+// sealCommon seals what every bundle holds: what it is judged by, the cluster that
+// was looked at, and the completed release.json.
 func (p *Pipeline) sealCommon(art *collectors.Artifacts, info *evidence.Release) error {
-	if _, err := art.Put(collectors.PoliciesFile, p.Rules.Policies); err != nil {
-		return err
+	for name, raw := range p.Rules.files() {
+		if err := art.PutRule(name, raw); err != nil {
+			return err
+		}
 	}
 	if p.Cluster != nil {
 		raw, err := bundle.CanonicalJSON(p.Cluster.Info)
@@ -215,11 +221,4 @@ func (p *Pipeline) sealCommon(art *collectors.Artifacts, info *evidence.Release)
 	}
 	_, err = art.Put(collectors.ReleaseFile, raw)
 	return err
-}
-
-func artifactsOnly(art *collectors.Artifacts) map[string][]byte {
-	files := art.Files()
-	delete(files, collectors.ReleaseFile)
-	delete(files, collectors.PoliciesFile)
-	return files
 }

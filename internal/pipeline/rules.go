@@ -10,6 +10,7 @@ import (
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/gate"
 )
 
@@ -21,6 +22,15 @@ type Rules struct {
 	Profile *evidence.Profile
 	Catalog *evidence.Catalog
 	Waivers []evidence.Waiver
+
+	From RulesOptions // where they were read from
+}
+
+// files are the rules by their names in evidence.zip.
+func (r Rules) files() map[string][]byte {
+	return map[string][]byte{
+		bundle.ProfileFile: r.ProfileRaw, bundle.CatalogFile: r.CatalogRaw, bundle.WaiversFile: r.WaiversRaw, bundle.PoliciesFile: r.Policies,
+	}
 }
 
 // RulesOptions says where rules come from.
@@ -32,7 +42,7 @@ type RulesOptions struct {
 
 // LoadRules reads the rules. An error is one of the user's input.
 func LoadRules(o RulesOptions) (Rules, error) {
-	var r Rules
+	r := Rules{From: o}
 	var err error
 	r.CatalogRaw, r.Catalog = config.Catalog()
 	if r.ProfileRaw, r.Profile, err = config.Profile(o.Profile); err != nil {

@@ -1,0 +1,64 @@
+package pipeline
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/companyos/helmproof/collectors/policy"
+	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/config"
+)
+
+// free refuses what the user judges by where a secret of the chart stands in it: it
+// is sealed as it is, and never altered by what a chart says. Short values and
+// everyday words are no reason.
+func (r Rules) free(red *secrets.Redactor) error {
+	builtin := BuiltinRules()
+	own := map[string][]byte{r.From.Waivers: r.WaiversRaw}
+	if !slices.Contains(config.Profiles(), r.From.Profile) {
+		own[r.From.Profile] = r.ProfileRaw
+	}
+	if r.From.Policies != "" {
+		own[r.From.Policies] = r.Policies
+	}
+	for file, raw := range own {
+		if where, at, found := red.Find(raw, builtin); found {
+			if file == r.From.Policies {
+				file = policyFile(file, raw[:at])
+			}
+			return inputErr("%s holds a secret of the chart, %s: what releases are judged by is sealed in clear; take the secret out of it", file, where)
+		}
+	}
+	return nil
+}
+
+// policyFile is the last file of the folder dir that starts in raw, with its line.
+func policyFile(dir string, raw []byte) string {
+	const source = "\n# Source: "
+	i := bytes.LastIndex(raw, []byte(source))
+	if i < 0 {
+		return dir
+	}
+	name, _, _ := strings.Cut(string(raw[i+len(source):]), "\n")
+	if n := strings.LastIndexByte(name, ':'); n > 0 {
+		name = name[:n]
+	}
+	return strings.TrimSuffix(dir, "/") + "/" + name
+}
+
+// BuiltinRules is all that helmproof judges by itself: no secret of anybody.
+var BuiltinRules = sync.OnceValue(func() []byte {
+	catalog, _ := config.Catalog()
+	all := [][]byte{catalog}
+	if raw, err := policy.Bundle(""); err == nil {
+		all = append(all, raw)
+	}
+	for _, name := range config.Profiles() {
+		if raw, _, err := config.Profile(name); err == nil {
+			all = append(all, raw)
+		}
+	}
+	return bytes.Join(all, []byte("\n"))
+})
