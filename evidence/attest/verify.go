@@ -28,7 +28,7 @@ import (
 
 // What a verifier branches on.
 var (
-	ErrNoTrust       = errors.New("no trusted key: nobody's signature would be accepted; give --trust FILE.pub")
+	ErrNoTrust       = errors.New("no trusted key: " + AskForKey)
 	ErrUnsigned      = errors.New("not signed")
 	ErrMalformed     = errors.New("not a Sigstore bundle v0.3 with one signature")
 	ErrUnknownSigner = errors.New("signed by a key that is not trusted")
@@ -37,6 +37,10 @@ var (
 	ErrWrongType     = errors.New("the signature is about another kind of statement")
 	ErrNoTimestamp   = errors.New("no trusted timestamp")
 )
+
+// AskForKey is what to do where no trusted key made a signature. A key that lies
+// beside the evidence shows nothing: who can swap one can swap both.
+const AskForKey = "verify needs the public key of whoever signs this evidence; get it from them (not from the repository) and give --trust FILE.pub"
 
 const (
 	mediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -288,7 +292,7 @@ func (t *Trust) signer(b *bundle.Bundle, raw []byte) (string, error) {
 			return id, nil
 		}
 	}
-	return "", fmt.Errorf("%w: it names key %s", ErrUnknownSigner, shortHint(hint))
+	return "", fmt.Errorf("%w: it names key %s; %s", ErrUnknownSigner, shortHint(hint), AskForKey)
 }
 
 func (t *Trust) verify(b *bundle.Bundle, keyID string, artifact evidence.Digest) error {
@@ -337,6 +341,20 @@ func (t *Trust) timestamps(b *bundle.Bundle) ([]time.Time, error) {
 		return nil, ErrNoTimestamp
 	}
 	return out, nil
+}
+
+// Peek returns the statement that a Sigstore bundle carries, unverified: what it
+// says is to be looked for, never to be believed.
+func Peek(raw []byte) (*Statement, error) {
+	_, payload, err := parseBundle(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	st, err := ParseStatement(payload)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return st, nil
 }
 
 // HintOf returns the key that a Sigstore bundle says it was signed with: a hint,

@@ -126,7 +126,7 @@ func TestComposed(t *testing.T) {
 		"as it is":          {nil, with(in), "", ""},
 		"without Compose":   {nil, verifier(t, s), "findings", "a composed verdict: give the repository that holds its inputs"},
 		"input is missing":  {nil, with(without(first.ID())), "findings", "input " + first.ID().Short() + " is not in the repository"},
-		"input is tampered": {nil, with(tampered), "findings", "input " + first.ID().Short() + ": reports: report.md, or another report, was changed"},
+		"input is tampered": {nil, with(tampered), "findings", "input " + first.ID().Short() + ": reports: report.md is altered"},
 		"verdict": {func(c *bundle.Contents) { c.Verdict.Outcome = evidence.VerdictPass }, with(in),
 			"findings", "the evidence gives FAIL, the bundle says PASS"},
 		"finding removed": {func(c *bundle.Contents) { c.Findings = c.Findings[1:] }, with(in),

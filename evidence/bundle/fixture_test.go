@@ -244,6 +244,24 @@ func wantOK(t testing.TB, r *bundle.Result) {
 	}
 }
 
+// wantAbsent fails unless the bundle is verified and only those checks were not
+// made, each because its files are absent.
+func wantAbsent(t testing.TB, r *bundle.Result, absent ...string) {
+	t.Helper()
+	if !r.OK() || r.Reason() != "" || r.Verified() == nil {
+		t.Errorf("not verified: %s", r.Reason())
+	}
+	for i, c := range r.Checks {
+		want := evidence.OutcomePass
+		if slices.Contains(absent, c.Name) {
+			want = evidence.OutcomeNotApplicable
+		}
+		if c.Name != checkNames[i] || c.Outcome != want || c.Reason == "" {
+			t.Errorf("check %d: %+v, want %s to be %s with a reason", i, c, checkNames[i], want)
+		}
+	}
+}
+
 // wantRefused fails unless that check fails for that reason, those before it
 // pass, and those after it are not made.
 func wantRefused(t testing.TB, r *bundle.Result, check, reason string) {

@@ -238,7 +238,7 @@ func TestInsiderSignsStatements(t *testing.T) {
 			st := reports(f)
 			st.Subjects = st.Subjects[:1]
 			f[bundle.ReportsFile] = sign(t, s, st)
-		}, "reports", "report.txt was added"},
+		}, "reports", "report.txt is extra"},
 		"reports said to be of other evidence": {func(t *testing.T, f map[string][]byte) {
 			st := reports(f)
 			st.Predicate = json.RawMessage(`{"evidence":"` + string(evidence.DigestOf(nil)) + `"}`)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -43,7 +44,7 @@ func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderF
 	}
 	p := &Package{ID: b.id, Files: map[string][]byte{EvidenceFile: zip}}
 	for name, raw := range reports {
-		if err := checkName(name); err != nil || isOwnFile(name) || strings.Contains(name, "/") {
+		if !reportName(name) {
 			return nil, fmt.Errorf("a report cannot be named %q", name)
 		}
 		p.Files[name] = raw
@@ -53,7 +54,11 @@ func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderF
 		VSAFile:       func() (*attest.Statement, error) { return vsaStatement(b) },
 	}
 	if len(reports) > 0 {
-		statements[ReportsFile] = func() (*attest.Statement, error) { return reportsStatement(b, reports) }
+		digests := make(map[string]evidence.Digest, len(reports))
+		for name, raw := range reports {
+			digests[name] = evidence.DigestOf(raw)
+		}
+		statements[ReportsFile] = func() (*attest.Statement, error) { return reportsStatement(b, digests) }
 	}
 	var g errgroup.Group
 	var mu sync.Mutex
@@ -142,21 +147,22 @@ func releaseSubjects(r *evidence.Release) []attest.Subject {
 	return out
 }
 
-func reportsStatement(b *Bundle, reports map[string][]byte) (*attest.Statement, error) {
+// reportsStatement is about the reports, by name, in the order of their names.
+func reportsStatement(b *Bundle, reports map[string]evidence.Digest) (*attest.Statement, error) {
 	pred, err := json.Marshal(map[string]evidence.Digest{"evidence": b.id})
 	if err != nil {
 		return nil, err
 	}
 	st := &attest.Statement{PredicateType: attest.ReportsType, Predicate: pred}
-	names := make([]string, 0, len(reports))
-	for name := range reports {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		st.Subjects = append(st.Subjects, attest.Subject{Name: name, Digest: evidence.DigestOf(reports[name])})
+	for _, name := range slices.Sorted(maps.Keys(reports)) {
+		st.Subjects = append(st.Subjects, attest.Subject{Name: name, Digest: reports[name]})
 	}
 	return st, nil
+}
+
+// reportName reports whether a report can be named so.
+func reportName(name string) bool {
+	return checkName(name) == nil && !isOwnFile(name) && !strings.Contains(name, "/")
 }
 
 // vsaPredicate is a SLSA verification summary (https://slsa.dev/spec/v1.0/verification_summary).

@@ -40,7 +40,7 @@ type Verifier struct {
 // Check is one line of what verify found.
 type Check struct {
 	Name    string           `json:"name"`
-	Outcome evidence.Outcome `json:"outcome"` // pass, warn, fail or not-checked
+	Outcome evidence.Outcome `json:"outcome"` // pass, warn, fail, not-checked, or not-applicable: what it is about is absent
 	Reason  string           `json:"reason"`
 }
 
@@ -102,13 +102,37 @@ type step struct {
 	run  func() (string, error)
 }
 
-// Verify checks the files of a bundle against its id. Once a check fails, the
-// later ones are not checked: they would judge bytes that nobody vouches for.
+// absent is the error of a check that is not made, and need not be: the files
+// that it is about are not there.
+type absent string
+
+func (a absent) Error() string { return string(a) }
+
+// Verify checks the files of a bundle in a repository against its id. A
+// repository is written whole: every file that was signed has to be there, and
+// no other. Once a check fails, the later ones are not checked: they would judge
+// bytes that nobody vouches for.
 func (v *Verifier) Verify(ctx context.Context, files map[string][]byte, id evidence.Digest) *Result {
-	r := &Result{Bundle: id, Outcome: evidence.OutcomePass}
-	s := &verification{Verifier: v, ctx: ctx, files: files, id: id, result: r}
-	if s.Limits == (Limits{}) {
-		s.Limits = DefaultLimits()
+	return v.verify(&verification{ctx: ctx, files: files, id: id, named: true, whole: true})
+}
+
+// VerifyCopy checks a copy of a bundle, of which reports and their signature and
+// the verification summary may be absent; what is there has to be signed. files
+// are the bundle's own and its reports, nothing else that lies beside them. id is
+// empty where nothing names the bundle but the digest of its evidence.
+func (v *Verifier) VerifyCopy(ctx context.Context, files map[string][]byte, id evidence.Digest) *Result {
+	named := id != ""
+	if !named {
+		id = evidence.DigestOf(files[EvidenceFile])
+	}
+	return v.verify(&verification{ctx: ctx, files: files, id: id, named: named})
+}
+
+func (v *Verifier) verify(s *verification) *Result {
+	r := &Result{Bundle: s.id, Outcome: evidence.OutcomePass}
+	s.Verifier, s.result, s.limits = v, r, v.Limits
+	if s.limits == (Limits{}) {
+		s.limits = DefaultLimits()
 	}
 	s.rules, s.reports = cmp.Or(v.Rules, evidence.RulesVersion), cmp.Or(v.Reports, evidence.ReportsVersion)
 	for _, st := range []step{
@@ -119,12 +143,16 @@ func (v *Verifier) Verify(ctx context.Context, files map[string][]byte, id evide
 		if r.OK() {
 			before := len(r.Worse)
 			reason, err := st.run()
-			c.Outcome, c.Reason = evidence.OutcomePass, reason
-			if len(r.Worse) > before {
-				c.Outcome = evidence.OutcomeWarn
-			}
-			if err != nil {
+			var none absent
+			switch {
+			case errors.As(err, &none):
+				c.Outcome, c.Reason = evidence.OutcomeNotApplicable, none.Error()
+			case err != nil:
 				c.Outcome, c.Reason, r.Outcome = evidence.OutcomeFail, err.Error(), evidence.OutcomeFail
+			case len(r.Worse) > before:
+				c.Outcome, c.Reason = evidence.OutcomeWarn, reason
+			default:
+				c.Outcome, c.Reason = evidence.OutcomePass, reason
 			}
 		}
 		r.Checks = append(r.Checks, c)
@@ -138,6 +166,9 @@ type verification struct {
 	ctx       context.Context
 	files     map[string][]byte
 	id        evidence.Digest
+	named     bool // the id was given, not taken from the evidence
+	whole     bool // nothing may be absent or extra
+	limits    Limits
 	result    *Result
 	statement *attest.Statement
 	stamps    []time.Time // trusted timestamps of the signature
@@ -149,15 +180,21 @@ type verification struct {
 func (s *verification) checkID() (string, error) {
 	zip, ok := s.files[EvidenceFile]
 	if !ok {
-		return "", fmt.Errorf("%s is missing", EvidenceFile)
+		return "", fmt.Errorf("%s is absent", EvidenceFile)
+	}
+	if !s.named {
+		return fmt.Sprintf("the id is the digest of %s; compare it with the one that you were given", EvidenceFile), nil
 	}
 	if got := evidence.DigestOf(zip); got != s.id {
-		return "", fmt.Errorf("%s has digest %s: it was changed, or belongs to another bundle", EvidenceFile, got)
+		return "", fmt.Errorf("%s has digest %s: it is altered, or belongs to another bundle", EvidenceFile, got)
 	}
 	return fmt.Sprintf("%s has the digest that names the bundle", EvidenceFile), nil
 }
 
 func (s *verification) checkSignature() (string, error) {
+	if _, ok := s.files[SignatureFile]; !ok {
+		return "", fmt.Errorf("%s is absent: nothing says who made this evidence", SignatureFile)
+	}
 	st, sig, err := s.signed(SignatureFile, attest.EvidenceType, s.id)
 	if err != nil {
 		return "", err
@@ -175,27 +212,30 @@ func (s *verification) checkSignature() (string, error) {
 // signed verifies one of the bundle's signatures. Its file must be what a Signer
 // writes, to the byte: also the name of the key, which no signature covers.
 func (s *verification) signed(name, predicateType string, digest evidence.Digest) (*attest.Statement, *attest.Signature, error) {
-	raw := s.files[name]
+	raw, ok := s.files[name]
+	if !ok {
+		return nil, nil, fmt.Errorf("%s is absent", name)
+	}
 	st, sig, err := s.Trust.Verify(raw, predicateType, digest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if hint := attest.HintOf(raw); hint != sig.KeyID {
-		return nil, nil, fmt.Errorf("%s was changed: it names another key than %s, which signed it", name, evidence.Digest(sig.KeyID).Short())
+		return nil, nil, fmt.Errorf("%s is altered: it names another key than %s, which signed it", name, evidence.Digest(sig.KeyID).Short())
 	}
 	if again, err := jsoncanonicalizer.Transform(raw); err != nil || !bytes.Equal(raw, again) {
-		return nil, nil, fmt.Errorf("%s was changed: it is not in the canonical form that helmproof writes", name)
+		return nil, nil, fmt.Errorf("%s is altered: it is not in the canonical form that helmproof writes", name)
 	}
 	return st, sig, nil
 }
 
 func (s *verification) checkContents() (string, error) {
-	b, err := Open(s.files[EvidenceFile], s.Limits)
+	b, err := Open(s.files[EvidenceFile], s.limits)
 	if err != nil {
 		return "", err
 	}
 	s.b, s.result.bundle = b, b
-	return fmt.Sprintf("%d files, nothing missing, nothing added", len(b.files)), nil
+	return fmt.Sprintf("%d files in %s, nothing missing, nothing added", len(b.files), EvidenceFile), nil
 }
 
 // checkStatement holds that what was signed says what the bundle says, and that
@@ -478,40 +518,40 @@ func waiversOf(v evidence.Verdict) []evidence.Waiver {
 // checkReports holds that the reports are signed by the same key and are what
 // this evidence renders to.
 func (s *verification) checkReports() (string, error) {
-	reports := map[string][]byte{}
-	for name, raw := range s.files {
+	var here []string
+	for name := range s.files {
 		if !isOwnFile(name) {
-			reports[name] = raw
+			here = append(here, name)
 		}
 	}
-	if len(reports) == 0 {
-		if _, ok := s.files[ReportsFile]; ok {
-			return "", fmt.Errorf("%s signs reports that are not there", ReportsFile)
+	slices.Sort(here)
+	if _, ok := s.files[ReportsFile]; !ok {
+		if len(here) == 0 {
+			return "", absent("no reports, and no " + ReportsFile + " that names any")
 		}
-		return "none stored", nil
+		err := fmt.Errorf("not signed: %s; %s is absent, and nothing else vouches for a report", strings.Join(here, ", "), ReportsFile)
+		if !s.whole {
+			err = fmt.Errorf("%w: fetch it, or delete what is not signed", err)
+		}
+		return "", err
 	}
-	want, err := reportsStatement(s.b, reports)
+	signed, err := s.signedReports()
 	if err != nil {
 		return "", err
 	}
-	st, sig, err := s.signed(ReportsFile, attest.ReportsType, want.Subjects[0].Digest)
+	missing, err := s.compareReports(here, signed)
 	if err != nil {
-		if errors.Is(err, attest.ErrWrongSubject) {
-			return "", fmt.Errorf("%s, or another report, was changed, removed or added: %w", want.Subjects[0].Name, err)
-		}
 		return "", err
 	}
-	if err := sameSubjects(st, want); err != nil {
-		return "", err
+	if len(here) == 0 {
+		return "", absent("signed, and absent: " + strings.Join(missing, ", "))
 	}
-	if err := sameStatement(st, want); err != nil {
-		return "", err
-	}
-	if sig.KeyID != s.result.KeyID {
-		return "", errors.New("the reports are signed by another key than the evidence")
+	also := ""
+	if len(missing) > 0 {
+		also = "; absent: " + strings.Join(missing, ", ")
 	}
 	if v := s.b.runs.ReportsVersion(); v != s.reports {
-		return fmt.Sprintf("%d are signed and bound to this evidence; rendered by version %d of the reports, and not again by this one, %d", len(reports), v, s.reports), nil
+		return fmt.Sprintf("%d are signed and bound to this evidence; rendered by version %d of the reports, and not again by this one, %d%s", len(here), v, s.reports, also), nil
 	}
 	if s.Render == nil {
 		return "", errors.New("nothing to render the reports with")
@@ -520,50 +560,97 @@ func (s *verification) checkReports() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("render the reports again: %w", err)
 	}
-	for _, subject := range want.Subjects {
-		if raw, ok := again[subject.Name]; !ok {
-			return "", fmt.Errorf("%s is not a report", subject.Name)
-		} else if !bytes.Equal(raw, reports[subject.Name]) {
-			return "", fmt.Errorf("%s is not what this evidence renders to%s", subject.Name, s.otherTool())
+	for _, name := range here {
+		if raw, ok := again[name]; !ok {
+			return "", fmt.Errorf("%s is not a report", name)
+		} else if !bytes.Equal(raw, s.files[name]) {
+			return "", fmt.Errorf("%s is not what this evidence renders to%s", name, s.otherTool())
 		}
 	}
-	return fmt.Sprintf("%d are signed and are what this evidence renders to", len(reports)), nil
+	return fmt.Sprintf("%d are signed and are what this evidence renders to%s", len(here), also), nil
 }
 
-// sameSubjects names the report that was changed, removed or added.
-func sameSubjects(signed, have *attest.Statement) error {
-	digests := func(st *attest.Statement) map[string]evidence.Digest {
-		m := map[string]evidence.Digest{}
-		for _, x := range st.Subjects {
-			m[x.Name] = x.Digest
-		}
-		return m
+// signedReports returns the digests of the reports that were signed, by name. The
+// statement is verified about its own first subject, which need not be here.
+func (s *verification) signedReports() (map[string]evidence.Digest, error) {
+	var first evidence.Digest
+	if st, err := attest.Peek(s.files[ReportsFile]); err == nil {
+		first = st.Subjects[0].Digest
 	}
-	s, h := digests(signed), digests(have)
+	st, sig, err := s.signed(ReportsFile, attest.ReportsType, first)
+	if err != nil {
+		return nil, err
+	}
+	if sig.KeyID != s.result.KeyID {
+		return nil, errors.New("the reports are signed by another key than the evidence")
+	}
+	signed := map[string]evidence.Digest{}
+	for _, x := range st.Subjects {
+		signed[x.Name] = x.Digest
+	}
+	want, err := reportsStatement(s.b, signed)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameStatement(st, want); err != nil {
+		return nil, fmt.Errorf("%s: %w", ReportsFile, err)
+	}
+	return signed, nil
+}
+
+// compareReports holds that each report that is here is one that was signed, and
+// returns those that are absent, which in a whole bundle none may be.
+func (s *verification) compareReports(here []string, signed map[string]evidence.Digest) (missing []string, err error) {
 	var wrong []string
-	for name, d := range s {
-		if _, ok := h[name]; !ok {
-			wrong = append(wrong, name+" is missing")
-		} else if h[name] != d {
-			wrong = append(wrong, name+" was changed")
+	for _, name := range here {
+		if d, ok := signed[name]; !ok && s.whole {
+			wrong = append(wrong, name+" is extra")
+		} else if !ok {
+			wrong = append(wrong, name+" is not signed: delete it")
+		} else if evidence.DigestOf(s.files[name]) != d {
+			wrong = append(wrong, name+" is altered")
 		}
 	}
-	for name := range h {
-		if _, ok := s[name]; !ok {
-			wrong = append(wrong, name+" was added")
+	for name := range signed {
+		if !slices.Contains(here, name) {
+			missing = append(missing, name)
 		}
 	}
-	if len(wrong) == 0 {
+	slices.Sort(missing)
+	if s.whole {
+		for _, name := range missing {
+			wrong = append(wrong, name+" is absent")
+		}
+	}
+	if len(wrong) > 0 {
+		return nil, errors.New(strings.Join(wrong, ", "))
+	}
+	return missing, nil
+}
+
+// SignedReports returns the names that a reports.sigstore.json gives, unverified:
+// to know which files beside it are said to be reports.
+func SignedReports(raw []byte) []string {
+	st, err := attest.Peek(raw)
+	if err != nil || st.PredicateType != attest.ReportsType {
 		return nil
 	}
-	slices.Sort(wrong)
-	return errors.New(strings.Join(wrong, ", "))
+	var names []string
+	for _, x := range st.Subjects {
+		if reportName(x.Name) {
+			names = append(names, x.Name)
+		}
+	}
+	return names
 }
 
 func (s *verification) checkSummary() (string, error) {
 	want, err := vsaStatement(s.b)
 	if err != nil {
 		return "", err
+	}
+	if _, ok := s.files[VSAFile]; !ok && !s.whole {
+		return "", absent(VSAFile + " is absent")
 	}
 	st, sig, err := s.signed(VSAFile, attest.VSAType, want.Subjects[0].Digest)
 	if err != nil {

@@ -50,7 +50,7 @@ func TestVerifyWithoutReports(t *testing.T) {
 	if _, ok := p.Files[bundle.ReportsFile]; ok {
 		t.Error("no reports, and yet they are signed")
 	}
-	wantOK(t, verifier(t, s).Verify(t.Context(), p.Files, p.ID))
+	wantAbsent(t, verifier(t, s).Verify(t.Context(), p.Files, p.ID), "reports")
 	// Whoever can delete in the repository can delete all reports with their
 	// signature: nothing is lost, since the evidence renders to them, and verify says so.
 	full := seal(t, contents(t, "api"), s)
@@ -58,12 +58,12 @@ func TestVerifyWithoutReports(t *testing.T) {
 		delete(full.Files, name)
 	}
 	r := verifier(t, s).Verify(t.Context(), full.Files, full.ID)
-	wantOK(t, r)
-	if r.Checks[6].Reason != "none stored" {
-		t.Errorf("check %+v, want it to say that none are stored", r.Checks[6])
+	wantAbsent(t, r, "reports")
+	if want := "no reports, and no reports.sigstore.json that names any"; r.Checks[6].Reason != want {
+		t.Errorf("check %+v, want it to say %q", r.Checks[6], want)
 	}
 	p.Files[bundle.ReportsFile] = seal(t, contents(t, "api"), s).Files[bundle.ReportsFile]
-	wantRefused(t, verifier(t, s).Verify(t.Context(), p.Files, p.ID), "reports", "reports.sigstore.json signs reports that are not there")
+	wantRefused(t, verifier(t, s).Verify(t.Context(), p.Files, p.ID), "reports", "report.md is absent, report.txt is absent")
 }
 
 func TestSealRefuses(t *testing.T) {
@@ -146,21 +146,23 @@ func TestTampering(t *testing.T) {
 		malformed = "not a Sigstore bundle v0.3"
 		bad       = "the signature does not hold"
 		unsigned  = "not signed"
+		absent    = " is absent"
 		another   = "the signature is about another file"
+		elsewhere = "the signed statement does not say what the evidence says"
 		zip       = "evidence.zip has digest sha256:"
-		first     = "report.md, or another report, was changed, removed or added"
+		md, txt   = "report.md is altered", "report.txt is altered"
 	)
 	// What verify must say, by file and by tampering in the order above.
 	want := map[string]struct {
 		check   string
 		reasons []string
 	}{
-		"evidence.zip":              {"id", []string{zip, zip, zip, zip, zip, "evidence.zip is missing", zip}},
-		"evidence.sigstore.json":    {"signature", []string{malformed, bad, malformed, malformed, unsigned, unsigned, another}},
-		"report.md":                 {"reports", []string{first, first, first, first, first, "report.txt, or another report, was changed, removed or added", first}},
-		"report.txt":                {"reports", []string{"report.txt was changed", "report.txt was changed", "report.txt was changed", "report.txt was changed", "report.txt was changed", "report.txt is missing", "report.txt was changed"}},
-		"reports.sigstore.json":     {"reports", []string{malformed, bad, malformed, malformed, unsigned, unsigned, first}},
-		"verdict.vsa.sigstore.json": {"summary", []string{malformed, bad, malformed, malformed, unsigned, unsigned, another}},
+		"evidence.zip":              {"id", []string{zip, zip, zip, zip, zip, "evidence.zip is absent", zip}},
+		"evidence.sigstore.json":    {"signature", []string{malformed, bad, malformed, malformed, unsigned, absent, another}},
+		"report.md":                 {"reports", []string{md, md, md, md, md, "report.md is absent", md}},
+		"report.txt":                {"reports", []string{txt, txt, txt, txt, txt, "report.txt is absent", txt}},
+		"reports.sigstore.json":     {"reports", []string{malformed, bad, malformed, malformed, unsigned, "not signed: report.md, report.txt; reports.sigstore.json is absent", elsewhere}},
+		"verdict.vsa.sigstore.json": {"summary", []string{malformed, bad, malformed, malformed, unsigned, absent, another}},
 	}
 	s := newSigner(t)
 	sealed, other := seal(t, contents(t, "api"), s), seal(t, contents(t, "web-longer"), s)
@@ -177,7 +179,9 @@ func TestTampering(t *testing.T) {
 				files := maps.Clone(sealed.Files)
 				tamper.apply(files, other.Files, file)
 				reason := w.reasons[i]
-				if strings.HasSuffix(file, ".sigstore.json") && reason != first {
+				if reason == absent {
+					reason = file + reason
+				} else if strings.HasSuffix(file, ".sigstore.json") && tamper.name != "removed" {
 					reason = file + ": " + reason
 				}
 				wantRefused(t, v.Verify(t.Context(), files, sealed.ID), w.check, reason)
@@ -190,7 +194,8 @@ func TestTamperingWithSeveralFiles(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t)
 	sealed, other := seal(t, contents(t, "api"), s), seal(t, contents(t, "web"), s)
-	strange := seal(t, contents(t, "api"), newSigner(t))
+	stranger := newSigner(t)
+	strange := seal(t, contents(t, "api"), stranger)
 	swap := func(a, b string) func(map[string][]byte) {
 		return func(f map[string][]byte) { f[a], f[b] = f[b], f[a] }
 	}
@@ -201,13 +206,13 @@ func TestTamperingWithSeveralFiles(t *testing.T) {
 		change        func(files map[string][]byte)
 		check, reason string
 	}{
-		"file added at the end":   {put("zzz.txt", []byte("x")), "reports", "zzz.txt was added"},
-		"file added at the front": {put("a.txt", []byte("x")), "reports", "a.txt, or another report, was changed, removed or added"},
-		"folder added":            {put("artifacts/x", []byte("x")), "reports", "artifacts/x, or another report"},
+		"file added at the end":   {put("zzz.txt", []byte("x")), "reports", "zzz.txt is extra"},
+		"file added at the front": {put("a.txt", []byte("x")), "reports", "a.txt is extra"},
+		"folder added":            {put("artifacts/x", []byte("x")), "reports", "artifacts/x is extra"},
 		"whole bundle of another": {func(f map[string][]byte) { clear(f); maps.Copy(f, other.Files) }, "id", "evidence.zip has digest " + string(other.ID)},
 		"whole bundle by another key": {func(f map[string][]byte) { clear(f); maps.Copy(f, strange.Files) }, "signature",
-			"evidence.sigstore.json: signed by a key that is not trusted"},
-		"nothing left": {func(f map[string][]byte) { clear(f) }, "id", "evidence.zip is missing"},
+			"evidence.sigstore.json: signed by a key that is not trusted: it names key " + stranger.KeyID()[:12] + "; " + attest.AskForKey},
+		"nothing left": {func(f map[string][]byte) { clear(f) }, "id", "evidence.zip is absent"},
 		"evidence and signature of another": {func(f map[string][]byte) {
 			f[bundle.EvidenceFile], f[bundle.SignatureFile] = other.Files[bundle.EvidenceFile], other.Files[bundle.SignatureFile]
 		}, "id", "belongs to another bundle"},
@@ -215,23 +220,23 @@ func TestTamperingWithSeveralFiles(t *testing.T) {
 			for _, n := range []string{bundle.SignatureFile, bundle.ReportsFile, bundle.VSAFile} {
 				delete(f, n)
 			}
-		}, "signature", "evidence.sigstore.json: not signed"},
+		}, "signature", "evidence.sigstore.json is absent: nothing says who made this evidence"},
 		"signature of the reports instead":  {func(f map[string][]byte) { f[bundle.SignatureFile] = f[bundle.ReportsFile] }, "signature", "the signature is about another file"},
-		"signature of the evidence instead": {func(f map[string][]byte) { f[bundle.ReportsFile] = f[bundle.SignatureFile] }, "reports", "report.md, or another report"},
+		"signature of the evidence instead": {func(f map[string][]byte) { f[bundle.ReportsFile] = f[bundle.SignatureFile] }, "reports", "reports.sigstore.json: the signature is about another kind of statement"},
 		"signatures swapped":                {swap(bundle.SignatureFile, bundle.ReportsFile), "signature", "the signature is about another file"},
 		"summary instead of signature":      {func(f map[string][]byte) { f[bundle.SignatureFile] = f[bundle.VSAFile] }, "signature", "the signature is about another file"},
 		"signature instead of summary":      {func(f map[string][]byte) { f[bundle.VSAFile] = f[bundle.SignatureFile] }, "summary", "the signature is about another kind of statement"},
-		"reports swapped":                   {swap("report.md", "report.txt"), "reports", "report.md, or another report"},
+		"reports swapped":                   {swap("report.md", "report.txt"), "reports", "report.md is altered, report.txt is altered"},
 		"reports and signature of another": {func(f map[string][]byte) {
 			for _, n := range []string{"report.md", "report.txt", bundle.ReportsFile} {
 				f[n] = other.Files[n]
 			}
 		}, "reports", "does not say what the evidence says"},
-		"reports gone, their signature stays": {func(f map[string][]byte) { delete(f, "report.md"); delete(f, "report.txt") }, "reports", "signs reports that are not there"},
+		"reports gone, their signature stays": {func(f map[string][]byte) { delete(f, "report.md"); delete(f, "report.txt") }, "reports", "report.md is absent, report.txt is absent"},
 		"name of the key changed": {func(f map[string][]byte) {
 			f[bundle.SignatureFile] = bytes.Replace(f[bundle.SignatureFile], []byte(s.KeyID()), []byte(strings.Repeat("0", 64)), 1)
-		}, "signature", "evidence.sigstore.json was changed: it names another key"},
-		"white space added": {func(f map[string][]byte) { f[bundle.VSAFile] = append(bytes.Clone(f[bundle.VSAFile]), '\n') }, "summary", "verdict.vsa.sigstore.json was changed: it is not in the canonical form"},
+		}, "signature", "evidence.sigstore.json is altered: it names another key"},
+		"white space added": {func(f map[string][]byte) { f[bundle.VSAFile] = append(bytes.Clone(f[bundle.VSAFile]), '\n') }, "summary", "verdict.vsa.sigstore.json is altered: it is not in the canonical form"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
