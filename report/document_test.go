@@ -32,8 +32,34 @@ func TestReasonsWorstFirst(t *testing.T) {
 	if got, want := d.Reasons[0].ID, "SEC-1"; got != want {
 		t.Errorf("first reason %s, want %s", got, want)
 	}
-	if got, want := d.Conclusion, "15 of 28 required controls fail, 6 of them in Security context"; got != want {
+	if got, want := d.Conclusion, "15 of 25 required controls fail, 6 of them in Security context; 3 do not apply"; got != want {
 		t.Errorf("conclusion %q, want %q", got, want)
+	}
+}
+
+// What does not apply was not judged: it is no control that fails or does not.
+func TestConclusionCountsWhatWasJudged(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		outcomes []evidence.ControlOutcome
+		want     string
+	}{
+		{nil, "No control was required"},
+		{[]evidence.ControlOutcome{"pass", "pass"}, "None of 2 required controls fails"},
+		{[]evidence.ControlOutcome{"pass", "waived", "not-applicable"}, "None of 2 required controls fails; 1 by waiver; 1 does not apply"},
+		{[]evidence.ControlOutcome{"not-applicable", "not-applicable"}, "None of 2 required controls applies"},
+		{[]evidence.ControlOutcome{"fail", "pass", "not-applicable", "not-applicable"}, "1 of 2 required controls fails; 2 do not apply"},
+		{[]evidence.ControlOutcome{"incomplete", "pass", "not-applicable"}, "1 of 2 required controls could not be checked; none failed; 1 does not apply"},
+	} {
+		in := reporttest.Small()
+		in.Verdict.Outcome = evidence.VerdictPass
+		in.Verdict.Results = nil
+		for i, o := range tt.outcomes {
+			in.Verdict.Results = append(in.Verdict.Results, evidence.ControlResult{Control: in.Catalog.Controls[i].ID, Outcome: o, Required: true})
+		}
+		if got := report.New(in).Conclusion; got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.outcomes, got, tt.want)
+		}
 	}
 }
 

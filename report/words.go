@@ -48,7 +48,8 @@ func reasons(groups []Group) []Control {
 	return out
 }
 
-// conclusion says in one line what the plot of groups shows.
+// conclusion says in one line what the plot of groups shows. It counts the
+// required controls that were judged; those that do not apply are named beside.
 func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 	n := map[string]int{}
 	required, worst, worstN := 0, "", 0
@@ -58,8 +59,11 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 			if !c.Required {
 				continue
 			}
-			required++
 			n[c.Mark.Key]++
+			if c.Mark.Key == MarkNotApplicable.Key {
+				continue
+			}
+			required++
 			if c.Mark.Key == MarkFail.Key {
 				bad++
 			}
@@ -71,6 +75,13 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 			worst = "" // no one group stands out
 		}
 	}
+	beside := ""
+	if na := n[MarkNotApplicable.Key]; na > 0 {
+		if required == 0 {
+			return fmt.Sprintf("None of %s applies", plural(na, "required control"))
+		}
+		beside = fmt.Sprintf("; %d", na) + verb(na, " does not apply", " do not apply")
+	}
 	if required == 0 {
 		return "No control was required"
 	}
@@ -81,17 +92,17 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 		if worst != "" && worstN > 1 && worstN < failed {
 			s += fmt.Sprintf(", %d of them in %s", worstN, worst)
 		}
-		return s
+		return s + beside
 	case open > 0:
-		return fmt.Sprintf("%d of %s could not be checked; none failed", open, plural(required, "required control"))
+		return fmt.Sprintf("%d of %s could not be checked; none failed", open, plural(required, "required control")) + beside
 	case o != evidence.VerdictPass:
-		return fmt.Sprintf("%d of %s pass", n[MarkPass.Key], plural(required, "required control"))
+		return fmt.Sprintf("%d of %s pass", n[MarkPass.Key], plural(required, "required control")) + beside
 	}
 	s := fmt.Sprintf("None of %s fails", plural(required, "required control"))
 	if w := n[MarkWaived.Key]; w > 0 {
 		s += fmt.Sprintf("; %d by waiver", w)
 	}
-	return s
+	return s + beside
 }
 
 func verb(n int, one, many string) string {
@@ -221,7 +232,7 @@ func verifySteps(in Input) []Step {
 	id := in.BundleID.Hex()
 	return []Step{
 		{"Verify everything", "helmproof verify " + id,
-			"Checks the signature and its signer, derives every finding and the verdict again from the sealed artifacts, and checks the reports. Needs no network."},
+			"Checks the signature and its signer, derives every finding and the verdict again from the sealed artifacts, and checks the reports. Needs no network. Without the repository: helmproof verify evidence.zip --trust and the signer's public key."},
 		{"Compare the digest", "sha256sum evidence.zip",
 			"Prints " + id + ", the evidence digest on every page of this report."},
 		{"Verify the signature without helmproof", "cosign verify-blob-attestation --key cosign.pub --bundle evidence.sigstore.json --insecure-ignore-tlog=true --type " + PredicateType + " evidence.zip",

@@ -421,20 +421,51 @@ func relative(path string) string {
 // verdictLine is the last line of a judged release.
 func verdictLine(t *terminal, j *pipeline.Judged) string {
 	m := report.VerdictMark(j.Verdict.Outcome)
-	line := t.mark(m, 0)
+	line, width := t.mark(m, 0), 80-len(m.Word)-2
 	if j.Bundle != "" {
-		line += "  bundle " + j.Bundle.Short()
+		line, width = line+"  bundle "+j.Bundle.Short(), width-len("  bundle ")-len(j.Bundle.Short())
 	}
-	n := 0
-	for _, r := range j.Verdict.Results {
-		if r.Required && (r.Outcome == evidence.ControlFail || r.Outcome == evidence.ControlIncomplete) {
-			n++
+	return strings.TrimRight(line+"  "+controlCounts(j.Verdict.Results, width-2), " ")
+}
+
+// controlCounts says how many controls came out how, worst first: "2 fail, 30
+// pass, 1 n/a". Where that is wider than width, the last are counted together.
+func controlCounts(results []evidence.ControlResult, width int) string {
+	words := []string{"fail", "unchecked", "warn", "waived", "pass", "n/a", "fail (optional)", "unchecked (optional)"}
+	counts := map[string]int{}
+	for _, r := range results {
+		word := "unchecked"
+		switch r.Outcome {
+		case evidence.ControlFail, evidence.ControlWarn, evidence.ControlWaived, evidence.ControlPass:
+			word = string(r.Outcome)
+		case evidence.ControlNotApplicable:
+			word = "n/a"
 		}
+		if !r.Required && (word == "fail" || word == "unchecked") {
+			word += " (optional)" // it does not stand between the release and a pass
+		}
+		counts[word]++
 	}
-	if n > 0 {
-		return line + fmt.Sprintf("  %d of %d controls do not hold", n, len(j.Verdict.Results))
+	words = slices.DeleteFunc(words, func(w string) bool { return counts[w] == 0 })
+	line := func(n int) string {
+		var parts []string
+		for _, w := range words[:n] {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[w], w))
+		}
+		more := 0
+		for _, w := range words[n:] {
+			more += counts[w]
+		}
+		if more > 0 {
+			parts = append(parts, fmt.Sprintf("%d more", more))
+		}
+		return strings.Join(parts, ", ")
 	}
-	return line + fmt.Sprintf("  %d controls hold", len(j.Verdict.Results))
+	n := len(words)
+	for n > 1 && len(line(n)) > width {
+		n--
+	}
+	return line(n)
 }
 
 // summary is one plain line: verdict, chart, version, bundle.
