@@ -208,7 +208,7 @@ func (a *app) trust(ctx context.Context) (*attest.Trust, error) {
 		}
 		own := filepath.Join(home, "trust")
 		if _, err := os.Stat(own); errors.Is(err, os.ErrNotExist) {
-			return nil, &exitError{code: exitIntegrity, err: errors.New("no trusted key: nobody's signature would be accepted; give --trust FILE.pub (helmproof keygen makes a pair)")}
+			return nil, &exitError{code: exitIntegrity, err: attest.ErrNoTrust}
 		}
 		keys = []string{own}
 	}

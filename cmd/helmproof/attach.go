@@ -28,6 +28,7 @@ import (
 
 type attachFlags struct {
 	images    []string
+	signature string
 	plainHTTP bool
 	dryRun    bool
 }
@@ -35,7 +36,7 @@ type attachFlags struct {
 func newAttach(a *app) *cobra.Command {
 	var f attachFlags
 	cmd := &cobra.Command{
-		Use:   "attach BUNDLE|ID",
+		Use:   "attach FOLDER|FILE|ID",
 		Short: "Attach a verdict to the images that it is about",
 		Long: `Attach verifies a bundle, and pushes to the registry, as what refers to each
 image of the release: the verification summary (SLSA VSA) with the verdict, the
@@ -48,7 +49,8 @@ same statement is attached once. Only images that are pinned by digest can have
 statements; the registry has to have them.
 
 Statements of scans are signed now, with --key; the others were when the bundle
-was sealed. Exit code 4 says that the bundle did not verify: nothing is attached.`,
+was sealed: a copy in a folder needs its verdict.vsa.sigstore.json. Exit code 4
+says that the bundle did not verify: nothing is attached.`,
 		Example: `  helmproof attach latest
   helmproof attach 3f2a9c --repo gs://evidence/prod --trust team.pub --key team.key
   helmproof attach latest --image ghcr.io/team/api@sha256:… --dry-run`,
@@ -61,6 +63,7 @@ was sealed. Exit code 4 says that the bundle did not verify: nothing is attached
 	fl.BoolVar(&f.plainHTTP, "plain-http", false, "talk to registries without TLS")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be attached, and push nothing")
 	fl.String("key", "", "signing key for statements of scans: a `FILE`, as for collect, or a key in a KMS")
+	signatureFlag(cmd, &f.signature)
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
 	cmd.AddCommand(newAttachPolicy(a))
@@ -95,7 +98,7 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if err != nil {
 		return err
 	}
-	b, err := pipeline.OpenVerified(ctx, v, repo, ref)
+	b, err := pipeline.OpenVerified(ctx, v, repo, ref, f.signature)
 	var broken *pipeline.IntegrityError
 	if errors.As(err, &broken) {
 		return &exitError{code: exitIntegrity, err: fmt.Errorf("nothing is attached: %w; see helmproof verify %s", err, ref)}
@@ -106,6 +109,9 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if len(b.Result.Worse) > 0 {
 		return &exitError{code: exitVerdict, err: fmt.Errorf("nothing is attached: bundle %s says %s, but %s; collect the release again",
 			b.ID().Short(), b.Verdict().Outcome, judgedWorse(b.Result))}
+	}
+	if _, ok := b.Files[bundle.VSAFile]; !ok {
+		return usageErr("nothing is attached: %s, which carries the verdict, is absent: fetch it, or name the bundle in its repository", bundle.VSAFile)
 	}
 	out := attachJSON{Bundle: b.ID(), Verdict: "FAILED", Images: []attachImageJSON{}}
 	if b.Verdict().Outcome == evidence.VerdictPass {

@@ -66,15 +66,17 @@ func (a *app) list(ctx context.Context, f repository.Filter) error {
 }
 
 func newShow(a *app) *cobra.Command {
+	var signature string
 	cmd := &cobra.Command{
-		Use:               "show ID",
-		Short:             "Show a verified bundle: every control that does not hold, every finding",
-		Long:              "Show verifies the bundle first, and shows nothing of one that is not verified.",
-		Example:           "  helmproof show latest\n  helmproof show 3f2a9c -o json",
-		Args:              exact(1, "one bundle id"),
+		Use:   "show FOLDER|FILE|ID",
+		Short: "Show a verified bundle: every control that does not hold, every finding",
+		Long: `Show verifies the bundle first, as helmproof verify does, and shows nothing of
+one that is not verified.`,
+		Example:           "  helmproof show latest\n  helmproof show 3f2a9c -o json\n  helmproof show evidence.zip --trust team.pub",
+		Args:              exact(1, "one bundle: an id, a folder or an evidence.zip"),
 		ValidArgsFunction: a.completeBundles,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, b, err := a.verified(cmd.Context(), args[0])
+			in, b, err := a.verified(cmd.Context(), args[0], signature)
 			if err != nil {
 				return err
 			}
@@ -103,6 +105,7 @@ func newShow(a *app) *cobra.Command {
 			return nil
 		},
 	}
+	signatureFlag(cmd, &signature)
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
 	return cmd
@@ -119,7 +122,7 @@ func judgedWorse(r *bundle.Result) string {
 }
 
 // verified opens a bundle that verifies, with what its reports are made from.
-func (a *app) verified(ctx context.Context, ref string) (report.Input, *pipeline.Verified, error) {
+func (a *app) verified(ctx context.Context, ref, signature string) (report.Input, *pipeline.Verified, error) {
 	repo, err := a.openRepo(ctx)
 	if err != nil {
 		return report.Input{}, nil, err
@@ -128,7 +131,7 @@ func (a *app) verified(ctx context.Context, ref string) (report.Input, *pipeline
 	if err != nil {
 		return report.Input{}, nil, err
 	}
-	b, err := pipeline.OpenVerified(ctx, v, repo, ref)
+	b, err := pipeline.OpenVerified(ctx, v, repo, ref, signature)
 	if err != nil {
 		return report.Input{}, nil, err
 	}
@@ -140,21 +143,21 @@ func (a *app) verified(ctx context.Context, ref string) (report.Input, *pipeline
 }
 
 func newReport(a *app) *cobra.Command {
-	var out, format, prefix string
+	var out, format, prefix, signature string
 	cmd := &cobra.Command{
-		Use:   "report ID",
+		Use:   "report FOLDER|FILE|ID",
 		Short: "Write a report of a verified bundle",
 		Long: `Report verifies the bundle first and then writes one report of it. A report is a
 function of the bundle: the same bundle gives the same bytes.`,
 		Example: `  helmproof report latest --format pdf -o review.pdf
   helmproof report 3f2a9c --format sarif --path-prefix charts/payments > results.sarif`,
-		Args:              exact(1, "one bundle id"),
+		Args:              exact(1, "one bundle: an id, a folder or an evidence.zip"),
 		ValidArgsFunction: a.completeBundles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(config.Formats(), format) {
 				return usageErr("--format %q: want %s", format, strings.Join(config.Formats(), ", "))
 			}
-			in, _, err := a.verified(cmd.Context(), args[0])
+			in, _, err := a.verified(cmd.Context(), args[0], signature)
 			if err != nil {
 				return err
 			}
@@ -173,6 +176,7 @@ function of the bundle: the same bundle gives the same bytes.`,
 	cmd.Flags().StringVar(&prefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files")
 	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	signatureFlag(cmd, &signature)
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
 	return cmd
@@ -200,14 +204,15 @@ func newDiff(a *app) *cobra.Command {
 		Use:   "diff A B",
 		Short: "Compare two verified bundles: controls and findings that changed",
 		Long: `Diff verifies both bundles and prints what changed from A to B: the verdict,
-controls whose outcome changed, failing findings that are new and ones that are gone.`,
-		Example:           "  helmproof diff 3f2a9c latest",
-		Args:              exact(2, "two bundle ids"),
+controls whose outcome changed, failing findings that are new and ones that are
+gone. A and B are bundles as for helmproof verify: ids, folders or files.`,
+		Example:           "  helmproof diff 3f2a9c latest\n  helmproof diff ./audit-2025 ./audit-2026 --trust team.pub",
+		Args:              exact(2, "two bundles: ids, folders or evidence.zip files"),
 		ValidArgsFunction: a.completeBundles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var side [2]*bundle.Bundle
 			for i, arg := range args {
-				_, b, err := a.verified(cmd.Context(), arg)
+				_, b, err := a.verified(cmd.Context(), arg, "")
 				if err != nil {
 					return err
 				}

@@ -37,12 +37,12 @@ func collectIn(t *testing.T, dir string) (sealed, stored map[string]string) {
 		t.Fatalf("bundles %v, %v", found, err)
 	}
 	stored, sealed = map[string]string{}, map[string]string{}
-	_, files, err := pipeline.ReadBundle(t.Context(), nil, found[0])
+	b, err := pipeline.FindBundle(t.Context(), nil, found[0], "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, b := range files {
-		stored[name] = string(b)
+	for name, raw := range b.Files {
+		stored[name] = string(raw)
 	}
 	z, err := zip.NewReader(strings.NewReader(stored["evidence.zip"]), int64(len(stored["evidence.zip"])))
 	if err != nil {

@@ -134,10 +134,28 @@ func printAll(t *testing.T) []printed {
 	do(exitFailure, "attach", with("attach", "latest", "--plain-http")...)
 	do(exitPass, "attach", with("attach", "latest", "--plain-http", "--image", image)...)
 
+	do(exitPass, "verify", "verify", copyOf(t, repo, id["weak/chart"], "evidence.zip", "evidence.sigstore.json"), "--trust", pub)
+	do(exitIntegrity, "verify", "verify", copyOf(t, repo, id["weak/chart"], "evidence.zip", "evidence.sigstore.json", "report.md"), "--trust", pub)
 	damage(t, repo, id["weak/chart"])
 	do(exitIntegrity, "verify", with("verify", id["weak/chart"])...)
 	do(exitIntegrity, "verify", with("verify")...)
 	return list
+}
+
+// copyOf copies some files of a stored bundle, beside others that are none of it.
+func copyOf(t *testing.T, repo, id string, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		raw, err := os.ReadFile(filepath.Join(repo, "bundles", id, name))
+		if err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), raw, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600), os.Mkdir(filepath.Join(dir, "evidence"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // damage changes a byte of a stored evidence.zip.
@@ -323,10 +341,11 @@ func TestSchemasRefuse(t *testing.T) {
 	pointer := func(bundle, at string) string {
 		return `{"repository":"r","bundles":[{"bundle":"` + bundle + `","scope":"release","chart":"a","release":"a","namespace":"b","profile":"chart","outcome":"PASS","evaluatedAt":"` + at + `"}]}`
 	}
-	result := func(outcome, keyID, check string) string {
-		return `{"bundle":"` + digest + `","outcome":"` + outcome + `",` + keyID + `"checks":[{"name":"signature","outcome":"` + check + `","reason":"because"}]}`
+	result := func(outcome, rest, check string) string {
+		return `{"bundle":"` + digest + `","outcome":"` + outcome + `",` + rest + `"checks":[{"name":"signature","outcome":"` + check + `","reason":"because"}]}`
 	}
 	signed := `"keyID":"` + key + `",`
+	judged := `"verdict":{"outcome":"FAIL","profile":"chart","chart":"a","version":"1","namespace":"","evaluatedAt":"2026-11-23T12:00:00Z"},`
 	side := `{"bundle":"` + digest + `","chart":"a","version":"1","outcome":"PASS"}`
 	diff := func(controls string) string {
 		return `{"a":` + side + `,"b":` + side + `,"controls":[` + controls + `],"new":[],"gone":[]}`
@@ -347,10 +366,15 @@ func TestSchemasRefuse(t *testing.T) {
 		{"gate", `{"releases":[]}`, "minItems"},
 		{"show", release(digest, `,"verdict":`+verdict), ""},
 		{"show", release("", `,"verdict":`+verdict), "/releases/0/bundle"},
-		{"verify", result("pass", signed, "pass"), ""},
+		{"verify", result("pass", signed+judged, "pass"), ""},
+		{"verify", result("pass", signed+judged+`"extra":["notes.txt"],`, "not-applicable"), ""},
+		{"verify", result("pass", signed+judged+`"extra":[],`, "pass"), "/extra"},
+		{"verify", result("pass", signed, "pass"), "missing property 'verdict'"},
+		{"verify", result("pass", signed+strings.Replace(judged, "FAIL", "fail", 1), "pass"), "/verdict/outcome"},
+		{"verify", result("fail", signed+judged, "fail"), "/verdict"},
 		{"verify", result("fail", "", "not-checked"), ""},
-		{"verify", result("pass", signed, "fail"), "/checks/0/outcome"},
-		{"verify", result("pass", "", "pass"), "missing property 'keyID'"},
+		{"verify", result("pass", signed+judged, "fail"), "/checks/0/outcome"},
+		{"verify", result("pass", judged, "pass"), "missing property 'keyID'"},
 		{"verify", result("fail", "", "pass"), "no items match contains schema"},
 		{"verify", `{"outcome":"pass","bundles":[` + result("fail", "", "fail") + `]}`, "/bundles/0/outcome"},
 		{"verify", `{"outcome":"pass","bundles":[]}`, "minItems"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -68,6 +69,35 @@ func (t *terminal) para(first, rest, text string) {
 			t.line(rest + l)
 		}
 	}
+}
+
+var sgr = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// columns is how wide a text is that may be coloured.
+func columns(s string) int { return uniseg.StringWidth(sgr.ReplaceAllString(s, "")) }
+
+// phrase writes parts beside each other, two spaces apart, and goes on in a new
+// line, after indent, where the next one has no room. Parts may be coloured; the
+// last may be plain text that is longer than a line, and is wrapped.
+func (t *terminal) phrase(indent string, parts []string) {
+	line, cols := "", 0
+	for i, p := range parts {
+		w := columns(p)
+		switch {
+		case i == 0:
+			line, cols = p, w
+		case cols+2+w <= t.width:
+			line, cols = line+"  "+p, cols+2+w
+		case len(indent)+w <= t.width:
+			t.line(line)
+			line, cols = indent+p, len(indent)+w
+		default:
+			t.line(line)
+			t.para(indent, indent, p)
+			return
+		}
+	}
+	t.line(line)
 }
 
 // wrap breaks text into lines of at most width columns.

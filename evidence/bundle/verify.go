@@ -193,7 +193,11 @@ func (s *verification) checkID() (string, error) {
 
 func (s *verification) checkSignature() (string, error) {
 	if _, ok := s.files[SignatureFile]; !ok {
-		return "", fmt.Errorf("%s is absent: nothing says who made this evidence", SignatureFile)
+		err := fmt.Errorf("%s is absent: nothing says who made this evidence", SignatureFile)
+		if !s.whole {
+			err = fmt.Errorf("%w; fetch it, or say with --signature where it is", err)
+		}
+		return "", err
 	}
 	st, sig, err := s.signed(SignatureFile, attest.EvidenceType, s.id)
 	if err != nil {

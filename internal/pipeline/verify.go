@@ -1,18 +1,23 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/report"
 )
 
 // NewVerifier returns a verifier with this program's own collectors and
@@ -23,31 +28,48 @@ func NewVerifier(trust *attest.Trust, repo *repository.Repository, limits bundle
 	return v
 }
 
-// ReadBundle reads a bundle's files from a directory or from the repository, as
-// stored and unverified. ref is a directory, the beginning of an id, or latest.
-// The id of a directory is its name when that is one, else that of its evidence.
-func ReadBundle(ctx context.Context, repo *repository.Repository, ref string) (evidence.Digest, map[string][]byte, error) {
-	if st, err := os.Stat(ref); err == nil && st.IsDir() {
-		files, err := readBundleDir(ref)
-		if err != nil {
-			return "", nil, err
-		}
-		abs, err := filepath.Abs(ref)
-		if err != nil {
-			return "", nil, err
-		}
-		id, err := evidence.ParseDigest(filepath.Base(abs))
-		if err != nil {
-			id = evidence.DigestOf(files[bundle.EvidenceFile])
-		}
-		return id, files, nil
+// Found is a bundle as it was found, unverified.
+type Found struct {
+	ID    evidence.Digest // empty: nothing but the evidence itself names the bundle
+	Files map[string][]byte
+	Copy  bool     // a copy in a folder, of which something may be absent; else a repository's
+	Extra []string // names of what lies beside a copy and is no part of it; folders end in a slash
+	More  bool     // there is more of that than Extra names
+}
+
+// Verify verifies the bundle, strictly where it is a repository's.
+func (f *Found) Verify(ctx context.Context, v *bundle.Verifier) *bundle.Result {
+	if f.Copy {
+		return v.VerifyCopy(ctx, f.Files, f.ID)
+	}
+	return v.Verify(ctx, f.Files, f.ID)
+}
+
+// FindBundle reads the files of a bundle. ref is the folder of a copy, its
+// evidence.zip by whatever name, the beginning of an id in the repository, or
+// latest. signature is the file with the signature of a copy's evidence where it
+// is not beside it; empty otherwise.
+func FindBundle(ctx context.Context, repo *repository.Repository, ref, signature string) (*Found, error) {
+	st, err := os.Stat(ref)
+	switch {
+	case err == nil && st.IsDir():
+		return findCopy(ref, bundle.EvidenceFile, signature)
+	case err == nil:
+		return findCopy(filepath.Dir(ref), filepath.Base(ref), signature)
+	case strings.ContainsRune(ref, filepath.Separator) || strings.HasSuffix(ref, ".zip"):
+		return nil, inputErr("%s: no such file or folder", ref)
+	case signature != "":
+		return nil, inputErr("--signature goes with a bundle's folder or its evidence.zip; the repository has the signature of bundle %s", ref)
 	}
 	id, err := repo.Resolve(ctx, ref)
 	if err != nil {
-		return "", nil, notFound(err)
+		return nil, notFound(err)
 	}
 	files, err := repo.Get(ctx, id)
-	return id, files, notFound(err)
+	if err != nil {
+		return nil, notFound(err)
+	}
+	return &Found{ID: id, Files: files}, nil
 }
 
 // notFound makes an id that is not there an input error.
@@ -58,31 +80,158 @@ func notFound(err error) error {
 	return err
 }
 
-func readBundleDir(dir string) (map[string][]byte, error) {
-	entries, err := os.ReadDir(dir)
+const (
+	// maxListed bounds how many names of a copy's folder are looked at.
+	maxListed = 1000
+	// maxReports bounds how many reports of a copy are read; six are known.
+	maxReports = 64
+	zipMagic   = "PK\x03\x04"
+)
+
+// findCopy reads a copy of a bundle: of the folder's files those that a bundle
+// has, and no others. The folder's name counts where it is an id.
+func findCopy(dir, evidenceName, signature string) (*Found, error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read bundle: %w", err)
 	}
-	if len(entries) > 64 {
-		return nil, inputErr("%s: %d files: not a bundle", dir, len(entries))
-	}
-	files := map[string][]byte{}
-	for _, e := range entries {
-		info, err := e.Info()
+	defer root.Close()
+	f := &Found{Copy: true, Files: map[string][]byte{}}
+	// read takes a file as one of the bundle; one that is not there is absent.
+	read := func(file, as string) error {
+		raw, err := readFile(root, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
-			return nil, fmt.Errorf("read bundle: %w", err)
+			return inputErr("%s: %w", dir, err)
 		}
-		if !info.Mode().IsRegular() || info.Size() > repository.MaxFileSize {
-			return nil, inputErr("%s: %s is not a file of a bundle", dir, e.Name())
-		}
-		if files[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
-			return nil, fmt.Errorf("read bundle: %w", err)
-		}
+		f.Files[as] = raw
+		return nil
 	}
-	if _, ok := files[bundle.EvidenceFile]; !ok {
+	if err := read(evidenceName, bundle.EvidenceFile); err != nil {
+		return nil, err
+	}
+	zip, ok := f.Files[bundle.EvidenceFile]
+	if !ok {
 		return nil, inputErr("%s: no %s: not a bundle", dir, bundle.EvidenceFile)
 	}
-	return files, nil
+	if evidenceName != bundle.EvidenceFile && !bytes.HasPrefix(zip, []byte(zipMagic)) {
+		return nil, inputErr("%s: not a bundle's evidence: give its %s, or its folder", filepath.Join(dir, evidenceName), bundle.EvidenceFile)
+	}
+	names := []string{bundle.SignatureFile, bundle.ReportsFile, bundle.VSAFile}
+	for _, x := range report.Formats() {
+		names = append(names, x.FileName)
+	}
+	for _, name := range names {
+		if err := read(name, name); err != nil {
+			return nil, err
+		}
+	}
+	signed := bundle.SignedReports(f.Files[bundle.ReportsFile])
+	if len(signed) > maxReports {
+		return nil, inputErr("%s: %s names %d reports: not a bundle's", dir, bundle.ReportsFile, len(signed))
+	}
+	for _, name := range signed {
+		if _, ok := f.Files[name]; ok || name == evidenceName {
+			continue
+		}
+		if err := read(name, name); err != nil {
+			return nil, err
+		}
+	}
+	if signature != "" {
+		if f.Files[bundle.SignatureFile], err = readSignature(signature); err != nil {
+			return nil, err
+		}
+	}
+	if f.Extra, f.More, err = extra(root, f.Files, evidenceName); err != nil {
+		return nil, fmt.Errorf("read bundle: %w", err)
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if id, err := evidence.ParseDigest(filepath.Base(abs)); err == nil {
+		f.ID = id
+	}
+	return f, nil
+}
+
+// readFile reads a regular file of a folder, within the size that a repository
+// reads. A link that leads out of the folder is refused.
+func readFile(root *os.Root, name string) ([]byte, error) {
+	if _, err := root.Lstat(name); err != nil {
+		return nil, err
+	}
+	st, err := root.Stat(name)
+	if err != nil || !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file of this folder", name)
+	}
+	file, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readAll(file, name)
+}
+
+// readSignature reads the file that --signature names.
+func readSignature(name string) ([]byte, error) {
+	st, err := os.Stat(name)
+	if err == nil && !st.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		return nil, inputErr("--signature %s: %w", name, err)
+	}
+	file, err := os.Open(name) //nolint:gosec // the file that the user names
+	if err != nil {
+		return nil, inputErr("--signature %s: %w", name, err)
+	}
+	defer file.Close()
+	raw, err := readAll(file, name)
+	if err != nil {
+		return nil, inputErr("--signature: %w", err)
+	}
+	return raw, nil
+}
+
+func readAll(r io.Reader, name string) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, repository.MaxFileSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > repository.MaxFileSize {
+		return nil, fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, repository.MaxFileSize>>20)
+	}
+	return raw, nil
+}
+
+// extra names, sorted, what lies in the folder and was not read as the bundle's;
+// more reports that there was more than is looked at.
+func extra(root *os.Root, files map[string][]byte, evidenceName string) (names []string, more bool, err error) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil, false, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(maxListed + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, false, err
+	}
+	for _, e := range entries[:min(len(entries), maxListed)] {
+		name := e.Name()
+		if _, ok := files[name]; ok && name != bundle.EvidenceFile || name == evidenceName {
+			continue
+		}
+		if e.IsDir() {
+			name += "/"
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, len(entries) > maxListed, nil
 }
 
 // Verified is a bundle that was verified, with its files and what verification found.
@@ -92,14 +241,14 @@ type Verified struct {
 	Result *bundle.Result
 }
 
-// OpenVerified reads a bundle (see ReadBundle), verifies it, and only then opens
+// OpenVerified reads a bundle (see FindBundle), verifies it, and only then opens
 // it. One that does not verify is an IntegrityError.
-func OpenVerified(ctx context.Context, v *bundle.Verifier, repo *repository.Repository, ref string) (*Verified, error) {
-	id, files, err := ReadBundle(ctx, repo, ref)
+func OpenVerified(ctx context.Context, v *bundle.Verifier, repo *repository.Repository, ref, signature string) (*Verified, error) {
+	f, err := FindBundle(ctx, repo, ref, signature)
 	if err != nil {
 		return nil, err
 	}
-	return verified(ctx, v, files, id)
+	return verified(ctx, v, f)
 }
 
 // stored verifies and opens a bundle of the repository.
@@ -108,16 +257,16 @@ func stored(ctx context.Context, v *bundle.Verifier, repo *repository.Repository
 	if err != nil {
 		return nil, err
 	}
-	return verified(ctx, v, files, id)
+	return verified(ctx, v, &Found{ID: id, Files: files})
 }
 
-func verified(ctx context.Context, v *bundle.Verifier, files map[string][]byte, id evidence.Digest) (*Verified, error) {
-	r := v.Verify(ctx, files, id)
+func verified(ctx context.Context, v *bundle.Verifier, f *Found) (*Verified, error) {
+	r := f.Verify(ctx, v)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	if !r.OK() {
-		return nil, integrityErr("bundle %s is not verified: %s", id.Short(), r.Reason())
+		return nil, integrityErr("bundle %s is not verified: %s", r.Bundle.Short(), r.Reason())
 	}
-	return &Verified{Bundle: r.Verified(), Files: files, Result: r}, nil
+	return &Verified{Bundle: r.Verified(), Files: f.Files, Result: r}, nil
 }
