@@ -134,6 +134,8 @@ func printAll(t *testing.T) []printed {
 	do(exitFailure, "attach", with("attach", "latest", "--plain-http")...)
 	do(exitPass, "attach", with("attach", "latest", "--plain-http", "--image", image)...)
 
+	older := filepath.Join("..", "..", "internal", "pipeline", "testdata", "golden", "1", "chart-pass")
+	do(exitPass, "verify", "verify", "latest", "--repo", older, "--trust", older)
 	do(exitPass, "verify", "verify", copyOf(t, repo, id["weak/chart"], "evidence.zip", "evidence.sigstore.json"), "--trust", pub)
 	do(exitIntegrity, "verify", "verify", copyOf(t, repo, id["weak/chart"], "evidence.zip", "evidence.sigstore.json", "report.md"), "--trust", pub)
 	damage(t, repo, id["weak/chart"])
@@ -345,6 +347,7 @@ func TestSchemasRefuse(t *testing.T) {
 		return `{"bundle":"` + digest + `","outcome":"` + outcome + `",` + rest + `"checks":[{"name":"signature","outcome":"` + check + `","reason":"because"}]}`
 	}
 	signed := `"keyID":"` + key + `",`
+	worse := `"rules":{"sealed":1,"this":2},"worse":[{"control":"SEC-1","sealed":"pass","now":"fail","reason":"r"}],`
 	judged := `"verdict":{"outcome":"FAIL","profile":"chart","chart":"a","version":"1","namespace":"","evaluatedAt":"2026-11-23T12:00:00Z"},`
 	side := `{"bundle":"` + digest + `","chart":"a","version":"1","outcome":"PASS"}`
 	diff := func(controls string) string {
@@ -372,6 +375,9 @@ func TestSchemasRefuse(t *testing.T) {
 		{"verify", result("pass", signed, "pass"), "missing property 'verdict'"},
 		{"verify", result("pass", signed+strings.Replace(judged, "FAIL", "fail", 1), "pass"), "/verdict/outcome"},
 		{"verify", result("fail", signed+judged, "fail"), "/verdict"},
+		{"verify", result("pass", signed+judged+worse, "warn"), ""},
+		{"verify", result("pass", signed+judged+strings.Replace(worse, `"sealed":1`, `"sealed":0`, 1), "warn"), "/rules/sealed"},
+		{"verify", result("pass", signed+judged+strings.Replace(worse, `"now":"fail"`, `"now":"FAIL"`, 1), "warn"), "/worse/0/now"},
 		{"verify", result("fail", "", "not-checked"), ""},
 		{"verify", result("pass", signed+judged, "fail"), "/checks/0/outcome"},
 		{"verify", result("pass", judged, "pass"), "missing property 'keyID'"},
