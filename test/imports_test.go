@@ -116,6 +116,52 @@ func TestLinked(t *testing.T) {
 	}
 }
 
+// TestClusterVersions holds that the test cluster is built of the versions that the
+// program is built of, so that what both link is compiled once.
+func TestClusterVersions(t *testing.T) {
+	t.Parallel()
+	versions := func(file string) map[string]string {
+		out, err := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json", file).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mod struct {
+			Require []struct{ Path, Version string }
+			Replace []struct {
+				Old struct{ Path string }
+				New struct{ Version string }
+			}
+		}
+		if err := json.Unmarshal(out, &mod); err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{}
+		for _, r := range mod.Require {
+			m[r.Path] = r.Version
+		}
+		for _, r := range mod.Replace {
+			if m[r.Old.Path] != "" {
+				m[r.Old.Path] = r.New.Version
+			}
+		}
+		return m
+	}
+	ours, same := versions("../go.mod"), 0
+	for mod, v := range versions("cluster/go.mod") {
+		// Helm wants an older one; Kubernetes is of one piece.
+		if ours[mod] == "" || mod == "k8s.io/apiextensions-apiserver" {
+			continue
+		}
+		same++
+		if v != ours[mod] {
+			t.Errorf("test/cluster/go.mod has %s %s, go.mod has %s: go get it in test/cluster", mod, v, ours[mod])
+		}
+	}
+	if same < 100 {
+		t.Errorf("only %d modules in common", same)
+	}
+}
+
 func within(p, root string) bool { return p == root || strings.HasPrefix(p, root+"/") }
 
 // TestImports holds the direction in which data flows: config → collectors →
