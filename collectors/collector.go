@@ -16,12 +16,16 @@ import (
 type Collector interface {
 	// Name is the collector's name in the catalog, and its folder under artifacts/.
 	Name() string
+	// Rules lists the rules that its findings may have, each of them the catalog's;
+	// * at the end stands for every rule that starts so.
+	Rules() []string
 	// Collect looks at the world and writes what it saw, unaltered. All effects
 	// are here. An error is recorded as the collector's run; it never stops others.
 	Collect(ctx context.Context, in Input, out evidence.ArtifactWriter) error
 	// Findings derives findings from sealed artifacts alone: no I/O, no clock, no
 	// randomness. It returns at least one finding (pass, not-applicable, …) for
-	// each rule that it owns. verify calls it again.
+	// each rule that it owns, without the controls that the catalog gives to the
+	// rule (see the function Findings). verify calls it again.
 	Findings(in *Sealed) ([]evidence.Finding, error)
 }
 

@@ -227,9 +227,9 @@ func collectOne(ctx context.Context, in Input, c Collector, out *Artifacts, limi
 	return context.Cause(ctx)
 }
 
-// Derive calls Findings of every collector that ran, on sealed data alone. A
-// collector whose Findings fails is turned into an errored run. The findings
-// are normalized. verify calls it with the runs that are in the bundle.
+// Derive derives the findings of every collector that ran, from sealed data
+// alone. A collector whose Findings fails is turned into an errored run. The
+// findings are normalized. verify calls it with the runs that are in the bundle.
 func Derive(in *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun) {
 	return DeriveLike(in, nil, list, runs)
 }
@@ -272,7 +272,7 @@ func findingsOf(in *Sealed, list []Collector, name string) (found []evidence.Fin
 	if i < 0 {
 		return nil, fmt.Errorf("derive findings: unknown collector %q", name)
 	}
-	return list[i].Findings(in)
+	return Findings(in, list[i])
 }
 
 // errRedacted hides what the collector says of the true artifacts: a secret may be in it.

@@ -18,6 +18,7 @@ type lasting struct {
 }
 
 func (*lasting) Name() string                                 { return "lasting" }
+func (*lasting) Rules() []string                              { return nil }
 func (l *lasting) TimeLimit() time.Duration                   { return l.limit }
 func (l *lasting) CleanupLimit() time.Duration                { return l.cleanup }
 func (*lasting) Findings(*Sealed) ([]evidence.Finding, error) { return nil, nil }

@@ -26,7 +26,8 @@ const (
 // are the truth, what is parsed from them is computed once and shared. It is
 // safe for concurrent use; nobody may change what it returns.
 type Sealed struct {
-	r evidence.ArtifactReader
+	r     evidence.ArtifactReader
+	rules *evidence.RuleControls
 
 	objects func() (*manifest.ObjectSet, error)
 	release func() (*evidence.Release, error)
@@ -35,15 +36,18 @@ type Sealed struct {
 	digests map[string]evidence.Digest
 }
 
-// NewSealed wraps sealed artifacts.
-func NewSealed(r evidence.ArtifactReader) *Sealed { return NewSealedWith(r, nil) }
+// NewSealed wraps sealed artifacts. rules are the catalog's, by which findings
+// count for controls.
+func NewSealed(r evidence.ArtifactReader, rules *evidence.RuleControls) *Sealed {
+	return NewSealedWith(r, rules, nil)
+}
 
 // NewSealedWith is NewSealed for who has just loaded the release that was
 // sealed: where the sealed manifests are byte for byte rel's own, nothing having
 // been redacted, rel's parsed objects are shared instead of parsed again. rel may
 // be nil.
-func NewSealedWith(r evidence.ArtifactReader, rel *chart.Release) *Sealed {
-	s := &Sealed{r: r, digests: map[string]evidence.Digest{}}
+func NewSealedWith(r evidence.ArtifactReader, rules *evidence.RuleControls, rel *chart.Release) *Sealed {
+	s := &Sealed{r: r, rules: rules, digests: map[string]evidence.Digest{}}
 	s.objects = sync.OnceValues(func() (*manifest.ObjectSet, error) {
 		raw, err := r.Read(ManifestsFile)
 		if err != nil {
@@ -73,6 +77,9 @@ func (s *Sealed) Read(name string) ([]byte, error) { return s.r.Read(name) }
 
 // Names lists the artifacts, sorted.
 func (s *Sealed) Names() []string { return s.r.Names() }
+
+// Controls returns the controls that the catalog gives to a rule.
+func (s *Sealed) Controls(rule string) []evidence.ControlID { return s.rules.Of(rule) }
 
 // Release returns the parsed release.json.
 func (s *Sealed) Release() (*evidence.Release, error) { return s.release() }

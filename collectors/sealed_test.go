@@ -7,6 +7,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -33,7 +34,7 @@ func TestSealedSharesObjects(t *testing.T) {
 		if _, err := a.Put(collectors.ManifestsFile, []byte(tt.sealed)); err != nil {
 			t.Fatal(err)
 		}
-		set, err := collectors.NewSealedWith(a, rel).Objects()
+		set, err := collectors.NewSealedWith(a, config.RuleControls(), rel).Objects()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,6 +36,11 @@ func Catalog() (raw []byte, catalog *evidence.Catalog) {
 	return catalogYAML, parsedCatalog()
 }
 
+var ruleControls = sync.OnceValue(func() *evidence.RuleControls { return evidence.NewRuleControls(parsedCatalog()) })
+
+// RuleControls returns which controls a rule's findings count for, by the catalog.
+func RuleControls() *evidence.RuleControls { return ruleControls() }
+
 // Profiles returns the names of the built-in profiles, sorted.
 func Profiles() []string {
 	entries, err := profileFS.ReadDir("profiles")

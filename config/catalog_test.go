@@ -60,66 +60,6 @@ func TestCatalogIsWhole(t *testing.T) {
 	}
 }
 
-// The rules that the collectors agreed on, and the control that each decides.
-func TestCatalogKnowsTheRules(t *testing.T) {
-	t.Parallel()
-	rules := map[evidence.ControlID]string{
-		"CHT-1": "helm/lint helm/lint-log",
-		"CHT-2": "helm/values-schema",
-		"CHT-3": "helm/manifest-parse helm/kubernetes-schema helm/crd-schema",
-		"CHT-4": "helm/api-removed helm/api-deprecated",
-		"CHT-5": "helm/generated-values helm/render-network",
-		"SEC-1": "podsecurity/baseline podsecurity/restricted",
-		"RES-1": "policy/resource-requests",
-		"RES-2": "policy/resource-limits",
-		"RES-3": "policy/limits-at-least-requests",
-		"HLT-1": "policy/readiness-probe",
-		"HLT-2": "policy/liveness-probe",
-		"HLT-3": "policy/startup-probe",
-		"HLT-4": "policy/distinct-probes",
-		"AVL-3": "policy/topology-spread",
-		"SEC-2": "policy/run-as-non-root",
-		"SEC-3": "policy/seccomp",
-		"SEC-4": "policy/privilege-escalation",
-		"SEC-5": "policy/read-only-root",
-		"SEC-6": "policy/service-account-token",
-		"IMG-1": "policy/image-digest",
-		"ASC-1": "policy/hpa-bounds",
-		"ASC-2": "policy/hpa-stabilization",
-		"ASC-3": "policy/vpa-recommend-only",
-		"SCR-3": "policy/secret-rotation-interval",
-		"POL-1": "policy/*",
-		"AVL-1": "workload/pdb-selects",
-		"AVL-2": "workload/pdb-allows-disruption",
-		"AVL-4": "workload/replicas",
-		"SEC-7": "workload/network-policy",
-		"ASC-4": "workload/hpa-vpa-conflict",
-		"SCR-2": "workload/secret-from-externalsecret",
-		"SCR-1": "secrets/gitleaks secrets/secret-data secrets/env-literal secrets/values-key",
-	}
-	_, c := Catalog()
-	for id, want := range rules {
-		x, _ := c.Control(id)
-		if got := strings.Join(x.Rules, " "); got != want {
-			t.Errorf("%s has the rules %s, want %s", id, got, want)
-		}
-	}
-	// These are the controls that need no cluster: exactly profile chart.
-	_, p, err := Profile("chart")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, pc := range p.Controls {
-		if rules[pc.ID] == "" {
-			t.Errorf("profile chart requires %s, whose rules no collector without a cluster has", pc.ID)
-		}
-		delete(rules, pc.ID)
-	}
-	if len(rules) > 0 {
-		t.Errorf("profile chart leaves out %v", rules)
-	}
-}
-
 // Each policy repeats the title, severity and remediation of its control, for
 // whoever reads it in a cluster.
 func TestPoliciesSayWhatTheCatalogSays(t *testing.T) {

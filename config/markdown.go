@@ -108,6 +108,33 @@ waivers:
     approvedBy: Ada Lovelace, platform security
     expiresAt: 2027-03-31
 ` + "```" + `
+
+## Policies of your own
+
+` + "`policies`" + ` is a directory of ValidatingAdmissionPolicies, with bindings and params where they have them. All of them count for
+POL-1. Annotations say more about a policy:
+
+` + "```yaml" + `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: memory-limit
+  annotations:
+    helmproof.companyos.github.io/controls: RES-2, RES-3
+    helmproof.companyos.github.io/severity: medium
+    helmproof.companyos.github.io/title: No container may use more than 4Gi
+    helmproof.companyos.github.io/remediation: Set resources.limits.memory to 4Gi at most.
+spec:
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}
+  validations:
+    - expression: object.spec.template.spec.containers.all(c, quantity(c.resources.limits.memory).compareTo(quantity('4Gi')) <= 0)
+      message: A container may use more than 4Gi of memory.
+` + "```" + `
+
+What the policy refuses or cannot decide counts against the controls that it names, too. What it accepts, only warns of, or is not
+about never counts for them: a policy of your own makes a control stricter, and satisfies none but POL-1.
 `)
 	return b.Bytes()
 }
@@ -139,6 +166,9 @@ func ControlsMarkdown() []byte {
 A control is one testable requirement. A finding names the controls that it counts for; the gate decides each control from
 its findings, and the verdict from the controls of a profile. Ids are stable for ever: a retired one is never used again.
 ` + "`helmproof controls ID`" + ` explains one.
+
+Rules count for the controls that name them here, and for no others. A name with \* at the end is for what starts so and is
+named nowhere itself: the rule of a policy of your own is ` + "`policy/<its name>`" + `, and counts for POL-1.
 
 References say which part of a framework a control gives evidence for. They do not say that the part is fulfilled.
 

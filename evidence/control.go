@@ -1,8 +1,11 @@
 package evidence
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,7 +20,7 @@ type Control struct {
 	Statement   string              `json:"statement"`
 	Severity    Severity            `json:"severity"`
 	Collector   string              `json:"collector"` // the collector that decides it
-	Rules       []string            `json:"rules"`     // the rules whose findings count for it; "*" at the end matches a prefix
+	Rules       []string            `json:"rules"`     // the rules whose findings count for it; "*" at the end matches a prefix, see RuleControls
 	Remediation string              `json:"remediation"`
 	Frameworks  map[string][]string `json:"frameworks,omitempty"` // framework id → references in it
 }
@@ -51,6 +54,59 @@ func (c *Catalog) Control(id ControlID) (Control, bool) {
 		}
 	}
 	return Control{}, false
+}
+
+// RuleControls says which controls a rule's findings count for: the one place
+// is the catalog. It is made once for a catalog and safe for concurrent use.
+type RuleControls struct {
+	exact    map[string][]ControlID
+	prefixes []rulePrefix // longest first
+}
+
+type rulePrefix struct {
+	prefix   string
+	controls []ControlID
+}
+
+// NewRuleControls reads the rules of the catalog's controls.
+func NewRuleControls(c *Catalog) *RuleControls {
+	r := &RuleControls{exact: map[string][]ControlID{}}
+	byPrefix := map[string][]ControlID{}
+	for _, x := range c.Controls {
+		for _, rule := range x.Rules {
+			to := r.exact
+			prefix, open := strings.CutSuffix(rule, "*")
+			if open {
+				to = byPrefix
+			}
+			if !slices.Contains(to[prefix], x.ID) {
+				to[prefix] = append(to[prefix], x.ID)
+			}
+		}
+	}
+	for p, ids := range byPrefix {
+		r.prefixes = append(r.prefixes, rulePrefix{p, ids})
+	}
+	slices.SortFunc(r.prefixes, func(a, b rulePrefix) int {
+		return cmp.Or(cmp.Compare(len(b.prefix), len(a.prefix)), cmp.Compare(a.prefix, b.prefix))
+	})
+	return r
+}
+
+// Of returns the controls that name the rule. Where none does, those with its
+// longest prefix: kubebench/node-covered is a rule of CIS-2 alone, though CIS-1
+// has all of kubebench/*. The caller may not change the list; nil: no control
+// has the rule.
+func (r *RuleControls) Of(rule string) []ControlID {
+	if ids, ok := r.exact[rule]; ok {
+		return ids
+	}
+	for _, p := range r.prefixes {
+		if strings.HasPrefix(rule, p.prefix) {
+			return p.controls
+		}
+	}
+	return nil
 }
 
 // Scope is what a bundle, or a profile, is about.

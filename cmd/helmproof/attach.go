@@ -16,6 +16,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/images"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/bundle"
@@ -169,7 +170,7 @@ func pickImages(b *bundle.Bundle, only []string) ([]string, error) {
 
 // scanStatements signs what scanners found, by image.
 func (a *app) scanStatements(ctx context.Context, b *bundle.Bundle) (map[string][]attach.Attestation, error) {
-	list, err := images.Statements(collectors.NewSealed(b))
+	list, err := images.Statements(collectors.NewSealed(b, config.RuleControls()))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ import (
 // Name is the collector's name in the catalog.
 const Name = "admission"
 
-// The rules and the control that each decides.
+// The rules.
 const (
 	RuleNamespace = "admission/namespace-enforces"
 	RuleObject    = "admission/dry-run-object"
@@ -64,6 +64,8 @@ type collector struct{ o Options }
 func New(o Options) collectors.Collector { return &collector{o} }
 
 func (*collector) Name() string { return Name }
+
+func (*collector) Rules() []string { return rules.Names() }
 
 // Collect asks the cluster about one release, or, without one, about the
 // admission set-up that all releases share.

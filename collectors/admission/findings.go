@@ -25,15 +25,12 @@ const (
 	levelRestricted     = "restricted"
 )
 
-var rules = map[string]struct {
-	control  evidence.ControlID
-	severity evidence.Severity
-}{
-	RuleNamespace: {"ADM-1", evidence.SeverityHigh},
-	RuleObject:    {"ADM-2", evidence.SeverityHigh}, RulePod: {"ADM-2", evidence.SeverityHigh}, RuleLivePods: {"ADM-2", evidence.SeverityHigh},
-	RuleProbe:     {"ADM-3", evidence.SeverityHigh},
-	RulePolicies:  {"ADM-4", evidence.SeverityHigh},
-	RuleSignature: {"ADM-5", evidence.SeverityHigh},
+var rules = collectors.Rules{
+	RuleNamespace: evidence.SeverityHigh,
+	RuleObject:    evidence.SeverityHigh, RulePod: evidence.SeverityHigh, RuleLivePods: evidence.SeverityHigh,
+	RuleProbe:     evidence.SeverityHigh,
+	RulePolicies:  evidence.SeverityHigh,
+	RuleSignature: evidence.SeverityHigh,
 }
 
 type derivation struct {
@@ -43,9 +40,8 @@ type derivation struct {
 }
 
 func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, file, pointer string) {
-	about := rules[rule]
 	f := evidence.Finding{
-		Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity, Target: t, Outcome: outcome, Message: message,
+		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
 		Evidence: []evidence.Pointer{d.in.Pointer("artifacts/"+Name+"/"+file, pointer, "")},
 	}
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {

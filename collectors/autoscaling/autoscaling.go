@@ -31,7 +31,7 @@ import (
 // Name is the collector's name in the catalog.
 const Name = "autoscaling"
 
-// The rules and the control that each decides.
+// The rules.
 const (
 	RuleThrash         = "autoscaling/thrash"
 	RuleConditions     = "autoscaling/thrash-conditions"
@@ -127,6 +127,8 @@ type collector struct{}
 func New() collectors.Collector { return collector{} }
 
 func (collector) Name() string { return Name }
+
+func (collector) Rules() []string { return rules.Names() }
 
 // kindOf tells the kinds that are looked at.
 func kindOf(o *manifest.Object) string {

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -43,7 +44,7 @@ func seal(tb testing.TB, artifact []byte) *collectors.Sealed {
 			tb.Fatal(err)
 		}
 	}
-	return collectors.NewSealed(art)
+	return collectors.NewSealed(art, config.RuleControls())
 }
 
 var at = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -127,7 +128,7 @@ func TestFindings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found, err := New().Findings(seal(t, raw))
+			found, err := collectors.Findings(seal(t, raw), New())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +165,7 @@ func TestDamaged(t *testing.T) {
 		if raw != "" {
 			artifact = []byte(raw)
 		}
-		if found, err := New().Findings(seal(t, artifact)); err == nil {
+		if found, err := collectors.Findings(seal(t, artifact), New()); err == nil {
 			t.Errorf("%q: %d findings and no error", raw, len(found))
 		}
 	}

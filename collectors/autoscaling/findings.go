@@ -25,12 +25,9 @@ const (
 	tolerance = 2.0
 )
 
-var rules = map[string]struct {
-	control  evidence.ControlID
-	severity evidence.Severity
-}{
-	RuleThrash: {"ASC-5", evidence.SeverityLow}, RuleConditions: {"ASC-5", evidence.SeverityLow}, RuleSaturation: {"ASC-5", evidence.SeverityLow},
-	RuleBudget: {"ASC-5", evidence.SeverityLow}, RuleRecommendation: {"ASC-6", evidence.SeverityLow},
+var rules = collectors.Rules{
+	RuleThrash: evidence.SeverityLow, RuleConditions: evidence.SeverityLow, RuleSaturation: evidence.SeverityLow,
+	RuleBudget: evidence.SeverityLow, RuleRecommendation: evidence.SeverityLow,
 }
 
 type derivation struct {
@@ -40,7 +37,7 @@ type derivation struct {
 
 func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, pointer string) {
 	f := evidence.Finding{
-		Rule: rule, Controls: []evidence.ControlID{rules[rule].control}, Severity: rules[rule].severity, Target: t, Outcome: outcome, Message: message,
+		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
 		Evidence: []evidence.Pointer{d.in.Pointer(artifact, pointer, "")},
 	}
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
@@ -139,8 +136,8 @@ func (d *derivation) rest(rel *evidence.Release, set *manifest.ObjectSet, asked 
 			t.File, t.Line = b.File, b.Line
 			d.add(rule, t, evidence.OutcomeNotChecked, "a rendered document could not be read: "+b.Error, "Correct the template so that it renders a Kubernetes object.", "")
 		}
-		control := rules[rule].control
-		if !slices.ContainsFunc(d.out, func(f evidence.Finding) bool { return f.Controls[0] == control }) {
+		same := func(f evidence.Finding) bool { return slices.Equal(d.in.Controls(f.Rule), d.in.Controls(rule)) }
+		if !slices.ContainsFunc(d.out, same) {
 			d.add(rule, chart, evidence.OutcomeNotApplicable, map[string]string{
 				RuleThrash: "the release has no HorizontalPodAutoscaler and no PodDisruptionBudget", RuleRecommendation: "the release has no VerticalPodAutoscaler"}[rule], "", "")
 		}

@@ -30,12 +30,14 @@ import (
 // Name is the collector's name in the catalog.
 const Name = "externalsecrets"
 
-// The rules, all of SCR-4.
+// The rules.
 const (
 	RuleSynced = "externalsecrets/synced"
 	RuleStore  = "externalsecrets/store"
 	RuleSecret = "externalsecrets/secret"
 )
+
+var rules = collectors.Rules{RuleSynced: evidence.SeverityHigh, RuleStore: evidence.SeverityHigh, RuleSecret: evidence.SeverityHigh}
 
 const (
 	group    = "external-secrets.io"
@@ -102,6 +104,8 @@ type collector struct{}
 func New() collectors.Collector { return collector{} }
 
 func (collector) Name() string { return Name }
+
+func (collector) Rules() []string { return rules.Names() }
 
 func isExternalSecret(o *manifest.Object) bool {
 	return o.GroupVersionKind().Group == group && o.GetKind() == "ExternalSecret"

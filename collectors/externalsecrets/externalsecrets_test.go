@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -27,7 +28,7 @@ func seal(tb testing.TB, manifests string, artifact []byte) *collectors.Sealed {
 			tb.Fatal(err)
 		}
 	}
-	return collectors.NewSealed(art)
+	return collectors.NewSealed(art, config.RuleControls())
 }
 
 func TestFindings(t *testing.T) {
@@ -82,14 +83,14 @@ func TestFindings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found, err := New().Findings(seal(t, manifests, raw))
+			found, err := collectors.Findings(seal(t, manifests, raw), New())
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
 			for _, f := range found {
-				if f.Target.Name != "db" || f.Target.File != "templates/es.yaml" || f.Controls[0] != "SCR-4" {
-					t.Errorf("target %+v, controls %v", f.Target, f.Controls)
+				if f.Target.Name != "db" || f.Target.File != "templates/es.yaml" {
+					t.Errorf("target %+v", f.Target)
 				}
 				if f.Outcome == evidence.OutcomePass {
 					continue
@@ -129,7 +130,7 @@ func TestFindingsEnd(t *testing.T) {
 			if tt.artifact != "" {
 				artifact = []byte(tt.artifact)
 			}
-			found, err := New().Findings(seal(t, tt.manifests, artifact))
+			found, err := collectors.Findings(seal(t, tt.manifests, artifact), New())
 			got := fmt.Sprint("error ", err)
 			if err == nil && len(found) == 1 {
 				got = string(found[0].Outcome) + " " + found[0].Message

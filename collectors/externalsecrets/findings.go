@@ -69,7 +69,7 @@ func (d *derivation) add(rule string, o *manifest.Object, outcome evidence.Outco
 
 func (d *derivation) finding(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, pointer string) {
 	f := evidence.Finding{
-		Rule: rule, Controls: []evidence.ControlID{"SCR-4"}, Severity: evidence.SeverityHigh, Target: t, Outcome: outcome, Message: message,
+		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
 		Evidence: []evidence.Pointer{d.in.Pointer(artifact, pointer, "")},
 	}
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {

@@ -21,7 +21,7 @@ import (
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
-// The rules and the control that each decides.
+// The rules.
 const (
 	RuleLint       = "helm/lint"
 	RuleLintLog    = "helm/lint-log"
@@ -35,15 +35,12 @@ const (
 	RuleNetwork    = "helm/render-network"
 )
 
-var rules = map[string]struct {
-	control  evidence.ControlID
-	severity evidence.Severity
-}{
-	RuleLint: {"CHT-1", evidence.SeverityLow}, RuleLintLog: {"CHT-1", evidence.SeverityLow},
-	RuleValues: {"CHT-2", evidence.SeverityMedium},
-	RuleParse:  {"CHT-3", evidence.SeverityHigh}, RuleSchema: {"CHT-3", evidence.SeverityHigh}, RuleCRD: {"CHT-3", evidence.SeverityLow},
-	RuleRemoved: {"CHT-4", evidence.SeverityHigh}, RuleDeprecated: {"CHT-4", evidence.SeverityMedium},
-	RuleGenerated: {"CHT-5", evidence.SeverityMedium}, RuleNetwork: {"CHT-5", evidence.SeverityHigh},
+var rules = collectors.Rules{
+	RuleLint: evidence.SeverityLow, RuleLintLog: evidence.SeverityLow,
+	RuleValues: evidence.SeverityMedium,
+	RuleParse:  evidence.SeverityHigh, RuleSchema: evidence.SeverityHigh, RuleCRD: evidence.SeverityLow,
+	RuleRemoved: evidence.SeverityHigh, RuleDeprecated: evidence.SeverityMedium,
+	RuleGenerated: evidence.SeverityMedium, RuleNetwork: evidence.SeverityHigh,
 }
 
 // Names of the collector's artifacts, under artifacts/helm/.
@@ -66,6 +63,8 @@ type collector struct{ o Options }
 func New(o Options) collectors.Collector { return collector{o} }
 
 func (collector) Name() string { return "helm" }
+
+func (collector) Rules() []string { return rules.Names() }
 
 // Collect lints the chart, validates its values, and seals the schemas that are
 // not embedded.
@@ -203,8 +202,7 @@ func (f *findings) object(rule string, o *manifest.Object, outcome evidence.Outc
 }
 
 func (f *findings) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, artifact, pointer, lines string) *evidence.Finding {
-	about := rules[rule]
-	x := evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity, Target: t, Outcome: outcome, Message: message}
+	x := evidence.Finding{Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message}
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
 		x.Remediation = fix
 	}

@@ -37,6 +37,12 @@ const (
 	RuleVulnerability = "images/vulnerability/"
 )
 
+var rules = collectors.Rules{
+	RuleRegistry: evidence.SeverityMedium, RulePin: evidence.SeverityMedium, RuleScanned: evidence.SeverityHigh,
+	RuleScanFresh: evidence.SeverityMedium, RuleDatabaseFresh: evidence.SeverityMedium,
+	RuleVulnerability + "*": evidence.SeverityHigh, // where no scanner knows its severity
+}
+
 const (
 	folder     = "artifacts/" + Name + "/"
 	policyFile = "policy.json"
@@ -53,7 +59,7 @@ type Options struct {
 
 // Policy says what images have to be. It is sealed as policy.json.
 type Policy struct {
-	// Controls are those that are judged, of IMG-6, IMG-2, IMG-3 and IMG-5.
+	// Controls are those that are judged: a rule is, if one of them has it.
 	Controls []evidence.ControlID `json:"controls"`
 	// At is when the release was judged; Collect sets it.
 	At time.Time `json:"at"`
@@ -113,8 +119,6 @@ func (p *Policy) fields() ([]manifest.ImageField, error) {
 	return out, nil
 }
 
-func (p *Policy) judges(id evidence.ControlID) bool { return slices.Contains(p.Controls, id) }
-
 type collector struct{ o Options }
 
 // New returns the collector; the error says what is wrong with the policy.
@@ -126,6 +130,8 @@ func New(o Options) (collectors.Collector, error) {
 }
 
 func (*collector) Name() string { return Name }
+
+func (*collector) Rules() []string { return rules.Names() }
 
 // Collect seals the policy, and what was gathered about the release's images.
 func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
@@ -158,13 +164,13 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.policy.judges("IMG-5") {
+	if j.judges(RuleRegistry) {
 		j.registries()
 	}
-	if j.policy.judges("IMG-6") {
+	if j.judges(RulePin) {
 		j.pins()
 	}
-	if j.policy.judges("IMG-2") || j.policy.judges("IMG-3") {
+	if j.judges(RuleScanned) || j.judges(RuleScanFresh) {
 		if err := j.scans(); err != nil {
 			return nil, err
 		}
@@ -231,6 +237,11 @@ func newJudge(in *collectors.Sealed) (*judge, error) {
 	slices.Sort(j.images)
 	j.images = slices.Compact(j.images)
 	return j, nil
+}
+
+// judges reports whether a control that the policy names has the rule.
+func (j *judge) judges(rule string) bool {
+	return slices.ContainsFunc(j.in.Controls(rule), func(id evidence.ControlID) bool { return slices.Contains(j.policy.Controls, id) })
 }
 
 func (j *judge) chart() evidence.Target { return evidence.Target{Kind: "Chart", Name: j.name} }

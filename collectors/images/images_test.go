@@ -14,6 +14,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -26,10 +27,12 @@ func (w writer) Write(name string, content []byte) error {
 
 var at = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// policyFor judges the controls at the time of these tests.
-func policyFor(controls ...evidence.ControlID) Policy {
+// policyFor judges the controls that have the rules.
+func policyFor(rules ...string) Policy {
 	p := DefaultPolicy()
-	p.Controls = controls
+	for _, r := range rules {
+		p.Controls = append(p.Controls, config.RuleControls().Of(r)...)
+	}
 	return p
 }
 
@@ -77,7 +80,7 @@ func derive(t *testing.T, art *collectors.Artifacts) []evidence.Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := again.Findings(collectors.NewSealed(art))
+	found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), again)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +100,7 @@ func lines(found []evidence.Finding, rule string) []string {
 
 func findings(t *testing.T, manifests string, patterns ...string) []string {
 	t.Helper()
-	p := policyFor("IMG-5")
+	p := policyFor(RuleRegistry)
 	p.Registries = patterns
 	return lines(derive(t, sealed(t, manifests, Options{Policy: p})), RuleRegistry)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
 )
 
 func TestLists(t *testing.T) {
@@ -100,7 +101,7 @@ func FuzzLists(f *testing.F) {
 // TestStatements makes in-toto statements of what was sealed.
 func TestStatements(t *testing.T) {
 	t.Parallel()
-	o := Options{Policy: policyFor("IMG-2")}
+	o := Options{Policy: policyFor(RuleScanned)}
 	src := Sources{Platforms: o.Policy.Platforms, ScannerVersion: writeFile(t, "v.json", trivyVersion)}
 	for _, r := range []any{trivy(digestA, "2026-11-20T09:00:00Z", "linux/amd64"), trivy(digestA, fresh, "linux/amd64", openssl), grype(digestA, fresh, fresh, zlib), trivy(digestB, fresh, "linux/amd64")} {
 		src.Reports = append(src.Reports, writeFile(t, "r.json", r))
@@ -110,7 +111,7 @@ func TestStatements(t *testing.T) {
 		t.Fatal(err)
 	}
 	art := sealed(t, podOf(imageA, "api:1"), o)
-	list, err := Statements(collectors.NewSealed(art))
+	list, err := Statements(collectors.NewSealed(art, config.RuleControls()))
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%d statements, %v", len(list), err)
 	}
@@ -142,7 +143,7 @@ func TestStatements(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if list, err := Statements(collectors.NewSealed(collectors.NewArtifacts(nil))); err != nil || list != nil {
+	if list, err := Statements(collectors.NewSealed(collectors.NewArtifacts(nil), config.RuleControls())); err != nil || list != nil {
 		t.Errorf("of nothing: %v, %v", list, err)
 	}
 }

@@ -37,8 +37,8 @@ func (j *judge) pins() {
 	for _, image := range j.images {
 		at := []evidence.Pointer{j.in.Pointer(folder+recordFile, "", "")}
 		add := func(o evidence.Outcome, message, remediation string) {
-			j.out = append(j.out, evidence.Finding{Rule: RulePin, Controls: []evidence.ControlID{"IMG-6"}, Target: j.image(image), Outcome: o,
-				Severity: evidence.SeverityMedium, Message: message, Remediation: remediation, Evidence: at})
+			j.out = append(j.out, evidence.Finding{Rule: RulePin, Target: j.image(image), Outcome: o,
+				Severity: rules[RulePin], Message: message, Remediation: remediation, Evidence: at})
 		}
 		p, err := parseImage(image)
 		if err != nil {

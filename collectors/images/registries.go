@@ -62,8 +62,8 @@ func Allowed(pattern string, repo name.Repository) bool {
 // registries holds each use of an image to the allow-list (IMG-5).
 func (j *judge) registries() {
 	add := func(t evidence.Target, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
-		j.out = append(j.out, evidence.Finding{Rule: RuleRegistry, Controls: []evidence.ControlID{"IMG-5"}, Target: t, Outcome: o,
-			Severity: evidence.SeverityMedium, Message: message, Remediation: remediation, Evidence: at})
+		j.out = append(j.out, evidence.Finding{Rule: RuleRegistry, Target: t, Outcome: o,
+			Severity: rules[RuleRegistry], Message: message, Remediation: remediation, Evidence: at})
 	}
 	const correct = "Correct the manifest."
 	for _, b := range j.broken {

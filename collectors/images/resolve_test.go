@@ -82,7 +82,7 @@ func TestPins(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			o := Options{Policy: policyFor("IMG-6")}
+			o := Options{Policy: policyFor(RulePin)}
 			if tt.platforms != nil {
 				o.Policy.Platforms = tt.platforms
 			}
@@ -120,7 +120,7 @@ func TestAltered(t *testing.T) {
 	}))
 	defer liar.Close()
 	image := strings.Replace(pinned, host, strings.TrimPrefix(liar.URL, "http://"), 1)
-	got := resolvedLines(t, Options{Policy: policyFor("IMG-6")}, Sources{}, RulePin, image)
+	got := resolvedLines(t, Options{Policy: policyFor(RulePin)}, Sources{}, RulePin, image)
 	if len(got) != 1 || !strings.HasPrefix(got[0], "not-checked the registry sent other bytes than the digest says: ") {
 		t.Errorf("%q", got)
 	}
@@ -165,7 +165,7 @@ func TestIndexAgainstPlatform(t *testing.T) {
 			for i, r := range tt.reports {
 				src.Reports = append(src.Reports, writeFile(t, fmt.Sprintf("r%d.json", i), r))
 			}
-			o := Options{Policy: policyFor("IMG-2")}
+			o := Options{Policy: policyFor(RuleScanned)}
 			o.Policy.Platforms = tt.platforms
 			if diff := cmp.Diff(tt.want, resolvedLines(t, o, src, RuleScanned, idx)); diff != "" {
 				t.Error(diff)
@@ -179,7 +179,7 @@ func TestSealedAnswersAreHeld(t *testing.T) {
 	t.Parallel()
 	host := imagetest.Registry(t)
 	image := imagetest.Push(t, host+"/api:1", imagetest.Debian(t, nil))
-	o := Options{Policy: policyFor("IMG-6")}
+	o := Options{Policy: policyFor(RulePin)}
 	var err error
 	if o.Gathered, err = Gather(t.Context(), Sources{Resolve: true, PlainHTTP: true, Platforms: o.Policy.Platforms}); err != nil {
 		t.Fatal(err)

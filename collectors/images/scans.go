@@ -16,11 +16,6 @@ import (
 // skew is how far in the future a time may be, for clocks that differ.
 const skew = 10 * time.Minute
 
-var (
-	vulnerable = []evidence.ControlID{"IMG-2"}
-	freshness  = []evidence.ControlID{"IMG-3"}
-)
-
 // sealedReport is a parsed report with where it is sealed.
 type sealedReport struct {
 	report   *scan.Report
@@ -40,7 +35,7 @@ type lists struct {
 	epss map[string]float64
 }
 
-// scans holds what scanners report of each image to the policy (IMG-2, IMG-3).
+// scans holds what scanners report of each image to the policy.
 func (j *judge) scans() error {
 	reports, err := j.reports()
 	if err != nil {
@@ -71,15 +66,15 @@ func (j *judge) scans() error {
 
 // scanFinding is about the scan as such: it decides both controls.
 func (j *judge) scanFinding(t evidence.Target, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
-	j.add(RuleScanned, vulnerable, evidence.SeverityHigh, t, o, message, remediation, at...)
-	j.add(RuleScanFresh, freshness, evidence.SeverityMedium, t, o, message, remediation, at...)
+	j.add(RuleScanned, rules[RuleScanned], t, o, message, remediation, at...)
+	j.add(RuleScanFresh, rules[RuleScanFresh], t, o, message, remediation, at...)
 }
 
-func (j *judge) add(rule string, controls []evidence.ControlID, severity evidence.Severity, t evidence.Target, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
-	if !j.policy.judges(controls[0]) {
+func (j *judge) add(rule string, severity evidence.Severity, t evidence.Target, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
+	if !j.judges(rule) {
 		return
 	}
-	j.out = append(j.out, evidence.Finding{Rule: rule, Controls: controls, Target: t, Outcome: o, Severity: severity,
+	j.out = append(j.out, evidence.Finding{Rule: rule, Target: t, Outcome: o, Severity: severity,
 		Message: message, Remediation: remediation, Evidence: at})
 }
 
@@ -155,9 +150,9 @@ func (j *judge) listAges() {
 		}
 		t, at := evidence.Target{Kind: "File", Name: rec.Name}, j.in.Pointer(folder+recordFile, "", "")
 		if why := j.tooOld(rec.Date, j.policy.MaxDatabaseAge); why != "" {
-			j.add(RuleDatabaseFresh, freshness, evidence.SeverityMedium, t, evidence.OutcomeNotChecked, what+" "+why, "Fetch the list again.", at)
+			j.add(RuleDatabaseFresh, rules[RuleDatabaseFresh], t, evidence.OutcomeNotChecked, what+" "+why, "Fetch the list again.", at)
 		} else {
-			j.add(RuleDatabaseFresh, freshness, evidence.SeverityMedium, t, evidence.OutcomePass, what+" of "+day(rec.Date), "", at)
+			j.add(RuleDatabaseFresh, rules[RuleDatabaseFresh], t, evidence.OutcomePass, what+" of "+day(rec.Date), "", at)
 		}
 	}
 }
@@ -344,21 +339,21 @@ func (j *judge) scanPart(t evidence.Target, p *part, parts int, digests []eviden
 	const again = "Update the database and scan again."
 	state := func(rule string, list []string, what string) {
 		if len(list) > 0 {
-			j.add(rule, freshness, evidence.SeverityMedium, t, evidence.OutcomePass, "scanned"+of+" by "+strings.Join(list, " and by "), "", at...)
+			j.add(rule, rules[rule], t, evidence.OutcomePass, "scanned"+of+" by "+strings.Join(list, " and by "), "", at...)
 			return
 		}
-		j.add(rule, freshness, evidence.SeverityMedium, t, evidence.OutcomeNotChecked, what+of+": "+strings.Join(stale, "; "), again, at...)
+		j.add(rule, rules[rule], t, evidence.OutcomeNotChecked, what+of+": "+strings.Join(stale, "; "), again, at...)
 	}
 	state(RuleScanFresh, scans, "no fresh scan")
 	if len(databases) > 0 {
-		j.add(RuleDatabaseFresh, freshness, evidence.SeverityMedium, t, evidence.OutcomePass, strings.Join(databases, ", ")+of, "", at...)
+		j.add(RuleDatabaseFresh, rules[RuleDatabaseFresh], t, evidence.OutcomePass, strings.Join(databases, ", ")+of, "", at...)
 	} else {
 		state(RuleDatabaseFresh, nil, "no fresh database")
 	}
 	if len(good) > 0 {
-		j.add(RuleScanned, vulnerable, evidence.SeverityHigh, t, evidence.OutcomePass, "scanned"+of+" by "+strings.Join(good, " and by "), "", at...)
+		j.add(RuleScanned, rules[RuleScanned], t, evidence.OutcomePass, "scanned"+of+" by "+strings.Join(good, " and by "), "", at...)
 	} else {
-		j.add(RuleScanned, vulnerable, evidence.SeverityHigh, t, evidence.OutcomeNotChecked,
+		j.add(RuleScanned, rules[RuleScanned], t, evidence.OutcomeNotChecked,
 			"no scan"+of+" that counts: "+strings.Join(slices.Concat(stale, against), "; "), again, at...)
 	}
 	return used
@@ -390,7 +385,7 @@ func total(r *scan.Report) string {
 func (j *judge) vulnerability(t evidence.Target, f *found, digests []evidence.Digest, l *lists) {
 	severity, notes := f.severity, []string{}
 	if severity == "" {
-		severity = evidence.SeverityHigh
+		severity = rules[RuleVulnerability+"*"]
 		notes = append(notes, "no scanner knows its severity: it counts as high")
 	}
 	exploited := false
@@ -435,7 +430,7 @@ func (j *judge) vulnerability(t evidence.Target, f *found, digests []evidence.Di
 	for _, s := range f.suppressed {
 		notes = append(notes, "suppressed by its report, which excuses nothing ("+s+")")
 	}
-	j.add(RuleVulnerability+ruleID(f.id), vulnerable, severity, t, outcome, f.message(notes), f.remediation(), at...)
+	j.add(RuleVulnerability+ruleID(f.id), severity, t, outcome, f.message(notes), f.remediation(), at...)
 }
 
 func (f *found) message(notes []string) string {

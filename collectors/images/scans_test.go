@@ -295,7 +295,7 @@ func TestScans(t *testing.T) {
 			if tt.epss != "" {
 				src.EPSS = writeFile(t, "epss.csv", tt.epss)
 			}
-			o := Options{Policy: policyFor("IMG-2", "IMG-3")}
+			o := Options{Policy: policyFor(RuleScanned, RuleScanFresh)}
 			if tt.policy != nil {
 				tt.policy(&o.Policy)
 			}

@@ -14,13 +14,6 @@ import (
 	"github.com/companyos/helmproof/evidence"
 )
 
-// The controls that this collector decides.
-const (
-	controlChecks  evidence.ControlID = "CIS-1"
-	controlCovered evidence.ControlID = "CIS-2"
-	controlAgree   evidence.ControlID = "CIS-3"
-)
-
 const (
 	rulePrefix     = "kubebench/"
 	ruleCovered    = "kubebench/node-covered"
@@ -31,6 +24,13 @@ const (
 	coverRemedy    = "Let the benchmark's Job run on the node (readiness, image, free resources, admission of privileged pods), and collect again."
 	artifactFolder = "artifacts/" + Name + "/"
 )
+
+// rules holds each rule of the collector's own, and that of the benchmark's checks.
+var rules = collectors.Rules{
+	ruleCovered: evidence.SeverityHigh, ruleAgree: evidence.SeverityMedium,
+	ruleResult: evidence.SeverityHigh, ruleOfPlane: evidence.SeverityHigh, ruleOfCluster: evidence.SeverityMedium,
+	rulePrefix + "*": evidence.SeverityHigh, // medium where the benchmark does not score the check
+}
 
 // Findings derives the findings from the sealed overview and the nodes' files.
 func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
@@ -103,7 +103,7 @@ func (d *derivation) node(i int) {
 		r.nodes++
 	}
 	cover := evidence.Finding{
-		Rule: ruleCovered, Controls: []evidence.ControlID{controlCovered}, Target: nodeTarget(n.Node), Severity: evidence.SeverityHigh,
+		Rule: ruleCovered, Target: nodeTarget(n.Node), Severity: rules[ruleCovered],
 		Evidence: []evidence.Pointer{d.pointer(i)},
 	}
 	res, faults, err := d.result(n)
@@ -147,7 +147,7 @@ func (d *derivation) node(i int) {
 // unreliable says for CIS-1 that a node's checks were not made, or cannot count.
 func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
 	f := evidence.Finding{
-		Rule: ruleResult, Controls: []evidence.ControlID{controlChecks}, Target: nodeTarget(n.Node), Severity: evidence.SeverityHigh,
+		Rule: ruleResult, Target: nodeTarget(n.Node), Severity: rules[ruleResult],
 		Outcome: evidence.OutcomeNotChecked, Message: "no check of the benchmark could be made: " + jobrun.Join(n.Outcome, n.Reason),
 		Remediation: coverRemedy, Evidence: []evidence.Pointer{d.pointer(i)},
 	}
@@ -246,7 +246,7 @@ func (d *derivation) count(n NodeRun, target string, k check) {
 // hand, and of what it could not decide: neither is a pass.
 func checkFinding(k check) evidence.Finding {
 	f := evidence.Finding{
-		Rule: rulePrefix + k.ID, Controls: []evidence.ControlID{controlChecks}, Severity: evidence.SeverityHigh,
+		Rule: rulePrefix + k.ID, Severity: rules[rulePrefix+"*"],
 		Message: jobrun.OneLine(k.Desc, 300), Remediation: jobrun.OneLine(k.Remediation, 1200),
 	}
 	if !k.Scored {
@@ -282,7 +282,7 @@ func checkFinding(k check) evidence.Finding {
 func (d *derivation) known() {
 	if d.overview.NodesError != "" {
 		d.add(evidence.Finding{
-			Rule: ruleCovered, Controls: []evidence.ControlID{controlCovered}, Severity: evidence.SeverityHigh, Outcome: evidence.OutcomeNotChecked,
+			Rule: ruleCovered, Severity: rules[ruleCovered], Outcome: evidence.OutcomeNotChecked,
 			Target:  evidence.Target{Kind: "Cluster"},
 			Message: "whether nodes came during the run is not known: " + d.overview.NodesError, Remediation: "Collect again.",
 			Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/nodesError", "")},
@@ -301,7 +301,7 @@ func (d *derivation) known() {
 			continue
 		}
 		d.add(evidence.Finding{
-			Rule: ruleCovered, Controls: []evidence.ControlID{controlCovered}, Severity: evidence.SeverityHigh, Outcome: evidence.OutcomeNotChecked,
+			Rule: ruleCovered, Severity: rules[ruleCovered], Outcome: evidence.OutcomeNotChecked,
 			Target: nodeTarget(n.Name), Message: "was in the cluster before the run, and was not looked at", Remediation: "Collect again.",
 			Evidence: []evidence.Pointer{d.in.Pointer(collectors.ClusterFile, fmt.Sprintf("/nodes/%d", i), "")},
 		})
@@ -311,7 +311,7 @@ func (d *derivation) known() {
 // plane says what became of the parts of the benchmark that no node decided.
 func (d *derivation) plane() {
 	f := evidence.Finding{
-		Rule: ruleOfPlane, Controls: []evidence.ControlID{controlChecks}, Severity: evidence.SeverityHigh,
+		Rule: ruleOfPlane, Severity: rules[ruleOfPlane],
 		Target:   evidence.Target{Kind: "Cluster"},
 		Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/benchmark", "")},
 	}
@@ -333,7 +333,7 @@ func (d *derivation) plane() {
 		f.Remediation = "Label the control plane's nodes node-role.kubernetes.io/control-plane, or waive this with a report on the control plane."
 		d.add(f)
 	}
-	f.Rule, f.Outcome, f.Severity = ruleOfCluster, evidence.OutcomeNotChecked, evidence.SeverityMedium
+	f.Rule, f.Outcome, f.Severity = ruleOfCluster, evidence.OutcomeNotChecked, rules[ruleOfCluster]
 	f.Message = "the benchmark's parts about the cluster as a whole (policies, managed services) are judged by hand: they were not run"
 	f.Remediation = "Judge them by hand and waive this; groups ADM and SEC check most of what the policies ask for."
 	d.add(f)
@@ -344,7 +344,7 @@ func (d *derivation) agree() {
 	for _, name := range slices.Sorted(maps.Keys(d.roles)) {
 		r := d.roles[name]
 		f := evidence.Finding{
-			Rule: ruleAgree, Controls: []evidence.ControlID{controlAgree}, Severity: evidence.SeverityMedium,
+			Rule: ruleAgree, Severity: rules[ruleAgree],
 			Target:   evidence.Target{Kind: "NodeRole", Name: name},
 			Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/nodes", "")},
 		}

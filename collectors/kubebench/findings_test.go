@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/internal/jobrun"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
 )
@@ -66,7 +68,7 @@ func seal(t testing.TB, platform string, nodes ...ran) *collectors.Artifacts {
 
 func findings(t testing.TB, a *collectors.Artifacts) []evidence.Finding {
 	t.Helper()
-	found, err := New(Options{}).Findings(collectors.NewSealed(a))
+	found, err := collectors.Findings(collectors.NewSealed(a, config.RuleControls()), New(Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,6 @@ func findings(t testing.TB, a *collectors.Artifacts) []evidence.Finding {
 
 // want is a finding that must be there.
 type want struct {
-	control evidence.ControlID
 	rule    string
 	target  string
 	outcome evidence.Outcome
@@ -97,23 +98,24 @@ func hold(t *testing.T, found []evidence.Finding, list ...want) {
 	for _, w := range list {
 		ok := false
 		for _, f := range found {
-			ok = ok || f.Controls[0] == w.control && f.Rule == rulePrefix+w.rule && f.Target.Object() == w.target && f.Outcome == w.outcome && strings.Contains(f.Message, w.message)
+			ok = ok || f.Rule == rulePrefix+w.rule && f.Target.Object() == w.target && f.Outcome == w.outcome && strings.Contains(f.Message, w.message)
 		}
 		if !ok {
 			t.Errorf("no finding %+v in", w)
 			for _, f := range found {
 				if f.Rule == rulePrefix+w.rule {
-					t.Logf("  %s %s %s %s: %s", f.Controls[0], f.Rule, f.Target.Object(), f.Outcome, f.Message)
+					t.Logf("  %s %s %s: %s", f.Rule, f.Target.Object(), f.Outcome, f.Message)
 				}
 			}
 		}
 	}
 }
 
-// passes counts the passing findings of a control: what is wrong must leave none.
-func passes(found []evidence.Finding, control evidence.ControlID) (n int) {
+// passes counts the passing findings of the controls that have a rule: what is
+// wrong must leave none.
+func passes(found []evidence.Finding, rules ...string) (n int) {
 	for _, f := range found {
-		if f.Controls[0] == control && f.Outcome == evidence.OutcomePass {
+		if slices.ContainsFunc(rules, func(r string) bool { return slices.Equal(f.Controls, config.RuleControls().Of(r)) }) && f.Outcome == evidence.OutcomePass {
 			n++
 		}
 	}
@@ -134,17 +136,17 @@ func TestFindings(t *testing.T) {
 	bare.noTotals = true
 	found := findings(t, seal(t, "kubernetes", plane("cp", master("PASS FAIL").bytes(t)), worker("a", node("PASS FAIL WARN INFO").bytes(t)), worker("b", bare.bytes(t))))
 	hold(t, found,
-		want{"CIS-1", "4.1.1", "Node a", "pass", "Thing 1 of the node is closed (Automated)"},
-		want{"CIS-1", "4.1.2", "Node a", "fail", "expected: permissions has permissions 644"},
-		want{"CIS-1", "4.2.1", "Node b", "not-checked", "to be judged by hand: Thing 1"},
-		want{"CIS-1", "4.3.1", "Node b", "not-applicable", "skipped by the benchmark"},
-		want{"CIS-1", "1.1.1", "Node cp", "pass", ""},
-		want{"CIS-1", "1.2.1", "Node cp", "fail", ""},
-		want{"CIS-1", "policies", "Cluster", "not-checked", "were not run"},
-		want{"CIS-2", "node-covered", "Node cp", "pass", "targets controlplane, etcd, master, node"},
-		want{"CIS-2", "node-covered", "Node a", "pass", "targets node"},
-		want{"CIS-3", "nodes-agree", "NodeRole worker", "pass", "2 nodes agree on 4 checks"},
-		want{"CIS-3", "nodes-agree", "NodeRole control-plane", "not-applicable", "one node"},
+		want{"4.1.1", "Node a", "pass", "Thing 1 of the node is closed (Automated)"},
+		want{"4.1.2", "Node a", "fail", "expected: permissions has permissions 644"},
+		want{"4.2.1", "Node b", "not-checked", "to be judged by hand: Thing 1"},
+		want{"4.3.1", "Node b", "not-applicable", "skipped by the benchmark"},
+		want{"1.1.1", "Node cp", "pass", ""},
+		want{"1.2.1", "Node cp", "fail", ""},
+		want{"policies", "Cluster", "not-checked", "were not run"},
+		want{"node-covered", "Node cp", "pass", "targets controlplane, etcd, master, node"},
+		want{"node-covered", "Node a", "pass", "targets node"},
+		want{"nodes-agree", "NodeRole worker", "pass", "2 nodes agree on 4 checks"},
+		want{"nodes-agree", "NodeRole control-plane", "not-applicable", "one node"},
 	)
 	for _, f := range found {
 		if f.Rule == "kubebench/4.1.2" && f.Target.Name == "b" {
@@ -183,21 +185,21 @@ func TestNodesWithoutResult(t *testing.T) {
 	found := findings(t, seal(t, "kubernetes", worker("good", good), late, gone, down, came, worker("broken", []byte(`{"Controls":[`)),
 		lost("evicted", OutcomeFailed, "BackoffLimitExceeded"), lost("mute", OutcomeNoOutput, "the log is not whole"), lost("win", OutcomeUnsupported, "kube-bench does not run on windows")))
 	hold(t, found,
-		want{"CIS-2", "node-covered", "Node good", "pass", ""},
-		want{"CIS-2", "node-covered", "Node came", "pass", "came during the run"},
-		want{"CIS-2", "node-covered", "Node late", "not-checked", "came while the last ones"},
-		want{"CIS-2", "node-covered", "Node gone", "not-applicable", "left the cluster"},
-		want{"CIS-2", "node-covered", "Node down", "fail", "untolerated taint; the node was not ready"},
-		want{"CIS-2", "node-covered", "Node broken", "fail", "bad-output"},
-		want{"CIS-2", "node-covered", "Node evicted", "fail", "BackoffLimitExceeded"},
-		want{"CIS-2", "node-covered", "Node mute", "fail", "not whole"},
-		want{"CIS-2", "node-covered", "Node win", "not-checked", "does not run on windows"},
-		want{"CIS-1", "result", "Node evicted", "not-checked", "no check of the benchmark could be made: failed"},
-		want{"CIS-1", "result", "Node late", "not-checked", ""},
-		want{"CIS-1", "control-plane", "Cluster", "not-checked", "no node has the role control-plane"},
-		want{"CIS-3", "nodes-agree", "NodeRole worker", "not-checked", "6 of 8 nodes gave no result"},
+		want{"node-covered", "Node good", "pass", ""},
+		want{"node-covered", "Node came", "pass", "came during the run"},
+		want{"node-covered", "Node late", "not-checked", "came while the last ones"},
+		want{"node-covered", "Node gone", "not-applicable", "left the cluster"},
+		want{"node-covered", "Node down", "fail", "untolerated taint; the node was not ready"},
+		want{"node-covered", "Node broken", "fail", "bad-output"},
+		want{"node-covered", "Node evicted", "fail", "BackoffLimitExceeded"},
+		want{"node-covered", "Node mute", "fail", "not whole"},
+		want{"node-covered", "Node win", "not-checked", "does not run on windows"},
+		want{"result", "Node evicted", "not-checked", "no check of the benchmark could be made: failed"},
+		want{"result", "Node late", "not-checked", ""},
+		want{"control-plane", "Cluster", "not-checked", "no node has the role control-plane"},
+		want{"nodes-agree", "NodeRole worker", "not-checked", "6 of 8 nodes gave no result"},
 	)
-	if n := passes(found, controlCovered); n != 2 {
+	if n := passes(found, ruleCovered); n != 2 {
 		t.Errorf("%d nodes pass as covered", n)
 	}
 }
@@ -221,6 +223,7 @@ func TestUnreliableResults(t *testing.T) {
 		{"control", edit(`"total_warn":1`, `"total_warn":4`), "section 4 says"},
 		{"status", edit(`"status":"FAIL"`, `"status":"GOOD"`), `status "GOOD", which kube-bench does not have`},
 		{"status in lower case", edit(`"status":"FAIL"`, `"status":"fail"`), `status "fail"`},
+		{"name of another rule", edit(`"test_number":"4.1.2"`, `"test_number":"node-covered"`), `a check of section 4.1 is named "node-covered"`},
 		{"twice", edit(`"test_number":"4.1.2"`, `"test_number":"4.1.1"`), "check 4.1.1 is there twice"},
 		{"no name", edit(`"test_number":"4.1.2"`, `"test_number":""`), `is named ""`},
 		{"strange name", edit(`"test_number":"4.1.2"`, `"test_number":"node-covered; \u001b[2J"`), "is named"},
@@ -230,8 +233,8 @@ func TestUnreliableResults(t *testing.T) {
 	}
 	for _, tt := range tests {
 		found := findings(t, seal(t, "kubernetes", worker("a", []byte(tt.printed))))
-		hold(t, found, want{"CIS-2", "node-covered", "Node a", "error", "cannot be relied on"}, want{"CIS-1", "result", "Node a", "error", tt.want})
-		for _, c := range []evidence.ControlID{controlChecks, controlCovered, controlAgree} {
+		hold(t, found, want{"node-covered", "Node a", "error", "cannot be relied on"}, want{"result", "Node a", "error", tt.want})
+		for _, c := range []string{ruleResult, ruleCovered, ruleAgree} {
 			if n := passes(found, c); n != 0 {
 				t.Errorf("%s: %d findings of %s pass", tt.name, n, c)
 			}
@@ -241,8 +244,8 @@ func TestUnreliableResults(t *testing.T) {
 		"empty": `{}`, "no checks": `{"Controls":[],"Totals":{}}`, "no totals": `{"Controls":[]}`, "null": `null`, "text": `"PASS"`, "other": `{"Controls":7,"Totals":{}}`, "array": `[]`,
 	} {
 		found := findings(t, seal(t, "kubernetes", worker("a", []byte(printed))))
-		hold(t, found, want{"CIS-2", "node-covered", "Node a", "error", "cannot be relied on"}, want{"CIS-1", "result", "Node a", "error", ""})
-		if passes(found, controlChecks)+passes(found, controlCovered) != 0 {
+		hold(t, found, want{"node-covered", "Node a", "error", "cannot be relied on"}, want{"result", "Node a", "error", ""})
+		if passes(found, ruleResult, ruleCovered) != 0 {
 			t.Errorf("%s passes", name)
 		}
 	}
@@ -252,12 +255,12 @@ func TestNodesDisagree(t *testing.T) {
 	t.Parallel()
 	same, other, fewer := node("PASS PASS FAIL").bytes(t), node("PASS FAIL FAIL").bytes(t), node("PASS PASS").bytes(t)
 	found := findings(t, seal(t, "kubernetes", plane("cp", master("FAIL").bytes(t)), worker("a", same), worker("b", same), worker("c", other), worker("d", same), worker("e", same)))
-	hold(t, found, want{"CIS-3", "nodes-agree", "NodeRole worker", "fail", "check 4.1.2: FAIL on 1 (c), PASS on 4 (a, b, d and 1 more)"})
-	if n := passes(found, controlAgree); n != 0 {
+	hold(t, found, want{"nodes-agree", "NodeRole worker", "fail", "check 4.1.2: FAIL on 1 (c), PASS on 4 (a, b, d and 1 more)"})
+	if n := passes(found, ruleAgree); n != 0 {
 		t.Errorf("%d pass", n)
 	}
 	found = findings(t, seal(t, "kubernetes", worker("a", same), worker("b", fewer)))
-	hold(t, found, want{"CIS-3", "nodes-agree", "NodeRole worker", "fail", "check 4.1.2: PASS on 1 (a), missing on 1"})
+	hold(t, found, want{"nodes-agree", "NodeRole worker", "fail", "check 4.1.2: PASS on 1 (a), missing on 1"})
 }
 
 func TestManagedControlPlane(t *testing.T) {
@@ -267,10 +270,10 @@ func TestManagedControlPlane(t *testing.T) {
 	n.Benchmark = "gke-1.0"
 	found := findings(t, seal(t, "gke", n))
 	hold(t, found,
-		want{"CIS-1", "control-plane", "Cluster", "not-applicable", "run by the provider (gke)"},
-		want{"CIS-1", "1.1.1", "Node a", "not-checked", "section master was not asked for"},
-		want{"CIS-1", "1.2.1", "Node a", "not-checked", "section master was not asked for"},
-		want{"CIS-1", "4.1.1", "Node a", "pass", ""})
+		want{"control-plane", "Cluster", "not-applicable", "run by the provider (gke)"},
+		want{"1.1.1", "Node a", "not-checked", "section master was not asked for"},
+		want{"1.2.1", "Node a", "not-checked", "section master was not asked for"},
+		want{"4.1.1", "Node a", "pass", ""})
 	a := seal(t, "eks", worker("a", node("PASS").bytes(t)))
 	var o Overview
 	raw, err := a.Read(artifactFolder + overviewFile)
@@ -281,7 +284,7 @@ func TestManagedControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Benchmark = "cis-1.12"
-	hold(t, findings(t, replaced(t, a, o)), want{"CIS-1", "control-plane", "Cluster", "not-checked", "its checks in cis-1.12 cannot be made"})
+	hold(t, findings(t, replaced(t, a, o)), want{"control-plane", "Cluster", "not-checked", "its checks in cis-1.12 cannot be made"})
 }
 
 // replaced is the artifacts with another overview.
@@ -315,7 +318,7 @@ func TestHeldToWhatWasSeen(t *testing.T) {
 	if _, err := a.Put(collectors.ClusterFile, info); err != nil {
 		t.Fatal(err)
 	}
-	hold(t, findings(t, a), want{"CIS-2", "node-covered", "Node hidden", "not-checked", "was not looked at"})
+	hold(t, findings(t, a), want{"node-covered", "Node hidden", "not-checked", "was not looked at"})
 
 	b := collectors.NewArtifacts(nil)
 	for name, raw := range a.Files() {
@@ -326,7 +329,7 @@ func TestHeldToWhatWasSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	hold(t, findings(t, b), want{"CIS-1", "result", "Node a", "error", "and no redaction is declared"})
+	hold(t, findings(t, b), want{"result", "Node a", "error", "and no redaction is declared"})
 
 	var o Overview
 	raw, err := a.Read(artifactFolder + overviewFile)
@@ -337,14 +340,14 @@ func TestHeldToWhatWasSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.NodesError, o.Nodes[0].File = "connection refused", "nodes/other.json"
-	hold(t, findings(t, replaced(t, a, o)), want{"CIS-2", "node-covered", "Cluster", "not-checked", "is not known: connection refused"},
-		want{"CIS-2", "node-covered", "Node a", "error", `"nodes/other.json" is not there`})
+	hold(t, findings(t, replaced(t, a, o)), want{"node-covered", "Cluster", "not-checked", "is not known: connection refused"},
+		want{"node-covered", "Node a", "error", `"nodes/other.json" is not there`})
 
 	o.Nodes = nil
-	if _, err := New(Options{}).Findings(collectors.NewSealed(replaced(t, a, o))); err == nil || !strings.Contains(err.Error(), "no node was looked at") {
+	if _, err := collectors.Findings(collectors.NewSealed(replaced(t, a, o), config.RuleControls()), New(Options{})); err == nil || !strings.Contains(err.Error(), "no node was looked at") {
 		t.Errorf("no nodes: %v", err)
 	}
-	if _, err := New(Options{}).Findings(collectors.NewSealed(collectors.NewArtifacts(nil))); err == nil {
+	if _, err := collectors.Findings(collectors.NewSealed(collectors.NewArtifacts(nil), config.RuleControls()), New(Options{})); err == nil {
 		t.Error("nothing sealed gives findings")
 	}
 }
@@ -363,7 +366,7 @@ func TestRedactionIsDeclared(t *testing.T) {
 			t.Errorf("%s holds the value", name)
 		}
 	}
-	hold(t, findings(t, a), want{"CIS-1", "4.1.1", "Node a", "pass", ""}, want{"CIS-2", "node-covered", "Node a", "pass", ""})
+	hold(t, findings(t, a), want{"4.1.1", "Node a", "pass", ""}, want{"node-covered", "Node a", "pass", ""})
 }
 
 // A node that was replaced by one of the same name is two nodes.
@@ -373,9 +376,9 @@ func TestReplacedNode(t *testing.T) {
 	old.UID, old.Removed, fresh.UID, fresh.Added = "1", true, "2", true
 	a := seal(t, "kubernetes", old, fresh)
 	found := findings(t, a)
-	hold(t, found, want{"CIS-2", "node-covered", "Node a", "not-applicable", "left"}, want{"CIS-2", "node-covered", "Node a", "pass", "came during the run"},
-		want{"CIS-1", "4.1.1", "Node a", "pass", ""}, want{"CIS-1", "4.1.1", "Node a", "fail", ""},
-		want{"CIS-3", "nodes-agree", "NodeRole worker", "not-applicable", "one node"})
+	hold(t, found, want{"node-covered", "Node a", "not-applicable", "left"}, want{"node-covered", "Node a", "pass", "came during the run"},
+		want{"4.1.1", "Node a", "pass", ""}, want{"4.1.1", "Node a", "fail", ""},
+		want{"nodes-agree", "NodeRole worker", "not-applicable", "one node"})
 	if _, err := a.Read("artifacts/kubebench/nodes/a@2.json"); err != nil {
 		t.Error(err)
 	}

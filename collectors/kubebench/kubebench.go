@@ -71,6 +71,8 @@ type collector struct{ o Options }
 
 func (c *collector) Name() string { return Name }
 
+func (c *collector) Rules() []string { return rules.Names() }
+
 // TimeLimit leaves time to clean up, and to write down which nodes were not reached.
 func (c *collector) TimeLimit() time.Duration    { return c.o.Timeout + cleanupLimit }
 func (c *collector) CleanupLimit() time.Duration { return cleanupLimit }

@@ -117,7 +117,8 @@ func (t totals) String() string {
 var idPattern = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.-]{0,31}$`)
 
 // faults are the reasons for which a result cannot be relied on: numbers that do
-// not add up, checks without a proper name, twice there, or with a status that
+// not add up, checks without a proper name (one of another rule would count for
+// another control), twice there, or with a status that
 // kube-bench does not have.
 func (r *result) faults(benchmark string) []string {
 	var out []string
@@ -137,7 +138,7 @@ func (r *result) faults(benchmark string) []string {
 		for _, g := range c.Tests {
 			var inGroup totals
 			for _, k := range g.Results {
-				if !idPattern.MatchString(k.ID) {
+				if _, own := rules[rulePrefix+k.ID]; own || !idPattern.MatchString(k.ID) {
 					bad("a check of section %s is named %q", g.Section, k.ID)
 				}
 				if name := c.NodeType + " " + k.ID; seen[name] {

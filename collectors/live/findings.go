@@ -70,7 +70,7 @@ func (d *derivation) read(name string, into any) error {
 
 func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, file, pointer string) {
 	f := evidence.Finding{
-		Rule: rule, Controls: []evidence.ControlID{"DRF-1"}, Severity: evidence.SeverityHigh, Target: t, Outcome: outcome, Message: message,
+		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
 		Evidence: []evidence.Pointer{d.in.Pointer("artifacts/"+Name+"/"+file, pointer, "")},
 	}
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {

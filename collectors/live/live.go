@@ -34,11 +34,13 @@ import (
 // Name is the collector's name in the catalog.
 const Name = "live"
 
-// The rules; all decide DRF-1.
+// The rules.
 const (
 	RuleRelease = "live/release" // the release's own state
 	RuleObject  = "live/object"  // each object of its manifest
 )
+
+var rules = collectors.Rules{RuleRelease: evidence.SeverityHigh, RuleObject: evidence.SeverityHigh}
 
 // Names of the collector's artifacts, under artifacts/live/.
 const (
@@ -58,6 +60,8 @@ type collector struct{}
 func New() collectors.Collector { return collector{} }
 
 func (collector) Name() string { return Name }
+
+func (collector) Rules() []string { return rules.Names() }
 
 // States of an object.
 const (

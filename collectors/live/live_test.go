@@ -14,6 +14,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
 )
@@ -259,7 +260,7 @@ func derive(t *testing.T, stored chart.StoredRelease, objects []Object) ([]strin
 		"artifacts/live/" + releaseFile: encode(chart.Stored{StoredRelease: stored}),
 		"artifacts/live/" + objectsFile: encode(objects),
 	}
-	found, err := New().Findings(collectors.NewSealed(in))
+	found, err := collectors.Findings(collectors.NewSealed(in, config.RuleControls()), New())
 	var out []string
 	for _, f := range found {
 		out = append(out, fmt.Sprintf("%s %s: %s", f.Outcome, f.Target.Name, f.Message))

@@ -25,7 +25,7 @@ const (
 	RuleRestricted = "podsecurity/restricted"
 )
 
-var controls = []evidence.ControlID{"SEC-1"}
+var rules = collectors.Rules{RuleBaseline: evidence.SeverityCritical, RuleRestricted: evidence.SeverityHigh}
 
 var evaluator = sync.OnceValues(func() (policy.Evaluator, error) {
 	return policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -37,6 +37,8 @@ type collector struct{}
 func New() collectors.Collector { return collector{} }
 
 func (collector) Name() string { return "podsecurity" }
+
+func (collector) Rules() []string { return rules.Names() }
 
 // Collect has nothing to look at beyond the rendered manifests, which loading
 // has sealed already.
@@ -70,39 +72,32 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		}
 		at := []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", o.From, o.To))}
 		if err != nil {
-			out = append(out, evidence.Finding{Rule: RuleRestricted, Controls: controls, Target: o.Target(""), Outcome: evidence.OutcomeError,
-				Severity: evidence.SeverityHigh, Message: err.Error(), Remediation: "Correct the pod template so that Kubernetes can read it.", Evidence: at})
+			out = append(out, evidence.Finding{Rule: RuleRestricted, Target: o.Target(""), Outcome: evidence.OutcomeError,
+				Severity: rules[RuleRestricted], Message: err.Error(), Remediation: "Correct the pod template so that Kubernetes can read it.", Evidence: at})
 			continue
 		}
 		found := judge(eval, version, tpl)
 		if len(found) == 0 {
-			out = append(out, evidence.Finding{Rule: RuleRestricted, Controls: controls, Target: o.Target(""), Outcome: evidence.OutcomePass,
-				Severity: evidence.SeverityHigh, Message: "meets the Pod Security Standard restricted", Evidence: at})
+			out = append(out, evidence.Finding{Rule: RuleRestricted, Target: o.Target(""), Outcome: evidence.OutcomePass,
+				Severity: rules[RuleRestricted], Message: "meets the Pod Security Standard restricted", Evidence: at})
 		}
 		for _, v := range found {
-			out = append(out, evidence.Finding{Rule: v.rule, Controls: controls, Target: o.Target(v.container), Outcome: evidence.OutcomeFail,
-				Severity: severity(v.rule), Message: v.text, Remediation: remediation(v.reason), Evidence: at})
+			out = append(out, evidence.Finding{Rule: v.rule, Target: o.Target(v.container), Outcome: evidence.OutcomeFail,
+				Severity: rules[v.rule], Message: v.text, Remediation: remediation(v.reason), Evidence: at})
 		}
 	}
 	for _, b := range set.Broken {
 		// Nobody can say what is in it: perhaps a pod.
-		out = append(out, evidence.Finding{Rule: RuleRestricted, Controls: controls, Target: evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line},
-			Outcome: evidence.OutcomeNotChecked, Severity: evidence.SeverityHigh, Message: "a rendered document could not be read: " + b.Error,
+		out = append(out, evidence.Finding{Rule: RuleRestricted, Target: evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line},
+			Outcome: evidence.OutcomeNotChecked, Severity: rules[RuleRestricted], Message: "a rendered document could not be read: " + b.Error,
 			Remediation: "Correct the template so that it renders a Kubernetes object.",
 			Evidence:    []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))}})
 	}
 	if len(out) == 0 {
-		out = append(out, evidence.Finding{Rule: RuleRestricted, Controls: controls, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
-			Outcome: evidence.OutcomeNotApplicable, Severity: evidence.SeverityHigh, Message: "the release runs no pods"})
+		out = append(out, evidence.Finding{Rule: RuleRestricted, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
+			Outcome: evidence.OutcomeNotApplicable, Severity: rules[RuleRestricted], Message: "the release runs no pods"})
 	}
 	return out, nil
-}
-
-func severity(rule string) evidence.Severity {
-	if rule == RuleBaseline {
-		return evidence.SeverityCritical
-	}
-	return evidence.SeverityHigh
 }
 
 // versionOf returns the version of the standard; the library judges a version

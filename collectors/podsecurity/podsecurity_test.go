@@ -17,6 +17,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/podsecurity"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -32,7 +33,7 @@ func findings(tb testing.TB, kube string, manifests []byte) []evidence.Finding {
 			tb.Fatal(err)
 		}
 	}
-	found, err := podsecurity.New().Findings(collectors.NewSealed(art))
+	found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), podsecurity.New())
 	if err != nil {
 		tb.Fatal(err)
 	}

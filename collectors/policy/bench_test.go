@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/companyos/helmproof/collectors"
 )
 
 // goodDeployment passes every policy.
@@ -57,7 +59,7 @@ func BenchmarkFindings(b *testing.B) {
 			in := seal(b, raw, c.manifests)
 			n := 0
 			for b.Loop() {
-				out, err := Replayer().Findings(in)
+				out, err := collectors.Findings(in, Replayer())
 				if err != nil {
 					b.Fatal(err)
 				}

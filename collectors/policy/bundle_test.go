@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
 )
 
 func TestBundle(t *testing.T) {
@@ -143,18 +144,18 @@ func TestFindingsAreSealedDataAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.Findings(seal(t, own(t, vap("  validations: [{expression: 'false', message: sealed}]\n")), configMap))
+	got, err := collectors.Findings(seal(t, own(t, vap("  validations: [{expression: 'false', message: sealed}]\n")), configMap), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"fail ConfigMap/x: sealed"}, summary(got, "policy/own")); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := c.Findings(collectors.NewSealed(files{})); err == nil || !strings.Contains(err.Error(), "policies.yaml") {
+	if _, err := collectors.Findings(collectors.NewSealed(files{}, config.RuleControls()), c); err == nil || !strings.Contains(err.Error(), "policies.yaml") {
 		t.Errorf("without policies.yaml: %v", err)
 	}
 	broken := bytes.Replace(builtin(t), []byte("size(variables.missing) == 0"), []byte("size(variables.nothing) == 0"), 1)
-	if _, err := c.Findings(seal(t, broken, spread("[]"))); err == nil || !strings.Contains(err.Error(), `builtin/topology-spread.yaml:`) || !strings.Contains(err.Error(), "undefined field 'nothing'") {
+	if _, err := collectors.Findings(seal(t, broken, spread("[]")), c); err == nil || !strings.Contains(err.Error(), `builtin/topology-spread.yaml:`) || !strings.Contains(err.Error(), "undefined field 'nothing'") {
 		t.Errorf("with a policy that does not compile: %v", err)
 	}
 }
@@ -191,7 +192,7 @@ func TestSealedObjectsStayAsTheyAre(t *testing.T) {
 	for i := range objects.Objects {
 		before[i] = objects.Objects[i].DeepCopy().Object
 	}
-	if _, err := Replayer().Findings(in); err != nil {
+	if _, err := collectors.Findings(in, Replayer()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range objects.Objects {
@@ -208,8 +209,8 @@ func TestUnrenderedChartIsNotChecked(t *testing.T) {
 		collectors.ManifestsFile: "",
 		collectors.ReleaseFile:   `{"chart": "shop"}`,
 		collectors.ChartFile:     `{"renderError": "boom"}`,
-	})
-	got, err := Replayer().Findings(in)
+	}, config.RuleControls())
+	got, err := collectors.Findings(in, Replayer())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func FuzzNew(f *testing.F) {
 		if _, err := New(raw.Bytes()); err != nil {
 			return
 		}
-		if _, err := Replayer().Findings(seal(t, raw.Bytes(), configMap+weak)); err != nil {
+		if _, err := collectors.Findings(seal(t, raw.Bytes(), configMap+weak), Replayer()); err != nil {
 			t.Errorf("New accepts what Findings refuses: %v", err)
 		}
 	})

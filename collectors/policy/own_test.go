@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence"
 )
 
 // write makes a directory of policies.
@@ -119,13 +122,13 @@ func TestOwnPolicies(t *testing.T) {
 func TestOwnPolicyLabels(t *testing.T) {
 	t.Parallel()
 	for _, f := range findings(t, own(t, vap("  validations: [{expression: 'false'}]\n")), configMap) {
-		if f.Rule == "policy/own" && (len(f.Controls) != 1 || f.Controls[0] != "POL-1" || f.Severity != "high" || f.Remediation != "Change the object as the policy's message says.") {
-			t.Errorf("not labelled as POL-1: %+v", f)
+		if f.Rule == "policy/own" && (!slices.Equal(f.Controls, config.RuleControls().Of(ownRule)) || f.Severity != "high" || f.Remediation != "Change the object as the policy's message says.") {
+			t.Errorf("not labelled as a policy of one's own: %+v", f)
 		}
 	}
 	annotated := strings.Replace(vap("  validations: [{expression: 'false'}]\n"), "{name: own}", "{name: own, annotations: {helmproof.companyos.github.io/controls: 'SEC-1, RES-2', helmproof.companyos.github.io/severity: low, helmproof.companyos.github.io/remediation: Do so.}}", 1)
 	for _, f := range findings(t, own(t, annotated), configMap) {
-		if f.Rule == "policy/own" && (len(f.Controls) != 2 || f.Controls[0] != "RES-2" || f.Severity != "low" || f.Remediation != "Do so.") {
+		if f.Rule == "policy/own" && (!slices.Equal(f.Controls, []evidence.ControlID{"POL-1", "RES-2", "SEC-1"}) || f.Severity != "low" || f.Remediation != "Do so.") {
 			t.Errorf("not labelled as annotated: %+v", f)
 		}
 	}
@@ -143,8 +146,71 @@ func TestControlOfOwnPolicies(t *testing.T) {
 		t.Errorf("with own policies: %v", got)
 	}
 	elsewhere := strings.Replace(text, "{name: own}", "{name: own, annotations: {helmproof.companyos.github.io/controls: RES-2}}", 1)
-	if diff := cmp.Diff(none, summary(findings(t, own(t, elsewhere), configMap), ownRule)); diff != "" {
-		t.Error(diff)
+	if got := summary(findings(t, own(t, elsewhere), configMap), ownRule); got != nil {
+		t.Errorf("with own policies that name a control: %v", got)
+	}
+}
+
+// TestAnnotatedControls holds that an own policy can make a control stricter, and
+// never satisfies one.
+func TestAnnotatedControls(t *testing.T) {
+	t.Parallel()
+	annotated := func(spec string) string {
+		return strings.Replace(vap(spec), "{name: own}", "{name: own, annotations: {helmproof.companyos.github.io/controls: 'IMG-2, IMG-3'}}", 1)
+	}
+	both, alone := []evidence.ControlID{"IMG-2", "IMG-3", "POL-1"}, []evidence.ControlID{"POL-1"}
+	for _, c := range []struct {
+		name, policies, manifests string
+		outcome                   evidence.Outcome
+		want                      []evidence.ControlID
+	}{
+		{"pass", annotated("  validations: [{expression: 'true'}]\n"), configMap, evidence.OutcomePass, alone},
+		{"nothing of its kind", annotated("  validations: [{expression: 'true'}]\n"), deployment("{containers: [{name: c}]}"), evidence.OutcomeNotApplicable, alone},
+		{"warning", annotated("  validations: [{expression: 'false'}]\n") + binding("validationActions: [Warn]"), configMap, evidence.OutcomeWarn, alone},
+		{"failure", annotated("  validations: [{expression: 'false'}]\n"), configMap, evidence.OutcomeFail, both},
+		{"error", annotated("  validations: [{expression: object.spec.a == 1}]\n"), configMap, evidence.OutcomeError, both},
+		{"not checked", annotated("  failurePolicy: Ignore\n  validations: [{expression: object.spec.a == 1}]\n"), configMap, evidence.OutcomeNotChecked, both},
+		{"unreadable document", annotated("  validations: [{expression: 'true'}]\n"), "a: [\n", evidence.OutcomeNotChecked, both},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := 0
+			for _, f := range findings(t, own(t, c.policies), c.manifests) {
+				if f.Rule != "policy/own" {
+					continue
+				}
+				if n++; f.Outcome != c.outcome || !slices.Equal(f.Controls, c.want) {
+					t.Errorf("%s for %v, want %s for %v", f.Outcome, f.Controls, c.outcome, c.want)
+				}
+			}
+			if n != 1 {
+				t.Errorf("%d findings, want one", n)
+			}
+		})
+	}
+}
+
+// The example of docs/configuration.md is accepted, and decides.
+func TestDocsExample(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(doc), "## Policies of your own")
+	_, text, _ = strings.Cut(text, "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	for limit, want := range map[string]string{
+		"4Gi": "pass Deployment/x: No container may use more than 4Gi",
+		"5Gi": "fail Deployment/x: A container may use more than 4Gi of memory.",
+	} {
+		got := summary(findings(t, own(t, text), deployment("{containers: [{name: c, resources: {limits: {memory: "+limit+"}}}]}")), "policy/memory-limit")
+		if !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: %v, want %s", limit, got, want)
+		}
 	}
 }
 

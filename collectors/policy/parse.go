@@ -30,8 +30,8 @@ const builtinPrefix = "helmproof-"
 const (
 	apiGroup      = "admissionregistration.k8s.io"
 	maxPolicies   = 2000
-	ownControl    = evidence.ControlID("POL-1")
-	ownRule       = "policy/own-policies" // of the finding that there are none
+	rulePrefix    = Name + "/"
+	ownRule       = rulePrefix + "own-policies" // of the finding that there are none
 	ownRemedy     = "Change the object as the policy's message says."
 	maxExpression = 64 << 10 // bytes of one CEL expression
 )
@@ -50,7 +50,7 @@ type policyRule struct {
 	builtin  bool            // it says that it is one of helmproof's own
 
 	rule        string
-	controls    []evidence.ControlID
+	alsoFor     []evidence.ControlID // controls of the annotation: they count what is wrong, see collectors.Findings
 	severity    evidence.Severity
 	title       string
 	remediation string
@@ -153,11 +153,11 @@ func parsePolicy(o manifest.Object) (*policyRule, error) {
 		policy:   p,
 		source:   o,
 		builtin:  strings.HasPrefix(o.File, builtinDir) && strings.HasPrefix(p.Name, builtinPrefix),
-		rule:     "policy/" + p.Name,
+		rule:     rulePrefix + p.Name,
 		versions: map[schema.GroupResource][]string{},
 	}
 	if r.builtin {
-		r.rule = "policy/" + strings.TrimPrefix(p.Name, builtinPrefix)
+		r.rule = rulePrefix + strings.TrimPrefix(p.Name, builtinPrefix)
 	}
 	if err := r.label(p.Annotations); err != nil {
 		return nil, err
@@ -166,9 +166,9 @@ func parsePolicy(o manifest.Object) (*policyRule, error) {
 	return r, nil
 }
 
-// label reads the annotations; what is absent is that of control POL-1.
+// label reads the annotations. What the policy's rule counts for is the catalog's
+// to say, as of every rule; the annotation's controls only ever become stricter.
 func (r *policyRule) label(annotations map[string]string) error {
-	r.controls = []evidence.ControlID{ownControl}
 	r.severity = evidence.SeverityHigh
 	r.title = r.policy.Name
 	r.remediation = ownRemedy
@@ -182,16 +182,15 @@ func (r *policyRule) label(annotations map[string]string) error {
 		}
 		switch key {
 		case "controls":
-			r.controls = nil
 			for id := range strings.SplitSeq(v, ",") {
 				id = strings.TrimSpace(id)
 				if !isControlID(id) {
 					return fmt.Errorf("annotation %s: %q is no control id like RES-1", k, id)
 				}
-				r.controls = append(r.controls, evidence.ControlID(id))
+				r.alsoFor = append(r.alsoFor, evidence.ControlID(id))
 			}
-			slices.Sort(r.controls)
-			r.controls = slices.Compact(r.controls)
+			slices.Sort(r.alsoFor)
+			r.alsoFor = slices.Compact(r.alsoFor)
 		case "severity":
 			r.severity = evidence.Severity(v)
 			if err := r.severity.Validate(); err != nil {

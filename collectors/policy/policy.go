@@ -23,6 +23,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
+	"github.com/companyos/helmproof/templates/policies"
 )
 
 // Name is the collector's name in the catalog.
@@ -135,6 +136,20 @@ func Replayer() collectors.Collector { return collector{} }
 // Name implements collectors.Collector.
 func (collector) Name() string { return Name }
 
+// Rules implements collectors.Collector: a policy's rule is its name, without the
+// prefix if it is helmproof's own.
+func (collector) Rules() []string {
+	files, err := fs.Glob(policies.FS, "*.yaml")
+	if err != nil {
+		panic("built-in policies: " + err.Error()) // the pattern is a constant
+	}
+	out := []string{rulePrefix + "*"}
+	for _, name := range files {
+		out = append(out, rulePrefix+strings.TrimSuffix(name, ".yaml"))
+	}
+	return out
+}
+
 // Collect has nothing to look at: all that the findings rest on, the rendered
 // manifests and the policies, is sealed for all collectors.
 func (collector) Collect(context.Context, collectors.Input, evidence.ArtifactWriter) error {
@@ -196,19 +211,19 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 			continue
 		}
 		f := evidence.Finding{
-			Rule: r.rule, Controls: r.controls, Severity: r.severity,
+			Rule: r.rule, Severity: r.severity,
 			Target:  evidence.Target{Kind: "Chart", Name: release.Chart},
 			Outcome: evidence.OutcomeNotApplicable, Message: "no rendered object is of a kind that the policy is about",
 			Evidence: []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", "")},
 		}
 		if unseen != "" {
-			f.Outcome, f.Message = evidence.OutcomeNotChecked, unseen
+			f.Outcome, f.Message, f.Controls = evidence.OutcomeNotChecked, unseen, r.alsoFor
 		}
 		out = append(out, f)
 	}
-	if !slices.ContainsFunc(s.policies, func(r *policyRule) bool { return slices.Contains(r.controls, ownControl) }) {
+	if !slices.ContainsFunc(s.policies, func(r *policyRule) bool { return !r.builtin }) {
 		out = append(out, evidence.Finding{
-			Rule: ownRule, Controls: []evidence.ControlID{ownControl}, Severity: evidence.SeverityHigh,
+			Rule: ownRule, Severity: evidence.SeverityHigh,
 			Target:  evidence.Target{Kind: "Chart", Name: release.Chart},
 			Outcome: evidence.OutcomeNotApplicable, Message: "no policies of your own were given",
 			Evidence: []evidence.Pointer{in.Pointer(collectors.PoliciesFile, "", "")},
@@ -247,7 +262,7 @@ func unseen(in *collectors.Sealed, objects *manifest.ObjectSet) (string, error) 
 func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results []result) []evidence.Finding {
 	manifest := in.Pointer(collectors.ManifestsFile, "", lines(o))
 	base := evidence.Finding{
-		Rule: r.rule, Controls: r.controls, Severity: r.severity, Target: o.Target(""),
+		Rule: r.rule, Severity: r.severity, Target: o.Target(""),
 		Evidence: []evidence.Pointer{manifest},
 	}
 	var out []evidence.Finding
@@ -256,7 +271,7 @@ func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results [
 			continue
 		}
 		f := base
-		f.Outcome, f.Remediation = res.outcome, r.remediation
+		f.Outcome, f.Remediation, f.Controls = res.outcome, r.remediation, r.alsoFor
 		f.Evidence = []evidence.Pointer{manifest, in.Pointer(collectors.PoliciesFile, "", lines(&r.source))}
 		if res.outcome != evidence.OutcomeFail && res.outcome != evidence.OutcomeWarn {
 			f.Message, f.Remediation = res.message, ""

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -36,7 +37,7 @@ func seal(tb testing.TB, policies []byte, manifests string) *collectors.Sealed {
 		collectors.PoliciesFile:  string(policies),
 		collectors.ManifestsFile: manifests,
 		collectors.ReleaseFile:   string(release),
-	})
+	}, config.RuleControls())
 }
 
 // builtin returns policies.yaml without policies of the user.
@@ -51,7 +52,7 @@ func builtin(tb testing.TB) []byte {
 
 func findings(tb testing.TB, policies []byte, manifests string) []evidence.Finding {
 	tb.Helper()
-	out, err := Replayer().Findings(seal(tb, policies, manifests))
+	out, err := collectors.Findings(seal(tb, policies, manifests), Replayer())
 	if err != nil {
 		tb.Fatal(err)
 	}

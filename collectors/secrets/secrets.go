@@ -14,7 +14,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 )
 
-// The rules; all of them decide SCR-1.
+// The rules.
 const (
 	RuleGitleaks  = "secrets/gitleaks"
 	RuleData      = "secrets/secret-data"
@@ -22,7 +22,7 @@ const (
 	RuleValuesKey = "secrets/values-key"
 )
 
-var controls = []evidence.ControlID{"SCR-1"}
+var ruleNames = []string{RuleGitleaks, RuleData, RuleEnv, RuleValuesKey}
 
 const reportName = "report.json"
 
@@ -61,6 +61,8 @@ func New(report *Report) collectors.Collector { return collector{report} }
 
 func (collector) Name() string { return "secrets" }
 
+func (collector) Rules() []string { return ruleNames }
+
 // Collect writes the report of the scan, which ran before anything was sealed.
 func (c collector) Collect(_ context.Context, _ collectors.Input, out evidence.ArtifactWriter) error {
 	if c.report == nil {
@@ -90,7 +92,7 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	var out []evidence.Finding
 	for i, p := range rep.Places {
 		f := evidence.Finding{
-			Rule: p.Rule, Controls: controls, Target: p.Target, Outcome: evidence.OutcomeFail, Severity: evidence.SeverityCritical,
+			Rule: p.Rule, Target: p.Target, Outcome: evidence.OutcomeFail, Severity: evidence.SeverityCritical,
 			Message:     message(p),
 			Remediation: "Move the value to a secret store, refer to it through an ExternalSecret, and rotate it: it has been in plain text.",
 			Evidence:    []evidence.Pointer{in.Pointer(name, fmt.Sprintf("/places/%d", i), "")},
@@ -100,9 +102,9 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		}
 		out = append(out, f)
 	}
-	for _, rule := range []string{RuleGitleaks, RuleData, RuleEnv, RuleValuesKey} {
+	for _, rule := range ruleNames {
 		if !slices.ContainsFunc(out, func(f evidence.Finding) bool { return f.Rule == rule }) {
-			out = append(out, evidence.Finding{Rule: rule, Controls: controls, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
+			out = append(out, evidence.Finding{Rule: rule, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
 				Outcome: evidence.OutcomePass, Severity: evidence.SeverityCritical,
 				Message:  fmt.Sprintf("nothing found in %d files and %d objects", rep.Scanned.Files, rep.Scanned.Objects),
 				Evidence: []evidence.Pointer{in.Pointer(name, "/scanned", "")}})

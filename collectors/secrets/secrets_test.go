@@ -17,6 +17,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -324,7 +325,7 @@ func TestFindings(t *testing.T) {
 			if _, err := art.Put(collectors.ReleaseFile, []byte(`{"chart":"shop"}`)); err != nil {
 				t.Fatal(err)
 			}
-			found, err := secrets.New(nil).Findings(collectors.NewSealed(art))
+			found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), secrets.New(nil))
 			if err != nil {
 				t.Fatal(err)
 			}

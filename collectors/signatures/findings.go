@@ -44,8 +44,8 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		j.image(image)
 	}
 	if len(j.out) == 0 {
-		j.out = append(j.out, evidence.Finding{Rule: RuleVerified, Controls: controls, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
-			Outcome: evidence.OutcomeNotApplicable, Severity: evidence.SeverityHigh, Message: "the release runs no images"})
+		j.out = append(j.out, evidence.Finding{Rule: RuleVerified, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
+			Outcome: evidence.OutcomeNotApplicable, Severity: rules[RuleVerified], Message: "the release runs no images"})
 	}
 	return j.out, nil
 }
@@ -98,8 +98,8 @@ type judge struct {
 }
 
 func (j *judge) add(image string, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
-	j.out = append(j.out, evidence.Finding{Rule: RuleVerified, Controls: controls, Target: evidence.Target{Kind: "Image", Name: image},
-		Outcome: o, Severity: evidence.SeverityHigh, Message: message, Remediation: remediation, Evidence: at})
+	j.out = append(j.out, evidence.Finding{Rule: RuleVerified, Target: evidence.Target{Kind: "Image", Name: image},
+		Outcome: o, Severity: rules[RuleVerified], Message: message, Remediation: remediation, Evidence: at})
 }
 
 func (j *judge) image(image string) {

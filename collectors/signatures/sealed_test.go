@@ -17,6 +17,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -97,7 +98,7 @@ func TestSealedBytesCount(t *testing.T) {
 		f[folder+"policies/001.yaml"] = []byte("kind: x")
 		c, err := New(Options{})
 		check(t, err)
-		if _, err := c.Findings(collectors.NewSealed(f)); err == nil || !strings.Contains(err.Error(), `kind "x": want ClusterImagePolicy`) {
+		if _, err := collectors.Findings(collectors.NewSealed(f, config.RuleControls()), c); err == nil || !strings.Contains(err.Error(), `kind "x": want ClusterImagePolicy`) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -294,7 +295,7 @@ func BenchmarkFindings(b *testing.B) {
 			c, err := New(Options{})
 			check(b, err)
 			for b.Loop() {
-				found, err := c.Findings(collectors.NewSealed(art))
+				found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), c)
 				if err != nil || len(found) != 1 || found[0].Outcome != evidence.OutcomePass {
 					b.Fatal(found, err)
 				}

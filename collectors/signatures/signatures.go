@@ -33,7 +33,7 @@ const Name = "signatures"
 // the policy signed the image, and made the attestations that it demands.
 const RuleVerified = "signatures/verified"
 
-var controls = []evidence.ControlID{"IMG-4"}
+var rules = collectors.Rules{RuleVerified: evidence.SeverityHigh}
 
 // Names in evidence.zip, and relative to the collector's own folder.
 const (
@@ -79,6 +79,8 @@ func New(o Options) (collectors.Collector, error) {
 }
 
 func (*collector) Name() string { return Name }
+
+func (*collector) Rules() []string { return rules.Names() }
 
 // Collect seals the policies, the trusted root, and what the registries have for
 // each image that a policy is about. A registry that does not answer is recorded

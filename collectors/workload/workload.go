@@ -25,7 +25,7 @@ import (
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
-// The rules and the control that each decides.
+// The rules.
 const (
 	RulePDBSelects    = "workload/pdb-selects"
 	RulePDBAllows     = "workload/pdb-allows-disruption"
@@ -35,17 +35,19 @@ const (
 	RuleSecret        = "workload/secret-from-externalsecret"
 )
 
-var rules = map[string]struct {
-	control  evidence.ControlID
-	severity evidence.Severity
-	nothing  string // said when the release has nothing that the rule is about
-}{
-	RulePDBSelects:    {"AVL-1", evidence.SeverityMedium, "the release has no replicated workload"},
-	RulePDBAllows:     {"AVL-2", evidence.SeverityMedium, "the release has no PodDisruptionBudget"},
-	RuleReplicas:      {"AVL-4", evidence.SeverityMedium, "the release has no Deployment or StatefulSet"},
-	RuleNetworkPolicy: {"SEC-7", evidence.SeverityMedium, "the release runs no pods"},
-	RuleConflict:      {"ASC-4", evidence.SeverityMedium, "the release has no autoscaler"},
-	RuleSecret:        {"SCR-2", evidence.SeverityMedium, "the release refers to no Secret"},
+var rules = collectors.Rules{
+	RulePDBSelects: evidence.SeverityMedium, RulePDBAllows: evidence.SeverityMedium, RuleReplicas: evidence.SeverityMedium,
+	RuleNetworkPolicy: evidence.SeverityMedium, RuleConflict: evidence.SeverityMedium, RuleSecret: evidence.SeverityMedium,
+}
+
+// nothing is said when the release has nothing that the rule is about.
+var nothing = map[string]string{
+	RulePDBSelects:    "the release has no replicated workload",
+	RulePDBAllows:     "the release has no PodDisruptionBudget",
+	RuleReplicas:      "the release has no Deployment or StatefulSet",
+	RuleNetworkPolicy: "the release runs no pods",
+	RuleConflict:      "the release has no autoscaler",
+	RuleSecret:        "the release refers to no Secret",
 }
 
 type collector struct{}
@@ -54,6 +56,8 @@ type collector struct{}
 func New() collectors.Collector { return collector{} }
 
 func (collector) Name() string { return "workload" }
+
+func (collector) Rules() []string { return rules.Names() }
 
 // Collect has nothing to look at beyond the rendered manifests, which loading
 // has sealed already.
@@ -80,18 +84,18 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	r.secretReferences(set)
 	for _, b := range set.Broken {
 		// Nobody can say what is in it: perhaps a workload, perhaps its budget.
-		for rule, about := range rules {
-			r.out = append(r.out, evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity,
+		for rule, severity := range rules {
+			r.out = append(r.out, evidence.Finding{Rule: rule, Severity: severity,
 				Target:  evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line},
 				Outcome: evidence.OutcomeNotChecked, Message: "a rendered document could not be read: " + b.Error,
 				Remediation: "Correct the template so that it renders a Kubernetes object.",
 				Evidence:    []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))}})
 		}
 	}
-	for rule, about := range rules {
+	for rule, severity := range rules {
 		if !slices.ContainsFunc(r.out, func(f evidence.Finding) bool { return f.Rule == rule }) {
-			r.out = append(r.out, evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Severity: about.severity,
-				Target: evidence.Target{Kind: "Chart", Name: rel.Chart}, Outcome: evidence.OutcomeNotApplicable, Message: about.nothing})
+			r.out = append(r.out, evidence.Finding{Rule: rule, Severity: severity,
+				Target: evidence.Target{Kind: "Chart", Name: rel.Chart}, Outcome: evidence.OutcomeNotApplicable, Message: nothing[rule]})
 		}
 	}
 	return evidence.NormalizeFindings(r.out), nil
@@ -186,9 +190,7 @@ func (r *release) ns(o *manifest.Object) string {
 
 // add appends a finding about o; where else it can be seen goes to also.
 func (r *release) add(rule string, o *manifest.Object, container string, outcome evidence.Outcome, message, fix string, also ...*manifest.Object) {
-	about := rules[rule]
-	f := evidence.Finding{Rule: rule, Controls: []evidence.ControlID{about.control}, Target: o.Target(container), Outcome: outcome,
-		Severity: about.severity, Message: message}
+	f := evidence.Finding{Rule: rule, Target: o.Target(container), Outcome: outcome, Severity: rules[rule], Message: message}
 	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
 		f.Remediation = fix
 	}

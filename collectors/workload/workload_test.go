@@ -9,6 +9,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/workload"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -23,12 +24,12 @@ func seal(tb testing.TB, manifests string) *collectors.Sealed {
 			tb.Fatal(err)
 		}
 	}
-	return collectors.NewSealed(art)
+	return collectors.NewSealed(art, config.RuleControls())
 }
 
 func findings(tb testing.TB, manifests string) []evidence.Finding {
 	tb.Helper()
-	found, err := workload.New().Findings(seal(tb, manifests))
+	found, err := collectors.Findings(seal(tb, manifests), workload.New())
 	if err != nil {
 		tb.Fatal(err)
 	}

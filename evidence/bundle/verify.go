@@ -32,6 +32,9 @@ type Verifier struct {
 	Render RenderFunc
 	Tool   string // this program, as runs.json names it: to explain what another version does otherwise
 	Limits Limits // the zero value means DefaultLimits
+	// Catalog is this program's own, raw: evidence of the same rules has to be judged
+	// by it, and what is derived anew from other evidence is. nil: any catalog will do.
+	Catalog []byte
 	// Rules and Reports are the versions that Replay and Render are of; 0 means
 	// evidence.RulesVersion and evidence.ReportsVersion.
 	Rules, Reports int
@@ -355,6 +358,11 @@ func (s *verification) judgeAgain(now gate.Replayed) (string, error) {
 	if err := gate.Consistent(s.b.verdict, in); err != nil {
 		return "", err
 	}
+	if s.Catalog != nil {
+		if now.Catalog, err = gate.ParseCatalog(s.Catalog); err != nil {
+			return "", err
+		}
+	}
 	s.result.replayed = &now
 	counts, worse := gate.Again(in, s.b.verdict, now)
 	return s.settle(counts, worse), nil
@@ -442,6 +450,9 @@ func (s *verification) judgedBy() (in gate.Input, err error) {
 }
 
 func (s *verification) checkVerdict() (string, error) {
+	if !s.otherRules() && s.Catalog != nil && !bytes.Equal(s.Catalog, s.b.Catalog()) {
+		return "", fmt.Errorf("%s is not the catalog of rules %d, by which it says it was judged%s", CatalogFile, s.rules, s.otherTool())
+	}
 	if s.b.release.Scope == evidence.ScopeComposed && !s.otherRules() {
 		return fmt.Sprintf("%s follows from the bundles that it names", s.b.verdict.Outcome), nil // checkInputs held it
 	}

@@ -13,6 +13,9 @@ import (
 type Replayed struct {
 	Findings []evidence.Finding
 	Runs     []evidence.CollectorRun
+	// Catalog is this version's, which gives these rules to controls; nil: the
+	// evidence's own.
+	Catalog *evidence.Catalog
 }
 
 // Again judges evidence that other rules sealed. It returns the verdict that
@@ -26,6 +29,9 @@ type Replayed struct {
 func Again(in Input, sealed evidence.Verdict, now Replayed) (counts evidence.Verdict, worse []evidence.Worse) {
 	again := in
 	again.Findings, again.Runs = now.Findings, now.Runs
+	if now.Catalog != nil {
+		again.Catalog = now.Catalog
+	}
 	replayed := Evaluate(again)
 	counts, worse = Worst(sealed, Evaluate(in), replayed)
 	have, want := worstByTarget(in.Findings), worstByTarget(now.Findings)

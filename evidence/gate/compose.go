@@ -79,6 +79,7 @@ type candidate struct {
 	Evidence
 	findings map[evidence.ControlID][]evidence.Finding
 	replayed map[evidence.ControlID][]evidence.Finding
+	rules    *evidence.RuleControls // of the catalog that it was sealed with
 	waivers  *waiverSet
 	// used are the controls that this bundle decided.
 	used map[evidence.ControlID]bool
@@ -86,13 +87,14 @@ type candidate struct {
 
 type composer struct {
 	in       ComposeInput
+	rules    *evidence.RuleControls
 	usable   []*candidate      // newest first
 	excluded map[string]int    // why bundles do not count → how many
 	future   map[string]string // bundle → its date
 }
 
 func newComposer(in ComposeInput) *composer {
-	c := &composer{in: in, excluded: map[string]int{}, future: map[string]string{}}
+	c := &composer{in: in, rules: evidence.NewRuleControls(in.Catalog), excluded: map[string]int{}, future: map[string]string{}}
 	sorted := slices.Clone(in.Evidence)
 	slices.SortStableFunc(sorted, func(a, b Evidence) int {
 		return cmp.Or(b.EvaluatedAt.Compare(a.EvaluatedAt), cmp.Compare(a.Bundle, b.Bundle))
@@ -125,7 +127,7 @@ func newComposer(in ComposeInput) *composer {
 			used: map[evidence.ControlID]bool{},
 		}
 		if e.Replayed != nil {
-			x.replayed = groupFindings(e.Replayed.Findings)
+			x.replayed, x.rules = groupFindings(e.Replayed.Findings), evidence.NewRuleControls(e.Catalog)
 		}
 		c.usable = append(c.usable, x)
 	}
@@ -234,7 +236,7 @@ func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {
 		return r
 	}
 	e.used[pc.ID] = true
-	r := e.judge(pc, c.in)
+	r := e.judge(pc, c)
 	r.Evidence = []evidence.BundleRef{ref}
 	return r
 }
@@ -247,19 +249,18 @@ func (e *candidate) about(id evidence.ControlID) bool {
 // judge is one control by the bundle's sealed findings and, where other rules made
 // those, by what this version's rules derive: the worse of both. What the evidence
 // was sealed without, or cannot answer by now, is incomplete and never a pass.
-func (e *candidate) judge(pc evidence.ProfileControl, in ComposeInput) evidence.ControlResult {
-	s := subject{pc: pc, profile: in.Profile, catalog: in.Catalog, findings: e.findings[pc.ID], runs: e.Runs, waivers: e.waivers}
+func (e *candidate) judge(pc evidence.ProfileControl, c *composer) evidence.ControlResult {
+	s := subject{pc: pc, profile: c.in.Profile, catalog: c.in.Catalog, rules: c.rules, findings: e.findings[pc.ID], runs: e.Runs, waivers: e.waivers}
 	if e.Replayed == nil {
 		return judge(s)
 	}
 	now := s
 	now.findings, now.runs = e.replayed[pc.ID], e.Replayed.Runs
 	r := judge(now)
-	if e.Catalog != nil {
-		if _, known := e.Catalog.Control(pc.ID); !known {
-			return r // a newer control, which only this version's rules can judge
-		}
+	if _, known := e.Catalog.Control(pc.ID); !known {
+		return r // a newer control, which only this version's rules can judge
 	}
+	s.catalog, s.rules = e.Catalog, e.rules // which name the rules as those findings do
 	sealed := judge(s)
 	switch {
 	case sealed.Outcome.Rank() < r.Outcome.Rank():

@@ -30,8 +30,8 @@ type Input struct {
 //
 // For one control the first of these that holds decides: a failing finding at
 // or above the threshold that no waiver covers (fail); a collector that failed
-// or did not run, no finding at all, or a finding that is an error or was not
-// checked and is not waived (incomplete); a waived finding (waived); a failing
+// or did not run, no finding by a rule that the catalog gives to the control, or a
+// finding that is an error or was not checked and is not waived (incomplete); a waived finding (waived); a failing
 // finding below the threshold or a warning (warn); nothing but findings that do
 // not apply (not-applicable); otherwise pass.
 //
@@ -49,9 +49,10 @@ func Evaluate(in Input) evidence.Verdict {
 	v.Profile = in.Profile.Name
 	ws := newWaiverSet(in.Waivers, in.Profile, in.At)
 	byControl := groupFindings(in.Findings)
+	rules := evidence.NewRuleControls(in.Catalog)
 	for _, pc := range inCatalogOrder(in.Profile, in.Catalog) {
 		v.Results = append(v.Results, judge(subject{
-			pc: pc, profile: in.Profile, catalog: in.Catalog, findings: byControl[pc.ID], runs: in.Runs, waivers: ws,
+			pc: pc, profile: in.Profile, catalog: in.Catalog, rules: rules, findings: byControl[pc.ID], runs: in.Runs, waivers: ws,
 		}))
 	}
 	v.Waivers = ws.results()
@@ -100,9 +101,16 @@ type subject struct {
 	pc       evidence.ProfileControl
 	profile  *evidence.Profile
 	catalog  *evidence.Catalog
+	rules    *evidence.RuleControls // the catalog's
 	findings []evidence.Finding
 	runs     []evidence.CollectorRun
 	waivers  *waiverSet
+}
+
+// decided reports whether a rule of the control's own was judged. Findings of
+// other rules, such as own policies that name the control, can only be against it.
+func (s *subject) decided() bool {
+	return slices.ContainsFunc(s.findings, func(f evidence.Finding) bool { return slices.Contains(s.rules.Of(f.Rule), s.pc.ID) })
 }
 
 // tally sorts a control's findings by what they mean for it.
@@ -151,6 +159,9 @@ func judge(s subject) evidence.ControlResult {
 		if m := t.unknown[0].Message; m != "" {
 			r.Reason += ": " + clip(m)
 		}
+	case !s.decided():
+		r.Outcome, r.Findings = evidence.ControlIncomplete, ids(s.findings)
+		r.Reason = "no evidence: no finding is of a rule of this control"
 	case len(t.waived) > 0:
 		r.Outcome, r.Reason = evidence.ControlWaived, waivedReason(t.waived)
 		for _, w := range t.waived {

@@ -16,12 +16,12 @@ var at = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
 func testCatalog() *evidence.Catalog {
 	return &evidence.Catalog{
-		Version: "1",
+		Version: "1", // finding makes findings of one rule, for any control
 		Groups:  []evidence.Group{{ID: "AAA", Title: "A"}, {ID: "BBB", Title: "B"}},
 		Controls: []evidence.Control{
-			{ID: "BBB-1", Group: "BBB", Collector: "second"},
-			{ID: "AAA-1", Group: "AAA", Collector: "first"},
-			{ID: "AAA-2", Group: "AAA", Collector: "first"},
+			{ID: "BBB-1", Group: "BBB", Collector: "second", Rules: []string{"first/rule"}},
+			{ID: "AAA-1", Group: "AAA", Collector: "first", Rules: []string{"first/rule"}},
+			{ID: "AAA-2", Group: "AAA", Collector: "first", Rules: []string{"first/rule"}},
 		},
 	}
 }
@@ -69,6 +69,11 @@ func TestEvaluateControl(t *testing.T) {
 	f := func(o evidence.Outcome, s evidence.Severity, name string) evidence.Finding {
 		return finding(o, s, name, "AAA-1")
 	}
+	foreign := func(o evidence.Outcome, s evidence.Severity) evidence.Finding {
+		x := f(o, s, "a")
+		x.Rule = "policy/own"
+		return x
+	}
 	later := at.Add(time.Hour)
 	tests := []struct {
 		name     string
@@ -108,6 +113,18 @@ func TestEvaluateControl(t *testing.T) {
 			evidence.ControlFail, evidence.VerdictFail, "1 finding fails (1 high); 1 could not be checked"},
 		{"no finding", nil, ran("first", "second"), nil, nil,
 			evidence.ControlIncomplete, evidence.VerdictIncomplete, "no evidence: no finding names this control"},
+		{"a foreign rule passes", []evidence.Finding{foreign(pass, high)}, ran("first"), nil, nil,
+			evidence.ControlIncomplete, evidence.VerdictIncomplete, "no evidence: no finding is of a rule of this control"},
+		{"a foreign rule warns", []evidence.Finding{foreign(warn, high)}, ran("first"), nil, nil,
+			evidence.ControlIncomplete, evidence.VerdictIncomplete, "no evidence: no finding is of a rule of this control"},
+		{"a foreign rule fails below the threshold", []evidence.Finding{foreign(fail, low)}, ran("first"), nil, nil,
+			evidence.ControlIncomplete, evidence.VerdictIncomplete, "no evidence: no finding is of a rule of this control"},
+		{"a foreign rule fails, waived", []evidence.Finding{foreign(fail, high)}, ran("first"), []evidence.Waiver{waiver("AAA-1", "a", later)}, nil,
+			evidence.ControlIncomplete, evidence.VerdictIncomplete, "no evidence: no finding is of a rule of this control"},
+		{"a foreign rule fails", []evidence.Finding{foreign(fail, high), f(pass, high, "a")}, ran("first"), nil, nil,
+			evidence.ControlFail, evidence.VerdictFail, "1 finding fails (1 high)"},
+		{"a foreign rule was not checked", []evidence.Finding{foreign(notCh, high), f(pass, high, "a")}, ran("first"), nil, nil,
+			evidence.ControlIncomplete, evidence.VerdictIncomplete, "1 check could not be made: not-checked a"},
 		{"collector missing", nil, ran("second"), nil, nil,
 			evidence.ControlIncomplete, evidence.VerdictIncomplete, "collector first did not run"},
 		{"collector missing though findings exist", []evidence.Finding{f(pass, high, "a")}, ran("second"), nil, nil,

@@ -10,7 +10,7 @@ import (
 	"github.com/companyos/helmproof/collectors/images/osv"
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/collectors/images/trivy"
-	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/internal/cluster"
 )
 
@@ -68,12 +68,17 @@ func Scanners(o ScannerOptions) ([]scan.Scanner, error) {
 // know of images. The caller closes Gathered.
 func ImageOptions(ctx context.Context, rules Rules, pol images.Policy, src images.Sources, log *slog.Logger) (images.Options, error) {
 	scans := len(src.Reports)+len(src.Scanners) > 0
-	for id, given := range map[evidence.ControlID]bool{"IMG-6": src.Resolve, "IMG-2": scans, "IMG-3": scans, "IMG-5": len(pol.Registries) > 0} {
-		if given || rules.Asks(id) {
-			pol.Controls = append(pol.Controls, id)
+	for rule, given := range map[string]bool{
+		images.RulePin: src.Resolve, images.RuleScanned: scans, images.RuleScanFresh: scans, images.RuleRegistry: len(pol.Registries) > 0,
+	} {
+		for _, id := range config.RuleControls().Of(rule) {
+			if given || rules.Asks(id) {
+				pol.Controls = append(pol.Controls, id)
+			}
 		}
 	}
 	slices.Sort(pol.Controls)
+	pol.Controls = slices.Compact(pol.Controls)
 	o := images.Options{Policy: pol}
 	if _, err := images.New(o); err != nil {
 		return o, &InputError{err}

@@ -18,6 +18,7 @@ import (
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/collectors/signatures"
 	"github.com/companyos/helmproof/collectors/workload"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -123,7 +124,7 @@ func Replay(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding
 	for _, l := range list {
 		all = append(all, l.Collector)
 	}
-	found, after := collectors.Derive(collectors.NewSealed(in), all, runs.Collectors)
+	found, after := collectors.Derive(collectors.NewSealed(in, config.RuleControls()), all, runs.Collectors)
 	return found, after, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/collectors/signatures"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/bundle"
@@ -137,10 +138,10 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 			runs[i].Error = string(clean)
 		}
 	}
-	sealed := collectors.NewSealedWith(s.art, s.release)
+	sealed := collectors.NewSealedWith(s.art, config.RuleControls(), s.release)
 	var before *collectors.Sealed
 	if s.art.Replaced() > 0 {
-		before = collectors.NewSealedWith(s.art.True(), s.release)
+		before = collectors.NewSealedWith(s.art.True(), config.RuleControls(), s.release)
 	}
 	findings, runs := collectors.DeriveLike(sealed, before, list, runs)
 	verdict := gate.Evaluate(gate.Input{

@@ -23,7 +23,8 @@ import (
 // NewVerifier returns a verifier with this program's own collectors and
 // renderers. repo holds the bundles that composed ones rest on.
 func NewVerifier(trust *attest.Trust, repo *repository.Repository, limits bundle.Limits, tool string) *bundle.Verifier {
-	v := &bundle.Verifier{Trust: trust, Replay: Replay, Render: Renderer(config.Formats()), Limits: limits, Tool: tool}
+	catalog, _ := config.Catalog()
+	v := &bundle.Verifier{Catalog: catalog, Trust: trust, Replay: Replay, Render: Renderer(config.Formats()), Limits: limits, Tool: tool}
 	v.Compose = recompose(v, repo)
 	return v
 }

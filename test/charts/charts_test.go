@@ -109,7 +109,7 @@ func judge(tb testing.TB, rel *chart.Release) ([]evidence.Finding, evidence.Verd
 	if err != nil {
 		tb.Fatal(err)
 	}
-	findings, runs := collectors.Derive(collectors.NewSealedWith(art, rel), list, runs)
+	findings, runs := collectors.Derive(collectors.NewSealedWith(art, config.RuleControls(), rel), list, runs)
 	profileRaw, profile, err := config.Profile("chart")
 	if err != nil {
 		tb.Fatal(err)

@@ -27,6 +27,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/kubebench/benchtest"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/test/kube"
@@ -75,7 +76,7 @@ func runBench(ctx context.Context, t *testing.T, cfg *rest.Config, o kubebench.O
 	if err := json.Unmarshal(raw, &r.overview); err != nil {
 		t.Fatal(err)
 	}
-	if r.findings, err = c.Findings(collectors.NewSealed(r.artifacts)); err != nil {
+	if r.findings, err = collectors.Findings(collectors.NewSealed(r.artifacts, config.RuleControls()), c); err != nil {
 		t.Fatal(err)
 	}
 	return r, nil
@@ -92,10 +93,10 @@ func (r *benchRun) node(t *testing.T, name string) kubebench.NodeRun {
 	return kubebench.NodeRun{}
 }
 
-func (r *benchRun) outcome(control evidence.ControlID, rule, target string) []evidence.Outcome {
+func (r *benchRun) outcome(rule, target string) []evidence.Outcome {
 	var out []evidence.Outcome
 	for _, f := range r.findings {
-		if f.Controls[0] == control && f.Rule == "kubebench/"+rule && f.Target.Name == target {
+		if f.Rule == "kubebench/"+rule && f.Target.Name == target {
 			out = append(out, f.Outcome)
 		}
 	}
@@ -269,7 +270,7 @@ func TestKubeBenchOnFakeNodes(t *testing.T) {
 	if n := r.node(t, names[8]); !strings.Contains(n.Reason, "begins in the middle") {
 		t.Error(n.Reason)
 	}
-	if got := r.outcome("CIS-2", "node-covered", names[8]); !slices.Equal(got, []evidence.Outcome{evidence.OutcomeFail}) {
+	if got := r.outcome("node-covered", names[8]); !slices.Equal(got, []evidence.Outcome{evidence.OutcomeFail}) {
 		t.Errorf("the node without output: %v", got)
 	}
 	if peak.Load() > 256<<20 {
@@ -330,7 +331,7 @@ func TestKubeBenchNodesComeAndGo(t *testing.T) {
 	if n := r.node(t, names[1]); !n.Removed {
 		t.Errorf("the removed node: %+v", n)
 	}
-	if got := r.outcome("CIS-2", "node-covered", names[1]); !slices.Equal(got, []evidence.Outcome{evidence.OutcomeNotApplicable}) {
+	if got := r.outcome("node-covered", names[1]); !slices.Equal(got, []evidence.Outcome{evidence.OutcomeNotApplicable}) {
 		t.Errorf("the removed node: %v", got)
 	}
 	if n := r.node(t, "moving-new"); n.Outcome != kubebench.OutcomeResult || !n.Added {
@@ -339,7 +340,7 @@ func TestKubeBenchNodesComeAndGo(t *testing.T) {
 	if n := r.node(t, down.Name); n.Outcome != kubebench.OutcomeNotStarted && n.Outcome != kubebench.OutcomeTimeout || !strings.Contains(n.Reason, "untolerated taint") {
 		t.Errorf("the node that is not ready: %+v", n)
 	}
-	if got := r.outcome("CIS-2", "node-covered", down.Name); !slices.Equal(got, []evidence.Outcome{evidence.OutcomeFail}) {
+	if got := r.outcome("node-covered", down.Name); !slices.Equal(got, []evidence.Outcome{evidence.OutcomeFail}) {
 		t.Errorf("the node that is not ready: %v", got)
 	}
 	nothingLeft(t, c.kube)

@@ -21,7 +21,7 @@ import (
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/collectors/images/trivy"
-	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/templates/rbac"
 	"github.com/companyos/helmproof/test/kube"
@@ -104,7 +104,7 @@ func TestTrivyJob(t *testing.T) {
 			t.Fatal(err)
 		}
 		policy := images.DefaultPolicy()
-		policy.Controls = []evidence.ControlID{"IMG-2", "IMG-3"}
+		policy.Controls = slices.Concat(config.RuleControls().Of(images.RuleScanned), config.RuleControls().Of(images.RuleScanFresh))
 		o := images.Options{Policy: policy}
 		if o.Gathered, err = images.Gather(t.Context(), images.Sources{Scanners: []scan.Scanner{scanner(t, "helmproof-trivy", 2*time.Minute)}, Platforms: policy.Platforms, Now: time.Now}); err != nil {
 			t.Fatal(err)
@@ -132,13 +132,13 @@ func TestTrivyJob(t *testing.T) {
 		if err := col.Collect(t.Context(), collectors.Input{Release: rel, Now: time.Now}, imageFolder{art}); err != nil {
 			t.Fatal(err)
 		}
-		found, err := col.Findings(collectors.NewSealed(art))
+		found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), col)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got []string
 		for _, f := range found {
-			if f.Controls[0] == "IMG-2" {
+			if f.Rule == images.RuleScanned || strings.HasPrefix(f.Rule, images.RuleVulnerability) {
 				got = append(got, fmt.Sprintf("%s %s: %s", f.Target.Name[:len("registry.test/two@")], f.Outcome, f.Message))
 			}
 		}
