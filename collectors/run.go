@@ -149,7 +149,7 @@ func (f folder) Write(name string, content []byte) error {
 	if err := context.Cause(f.ctx); err != nil {
 		return err
 	}
-	_, err := f.a.Put("artifacts/"+f.name+"/"+name, content)
+	_, err := f.a.Put(Artifact(f.name, name), content)
 	return err
 }
 

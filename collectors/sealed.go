@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/companyos/helmproof/collectors/chart"
@@ -58,17 +59,7 @@ func NewSealedWith(r evidence.ArtifactReader, rules *evidence.RuleControls, rel 
 		}
 		return manifest.Parse(raw)
 	})
-	s.release = sync.OnceValues(func() (*evidence.Release, error) {
-		raw, err := r.Read(ReleaseFile)
-		if err != nil {
-			return nil, err
-		}
-		rel := new(evidence.Release)
-		if err := json.Unmarshal(raw, rel); err != nil {
-			return nil, fmt.Errorf("parse %s: %w", ReleaseFile, err)
-		}
-		return rel, nil
-	})
+	s.release = sync.OnceValues(func() (*evidence.Release, error) { return parsed[evidence.Release](r, ReleaseFile) })
 	return s
 }
 
@@ -102,15 +93,44 @@ func (s *Sealed) Pointer(name, pointer, lines string) evidence.Pointer {
 	return evidence.Pointer{Artifact: name, Digest: d, Pointer: pointer, Lines: lines}
 }
 
+// Lines points to lines of the rendered manifests, as an object or a document has them.
+func (s *Sealed) Lines(from, to int) evidence.Pointer {
+	return s.Pointer(ManifestsFile, "", LineRange(from, to))
+}
+
+// LineRange is how a pointer names lines: "12", or "12-20".
+func LineRange(from, to int) string {
+	if from == to {
+		return strconv.Itoa(from)
+	}
+	return strconv.Itoa(from) + "-" + strconv.Itoa(to)
+}
+
+// Rendered returns what most findings are about: the release, and the objects of
+// its manifests.
+func (s *Sealed) Rendered() (*evidence.Release, *manifest.ObjectSet, error) {
+	rel, err := s.Release()
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := s.Objects()
+	return rel, set, err
+}
+
 // Cluster returns the parsed ClusterFile; fs.ErrNotExist where no cluster was looked at.
-func (s *Sealed) Cluster() (*cluster.Info, error) {
-	raw, err := s.r.Read(ClusterFile)
+func (s *Sealed) Cluster() (*cluster.Info, error) { return parsed[cluster.Info](s.r, ClusterFile) }
+
+// Chart returns the parsed ChartFile: what loading recorded.
+func (s *Sealed) Chart() (*chart.Record, error) { return parsed[chart.Record](s.r, ChartFile) }
+
+func parsed[T any](r evidence.ArtifactReader, name string) (*T, error) {
+	raw, err := r.Read(name)
 	if err != nil {
 		return nil, err
 	}
-	info := new(cluster.Info)
-	if err := json.Unmarshal(raw, info); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", ClusterFile, err)
+	v := new(T)
+	if err := json.Unmarshal(raw, v); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", name, err)
 	}
-	return info, nil
+	return v, nil
 }

@@ -7,7 +7,6 @@ package admission
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -85,13 +84,13 @@ func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := &derivation{in: in, rel: rel}
+	d := &derivation{collectors.NewDerivation(in, Name, rules), rel}
 	if rel.Scope == evidence.ScopeCluster {
 		err = errors.Join(d.policies(), d.signature())
 	} else {
 		err = errors.Join(d.namespace(), d.dryRuns(), d.livePods(), d.probes())
 	}
-	return d.out, err
+	return d.Out, err
 }
 
 // Answer is what the API server said to one request.
@@ -201,12 +200,4 @@ func inParallel(ctx context.Context, cluster *cluster.Cluster, n int, do func(a 
 	close(next)
 	wg.Wait()
 	return failed
-}
-
-func write(out evidence.ArtifactWriter, name string, v any) error {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return out.Write(name, raw)
 }

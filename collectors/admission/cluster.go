@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
@@ -64,14 +65,14 @@ func (c *collector) collectCluster(ctx context.Context, cluster *cluster.Cluster
 	if err != nil {
 		return err
 	}
-	if err := write(out, policiesFile, policies); err != nil {
+	if err := collectors.WriteJSON(out, policiesFile, policies); err != nil {
 		return err
 	}
 	signature, err := c.lookAtSignature(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	return write(out, signatureFile, signature)
+	return collectors.WriteJSON(out, signatureFile, signature)
 }
 
 func (c *collector) lookAtPolicies(ctx context.Context, cluster *cluster.Cluster) (Policies, error) {

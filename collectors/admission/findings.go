@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -34,31 +33,8 @@ var rules = collectors.Rules{
 }
 
 type derivation struct {
-	in  *collectors.Sealed
+	*collectors.Derivation
 	rel *evidence.Release
-	out []evidence.Finding
-}
-
-func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, file, pointer string) {
-	f := evidence.Finding{
-		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
-		Evidence: []evidence.Pointer{d.in.Pointer("artifacts/"+Name+"/"+file, pointer, "")},
-	}
-	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
-		f.Remediation = fix
-	}
-	d.out = append(d.out, f)
-}
-
-func (d *derivation) read(name string, into any) error {
-	raw, err := d.in.Read("artifacts/" + Name + "/" + name)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("parse %s: %w", name, err)
-	}
-	return nil
 }
 
 func (d *derivation) namespaceTarget(name string) evidence.Target {
@@ -70,13 +46,13 @@ var pinned = regexp.MustCompile(`^(latest|v1\.[0-9]+)$`)
 // namespace decides ADM-1.
 func (d *derivation) namespace() error {
 	var ns Namespace
-	if err := d.read(namespaceFile, &ns); err != nil {
+	if err := d.Parse(namespaceFile, &ns); err != nil {
 		return err
 	}
 	t := d.namespaceTarget(ns.Name)
 	const fix = "kubectl label --overwrite namespace NAME pod-security.kubernetes.io/enforce=restricted (warn and audit likewise)."
 	say := func(outcome evidence.Outcome, message string) {
-		d.add(RuleNamespace, t, outcome, message, strings.Replace(fix, "NAME", ns.Name, 1), namespaceFile, "")
+		d.Add(RuleNamespace, t, outcome, message, strings.Replace(fix, "NAME", ns.Name, 1), d.Own(namespaceFile, ""))
 	}
 	switch {
 	case ns.Error != "":
@@ -120,8 +96,8 @@ func (d *derivation) relabel(ns *Namespace) {
 	a := ns.Relabel
 	t := d.namespaceTarget(ns.Name)
 	for i, w := range a.Warnings {
-		d.add(RuleLivePods, t, evidence.OutcomeFail, "labelled to enforce restricted, the API server warns: "+w,
-			"Correct the pods that the warning names before the namespace enforces restricted.", namespaceFile, fmt.Sprintf("/relabel/warnings/%d", i))
+		d.Add(RuleLivePods, t, evidence.OutcomeFail, "labelled to enforce restricted, the API server warns: "+w,
+			"Correct the pods that the warning names before the namespace enforces restricted.", d.Own(namespaceFile, fmt.Sprintf("/relabel/warnings/%d", i)))
 	}
 }
 
@@ -139,10 +115,10 @@ func unanswered(a *Answer) string {
 // dryRuns decides ADM-2 for objects and the pods of their templates.
 func (d *derivation) dryRuns() error {
 	var runs []DryRun
-	if err := d.read(dryRunFile, &runs); err != nil {
+	if err := d.Parse(dryRunFile, &runs); err != nil {
 		return err
 	}
-	set, err := d.in.Objects()
+	set, err := d.Objects()
 	if err != nil {
 		return err
 	}
@@ -157,15 +133,14 @@ func (d *derivation) dryRuns() error {
 	}
 	for i := range set.Objects {
 		if !asked[i] {
-			d.add(RuleObject, set.Objects[i].Target(""), evidence.OutcomeNotChecked, "the cluster was not asked about it", "Collect again.", dryRunFile, "")
+			d.Add(RuleObject, set.Objects[i].Target(""), evidence.OutcomeNotChecked, "the cluster was not asked about it", "Collect again.", d.Own(dryRunFile, ""))
 		}
 	}
-	for _, b := range set.Broken {
-		d.add(RuleObject, evidence.Target{Kind: "Chart", Name: d.rel.Chart, File: b.File, Line: b.Line}, evidence.OutcomeNotChecked,
-			"a rendered document could not be read: "+b.Error, "Correct the template so that it renders a Kubernetes object.", dryRunFile, "")
+	for i := range set.Broken {
+		d.Unreadable(RuleObject, d.rel.Chart, &set.Broken[i], d.Own(dryRunFile, ""))
 	}
 	if len(set.Objects)+len(set.Broken) == 0 {
-		d.add(RuleObject, evidence.Target{Kind: "Chart", Name: d.rel.Chart}, evidence.OutcomeNotApplicable, "the release has no objects", "", dryRunFile, "")
+		d.Add(RuleObject, evidence.Target{Kind: "Chart", Name: d.rel.Chart}, evidence.OutcomeNotApplicable, "the release has no objects", "", d.Own(dryRunFile, ""))
 	}
 	return nil
 }
@@ -180,42 +155,42 @@ func (d *derivation) dryRun(run *DryRun, o *manifest.Object, at string) {
 	why := unanswered(a)
 	switch {
 	case run.Unserved:
-		d.add(rule, t, evidence.OutcomeNotChecked, "the cluster does not serve "+o.GetAPIVersion()+" "+o.GetKind(), "Install the CustomResourceDefinition first, or use an API that the cluster serves.", dryRunFile, at)
+		d.Add(rule, t, evidence.OutcomeNotChecked, "the cluster does not serve "+o.GetAPIVersion()+" "+o.GetKind(), "Install the CustomResourceDefinition first, or use an API that the cluster serves.", d.Own(dryRunFile, at))
 		return
 	case why != "":
-		d.add(rule, t, evidence.OutcomeNotChecked, why, "Let helmproof's account create and patch in a dry-run (docs/cluster.md), and collect again.", dryRunFile, at+"/answer")
+		d.Add(rule, t, evidence.OutcomeNotChecked, why, "Let helmproof's account create and patch in a dry-run (docs/cluster.md), and collect again.", d.Own(dryRunFile, at+"/answer"))
 		return
 	case !a.Accepted && a.Reason == string(metav1.StatusReasonNotFound):
-		d.add(rule, t, evidence.OutcomeNotChecked, "cannot be tried yet: "+a.Message, "Create what it needs first, the namespace above all, and collect again.", dryRunFile, at+"/answer")
+		d.Add(rule, t, evidence.OutcomeNotChecked, "cannot be tried yet: "+a.Message, "Create what it needs first, the namespace above all, and collect again.", d.Own(dryRunFile, at+"/answer"))
 		return
 	case !a.Accepted:
-		d.add(rule, t, evidence.OutcomeFail, who+" is refused: "+a.Message, "Change the object as the refusal says.", dryRunFile, at+"/answer")
+		d.Add(rule, t, evidence.OutcomeFail, who+" is refused: "+a.Message, "Change the object as the refusal says.", d.Own(dryRunFile, at+"/answer"))
 	}
 	for i, w := range a.Warnings {
-		d.add(rule, t, evidence.OutcomeFail, who+" is met with a warning: "+w, "Change the object as the warning says.", dryRunFile, fmt.Sprintf("%s/answer/warnings/%d", at, i))
+		d.Add(rule, t, evidence.OutcomeFail, who+" is met with a warning: "+w, "Change the object as the warning says.", d.Own(dryRunFile, fmt.Sprintf("%s/answer/warnings/%d", at, i)))
 	}
 	if a.Accepted && len(a.Warnings) == 0 {
 		text := who + " is accepted without a warning"
 		if run.ServiceAccount != "" {
 			text += " (with the account default in the place of " + run.ServiceAccount + ", which the release makes)"
 		}
-		d.add(rule, t, evidence.OutcomePass, text, "", dryRunFile, at+"/answer")
+		d.Add(rule, t, evidence.OutcomePass, text, "", d.Own(dryRunFile, at+"/answer"))
 	}
 }
 
 // livePods decides ADM-2 for the pods that run in the namespace already.
 func (d *derivation) livePods() error {
 	var live LivePods
-	if err := d.read(livePodsFile, &live); err != nil {
+	if err := d.Parse(livePodsFile, &live); err != nil {
 		return err
 	}
 	t := d.namespaceTarget(d.rel.Namespace)
 	if live.Error != "" {
-		d.add(RuleLivePods, t, evidence.OutcomeNotChecked, "the namespace's pods could not be listed: "+live.Error, "Let helmproof's account list pods.", livePodsFile, "")
+		d.Add(RuleLivePods, t, evidence.OutcomeNotChecked, "the namespace's pods could not be listed: "+live.Error, "Let helmproof's account list pods.", d.Own(livePodsFile, ""))
 		return nil
 	}
 	version := "1.37"
-	if info, err := d.in.Cluster(); err == nil {
+	if info, err := d.Cluster(); err == nil {
 		version = info.Version
 	}
 	bad, judged := 0, 0
@@ -235,16 +210,16 @@ func (d *derivation) livePods() error {
 		if g.Count > 1 {
 			like = fmt.Sprintf(" (and %d like it)", g.Count-1)
 		}
-		d.add(RuleLivePods, target, evidence.OutcomeFail, "runs"+like+" and would be refused by restricted: "+strings.Join(found, "; "),
-			"Correct the workload that owns the pod, or move it to a namespace of its own.", livePodsFile, fmt.Sprintf("/groups/%d", i))
+		d.Add(RuleLivePods, target, evidence.OutcomeFail, "runs"+like+" and would be refused by restricted: "+strings.Join(found, "; "),
+			"Correct the workload that owns the pod, or move it to a namespace of its own.", d.Own(livePodsFile, fmt.Sprintf("/groups/%d", i)))
 	}
 	switch {
 	case judged != live.Total:
 		return fmt.Errorf("parse %s: %d pods in groups, %d in all", livePodsFile, judged, live.Total)
 	case live.Total == 0:
-		d.add(RuleLivePods, t, evidence.OutcomeNotApplicable, "no pods run in the namespace", "", livePodsFile, "")
+		d.Add(RuleLivePods, t, evidence.OutcomeNotApplicable, "no pods run in the namespace", "", d.Own(livePodsFile, ""))
 	case bad == 0:
-		d.add(RuleLivePods, t, evidence.OutcomePass, fmt.Sprintf("all %d pods that run in the namespace meet restricted", live.Total), "", livePodsFile, "/groups")
+		d.Add(RuleLivePods, t, evidence.OutcomePass, fmt.Sprintf("all %d pods that run in the namespace meet restricted", live.Total), "", d.Own(livePodsFile, "/groups"))
 	}
 	return nil
 }
@@ -252,14 +227,14 @@ func (d *derivation) livePods() error {
 // probes decides ADM-3.
 func (d *derivation) probes() error {
 	var sealed []Probe
-	if err := d.read(probesFile, &sealed); err != nil {
+	if err := d.Parse(probesFile, &sealed); err != nil {
 		return err
 	}
 	t := d.namespaceTarget(d.rel.Namespace)
 	for _, want := range probes {
 		i := slices.IndexFunc(sealed, func(p Probe) bool { return p.Name == want.name })
 		if i < 0 {
-			d.add(RuleProbe, t, evidence.OutcomeNotChecked, "probe "+want.name+" was not made", "Collect again.", probesFile, "")
+			d.Add(RuleProbe, t, evidence.OutcomeNotChecked, "probe "+want.name+" was not made", "Collect again.", d.Own(probesFile, ""))
 			continue
 		}
 		a := &sealed[i].Answer
@@ -268,15 +243,15 @@ func (d *derivation) probes() error {
 		_, reasons, standard := strings.Cut(a.Message, podSecuritySays)
 		switch why := unanswered(a); {
 		case why != "":
-			d.add(RuleProbe, t, evidence.OutcomeNotChecked, "probe "+want.name+": "+why, "Let helmproof's account create pods in a dry-run (docs/cluster.md), and collect again.", probesFile, at)
+			d.Add(RuleProbe, t, evidence.OutcomeNotChecked, "probe "+want.name+": "+why, "Let helmproof's account create pods in a dry-run (docs/cluster.md), and collect again.", d.Own(probesFile, at))
 		case a.Accepted:
-			d.add(RuleProbe, t, evidence.OutcomeFail, "a pod that breaks restricted on purpose ("+want.name+") is accepted",
-				"Let the namespace enforce restricted; if it does, the asking user or the namespace is exempt in the API server's Pod Security configuration.", probesFile, at)
+			d.Add(RuleProbe, t, evidence.OutcomeFail, "a pod that breaks restricted on purpose ("+want.name+") is accepted",
+				"Let the namespace enforce restricted; if it does, the asking user or the namespace is exempt in the API server's Pod Security configuration.", d.Own(probesFile, at))
 		case standard && strings.Contains(reasons, want.reason):
-			d.add(RuleProbe, t, evidence.OutcomePass, "a pod that breaks restricted on purpose ("+want.name+") is refused", "", probesFile, at)
+			d.Add(RuleProbe, t, evidence.OutcomePass, "a pod that breaks restricted on purpose ("+want.name+") is refused", "", d.Own(probesFile, at))
 		default:
-			d.add(RuleProbe, t, evidence.OutcomeNotChecked, "probe "+want.name+" is refused for another reason, which shows nothing: "+a.Message,
-				"Remove what refuses every pod in the namespace (a missing account, a quota, a webhook), and collect again.", probesFile, at)
+			d.Add(RuleProbe, t, evidence.OutcomeNotChecked, "probe "+want.name+" is refused for another reason, which shows nothing: "+a.Message,
+				"Remove what refuses every pod in the namespace (a missing account, a quota, a webhook), and collect again.", d.Own(probesFile, at))
 		}
 	}
 	return nil
@@ -285,22 +260,22 @@ func (d *derivation) probes() error {
 // policies decides ADM-4.
 func (d *derivation) policies() error {
 	var sealed Policies
-	if err := d.read(policiesFile, &sealed); err != nil {
+	if err := d.Parse(policiesFile, &sealed); err != nil {
 		return err
 	}
 	cluster := evidence.Target{Kind: "Cluster", Name: d.rel.Cluster}
 	if sealed.Error != "" {
-		d.add(RulePolicies, cluster, evidence.OutcomeNotChecked, "the cluster's policies could not be read: "+sealed.Error, "Let helmproof's account list ValidatingAdmissionPolicies and their bindings.", policiesFile, "")
+		d.Add(RulePolicies, cluster, evidence.OutcomeNotChecked, "the cluster's policies could not be read: "+sealed.Error, "Let helmproof's account list ValidatingAdmissionPolicies and their bindings.", d.Own(policiesFile, ""))
 		return nil
 	}
 	if len(sealed.Policies) == 0 {
-		d.add(RulePolicies, cluster, evidence.OutcomeNotApplicable, "no policy is expected", "", policiesFile, "")
+		d.Add(RulePolicies, cluster, evidence.OutcomeNotApplicable, "no policy is expected", "", d.Own(policiesFile, ""))
 	}
 	for i := range sealed.Policies {
 		p := &sealed.Policies[i]
 		t := evidence.Target{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicy", Name: p.Name}
 		outcome, message, fix := judgePolicy(p)
-		d.add(RulePolicies, t, outcome, message, fix, policiesFile, fmt.Sprintf("/policies/%d", i))
+		d.Add(RulePolicies, t, outcome, message, fix, d.Own(policiesFile, fmt.Sprintf("/policies/%d", i)))
 	}
 	return nil
 }
@@ -337,7 +312,7 @@ var unsigned = regexp.MustCompile(`(?i)(signature|signed|attestation|cosign|nota
 // signature decides ADM-5.
 func (d *derivation) signature() error {
 	var s Signature
-	if err := d.read(signatureFile, &s); err != nil {
+	if err := d.Parse(signatureFile, &s); err != nil {
 		return err
 	}
 	t := evidence.Target{Kind: "Cluster", Name: d.rel.Cluster}
@@ -351,7 +326,7 @@ func (d *derivation) signature() error {
 	}
 	const fix = "Install an admission controller that verifies signatures; charts/platform has policies for sigstore policy-controller and Kyverno."
 	say := func(outcome evidence.Outcome, message string) {
-		d.add(RuleSignature, t, outcome, message, fix, signatureFile, "")
+		d.Add(RuleSignature, t, outcome, message, fix, d.Own(signatureFile, ""))
 	}
 	switch {
 	case s.Answer == nil && s.Error == "" && len(hooks) == 0:

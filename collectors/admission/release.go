@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
 
+	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
@@ -66,7 +67,7 @@ func (c *collector) collectRelease(ctx context.Context, cluster *cluster.Cluster
 		return err
 	}
 	ns := lookAtNamespace(ctx, cluster, asker, rel.Info.Namespace)
-	if err := write(out, namespaceFile, ns); err != nil {
+	if err := collectors.WriteJSON(out, namespaceFile, ns); err != nil {
 		return err
 	}
 	mapper, err := mapperOf(cluster)
@@ -77,13 +78,13 @@ func (c *collector) collectRelease(ctx context.Context, cluster *cluster.Cluster
 	if err != nil {
 		return err
 	}
-	if err := write(out, dryRunFile, runs); err != nil {
+	if err := collectors.WriteJSON(out, dryRunFile, runs); err != nil {
 		return err
 	}
-	if err := write(out, livePodsFile, lookAtPods(ctx, cluster, rel.Info.Namespace)); err != nil {
+	if err := collectors.WriteJSON(out, livePodsFile, lookAtPods(ctx, cluster, rel.Info.Namespace)); err != nil {
 		return err
 	}
-	return write(out, probesFile, probe(ctx, asker, rel.Info.Namespace))
+	return collectors.WriteJSON(out, probesFile, probe(ctx, asker, rel.Info.Namespace))
 }
 
 func lookAtNamespace(ctx context.Context, cluster *cluster.Cluster, a *asker, name string) Namespace {

@@ -6,7 +6,6 @@ package autoscaling
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,8 +40,7 @@ const (
 )
 
 const (
-	file     = "autoscaling.json"
-	artifact = "artifacts/" + Name + "/" + file
+	file = "autoscaling.json"
 	// window is how far back scale events are looked at: the API server keeps them
 	// for an hour unless told otherwise.
 	window = time.Hour
@@ -168,11 +166,7 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 			seen.Budgets = append(seen.Budgets, lookAtBudget(ctx, in.Cluster, i, ns, o.GetName()))
 		}
 	}
-	raw, err := json.Marshal(seen)
-	if err != nil {
-		return err
-	}
-	return out.Write(file, raw)
+	return collectors.WriteJSON(out, file, seen)
 }
 
 // entry sorts the outcome of a get: not there is an answer, all else is none.

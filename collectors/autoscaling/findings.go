@@ -1,7 +1,6 @@
 package autoscaling
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -30,42 +29,24 @@ var rules = collectors.Rules{
 	RuleBudget: evidence.SeverityLow, RuleRecommendation: evidence.SeverityLow,
 }
 
-type derivation struct {
-	in  *collectors.Sealed
-	out []evidence.Finding
-}
+type derivation struct{ *collectors.Derivation }
 
-func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, pointer string) {
-	f := evidence.Finding{
-		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
-		Evidence: []evidence.Pointer{d.in.Pointer(artifact, pointer, "")},
-	}
-	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
-		f.Remediation = fix
-	}
-	d.out = append(d.out, f)
+func (d derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, pointer string) {
+	d.Add(rule, t, outcome, message, fix, d.Own(file, pointer))
 }
 
 const askAgain = "Let helmproof's account get autoscalers, disruption budgets, workloads and events, and collect again."
 
 func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	rel, err := in.Release()
+	rel, set, err := in.Rendered()
 	if err != nil {
 		return nil, err
 	}
-	set, err := in.Objects()
-	if err != nil {
-		return nil, err
-	}
-	raw, err := in.Read(artifact)
-	if err != nil {
-		return nil, err
-	}
+	d := derivation{collectors.NewDerivation(in, Name, rules)}
 	var seen Seen
-	if err := json.Unmarshal(raw, &seen); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
+	if err := d.Parse(file, &seen); err != nil {
+		return nil, err
 	}
-	d := &derivation{in: in}
 	at := map[int]string{}
 	// known says whether an entry is there to judge, and about which object.
 	known := func(e Entry, kind, pointer, rule string) (*manifest.Object, bool, error) {
@@ -118,11 +99,11 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		}
 	}
 	d.rest(rel, set, at)
-	return d.out, nil
+	return d.Out, nil
 }
 
 // rest says what was not asked, cannot be read, or does not apply.
-func (d *derivation) rest(rel *evidence.Release, set *manifest.ObjectSet, asked map[int]string) {
+func (d derivation) rest(rel *evidence.Release, set *manifest.ObjectSet, asked map[int]string) {
 	of := map[string]string{"hpa": RuleThrash, "vpa": RuleRecommendation, "pdb": RuleBudget}
 	for i := range set.Objects {
 		if kind := kindOf(&set.Objects[i]); kind != "" && asked[i] == "" {
@@ -131,20 +112,18 @@ func (d *derivation) rest(rel *evidence.Release, set *manifest.ObjectSet, asked 
 	}
 	chart := evidence.Target{Kind: "Chart", Name: rel.Chart}
 	for _, rule := range []string{RuleThrash, RuleRecommendation} {
-		for _, b := range set.Broken {
-			t := chart
-			t.File, t.Line = b.File, b.Line
-			d.add(rule, t, evidence.OutcomeNotChecked, "a rendered document could not be read: "+b.Error, "Correct the template so that it renders a Kubernetes object.", "")
+		for i := range set.Broken {
+			d.Unreadable(rule, rel.Chart, &set.Broken[i], d.Own(file, ""))
 		}
-		same := func(f evidence.Finding) bool { return slices.Equal(d.in.Controls(f.Rule), d.in.Controls(rule)) }
-		if !slices.ContainsFunc(d.out, same) {
+		same := func(f evidence.Finding) bool { return slices.Equal(d.Controls(f.Rule), d.Controls(rule)) }
+		if !slices.ContainsFunc(d.Out, same) {
 			d.add(rule, chart, evidence.OutcomeNotApplicable, map[string]string{
 				RuleThrash: "the release has no HorizontalPodAutoscaler and no PodDisruptionBudget", RuleRecommendation: "the release has no VerticalPodAutoscaler"}[rule], "", "")
 		}
 	}
 }
 
-func (d *derivation) hpa(t evidence.Target, h *HPA, now time.Time, at string) {
+func (d derivation) hpa(t evidence.Target, h *HPA, now time.Time, at string) {
 	condition := func(name string) *Condition {
 		if i := slices.IndexFunc(h.Conditions, func(c Condition) bool { return c.Type == name }); i >= 0 {
 			return &h.Conditions[i]
@@ -221,7 +200,7 @@ func turnsOf(list []Rescale) (int, error) {
 	return min(turns, max(all-2, 0)), nil
 }
 
-func (d *derivation) vpa(t evidence.Target, v *VPA, at string) {
+func (d derivation) vpa(t evidence.Target, v *VPA, at string) {
 	switch {
 	case len(v.Recommendations) == 0:
 		d.add(RuleRecommendation, t, evidence.OutcomeNotChecked, "recommends nothing yet", "Give the recommender a day of usage, and collect again.", at)
@@ -251,7 +230,7 @@ func (d *derivation) vpa(t evidence.Target, v *VPA, at string) {
 }
 
 // unrecommended are the containers that nothing is said about.
-func (d *derivation) unrecommended(t evidence.Target, v *VPA, at string) {
+func (d derivation) unrecommended(t evidence.Target, v *VPA, at string) {
 	for _, name := range slices.Sorted(maps.Keys(v.Requests)) {
 		if !slices.ContainsFunc(v.Recommendations, func(r Recommendation) bool { return r.Container == name }) {
 			t.Container = name
@@ -281,7 +260,7 @@ func near(res, request, recommended string) (evidence.Outcome, string) {
 	return evidence.OutcomePass, message
 }
 
-func (d *derivation) budget(t evidence.Target, b *Budget, at string) {
+func (d derivation) budget(t evidence.Target, b *Budget, at string) {
 	about := fmt.Sprintf("%d of %d pods healthy, %d needed, %d disruptions allowed", b.Current, b.Expected, b.Desired, b.Allowed)
 	switch {
 	case b.Expected == 0:

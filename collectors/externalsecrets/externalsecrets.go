@@ -40,9 +40,8 @@ const (
 var rules = collectors.Rules{RuleSynced: evidence.SeverityHigh, RuleStore: evidence.SeverityHigh, RuleSecret: evidence.SeverityHigh}
 
 const (
-	group    = "external-secrets.io"
-	file     = "external-secrets.json"
-	artifact = "artifacts/" + Name + "/" + file
+	group = "external-secrets.io"
+	file  = "external-secrets.json"
 	// margin is how late a refresh may be: the operator works through a queue.
 	margin = 5 * time.Minute
 )
@@ -134,11 +133,7 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 			seen.Secrets = append(seen.Secrets, l.look(ctx, i, o, cmp.Or(o.GetNamespace(), in.Release.Info.Namespace)))
 		}
 	}
-	raw, err := json.Marshal(seen)
-	if err != nil {
-		return err
-	}
-	return out.Write(file, raw)
+	return collectors.WriteJSON(out, file, seen)
 }
 
 type looker struct {

@@ -1,7 +1,6 @@
 package externalsecrets
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -11,29 +10,18 @@ import (
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
-type derivation struct {
-	in  *collectors.Sealed
-	out []evidence.Finding
-}
+type derivation struct{ *collectors.Derivation }
 
 func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	rel, err := in.Release()
+	rel, set, err := in.Rendered()
 	if err != nil {
 		return nil, err
 	}
-	set, err := in.Objects()
-	if err != nil {
-		return nil, err
-	}
-	raw, err := in.Read(artifact)
-	if err != nil {
-		return nil, err
-	}
+	d := derivation{collectors.NewDerivation(in, Name, rules)}
 	var seen Seen
-	if err := json.Unmarshal(raw, &seen); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
+	if err := d.Parse(file, &seen); err != nil {
+		return nil, err
 	}
-	d := &derivation{in: in}
 	byIndex := map[int]int{}
 	for i, s := range seen.Secrets {
 		if s.Index < 0 || s.Index >= len(set.Objects) || !isExternalSecret(&set.Objects[s.Index]) || set.Objects[s.Index].GetName() != s.Name {
@@ -53,29 +41,17 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		}
 		d.secret(o, &seen.Secrets[k], seen.At, fmt.Sprintf("/secrets/%d", k))
 	}
-	for _, b := range set.Broken {
-		d.finding(RuleSynced, evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line}, evidence.OutcomeNotChecked,
-			"a rendered document could not be read: "+b.Error, "Correct the template so that it renders a Kubernetes object.", "")
+	for i := range set.Broken {
+		d.Unreadable(RuleSynced, rel.Chart, &set.Broken[i], d.Own(file, ""))
 	}
-	if len(d.out) == 0 {
-		d.finding(RuleSynced, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release has no ExternalSecret", "", "")
+	if len(d.Out) == 0 {
+		d.Add(RuleSynced, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release has no ExternalSecret", "", d.Own(file, ""))
 	}
-	return d.out, nil
+	return d.Out, nil
 }
 
-func (d *derivation) add(rule string, o *manifest.Object, outcome evidence.Outcome, message, fix, pointer string) {
-	d.finding(rule, o.Target(""), outcome, message, fix, pointer)
-}
-
-func (d *derivation) finding(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, pointer string) {
-	f := evidence.Finding{
-		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
-		Evidence: []evidence.Pointer{d.in.Pointer(artifact, pointer, "")},
-	}
-	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
-		f.Remediation = fix
-	}
-	d.out = append(d.out, f)
+func (d derivation) add(rule string, o *manifest.Object, outcome evidence.Outcome, message, fix, pointer string) {
+	d.Add(rule, o.Target(""), outcome, message, fix, d.Own(file, pointer))
 }
 
 const (
@@ -83,7 +59,7 @@ const (
 	readWhy  = "Read the ExternalSecret's status conditions and events; mend the store's access or the path that it names."
 )
 
-func (d *derivation) secret(o *manifest.Object, s *Secret, at time.Time, pointer string) {
+func (d derivation) secret(o *manifest.Object, s *Secret, at time.Time, pointer string) {
 	switch {
 	case s.Error != "":
 		d.add(RuleSynced, o, evidence.OutcomeNotChecked, "could not be looked at: "+s.Error, askAgain, pointer)

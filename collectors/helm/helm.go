@@ -5,7 +5,6 @@ package helm
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +19,9 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
 )
+
+// Name is the collector's name in the catalog.
+const Name = "helm"
 
 // The rules.
 const (
@@ -62,7 +64,7 @@ type collector struct{ o Options }
 // New returns the collector.
 func New(o Options) collectors.Collector { return collector{o} }
 
-func (collector) Name() string { return "helm" }
+func (collector) Name() string { return Name }
 
 func (collector) Rules() []string { return rules.Names() }
 
@@ -81,22 +83,14 @@ func (c collector) Collect(ctx context.Context, in collectors.Input, out evidenc
 	if len(rel.Record.Missing) > 0 {
 		return nil // a chart without its subcharts is not the chart: Findings says so
 	}
-	if err := write(out, valuesName, checkValues(rel)); err != nil {
+	if err := collectors.WriteJSON(out, valuesName, checkValues(rel)); err != nil {
 		return err
 	}
 	rep, err := lintChart(ctx, rel)
 	if err != nil {
 		return err
 	}
-	return write(out, lintName, rep)
-}
-
-func write(out evidence.ArtifactWriter, name string, v any) error {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return out.Write(name, raw)
+	return collectors.WriteJSON(out, lintName, rep)
 }
 
 // minor is "1.37" of "v1.37.2".
@@ -143,32 +137,28 @@ func (c collector) sealSchemas(rel *chart.Release, out evidence.ArtifactWriter) 
 	if err != nil {
 		return fmt.Errorf("schemas of Kubernetes %s: %w", version, err)
 	}
-	return write(out, schemasName, doc)
+	return collectors.WriteJSON(out, schemasName, doc)
 }
 
 func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	rel, err := in.Release()
+	rel, set, err := in.Rendered()
 	if err != nil {
 		return nil, err
 	}
-	set, err := in.Objects()
-	if err != nil {
-		return nil, err
-	}
-	f := &findings{in: in, rel: rel, set: set}
+	f := &findings{collectors.NewDerivation(in, Name, rules), rel, set}
 	if rel.Source == chart.SourceManifests {
 		for _, rule := range []string{RuleLint, RuleLintLog, RuleValues, RuleGenerated, RuleNetwork} {
-			f.chart(rule, evidence.OutcomeNotApplicable, "plain manifests, not a chart", "", "", "")
+			f.chart(rule, evidence.OutcomeNotApplicable, "plain manifests, not a chart", "")
 		}
 	} else {
-		rec, err := f.record()
+		rec, err := f.Chart()
 		if err != nil {
 			return nil, err
 		}
 		if len(rec.Missing) > 0 {
 			for _, rule := range []string{RuleLint, RuleLintLog, RuleValues} {
 				f.chart(rule, evidence.OutcomeNotChecked, "Helm stores no subcharts with a release, here "+strings.Join(rec.Missing, ", ")+": the chart is not whole",
-					"Collect the chart itself, with its subcharts.", collectors.ChartFile, "/missing")
+					"Collect the chart itself, with its subcharts.", f.Pointer(collectors.ChartFile, "/missing", ""))
 			}
 		} else if err := errors.Join(f.lint(), f.values()); err != nil {
 			return nil, err
@@ -179,83 +169,56 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	if err := f.objects(); err != nil {
 		return nil, err
 	}
-	return f.out, nil
+	return f.Out, nil
 }
 
 // findings collects what the sealed artifacts show.
 type findings struct {
-	in  *collectors.Sealed
+	*collectors.Derivation
 	rel *evidence.Release
 	set *manifest.ObjectSet
-	out []evidence.Finding
 }
 
-// chart appends a finding about the chart, or one of its files. pointer leads
-// into artifact; both may be empty.
-func (f *findings) chart(rule string, outcome evidence.Outcome, message, fix, artifact, pointer string) *evidence.Finding {
-	return f.add(rule, evidence.Target{Kind: "Chart", Name: f.rel.Chart}, outcome, message, fix, artifact, pointer, "")
+// chart appends a finding about the chart, or one of its files.
+func (f *findings) chart(rule string, outcome evidence.Outcome, message, fix string, at ...evidence.Pointer) *evidence.Finding {
+	return f.Add(rule, evidence.Target{Kind: "Chart", Name: f.rel.Chart}, outcome, message, fix, at...)
 }
 
 // object appends a finding about an object.
 func (f *findings) object(rule string, o *manifest.Object, outcome evidence.Outcome, message, fix string) {
-	f.add(rule, o.Target(""), outcome, message, fix, collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", o.From, o.To))
-}
-
-func (f *findings) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, artifact, pointer, lines string) *evidence.Finding {
-	x := evidence.Finding{Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message}
-	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
-		x.Remediation = fix
-	}
-	if artifact != "" {
-		x.Evidence = []evidence.Pointer{f.in.Pointer(artifact, pointer, lines)}
-	}
-	f.out = append(f.out, x)
-	return &f.out[len(f.out)-1]
-}
-
-// record is what loading recorded.
-func (f *findings) record() (*chart.Record, error) {
-	raw, err := f.in.Read(collectors.ChartFile)
-	if err != nil {
-		return nil, err
-	}
-	rec := new(chart.Record)
-	if err := json.Unmarshal(raw, rec); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", collectors.ChartFile, err)
-	}
-	return rec, nil
+	f.Add(rule, o.Target(""), outcome, message, fix, f.Lines(o.From, o.To))
 }
 
 // rendering decides CHT-5 by what loading recorded.
 func (f *findings) rendering(rec *chart.Record) {
 	if rec.NotRendered != "" {
 		for _, rule := range []string{RuleGenerated, RuleNetwork} {
-			f.chart(rule, evidence.OutcomeNotChecked, "the release's chart could not be rendered again: "+rec.NotRendered, "Collect the chart itself.", collectors.ChartFile, "/notRendered")
+			f.chart(rule, evidence.OutcomeNotChecked, "the release's chart could not be rendered again: "+rec.NotRendered, "Collect the chart itself.", f.Pointer(collectors.ChartFile, "/notRendered", ""))
 		}
 		return
 	}
 	for i, g := range rec.Generated {
 		x := f.chart(RuleGenerated, evidence.OutcomeFail, fmt.Sprintf("the template calls %s (%d times): every rendering differs, so that what was reviewed is not what is installed", g.Function, g.Count),
-			"Take the value from a Secret that an ExternalSecret makes, or from the values.", collectors.ChartFile, fmt.Sprintf("/generated/%d", i))
+			"Take the value from a Secret that an ExternalSecret makes, or from the values.", f.Pointer(collectors.ChartFile, fmt.Sprintf("/generated/%d", i), ""))
 		x.Target.File = g.Template
 	}
 	if len(rec.Generated) == 0 {
-		f.chart(RuleGenerated, evidence.OutcomePass, "rendering makes nothing up", "", collectors.ChartFile, "")
+		f.chart(RuleGenerated, evidence.OutcomePass, "rendering makes nothing up", "", f.Pointer(collectors.ChartFile, "", ""))
 	}
 	for i, n := range rec.Network {
-		f.chart(RuleNetwork, evidence.OutcomeFail, "rendering wants the network: "+n, "Ship what is referred to with the chart.", collectors.ChartFile, fmt.Sprintf("/network/%d", i))
+		f.chart(RuleNetwork, evidence.OutcomeFail, "rendering wants the network: "+n, "Ship what is referred to with the chart.", f.Pointer(collectors.ChartFile, fmt.Sprintf("/network/%d", i), ""))
 	}
 	if len(rec.Network) == 0 {
-		f.chart(RuleNetwork, evidence.OutcomePass, "rendering uses no network", "", collectors.ChartFile, "")
+		f.chart(RuleNetwork, evidence.OutcomePass, "rendering uses no network", "", f.Pointer(collectors.ChartFile, "", ""))
 	}
 }
 
 // parsed reports documents that are no objects, and objects that are there twice.
 func (f *findings) parsed() {
 	for _, b := range f.set.Broken {
-		f.add(RuleParse, evidence.Target{Kind: "Chart", Name: f.rel.Chart, File: b.File, Line: b.Line}, evidence.OutcomeFail,
+		f.Add(RuleParse, evidence.Target{Kind: "Chart", Name: f.rel.Chart, File: b.File, Line: b.Line}, evidence.OutcomeFail,
 			"not a Kubernetes object: "+b.Error, "Correct the template so that it renders valid YAML with apiVersion, kind and metadata.name.",
-			collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))
+			f.Lines(b.From, b.To))
 	}
 	seen := map[string]*manifest.Object{}
 	bad := len(f.set.Broken) > 0
@@ -274,6 +237,6 @@ func (f *findings) parsed() {
 		seen[key] = o
 	}
 	if !bad {
-		f.chart(RuleParse, evidence.OutcomePass, fmt.Sprintf("%d objects, each of them readable and there once", len(f.set.Objects)), "", collectors.ManifestsFile, "")
+		f.chart(RuleParse, evidence.OutcomePass, fmt.Sprintf("%d objects, each of them readable and there once", len(f.set.Objects)), "", f.Pointer(collectors.ManifestsFile, "", ""))
 	}
 }

@@ -2,7 +2,6 @@ package helm
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -180,14 +179,9 @@ func copyWithoutKeys(rel *chart.Release) (string, error) {
 
 // lint decides CHT-1: no message above INFO, and no warning in the log.
 func (f *findings) lint() error {
-	name := "artifacts/helm/" + lintName
-	raw, err := f.in.Read(name)
-	if err != nil {
-		return err
-	}
 	var rep lintReport
-	if err := json.Unmarshal(raw, &rep); err != nil {
-		return fmt.Errorf("parse %s: %w", name, err)
+	if err := f.Parse(lintName, &rep); err != nil {
+		return err
 	}
 	bad := 0
 	for i, m := range rep.Messages {
@@ -195,14 +189,14 @@ func (f *findings) lint() error {
 			continue
 		}
 		bad++
-		x := f.chart(RuleLint, evidence.OutcomeFail, strings.ToLower(m.Severity)+": "+m.Message, "Correct what helm lint says.", name, fmt.Sprintf("/messages/%d", i))
+		x := f.chart(RuleLint, evidence.OutcomeFail, strings.ToLower(m.Severity)+": "+m.Message, "Correct what helm lint says.", f.Own(lintName, fmt.Sprintf("/messages/%d", i)))
 		x.Target.File = m.Path
 		if m.Severity == "ERROR" {
 			x.Severity = evidence.SeverityHigh
 		}
 	}
 	if bad == 0 {
-		f.chart(RuleLint, evidence.OutcomePass, "helm lint has no warning", "", name, "/messages")
+		f.chart(RuleLint, evidence.OutcomePass, "helm lint has no warning", "", f.Own(lintName, "/messages"))
 	}
 	bad = 0
 	for i, l := range rep.Log {
@@ -210,10 +204,10 @@ func (f *findings) lint() error {
 			continue
 		}
 		bad++
-		f.chart(RuleLintLog, evidence.OutcomeFail, "helm lint logs: "+l, "Correct the values or the chart so that Helm logs nothing.", name, fmt.Sprintf("/log/%d", i))
+		f.chart(RuleLintLog, evidence.OutcomeFail, "helm lint logs: "+l, "Correct the values or the chart so that Helm logs nothing.", f.Own(lintName, fmt.Sprintf("/log/%d", i)))
 	}
 	if bad == 0 {
-		f.chart(RuleLintLog, evidence.OutcomePass, "helm lint logs no warning", "", name, "/log")
+		f.chart(RuleLintLog, evidence.OutcomePass, "helm lint logs no warning", "", f.Own(lintName, "/log"))
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (f *findings) objects() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, rule := range []string{RuleSchema, RuleRemoved} {
 			f.chart(rule, evidence.OutcomeNotChecked, fmt.Sprintf("no schemas for Kubernetes %s: embedded are %s", version, strings.Join(Versions(), ", ")),
-				"Give the version's OpenAPI document with --schemas.", collectors.ReleaseFile, "/kubeVersion")
+				"Give the version's OpenAPI document with --schemas.", f.Pointer(collectors.ReleaseFile, "/kubeVersion", ""))
 		}
 		return nil
 	}
@@ -69,7 +69,7 @@ func (f *findings) objects() error {
 	}
 	for rule, nothing := range map[string]string{RuleSchema: "no object of a built-in kind", RuleRemoved: "no object of a built-in kind"} {
 		if !judged[rule] {
-			f.chart(rule, evidence.OutcomeNotApplicable, nothing, "", collectors.ManifestsFile, "")
+			f.chart(rule, evidence.OutcomeNotApplicable, nothing, "", f.Pointer(collectors.ManifestsFile, "", ""))
 		}
 	}
 	return nil
@@ -77,7 +77,7 @@ func (f *findings) objects() error {
 
 // document is the user's, where it was sealed, else the embedded one.
 func (f *findings) document(version string) (*Document, error) {
-	raw, err := f.in.Read("artifacts/helm/" + schemasName)
+	raw, err := f.Read(collectors.Artifact(Name, schemasName))
 	if err == nil {
 		return ParseDocument(raw)
 	}
@@ -95,7 +95,7 @@ func (f *findings) schemaResult(rule string, o *manifest.Object, problems []stri
 	for _, p := range problems {
 		f.object(rule, o, evidence.OutcomeFail, p, schemaFix)
 		if rule == RuleCRD {
-			f.out[len(f.out)-1].Severity = evidence.SeverityHigh
+			f.Out[len(f.Out)-1].Severity = evidence.SeverityHigh
 		}
 	}
 }

@@ -142,14 +142,9 @@ func leaves(e *jsonschema.ValidationError, out []string) []string {
 
 // values decides CHT-2.
 func (f *findings) values() error {
-	name := "artifacts/helm/" + valuesName
-	raw, err := f.in.Read(name)
-	if err != nil {
-		return err
-	}
 	var rep valuesReport
-	if err := json.Unmarshal(raw, &rep); err != nil {
-		return fmt.Errorf("parse %s: %w", name, err)
+	if err := f.Parse(valuesName, &rep); err != nil {
+		return err
 	}
 	own := false
 	for i, s := range rep.Schemas {
@@ -158,17 +153,17 @@ func (f *findings) values() error {
 		switch {
 		case len(s.Problems) > 0:
 			for k, p := range s.Problems {
-				f.chart(RuleValues, evidence.OutcomeFail, p, "Correct the values or the schema.", name, fmt.Sprintf("%s/problems/%d", at, k)).Target.File = s.File
+				f.chart(RuleValues, evidence.OutcomeFail, p, "Correct the values or the schema.", f.Own(valuesName, fmt.Sprintf("%s/problems/%d", at, k))).Target.File = s.File
 			}
 		case s.Permits:
-			f.chart(RuleValues, evidence.OutcomeWarn, "the schema accepts anything", "Declare the values in properties, and set additionalProperties: false.", name, at).Target.File = s.File
+			f.chart(RuleValues, evidence.OutcomeWarn, "the schema accepts anything", "Declare the values in properties, and set additionalProperties: false.", f.Own(valuesName, at)).Target.File = s.File
 		default:
-			f.chart(RuleValues, evidence.OutcomePass, "the values hold the schema", "", name, at).Target.File = s.File
+			f.chart(RuleValues, evidence.OutcomePass, "the values hold the schema", "", f.Own(valuesName, at)).Target.File = s.File
 		}
 	}
 	if !own {
 		f.chart(RuleValues, evidence.OutcomeFail, "the chart has no values.schema.json: a misspelled value is silently ignored",
-			"Add a values.schema.json with additionalProperties: false.", name, "/schemas")
+			"Add a values.schema.json with additionalProperties: false.", f.Own(valuesName, "/schemas"))
 	}
 	return nil
 }

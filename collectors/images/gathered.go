@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/evidence"
 )
@@ -361,7 +362,7 @@ func (s *sealer) rows(rec **listRecord, name string, rows any) error {
 		return nil
 	}
 	s.done[name] = true
-	return writeJSON(s.out, name, rows)
+	return collectors.WriteJSON(s.out, name, rows)
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {

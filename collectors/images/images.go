@@ -9,7 +9,7 @@ package images
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -137,7 +137,7 @@ func (*collector) Rules() []string { return rules.Names() }
 func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
 	pol := c.o.Policy
 	pol.At = in.Now().UTC().Truncate(time.Second)
-	if err := writeJSON(out, policyFile, pol); err != nil {
+	if err := collectors.WriteJSON(out, policyFile, pol); err != nil {
 		return err
 	}
 	rec := &record{}
@@ -147,15 +147,7 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 			return err
 		}
 	}
-	return writeJSON(out, recordFile, rec)
-}
-
-func writeJSON(out evidence.ArtifactWriter, name string, v any) error {
-	raw, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return out.Write(name, append(raw, '\n'))
+	return collectors.WriteJSON(out, recordFile, rec)
 }
 
 // Findings derives all findings from what was sealed.
@@ -175,19 +167,18 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 			return nil, err
 		}
 	}
-	return j.out, nil
+	return j.Out, nil
 }
 
 // judge derives the findings of one release.
 type judge struct {
-	in     *collectors.Sealed
+	*collectors.Derivation
 	policy Policy
 	rec    record
 	name   string // the chart's
 	uses   []use
 	broken []manifest.BrokenDocument
 	images []string // distinct, sorted
-	out    []evidence.Finding
 }
 
 type use struct {
@@ -196,15 +187,9 @@ type use struct {
 }
 
 func newJudge(in *collectors.Sealed) (*judge, error) {
-	j := &judge{in: in}
-	for name, to := range map[string]any{policyFile: &j.policy, recordFile: &j.rec} {
-		raw, err := in.Read(folder + name)
-		if err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(raw, to); err != nil {
-			return nil, fmt.Errorf("parse %s: %w", name, err)
-		}
+	j := &judge{Derivation: collectors.NewDerivation(in, Name, rules)}
+	if err := errors.Join(j.Parse(policyFile, &j.policy), j.Parse(recordFile, &j.rec)); err != nil {
+		return nil, err
 	}
 	if err := j.policy.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", policyFile, err)
@@ -216,11 +201,7 @@ func newJudge(in *collectors.Sealed) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	rel, err := in.Release()
-	if err != nil {
-		return nil, err
-	}
-	set, err := in.Objects()
+	rel, set, err := in.Rendered()
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +222,7 @@ func newJudge(in *collectors.Sealed) (*judge, error) {
 
 // judges reports whether a control that the policy names has the rule.
 func (j *judge) judges(rule string) bool {
-	return slices.ContainsFunc(j.in.Controls(rule), func(id evidence.ControlID) bool { return slices.Contains(j.policy.Controls, id) })
+	return slices.ContainsFunc(j.Controls(rule), func(id evidence.ControlID) bool { return slices.Contains(j.policy.Controls, id) })
 }
 
 func (j *judge) chart() evidence.Target { return evidence.Target{Kind: "Chart", Name: j.name} }
@@ -256,8 +237,4 @@ func (j *judge) image(image string) evidence.Target {
 		}
 	}
 	return t
-}
-
-func (j *judge) manifests(from, to int) evidence.Pointer {
-	return j.in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", from, to))
 }

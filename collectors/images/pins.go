@@ -25,7 +25,7 @@ func (j *judge) record(image string) *imageRecord {
 }
 
 func (j *judge) blob(d evidence.Digest) ([]byte, error) {
-	raw, err := j.in.Read(folder + blobName(d))
+	raw, err := j.Read(folder + blobName(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not in the evidence", d)
 	}
@@ -35,10 +35,9 @@ func (j *judge) blob(d evidence.Digest) ([]byte, error) {
 // pins says of each image what its digest and its tag name in the registry.
 func (j *judge) pins() {
 	for _, image := range j.images {
-		at := []evidence.Pointer{j.in.Pointer(folder+recordFile, "", "")}
+		at := []evidence.Pointer{j.Own(recordFile, "")}
 		add := func(o evidence.Outcome, message, remediation string) {
-			j.out = append(j.out, evidence.Finding{Rule: RulePin, Target: j.image(image), Outcome: o,
-				Severity: rules[RulePin], Message: message, Remediation: remediation, Evidence: at})
+			j.Add(RulePin, j.image(image), o, message, remediation, at...)
 		}
 		p, err := parseImage(image)
 		if err != nil {
@@ -58,7 +57,7 @@ func (j *judge) pins() {
 			add(evidence.OutcomeNotChecked, v.problem, j.unread(rec))
 		default:
 			if rec.Manifest.Digest != "" {
-				at = append(at, j.in.Pointer(rec.Manifest.artifact(), "", ""))
+				at = append(at, j.Pointer(rec.Manifest.artifact(), "", ""))
 			}
 			j.pinned(p, rec, &v, add)
 		}

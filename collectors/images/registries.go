@@ -62,20 +62,19 @@ func Allowed(pattern string, repo name.Repository) bool {
 // registries holds each use of an image to the allow-list (IMG-5).
 func (j *judge) registries() {
 	add := func(t evidence.Target, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
-		j.out = append(j.out, evidence.Finding{Rule: RuleRegistry, Target: t, Outcome: o,
-			Severity: rules[RuleRegistry], Message: message, Remediation: remediation, Evidence: at})
+		j.Add(RuleRegistry, t, o, message, remediation, at...)
 	}
 	const correct = "Correct the manifest."
 	for _, b := range j.broken {
-		add(evidence.Target{File: b.File, Line: b.Line}, evidence.OutcomeNotChecked, "images unknown: "+b.Error, correct, j.manifests(b.From, b.To))
+		add(evidence.Target{File: b.File, Line: b.Line}, evidence.OutcomeNotChecked, "images unknown: "+b.Error, correct, j.Lines(b.From, b.To))
 	}
 	if len(j.policy.Registries) == 0 {
 		add(j.chart(), evidence.OutcomeNotChecked, "no allow-list of registries was given", "Name the registries that are allowed with --registry-allow.")
 		return
 	}
-	list := j.in.Pointer(folder+policyFile, "/registries", "")
+	list := j.Own(policyFile, "/registries")
 	for _, u := range j.uses {
-		t, at := u.object.Target(u.Container), j.manifests(u.object.From, u.object.To)
+		t, at := u.object.Target(u.Container), j.Lines(u.object.From, u.object.To)
 		if u.Problem != "" {
 			add(t, evidence.OutcomeNotChecked, u.Problem, correct, at)
 			continue

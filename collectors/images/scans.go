@@ -74,7 +74,7 @@ func (j *judge) add(rule string, severity evidence.Severity, t evidence.Target, 
 	if !j.judges(rule) {
 		return
 	}
-	j.out = append(j.out, evidence.Finding{Rule: rule, Target: t, Outcome: o, Severity: severity,
+	j.Out = append(j.Out, evidence.Finding{Rule: rule, Target: t, Outcome: o, Severity: severity,
 		Message: message, Remediation: remediation, Evidence: at})
 }
 
@@ -82,7 +82,7 @@ func (j *judge) add(rule string, severity evidence.Severity, t evidence.Target, 
 func (j *judge) reports() ([]*sealedReport, error) {
 	var out []*sealedReport
 	for _, rec := range j.rec.Reports {
-		raw, err := j.in.Read(rec.Artifact)
+		raw, err := j.Read(rec.Artifact)
 		if err != nil {
 			return nil, err
 		}
@@ -90,9 +90,9 @@ func (j *judge) reports() ([]*sealedReport, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", rec.Artifact, err)
 		}
-		s := &sealedReport{report: r, declared: rec.Declared, pointer: j.in.Pointer(rec.Artifact, "", "")}
+		s := &sealedReport{report: r, declared: rec.Declared, pointer: j.Pointer(rec.Artifact, "", "")}
 		if rec.Version != "" && r.DatabaseBuiltAt.IsZero() && r.Scanner == string(scan.Trivy) {
-			raw, err := j.in.Read(rec.Version)
+			raw, err := j.Read(rec.Version)
 			if err != nil {
 				return nil, err
 			}
@@ -113,7 +113,7 @@ func (j *judge) reports() ([]*sealedReport, error) {
 func (j *judge) lists() (*lists, error) {
 	l := &lists{}
 	for _, rec := range j.rec.VEX {
-		raw, err := j.in.Read(rec.Artifact)
+		raw, err := j.Read(rec.Artifact)
 		if err != nil {
 			return nil, err
 		}
@@ -130,7 +130,7 @@ func (j *judge) lists() (*lists, error) {
 		if x.rec == nil {
 			continue
 		}
-		raw, err := j.in.Read(x.rec.Artifact)
+		raw, err := j.Read(x.rec.Artifact)
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +148,7 @@ func (j *judge) listAges() {
 		if rec == nil {
 			continue
 		}
-		t, at := evidence.Target{Kind: "File", Name: rec.Name}, j.in.Pointer(folder+recordFile, "", "")
+		t, at := evidence.Target{Kind: "File", Name: rec.Name}, j.Own(recordFile, "")
 		if why := j.tooOld(rec.Date, j.policy.MaxDatabaseAge); why != "" {
 			j.add(RuleDatabaseFresh, rules[RuleDatabaseFresh], t, evidence.OutcomeNotChecked, what+" "+why, "Fetch the list again.", at)
 		} else {
@@ -254,7 +254,7 @@ func (j *judge) scan(image string, reports []*sealedReport, l *lists) {
 	t := j.image(image)
 	parts, digests, why, remedy := j.parts(image)
 	if why != "" {
-		j.scanFinding(t, evidence.OutcomeNotChecked, why, remedy, j.in.Pointer(folder+recordFile, "", ""))
+		j.scanFinding(t, evidence.OutcomeNotChecked, why, remedy, j.Own(recordFile, ""))
 		return
 	}
 	var used []*sealedReport
@@ -305,7 +305,7 @@ func (j *judge) scanPart(t evidence.Target, p *part, parts int, digests []eviden
 		if len(against) > 0 {
 			message += ": " + strings.Join(slices.Compact(against), "; ")
 		}
-		j.scanFinding(t, evidence.OutcomeNotChecked, message, remedy, j.in.Pointer(folder+recordFile, "", ""))
+		j.scanFinding(t, evidence.OutcomeNotChecked, message, remedy, j.Own(recordFile, ""))
 		return nil
 	}
 	var good, scans, databases, stale []string
@@ -333,7 +333,7 @@ func (j *judge) scanPart(t evidence.Target, p *part, parts int, digests []eviden
 	for _, r := range used {
 		at = append(at, r.pointer)
 		if r.version != "" {
-			at = append(at, j.in.Pointer(r.version, "", ""))
+			at = append(at, j.Pointer(r.version, "", ""))
 		}
 	}
 	const again = "Update the database and scan again."

@@ -74,7 +74,6 @@ func Statements(in *collectors.Sealed) ([]Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	j.out = nil
 	var out []Statement
 	for _, image := range j.images {
 		p, err := parseImage(image)

@@ -82,7 +82,7 @@ func (j *judge) statement(docs []vexDoc, digests []evidence.Digest, f *found) *e
 				text = s.ImpactStatement
 			}
 			best, at = &exempt{status: s.Status, text: strings.TrimSpace(fmt.Sprintf("%s (%s, by %s)", s.Status, orNone(text), d.doc.Author)),
-				pointer: j.in.Pointer(d.Artifact, fmt.Sprintf("/statements/%d", i), "")}, when
+				pointer: j.Pointer(d.Artifact, fmt.Sprintf("/statements/%d", i), "")}, when
 		}
 	}
 	return best

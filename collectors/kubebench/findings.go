@@ -1,7 +1,6 @@
 package kubebench
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,14 +14,13 @@ import (
 )
 
 const (
-	rulePrefix     = "kubebench/"
-	ruleCovered    = "kubebench/node-covered"
-	ruleAgree      = "kubebench/nodes-agree"
-	ruleResult     = "kubebench/result"        // a node's result as a whole
-	ruleOfPlane    = "kubebench/control-plane" // the control plane's checks as a whole
-	ruleOfCluster  = "kubebench/policies"      // the checks of the cluster as a whole
-	coverRemedy    = "Let the benchmark's Job run on the node (readiness, image, free resources, admission of privileged pods), and collect again."
-	artifactFolder = "artifacts/" + Name + "/"
+	rulePrefix    = "kubebench/"
+	ruleCovered   = "kubebench/node-covered"
+	ruleAgree     = "kubebench/nodes-agree"
+	ruleResult    = "kubebench/result"        // a node's result as a whole
+	ruleOfPlane   = "kubebench/control-plane" // the control plane's checks as a whole
+	ruleOfCluster = "kubebench/policies"      // the checks of the cluster as a whole
+	coverRemedy   = "Let the benchmark's Job run on the node (readiness, image, free resources, admission of privileged pods), and collect again."
 )
 
 // rules holds each rule of the collector's own, and that of the benchmark's checks.
@@ -34,7 +32,7 @@ var rules = collectors.Rules{
 
 // Findings derives the findings from the sealed overview and the nodes' files.
 func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	d := &derivation{in: in, redacted: map[string]bool{}, statuses: map[string]map[string]map[string][]string{}, roles: map[string]*role{}}
+	d := &derivation{Derivation: collectors.NewDerivation(in, Name, rules), redacted: map[string]bool{}, statuses: map[string]map[string]map[string][]string{}, roles: map[string]*role{}}
 	if err := d.load(); err != nil {
 		return nil, err
 	}
@@ -44,36 +42,28 @@ func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) 
 	d.known()
 	d.plane()
 	d.agree()
-	return d.out, nil
+	return d.Out, nil
 }
 
 // role is the nodes of one role that are in the cluster.
 type role struct{ nodes, results int }
 
 type derivation struct {
-	in       *collectors.Sealed
+	*collectors.Derivation
 	overview Overview
 	redacted map[string]bool // files
-	out      []evidence.Finding
 
 	roles    map[string]*role
 	statuses map[string]map[string]map[string][]string // role → check → status → nodes
 }
 
 func (d *derivation) load() error {
-	for name, v := range map[string]any{overviewFile: &d.overview, redactionsFile: new(Redactions)} {
-		raw, err := d.in.Read(artifactFolder + name)
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(raw, v); err != nil {
-			return fmt.Errorf("parse %s: %w", name, err)
-		}
-		if r, ok := v.(*Redactions); ok {
-			for _, c := range r.Checks {
-				d.redacted[c.File] = true
-			}
-		}
+	var red Redactions
+	if err := errors.Join(d.Parse(overviewFile, &d.overview), d.Parse(redactionsFile, &red)); err != nil {
+		return err
+	}
+	for _, c := range red.Checks {
+		d.redacted[c.File] = true
 	}
 	if len(d.overview.Nodes) == 0 {
 		return errors.New("no node was looked at")
@@ -81,14 +71,15 @@ func (d *derivation) load() error {
 	return nil
 }
 
-func (d *derivation) add(f evidence.Finding) { d.out = append(d.out, f) }
+// add appends a finding that was put together elsewhere.
+func (d *derivation) add(f evidence.Finding) { d.Out = append(d.Out, f) }
 
 func nodeTarget(name string) evidence.Target {
 	return evidence.Target{APIVersion: "v1", Kind: "Node", Name: name}
 }
 
-func (d *derivation) pointer(i int) evidence.Pointer {
-	return d.in.Pointer(artifactFolder+overviewFile, fmt.Sprintf("/nodes/%d", i), "")
+func (d *derivation) ofNode(i int) evidence.Pointer {
+	return d.Own(overviewFile, fmt.Sprintf("/nodes/%d", i))
 }
 
 // node derives the findings about one node.
@@ -104,7 +95,7 @@ func (d *derivation) node(i int) {
 	}
 	cover := evidence.Finding{
 		Rule: ruleCovered, Target: nodeTarget(n.Node), Severity: rules[ruleCovered],
-		Evidence: []evidence.Pointer{d.pointer(i)},
+		Evidence: []evidence.Pointer{d.ofNode(i)},
 	}
 	res, faults, err := d.result(n)
 	whole := err == nil && len(faults) == 0
@@ -149,7 +140,7 @@ func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
 	f := evidence.Finding{
 		Rule: ruleResult, Target: nodeTarget(n.Node), Severity: rules[ruleResult],
 		Outcome: evidence.OutcomeNotChecked, Message: "no check of the benchmark could be made: " + jobrun.Join(n.Outcome, n.Reason),
-		Remediation: coverRemedy, Evidence: []evidence.Pointer{d.pointer(i)},
+		Remediation: coverRemedy, Evidence: []evidence.Pointer{d.ofNode(i)},
 	}
 	if n.Outcome != OutcomeResult {
 		d.add(f)
@@ -157,8 +148,8 @@ func (d *derivation) unreliable(n NodeRun, i int, err error, faults []string) {
 	}
 	f.Outcome = evidence.OutcomeError
 	f.Remediation = "See that the image is kube-bench's own and that the node is sound, and collect again."
-	if _, err := d.in.Read(artifactFolder + n.File); err == nil {
-		f.Evidence = append(f.Evidence, d.in.Pointer(artifactFolder+n.File, "", ""))
+	if _, err := d.Read(collectors.Artifact(Name, n.File)); err == nil {
+		f.Evidence = append(f.Evidence, d.Own(n.File, ""))
 	}
 	if err != nil {
 		faults = []string{jobrun.OneLine(err.Error(), 300)}
@@ -174,7 +165,7 @@ func (d *derivation) result(n NodeRun) (*result, []string, error) {
 	if n.Outcome != OutcomeResult {
 		return nil, nil, errors.New(jobrun.Join(n.Outcome, n.Reason))
 	}
-	raw, err := d.in.Read(artifactFolder + n.File)
+	raw, err := d.Read(collectors.Artifact(Name, n.File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("its file %q is not there", n.File)
 	} else if err != nil {
@@ -217,7 +208,7 @@ func (d *derivation) checks(n NodeRun, res *result) {
 					f.Outcome = evidence.OutcomeNotChecked
 					f.Message = fmt.Sprintf("section %s was not asked for on a %s node, which cannot decide it: %s", jobrun.OneLine(c.NodeType, 40), n.Role, f.Message)
 				}
-				f.Evidence = []evidence.Pointer{d.in.Pointer(artifactFolder+n.File, fmt.Sprintf("%s/%d/tests/%d/results/%d", res.prefix, ci, gi, ki), "")}
+				f.Evidence = []evidence.Pointer{d.Own(n.File, fmt.Sprintf("%s/%d/tests/%d/results/%d", res.prefix, ci, gi, ki))}
 				d.add(f)
 				if asked && !n.Removed {
 					d.count(n, c.NodeType, k)
@@ -281,14 +272,10 @@ func checkFinding(k check) evidence.Finding {
 // identified, and to the one at the run's end.
 func (d *derivation) known() {
 	if d.overview.NodesError != "" {
-		d.add(evidence.Finding{
-			Rule: ruleCovered, Severity: rules[ruleCovered], Outcome: evidence.OutcomeNotChecked,
-			Target:  evidence.Target{Kind: "Cluster"},
-			Message: "whether nodes came during the run is not known: " + d.overview.NodesError, Remediation: "Collect again.",
-			Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/nodesError", "")},
-		})
+		d.Add(ruleCovered, evidence.Target{Kind: "Cluster"}, evidence.OutcomeNotChecked,
+			"whether nodes came during the run is not known: "+d.overview.NodesError, "Collect again.", d.Own(overviewFile, "/nodesError"))
 	}
-	info, err := d.in.Cluster()
+	info, err := d.Cluster()
 	if err != nil {
 		return // sealed by who looked at the cluster; without it there is nothing to compare with
 	}
@@ -300,11 +287,8 @@ func (d *derivation) known() {
 		if seen[n.Name] {
 			continue
 		}
-		d.add(evidence.Finding{
-			Rule: ruleCovered, Severity: rules[ruleCovered], Outcome: evidence.OutcomeNotChecked,
-			Target: nodeTarget(n.Name), Message: "was in the cluster before the run, and was not looked at", Remediation: "Collect again.",
-			Evidence: []evidence.Pointer{d.in.Pointer(collectors.ClusterFile, fmt.Sprintf("/nodes/%d", i), "")},
-		})
+		d.Add(ruleCovered, nodeTarget(n.Name), evidence.OutcomeNotChecked, "was in the cluster before the run, and was not looked at", "Collect again.",
+			d.Pointer(collectors.ClusterFile, fmt.Sprintf("/nodes/%d", i), ""))
 	}
 }
 
@@ -313,7 +297,7 @@ func (d *derivation) plane() {
 	f := evidence.Finding{
 		Rule: ruleOfPlane, Severity: rules[ruleOfPlane],
 		Target:   evidence.Target{Kind: "Cluster"},
-		Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/benchmark", "")},
+		Evidence: []evidence.Pointer{d.Own(overviewFile, "/benchmark")},
 	}
 	platform, benchmark := d.overview.Platform, d.overview.Benchmark
 	ofPlane := slices.ContainsFunc(d.overview.Nodes, func(n NodeRun) bool { return slices.Contains(n.Targets, "master") })
@@ -346,7 +330,7 @@ func (d *derivation) agree() {
 		f := evidence.Finding{
 			Rule: ruleAgree, Severity: rules[ruleAgree],
 			Target:   evidence.Target{Kind: "NodeRole", Name: name},
-			Evidence: []evidence.Pointer{d.in.Pointer(artifactFolder+overviewFile, "/nodes", "")},
+			Evidence: []evidence.Pointer{d.Own(overviewFile, "/nodes")},
 		}
 		checks := d.statuses[name]
 		differ := 0

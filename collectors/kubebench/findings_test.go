@@ -19,7 +19,7 @@ import (
 type folder struct{ a *collectors.Artifacts }
 
 func (f folder) Write(name string, content []byte) error {
-	_, err := f.a.Put(artifactFolder+name, content)
+	_, err := f.a.Put(collectors.Artifact(Name, name), content)
 	return err
 }
 
@@ -276,7 +276,7 @@ func TestManagedControlPlane(t *testing.T) {
 		want{"4.1.1", "Node a", "pass", ""})
 	a := seal(t, "eks", worker("a", node("PASS").bytes(t)))
 	var o Overview
-	raw, err := a.Read(artifactFolder + overviewFile)
+	raw, err := a.Read(collectors.Artifact(Name, overviewFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func replaced(t *testing.T, a *collectors.Artifacts, o Overview) *collectors.Art
 	t.Helper()
 	out := collectors.NewArtifacts(nil)
 	for name, b := range a.Files() {
-		if name == artifactFolder+overviewFile {
+		if name == collectors.Artifact(Name, overviewFile) {
 			raw, err := json.Marshal(o)
 			if err != nil {
 				t.Fatal(err)
@@ -332,7 +332,7 @@ func TestHeldToWhatWasSeen(t *testing.T) {
 	hold(t, findings(t, b), want{"result", "Node a", "error", "and no redaction is declared"})
 
 	var o Overview
-	raw, err := a.Read(artifactFolder + overviewFile)
+	raw, err := a.Read(collectors.Artifact(Name, overviewFile))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package kubebench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
@@ -317,16 +317,7 @@ func (r *run) seal(targets []*target) error {
 	slices.SortFunc(red.Checks, func(a, b RedactedCheck) int {
 		return strings.Compare(a.File+"\x00"+a.Check, b.File+"\x00"+b.Check)
 	})
-	for name, v := range map[string]any{overviewFile: r.overview, redactionsFile: red} {
-		raw, err := json.Marshal(v)
-		if err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
-		}
-		if err := r.out.Write(name, raw); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(collectors.WriteJSON(r.out, overviewFile, r.overview), collectors.WriteJSON(r.out, redactionsFile, red))
 }
 
 // runner runs the Jobs as the options say.

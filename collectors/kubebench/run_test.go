@@ -67,7 +67,7 @@ func collect(ctx context.Context, t *testing.T, s *benchtest.Server, o Options) 
 
 func overview(t *testing.T, a *collectors.Artifacts) Overview {
 	t.Helper()
-	raw, err := a.Read(artifactFolder + overviewFile)
+	raw, err := a.Read(collectors.Artifact(Name, overviewFile))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package live
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,28 +14,23 @@ import (
 )
 
 type derivation struct {
-	in  *collectors.Sealed
+	*collectors.Derivation
 	rel *evidence.Release
-	out []evidence.Finding
 }
 
 // Findings derives the findings from what was seen.
 func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	rel, err := in.Release()
+	rel, set, err := in.Rendered()
 	if err != nil {
 		return nil, err
 	}
-	set, err := in.Objects()
-	if err != nil {
-		return nil, err
-	}
-	d := &derivation{in: in, rel: rel}
+	d := &derivation{collectors.NewDerivation(in, Name, rules), rel}
 	var stored chart.Stored
-	if err := d.read(releaseFile, &stored); err != nil {
+	if err := d.Parse(releaseFile, &stored); err != nil {
 		return nil, err
 	}
 	var objects []Object
-	if err := d.read(objectsFile, &objects); err != nil {
+	if err := d.Parse(objectsFile, &objects); err != nil {
 		return nil, err
 	}
 	if len(objects) != len(set.Objects) {
@@ -51,39 +45,17 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		d.object(&set.Objects[i], o)
 	}
 	for _, b := range set.Broken {
-		d.add(RuleObject, evidence.Target{Kind: "Release", Name: rel.ReleaseName, Namespace: rel.Namespace, File: b.File}, evidence.OutcomeNotChecked,
-			"not a Kubernetes object, so that it cannot be looked for: "+b.Error, "Correct the template.", objectsFile, "")
+		d.Add(RuleObject, evidence.Target{Kind: "Release", Name: rel.ReleaseName, Namespace: rel.Namespace, File: b.File}, evidence.OutcomeNotChecked,
+			"not a Kubernetes object, so that it cannot be looked for: "+b.Error, "Correct the template.", d.Own(objectsFile, ""))
 	}
-	return d.out, nil
-}
-
-func (d *derivation) read(name string, into any) error {
-	raw, err := d.in.Read("artifacts/" + Name + "/" + name)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("parse %s: %w", name, err)
-	}
-	return nil
-}
-
-func (d *derivation) add(rule string, t evidence.Target, outcome evidence.Outcome, message, fix, file, pointer string) {
-	f := evidence.Finding{
-		Rule: rule, Severity: rules[rule], Target: t, Outcome: outcome, Message: message,
-		Evidence: []evidence.Pointer{d.in.Pointer("artifacts/"+Name+"/"+file, pointer, "")},
-	}
-	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
-		f.Remediation = fix
-	}
-	d.out = append(d.out, f)
+	return d.Out, nil
 }
 
 // state judges what Helm says of the release.
 func (d *derivation) state(s *chart.Stored) {
 	t := evidence.Target{Kind: "Release", Name: d.rel.ReleaseName, Namespace: d.rel.Namespace}
 	say := func(outcome evidence.Outcome, message, fix string) {
-		d.add(RuleRelease, t, outcome, message, fix, releaseFile, "/status")
+		d.Add(RuleRelease, t, outcome, message, fix, d.Own(releaseFile, "/status"))
 	}
 	const again = "See helm history, and upgrade or roll back until the newest revision is deployed."
 	newest := common.Status(s.NewestStatus)
@@ -118,7 +90,7 @@ func (d *derivation) object(o *manifest.Object, s *Object) {
 	at := fmt.Sprintf("/%d", s.Index)
 	const fix = "Bring the change into the chart or its values, or upgrade the release so that the object is set back."
 	say := func(outcome evidence.Outcome, message string) {
-		d.add(RuleObject, t, outcome, message, fix, objectsFile, at)
+		d.Add(RuleObject, t, outcome, message, fix, d.Own(objectsFile, at))
 	}
 	drift, more := evidence.OutcomeFail, ""
 	if chart.IsCRDFile(o.File) {

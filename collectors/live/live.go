@@ -9,7 +9,6 @@ package live
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -122,7 +121,7 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 	case in.Release == nil || in.Release.Stored == nil:
 		return errors.New("no live release to compare with: name one with --release")
 	}
-	if err := write(out, releaseFile, in.Release.Stored); err != nil {
+	if err := collectors.WriteJSON(out, releaseFile, in.Release.Stored); err != nil {
 		return err
 	}
 	l, err := newLooker(in.Cluster, in.Release)
@@ -147,15 +146,7 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	return write(out, objectsFile, objects)
-}
-
-func write(out evidence.ArtifactWriter, name string, v any) error {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return out.Write(name, raw)
+	return collectors.WriteJSON(out, objectsFile, objects)
 }
 
 // looker looks at the objects of one release.

@@ -19,6 +19,9 @@ import (
 	"github.com/companyos/helmproof/evidence"
 )
 
+// Name is the collector's name in the catalog.
+const Name = "podsecurity"
+
 // The rules, one per level of the Pod Security Standards.
 const (
 	RuleBaseline   = "podsecurity/baseline"
@@ -36,7 +39,7 @@ type collector struct{}
 // New returns the collector.
 func New() collectors.Collector { return collector{} }
 
-func (collector) Name() string { return "podsecurity" }
+func (collector) Name() string { return Name }
 
 func (collector) Rules() []string { return rules.Names() }
 
@@ -47,11 +50,7 @@ func (collector) Collect(context.Context, collectors.Input, evidence.ArtifactWri
 }
 
 func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	rel, err := in.Release()
-	if err != nil {
-		return nil, err
-	}
-	set, err := in.Objects()
+	rel, set, err := in.Rendered()
 	if err != nil {
 		return nil, err
 	}
@@ -63,41 +62,33 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []evidence.Finding
+	d := collectors.NewDerivation(in, Name, rules)
 	for i := range set.Objects {
 		o := &set.Objects[i]
 		tpl, ok, err := o.PodTemplate()
 		if !ok {
 			continue
 		}
-		at := []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", o.From, o.To))}
+		at := d.Lines(o.From, o.To)
 		if err != nil {
-			out = append(out, evidence.Finding{Rule: RuleRestricted, Target: o.Target(""), Outcome: evidence.OutcomeError,
-				Severity: rules[RuleRestricted], Message: err.Error(), Remediation: "Correct the pod template so that Kubernetes can read it.", Evidence: at})
+			d.Add(RuleRestricted, o.Target(""), evidence.OutcomeError, err.Error(), "Correct the pod template so that Kubernetes can read it.", at)
 			continue
 		}
 		found := judge(eval, version, tpl)
 		if len(found) == 0 {
-			out = append(out, evidence.Finding{Rule: RuleRestricted, Target: o.Target(""), Outcome: evidence.OutcomePass,
-				Severity: rules[RuleRestricted], Message: "meets the Pod Security Standard restricted", Evidence: at})
+			d.Add(RuleRestricted, o.Target(""), evidence.OutcomePass, "meets the Pod Security Standard restricted", "", at)
 		}
 		for _, v := range found {
-			out = append(out, evidence.Finding{Rule: v.rule, Target: o.Target(v.container), Outcome: evidence.OutcomeFail,
-				Severity: rules[v.rule], Message: v.text, Remediation: remediation(v.reason), Evidence: at})
+			d.Add(v.rule, o.Target(v.container), evidence.OutcomeFail, v.text, remediation(v.reason), at)
 		}
 	}
-	for _, b := range set.Broken {
-		// Nobody can say what is in it: perhaps a pod.
-		out = append(out, evidence.Finding{Rule: RuleRestricted, Target: evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line},
-			Outcome: evidence.OutcomeNotChecked, Severity: rules[RuleRestricted], Message: "a rendered document could not be read: " + b.Error,
-			Remediation: "Correct the template so that it renders a Kubernetes object.",
-			Evidence:    []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))}})
+	for i := range set.Broken { // nobody can say what is in it: perhaps a pod
+		d.Unreadable(RuleRestricted, rel.Chart, &set.Broken[i], d.Lines(set.Broken[i].From, set.Broken[i].To))
 	}
-	if len(out) == 0 {
-		out = append(out, evidence.Finding{Rule: RuleRestricted, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
-			Outcome: evidence.OutcomeNotApplicable, Severity: rules[RuleRestricted], Message: "the release runs no pods"})
+	if len(d.Out) == 0 {
+		d.Add(RuleRestricted, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release runs no pods", "")
 	}
-	return out, nil
+	return d.Out, nil
 }
 
 // versionOf returns the version of the standard; the library judges a version

@@ -5,7 +5,6 @@ package policy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -240,17 +239,11 @@ func unseen(in *collectors.Sealed, objects *manifest.ObjectSet) (string, error) 
 	if len(objects.Objects) > 0 {
 		return "", nil
 	}
-	raw, err := in.Read(collectors.ChartFile)
+	record, err := in.Chart()
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	} else if err != nil {
 		return "", err
-	}
-	var record struct {
-		RenderError string `json:"renderError"`
-	}
-	if err := json.Unmarshal(raw, &record); err != nil {
-		return "", fmt.Errorf("parse %s: %w", collectors.ChartFile, err)
 	}
 	if record.RenderError != "" {
 		return "the chart did not render", nil
@@ -260,7 +253,7 @@ func unseen(in *collectors.Sealed, objects *manifest.ObjectSet) (string, error) 
 
 // report turns what the policy said about the object into findings.
 func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results []result) []evidence.Finding {
-	manifest := in.Pointer(collectors.ManifestsFile, "", lines(o))
+	manifest := in.Lines(o.From, o.To)
 	base := evidence.Finding{
 		Rule: r.rule, Severity: r.severity, Target: o.Target(""),
 		Evidence: []evidence.Pointer{manifest},
@@ -272,7 +265,7 @@ func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results [
 		}
 		f := base
 		f.Outcome, f.Remediation, f.Controls = res.outcome, r.remediation, r.alsoFor
-		f.Evidence = []evidence.Pointer{manifest, in.Pointer(collectors.PoliciesFile, "", lines(&r.source))}
+		f.Evidence = []evidence.Pointer{manifest, in.Pointer(collectors.PoliciesFile, "", collectors.LineRange(r.source.From, r.source.To))}
 		if res.outcome != evidence.OutcomeFail && res.outcome != evidence.OutcomeWarn {
 			f.Message, f.Remediation = res.message, ""
 			out = append(out, f)
@@ -288,13 +281,6 @@ func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results [
 		return []evidence.Finding{base}
 	}
 	return out
-}
-
-func lines(o *manifest.Object) string {
-	if o.From == o.To {
-		return fmt.Sprint(o.From)
-	}
-	return fmt.Sprintf("%d-%d", o.From, o.To)
 }
 
 // inParallel calls call for 0 … n-1, on all cores where there is enough to do, and

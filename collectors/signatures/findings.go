@@ -24,30 +24,26 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := in.Read(folder + recordFile)
-	if err != nil {
-		return nil, err
-	}
+	d := collectors.NewDerivation(in, Name, rules)
 	var rec record
-	if err := json.Unmarshal(raw, &rec); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", recordFile, err)
+	if err := d.Parse(recordFile, &rec); err != nil {
+		return nil, err
 	}
 	set, err := sealedPolicies(in, &rec)
 	if err != nil {
 		return nil, err
 	}
-	j := &judge{in: in, set: set, records: map[string]*imageRecord{}}
+	j := &judge{Derivation: d, set: set, records: map[string]*imageRecord{}}
 	for i := range rec.Images {
 		j.records[rec.Images[i].Image] = &rec.Images[i]
 	}
 	for _, image := range rel.Images {
 		j.image(image)
 	}
-	if len(j.out) == 0 {
-		j.out = append(j.out, evidence.Finding{Rule: RuleVerified, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
-			Outcome: evidence.OutcomeNotApplicable, Severity: rules[RuleVerified], Message: "the release runs no images"})
+	if len(j.Out) == 0 {
+		j.Add(RuleVerified, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release runs no images", "")
 	}
-	return j.out, nil
+	return j.Out, nil
 }
 
 // sealedPolicies parses the policies that were sealed: those are what counts,
@@ -91,19 +87,17 @@ func sealedPolicies(in *collectors.Sealed, rec *record) (*policySet, error) {
 
 // judge derives the findings of one release.
 type judge struct {
-	in      *collectors.Sealed
+	*collectors.Derivation
 	set     *policySet
 	records map[string]*imageRecord
-	out     []evidence.Finding
 }
 
 func (j *judge) add(image string, o evidence.Outcome, message, remediation string, at ...evidence.Pointer) {
-	j.out = append(j.out, evidence.Finding{Rule: RuleVerified, Target: evidence.Target{Kind: "Image", Name: image},
-		Outcome: o, Severity: rules[RuleVerified], Message: message, Remediation: remediation, Evidence: at})
+	j.Add(RuleVerified, evidence.Target{Kind: "Image", Name: image}, o, message, remediation, at...)
 }
 
 func (j *judge) image(image string) {
-	at := j.in.Pointer(folder+recordFile, "", "")
+	at := j.Own(recordFile, "")
 	ref, err := name.ParseReference(image)
 	if err != nil {
 		j.add(image, evidence.OutcomeNotChecked, "not an image reference: "+err.Error(), "Correct the image's name.", at)
@@ -150,14 +144,14 @@ func (j *judge) image(image string) {
 
 // findings of one image and one policy.
 func (j *judge) policy(image string, d evidence.Digest, p *policy, found *evidenceOf) {
-	pointers := []evidence.Pointer{j.in.Pointer(p.artifact, "", "")}
+	pointers := []evidence.Pointer{j.Pointer(p.artifact, "", "")}
 	var reasons []string
 	var unread *oci.Problem
 	for _, a := range p.authorities {
 		res := a.judge(found, d)
 		if res.ok {
 			for _, artifact := range res.artifacts {
-				pointers = append(pointers, j.in.Pointer(artifact, "", ""))
+				pointers = append(pointers, j.Pointer(artifact, "", ""))
 			}
 			j.add(image, evidence.OutcomePass, fmt.Sprintf("policy %s, authority %s: %s", p.name, a.name, strings.Join(res.reasons, "; ")), "", pointers...)
 			return
@@ -167,7 +161,7 @@ func (j *judge) policy(image string, d evidence.Digest, p *policy, found *eviden
 		}
 		reasons = append(reasons, fmt.Sprintf("authority %s: %s", a.name, strings.Join(res.reasons, "; ")))
 	}
-	pointers = append(pointers, j.in.Pointer(folder+recordFile, "", ""))
+	pointers = append(pointers, j.Own(recordFile, ""))
 	message := fmt.Sprintf("policy %s: %s", p.name, strings.Join(reasons, "; "))
 	switch {
 	case unread != nil:
@@ -402,7 +396,7 @@ func (j *judge) manifest(d evidence.Digest) (*v1.Manifest, error) {
 
 // blob returns sealed bytes, which have to be those of the digest.
 func (j *judge) blob(d evidence.Digest) ([]byte, error) {
-	raw, err := j.in.Read(folder + blobName(d))
+	raw, err := j.Read(folder + blobName(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not in the evidence", d)
 	}

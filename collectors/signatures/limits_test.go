@@ -99,8 +99,8 @@ func TestSwappedBundle(t *testing.T) {
 		}
 	}
 	digest := func(rec []byte) []byte {
-		_, rest, ok := bytes.Cut(rec, []byte(`"bundles": [`))
-		_, rest, ok2 := bytes.Cut(rest, []byte(`"digest": "`))
+		_, rest, ok := bytes.Cut(rec, []byte(`"bundles":[`))
+		_, rest, ok2 := bytes.Cut(rest, []byte(`"digest":"`))
 		if !ok || !ok2 {
 			t.Fatalf("no bundle in %s", rec)
 		}
@@ -110,6 +110,6 @@ func TestSwappedBundle(t *testing.T) {
 	theirs, err := good.Read(folder + recordFile)
 	check(t, err)
 	mine := digest(rec)
-	f[folder+recordFile] = bytes.ReplaceAll(rec, append([]byte(`"digest": "`), mine...), append([]byte(`"digest": "`), digest(theirs)...))
+	f[folder+recordFile] = bytes.ReplaceAll(rec, append([]byte(`"digest":"`), mine...), append([]byte(`"digest": "`), digest(theirs)...))
 	verdict(t, derive(t, f), want{evidence.OutcomeNotChecked, []string{"the registry sent other bytes than the digest says: referrer "}})
 }

@@ -77,11 +77,11 @@ func TestSealedBytesCount(t *testing.T) {
 			want{evidence.OutcomeFail, []string{"signed with another key"}},
 		},
 		"image left out of the record": {
-			func(f files) { record(f, `"image": "`+h.name, `"image": "other.`+h.name) },
+			func(f files) { record(f, `"image":"`+h.name, `"image":"other.`+h.name) },
 			want{evidence.OutcomeNotChecked, []string{"nothing was fetched for it"}},
 		},
 		"manifest of another image": {
-			func(f files) { record(f, `"digest": "`+ref.DigestStr(), `"digest": "`+otherDigest) },
+			func(f files) { record(f, `"digest":"`+ref.DigestStr(), `"digest":"`+otherDigest) },
 			want{evidence.OutcomeNotChecked, []string{"the registry has no image of this digest"}},
 		},
 	} {

@@ -9,7 +9,6 @@ package signatures
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -114,11 +113,7 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 	if rec.Images, err = f.images(ctx, c.set, in.Release.Info.Images); err != nil {
 		return err
 	}
-	raw, err := json.MarshalIndent(rec, "", "  ")
-	if err != nil {
-		return fmt.Errorf("record of signatures: %w", err)
-	}
-	return out.Write(recordFile, append(raw, '\n'))
+	return collectors.WriteJSON(out, recordFile, rec)
 }
 
 // sealKeys asks the services for the keys of the policies. One that does not

@@ -25,6 +25,9 @@ import (
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
+// Name is the collector's name in the catalog.
+const Name = "workload"
+
 // The rules.
 const (
 	RulePDBSelects    = "workload/pdb-selects"
@@ -55,7 +58,7 @@ type collector struct{}
 // New returns the collector.
 func New() collectors.Collector { return collector{} }
 
-func (collector) Name() string { return "workload" }
+func (collector) Name() string { return Name }
 
 func (collector) Rules() []string { return rules.Names() }
 
@@ -66,15 +69,11 @@ func (collector) Collect(context.Context, collectors.Input, evidence.ArtifactWri
 }
 
 func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
-	rel, err := in.Release()
+	rel, set, err := in.Rendered()
 	if err != nil {
 		return nil, err
 	}
-	set, err := in.Objects()
-	if err != nil {
-		return nil, err
-	}
-	r := &release{in: in, namespace: rel.Namespace}
+	r := &release{Derivation: collectors.NewDerivation(in, Name, rules), namespace: rel.Namespace}
 	r.read(set)
 	r.replicas()
 	r.budgetsSelect()
@@ -82,30 +81,24 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	r.networkPolicies()
 	r.autoscalerConflicts()
 	r.secretReferences(set)
-	for _, b := range set.Broken {
+	for i := range set.Broken {
 		// Nobody can say what is in it: perhaps a workload, perhaps its budget.
-		for rule, severity := range rules {
-			r.out = append(r.out, evidence.Finding{Rule: rule, Severity: severity,
-				Target:  evidence.Target{Kind: "Chart", Name: rel.Chart, File: b.File, Line: b.Line},
-				Outcome: evidence.OutcomeNotChecked, Message: "a rendered document could not be read: " + b.Error,
-				Remediation: "Correct the template so that it renders a Kubernetes object.",
-				Evidence:    []evidence.Pointer{in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", b.From, b.To))}})
+		for rule := range rules {
+			r.Unreadable(rule, rel.Chart, &set.Broken[i], r.Lines(set.Broken[i].From, set.Broken[i].To))
 		}
 	}
-	for rule, severity := range rules {
-		if !slices.ContainsFunc(r.out, func(f evidence.Finding) bool { return f.Rule == rule }) {
-			r.out = append(r.out, evidence.Finding{Rule: rule, Severity: severity,
-				Target: evidence.Target{Kind: "Chart", Name: rel.Chart}, Outcome: evidence.OutcomeNotApplicable, Message: nothing[rule]})
+	for rule := range rules {
+		if !slices.ContainsFunc(r.Out, func(f evidence.Finding) bool { return f.Rule == rule }) {
+			r.Add(rule, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, nothing[rule], "")
 		}
 	}
-	return evidence.NormalizeFindings(r.out), nil
+	return evidence.NormalizeFindings(r.Out), nil
 }
 
 // release is the rendered set, sorted by what the rules need.
 type release struct {
-	in        *collectors.Sealed
+	*collectors.Derivation
 	namespace string
-	out       []evidence.Finding
 
 	pods     []pod
 	budgets  []budget
@@ -190,17 +183,13 @@ func (r *release) ns(o *manifest.Object) string {
 
 // add appends a finding about o; where else it can be seen goes to also.
 func (r *release) add(rule string, o *manifest.Object, container string, outcome evidence.Outcome, message, fix string, also ...*manifest.Object) {
-	f := evidence.Finding{Rule: rule, Target: o.Target(container), Outcome: outcome, Severity: rules[rule], Message: message}
-	if outcome != evidence.OutcomePass && outcome != evidence.OutcomeNotApplicable {
-		f.Remediation = fix
-	}
-	for i, x := range append([]*manifest.Object{o}, also...) {
-		if i > 0 && x == o {
-			continue
+	at := []evidence.Pointer{r.Lines(o.From, o.To)}
+	for _, x := range also {
+		if x != o {
+			at = append(at, r.Lines(x.From, x.To))
 		}
-		f.Evidence = append(f.Evidence, r.in.Pointer(collectors.ManifestsFile, "", fmt.Sprintf("%d-%d", x.From, x.To)))
 	}
-	r.out = append(r.out, f)
+	r.Add(rule, o.Target(container), outcome, message, fix, at...)
 }
 
 // decode reads an object into its API type, strictly about types but not about
