@@ -6,3 +6,5 @@ import "os"
 
 // tryLock has nothing to lock with here: archives are replaced whole all the same.
 func tryLock(*os.File) error { return nil }
+
+func unlock(*os.File) error { return nil }

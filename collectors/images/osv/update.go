@@ -82,11 +82,11 @@ func Update(ctx context.Context, o UpdateOptions) ([]Updated, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("vulnerability database: %w", err)
 	}
-	unlock, err := lock(o.Dir)
+	release, err := lock(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer release()
 	var out []Updated
 	var failed []error
 	for _, n := range names {
@@ -104,7 +104,7 @@ func Update(ctx context.Context, o UpdateOptions) ([]Updated, error) {
 }
 
 // lock keeps a second update out of the folder.
-func lock(dir string) (unlock func(), err error) {
+func lock(dir string) (release func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("vulnerability database: %w", err)
@@ -112,7 +112,7 @@ func lock(dir string) (unlock func(), err error) {
 	if err := tryLock(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("another update of %s is under way: %w", dir, err), f.Close())
 	}
-	return func() { _ = f.Close() }, nil // closing releases it
+	return func() { _ = errors.Join(unlock(f), f.Close()) }, nil // at the latest, the end of the process releases it
 }
 
 // update fetches one archive and records it.
