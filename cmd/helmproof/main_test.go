@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("CHARTS", filepath.Join(root, "charts"))
+			e.Setenv("GOLDEN", filepath.Join(root, "internal", "pipeline", "testdata", "golden"))
 			e.Setenv("TESTCHARTS", filepath.Join(root, "test", "charts"))
 			e.Setenv("COSIGN_PASSWORD", "")
 			return nil
