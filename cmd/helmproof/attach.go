@@ -207,7 +207,7 @@ func attachOne(ctx context.Context, image string, files map[string][]byte, scans
 	if i := strings.LastIndexByte(base, ':'); i > strings.LastIndexByte(base, '/') {
 		base = base[:i]
 	}
-	img, err := attach.Open(ctx, base+"@sha256:"+digest, attach.Options{PlainHTTP: f.plainHTTP})
+	img, err := attach.Open(ctx, base+"@sha256:"+digest, oci.Options{PlainHTTP: f.plainHTTP})
 	if err != nil {
 		return fail(err)
 	}

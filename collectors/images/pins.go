@@ -57,7 +57,7 @@ func (j *judge) pins() {
 			add(evidence.OutcomeNotChecked, v.problem, j.unread(rec))
 		default:
 			if rec.Manifest.Digest != "" {
-				at = append(at, j.Pointer(rec.Manifest.artifact(), "", ""))
+				at = append(at, j.Pointer(folder+blobName(rec.Manifest.Digest), "", ""))
 			}
 			j.pinned(p, rec, &v, add)
 		}

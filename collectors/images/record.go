@@ -63,27 +63,17 @@ type failure struct {
 type imageRecord struct {
 	Image string `json:"image"` // as written in the manifests
 	// Tag is what the tag names now; nil for an image without one.
-	Tag *fetched `json:"tag,omitempty"`
+	Tag *oci.Fetched `json:"tag,omitempty"`
 	// Manifest is what the digest names: an index, or the manifest of one image.
 	// Without a digest it is what the tag names.
-	Manifest fetched `json:"manifest"`
+	Manifest oci.Fetched `json:"manifest"`
 	// Platforms are the manifests in an index for the policy's platforms that it has.
-	Platforms map[string]fetched `json:"platforms,omitempty"`
+	Platforms map[string]oci.Fetched `json:"platforms,omitempty"`
 	// Config is the configuration of the one image.
-	Config *fetched `json:"config,omitempty"`
+	Config *oci.Fetched `json:"config,omitempty"`
 	// SBOMs are the descriptions of content attached to the image.
 	SBOMs []sbomRecord `json:"sboms,omitempty"`
 }
-
-// fetched is one request: sealed bytes, nothing there, or a problem.
-type fetched struct {
-	Reference string          `json:"reference"`
-	Digest    evidence.Digest `json:"digest,omitempty"` // of the sealed bytes
-	Missing   bool            `json:"missing,omitempty"`
-	Problem   *oci.Problem    `json:"problem,omitempty"`
-}
-
-func (f *fetched) artifact() string { return folder + blobName(f.Digest) }
 
 func blobName(d evidence.Digest) string { return "blobs/" + d.Hex() + ".json" }
 

@@ -5,14 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/companyos/helmproof/evidence"
@@ -58,31 +55,18 @@ func (r *resolved) digests() []evidence.Digest {
 
 // resolver asks registries; each image once.
 type resolver struct {
-	puller    *remote.Puller
+	client    *oci.Client
 	names     []name.Option
 	platforms []string
 }
 
 func newResolver(src *Sources) (*resolver, error) {
-	keychain, rt := src.Keychain, src.Transport
-	if keychain == nil {
-		keychain = authn.DefaultKeychain
-	}
-	if rt == nil {
-		rt = remote.DefaultTransport
-	}
-	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(keychain), remote.WithTransport(rt), remote.WithUserAgent("helmproof"))
+	o := oci.Options{PlainHTTP: src.PlainHTTP, Keychain: src.Keychain, Transport: src.Transport}
+	client, err := oci.NewClient(o)
 	if err != nil {
-		return nil, fmt.Errorf("registry client: %w", err)
+		return nil, err
 	}
-	return &resolver{puller: puller, names: nameOptions(src.PlainHTTP), platforms: src.Platforms}, nil
-}
-
-func nameOptions(plain bool) []name.Option {
-	if plain {
-		return []name.Option{name.Insecure}
-	}
-	return nil
+	return &resolver{client: client, names: o.Names(), platforms: src.Platforms}, nil
 }
 
 // all resolves the images; one of which the registry does not answer is recorded
@@ -137,7 +121,7 @@ func (r *resolver) describe(ctx context.Context, out *resolved, p parsedImage) e
 	}
 	subjects := []evidence.Digest{out.rec.Manifest.Digest}
 	if m.index() {
-		out.rec.Platforms = map[string]fetched{}
+		out.rec.Platforms = map[string]oci.Fetched{}
 		for _, platform := range r.platforms {
 			d := m.of(platform)
 			if d == "" {
@@ -149,68 +133,29 @@ func (r *resolver) describe(ctx context.Context, out *resolved, p parsedImage) e
 			subjects = append(subjects, d)
 		}
 	} else if m.Config.Digest.Algorithm == "sha256" {
-		f, err := r.blob(ctx, p.repo.Digest(m.Config.Digest.String()), maxConfig, func(raw []byte) { out.blobs[evidence.DigestOf(raw)] = raw })
+		ref := p.repo.Digest(m.Config.Digest.String())
+		raw, problem, err := r.client.Blob(ctx, ref, maxConfig)
 		if err != nil {
 			return err
+		}
+		f := oci.Record(ref, raw, problem)
+		if problem == nil {
+			out.blobs[f.Digest] = raw
 		}
 		out.rec.Config = &f
 	}
 	return r.sboms(ctx, out, p.repo, m, subjects)
 }
 
-// manifest fetches a manifest, which is checked to have the digest asked for.
-func (r *resolver) manifest(ctx context.Context, out *resolved, ref name.Reference) (fetched, error) {
-	f := fetched{Reference: ref.Name()}
-	desc, err := r.puller.Get(ctx, ref)
+// manifest fetches a manifest.
+func (r *resolver) manifest(ctx context.Context, out *resolved, ref name.Reference) (oci.Fetched, error) {
+	raw, p, err := r.client.Manifest(ctx, ref)
 	if err != nil {
-		return f, f.failed(ctx, err)
+		return oci.Fetched{}, err
 	}
-	f.Digest = evidence.DigestOf(desc.Manifest)
-	out.blobs[f.Digest] = desc.Manifest
-	return f, nil
-}
-
-// failed records why there is nothing; the error is that of ctx.
-func (f *fetched) failed(ctx context.Context, err error) error {
-	p := oci.ProblemOf(ctx, err)
-	switch {
-	case p == nil:
-		return context.Cause(ctx)
-	case p.Kind == oci.Missing:
-		f.Missing = true
-	default:
-		f.Problem = p
-	}
-	return nil
-}
-
-// blob fetches a blob and checks its digest.
-func (r *resolver) blob(ctx context.Context, ref name.Digest, limit int64, use func([]byte)) (fetched, error) {
-	f := fetched{Reference: ref.Name()}
-	raw, err := func() ([]byte, error) {
-		layer, err := r.puller.Layer(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		body, err := layer.Compressed()
-		if err != nil {
-			return nil, err
-		}
-		raw, err := io.ReadAll(io.LimitReader(body, limit+1))
-		return raw, errors.Join(err, body.Close())
-	}()
-	if err != nil {
-		return f, f.failed(ctx, err)
-	}
-	d := evidence.DigestOf(raw)
-	switch {
-	case int64(len(raw)) > limit:
-		f.Problem = &oci.Problem{Kind: oci.TooLarge, Text: fmt.Sprintf("%s has more than the %d bytes that are read", ref.DigestStr(), limit)}
-	case string(d) != ref.DigestStr():
-		f.Problem = &oci.Problem{Kind: oci.Altered, Text: fmt.Sprintf("%s came as %s", ref.DigestStr(), d)}
-	default:
-		f.Digest = d
-		use(raw)
+	f := oci.Record(ref, raw, p)
+	if p == nil {
+		out.blobs[f.Digest] = raw
 	}
 	return f, nil
 }
@@ -310,7 +255,7 @@ func viewOf(rec *imageRecord, p parsedImage, blob func(evidence.Digest) ([]byte,
 		return v
 	}
 	v.known = true
-	fetch := func(f *fetched, want evidence.Digest) []byte {
+	fetch := func(f *oci.Fetched, want evidence.Digest) []byte {
 		switch {
 		case f.Problem != nil:
 			v.problem = f.Problem.String()

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/oci"
@@ -34,16 +33,17 @@ func (r *resolver) sboms(ctx context.Context, out *resolved, repo name.Repositor
 	type found struct{ subject, manifest evidence.Digest }
 	var list []found
 	for _, s := range subjects {
-		idx, err := remote.Referrers(repo.Digest(string(s)), remote.Reuse(r.puller), remote.WithContext(ctx))
-		var im *v1.IndexManifest
-		if err == nil {
-			im, err = idx.IndexManifest()
-		}
+		raw, p, err := r.client.Referrers(ctx, repo.Digest(string(s)))
 		if err != nil {
-			p := oci.ProblemOf(ctx, err)
-			if p == nil {
-				return context.Cause(ctx)
+			return err
+		}
+		var im v1.IndexManifest
+		if p == nil {
+			if err := json.Unmarshal(raw, &im); err != nil {
+				p = &oci.Problem{Kind: oci.Registry, Text: oci.Clip("index of referrers: " + err.Error())}
 			}
+		}
+		if p != nil {
 			if p.Kind != oci.Missing {
 				out.rec.SBOMs = append(out.rec.SBOMs, sbomRecord{Subject: s, Problem: p})
 			}
@@ -93,19 +93,20 @@ func (r *resolver) sbom(ctx context.Context, out *resolved, repo name.Repository
 			continue
 		}
 		rec := sbomRecord{Subject: subject}
-		f, err := r.blob(ctx, repo.Digest(l.Digest.String()), maxSBOM, func(raw []byte) {
+		ref := repo.Digest(l.Digest.String())
+		raw, p, err := r.client.Blob(ctx, ref, maxSBOM)
+		switch {
+		case err != nil:
+			return err
+		case p != nil && p.Kind == oci.Missing:
+			rec.Problem = &oci.Problem{Kind: oci.Missing, Text: ref.Name()}
+		case p != nil:
+			rec.Problem = p
+		default:
 			rec.Digest = evidence.DigestOf(raw)
 			if rec.Format, rec.Packages = describeSBOM(raw); rec.Format == "" {
 				rec.Problem = &oci.Problem{Kind: oci.Registry, Text: "neither CycloneDX nor SPDX, JSON"}
 			}
-		})
-		if err != nil {
-			return err
-		}
-		if f.Problem != nil {
-			rec.Problem = f.Problem
-		} else if f.Missing {
-			rec.Problem = &oci.Problem{Kind: oci.Missing, Text: f.Reference}
 		}
 		out.rec.SBOMs = append(out.rec.SBOMs, rec)
 	}

@@ -3,17 +3,13 @@ package signatures
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/companyos/helmproof/evidence"
@@ -41,7 +37,7 @@ const (
 // fetcher seals what registries have; each blob once.
 type fetcher struct {
 	out    evidence.ArtifactWriter
-	puller *remote.Puller
+	client *oci.Client
 	names  []name.Option
 
 	mu     sync.Mutex
@@ -51,25 +47,12 @@ type fetcher struct {
 }
 
 func newFetcher(o Options, out evidence.ArtifactWriter) (*fetcher, error) {
-	keychain, rt := o.Keychain, o.Transport
-	if keychain == nil {
-		keychain = authn.DefaultKeychain
-	}
-	if rt == nil {
-		rt = remote.DefaultTransport
-	}
-	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(keychain), remote.WithTransport(rt), remote.WithUserAgent("helmproof"))
+	how := oci.Options{PlainHTTP: o.PlainHTTP, Keychain: o.Keychain, Transport: o.Transport}
+	client, err := oci.NewClient(how)
 	if err != nil {
-		return nil, fmt.Errorf("registry client: %w", err)
+		return nil, err
 	}
-	return &fetcher{out: out, puller: puller, names: nameOptions(o.PlainHTTP), sealed: map[evidence.Digest]bool{}, limit: maxTotal}, nil
-}
-
-func nameOptions(plain bool) []name.Option {
-	if plain {
-		return []name.Option{name.Insecure}
-	}
-	return nil
+	return &fetcher{out: out, client: client, names: how.Names(), sealed: map[evidence.Digest]bool{}, limit: maxTotal}, nil
 }
 
 // images fetches what there is for each image by digest that a policy is about.
@@ -111,7 +94,7 @@ func (f *fetcher) image(ctx context.Context, image string, ref name.Digest) (*im
 		return rec, nil //nolint:nilerr // the problem is recorded: nothing is verified of an image that could not be seen
 	}
 	tag := strings.Replace(ref.DigestStr(), ":", "-", 1)
-	for suffix, to := range map[string]*fetched{".sig": &rec.Signatures, ".att": &rec.Attestations} {
+	for suffix, to := range map[string]*oci.Fetched{".sig": &rec.Signatures, ".att": &rec.Attestations} {
 		var m *v1.Manifest
 		if *to, m, err = f.manifest(ctx, ref.Context().Tag(tag+suffix)); err != nil {
 			return nil, err
@@ -125,24 +108,19 @@ func (f *fetcher) image(ctx context.Context, image string, ref name.Digest) (*im
 
 // manifest fetches and seals one manifest. What cannot be parsed is sealed all
 // the same; m is nil then.
-func (f *fetcher) manifest(ctx context.Context, ref name.Reference) (out fetched, m *v1.Manifest, err error) {
-	out.Reference = ref.Name()
-	desc, err := f.puller.Get(ctx, ref)
+func (f *fetcher) manifest(ctx context.Context, ref name.Reference) (out oci.Fetched, m *v1.Manifest, err error) {
+	raw, p, err := f.client.Manifest(ctx, ref)
 	if err != nil {
-		if p := oci.ProblemOf(ctx, err); p == nil {
-			return out, nil, context.Cause(ctx)
-		} else if p.Kind == oci.Missing {
-			out.Missing = true
-		} else {
-			out.Problem = p
-		}
+		return out, nil, err
+	}
+	if out = oci.Record(ref, raw, p); p != nil {
 		return out, nil, nil
 	}
-	if out.Digest, out.Problem, err = f.seal(desc.Manifest); err != nil || out.Problem != nil {
+	if out.Digest, out.Problem, err = f.seal(raw); err != nil || out.Problem != nil {
 		return out, nil, err
 	}
 	m = new(v1.Manifest)
-	if json.Unmarshal(desc.Manifest, m) != nil {
+	if json.Unmarshal(raw, m) != nil {
 		return out, nil, nil //nolint:nilerr // Findings parses the sealed bytes again, and says so
 	}
 	return out, m, nil
@@ -183,43 +161,21 @@ func (f *fetcher) blob(ctx context.Context, ref name.Digest, size int64) (*oci.P
 	if f.has(evidence.Digest(ref.DigestStr())) {
 		return nil, nil
 	}
-	failed := func(err error) (*oci.Problem, error) {
-		if p := oci.ProblemOf(ctx, err); p != nil {
-			return p, nil
-		}
-		return nil, context.Cause(ctx)
+	raw, p, err := f.client.Blob(ctx, ref, maxBlob)
+	if err != nil || p != nil {
+		return p, err
 	}
-	layer, err := f.puller.Layer(ctx, ref)
-	if err != nil {
-		return failed(err)
-	}
-	r, err := layer.Compressed()
-	if err != nil {
-		return failed(err)
-	}
-	raw, err := io.ReadAll(io.LimitReader(r, maxBlob+1))
-	if err = errors.Join(err, r.Close()); err != nil {
-		return failed(err)
-	}
-	if len(raw) > maxBlob {
-		return &oci.Problem{Kind: oci.TooLarge, Text: fmt.Sprintf("%s has more than the %d bytes that are read", ref.DigestStr(), maxBlob)}, nil
-	}
-	if d := evidence.DigestOf(raw); string(d) != ref.DigestStr() {
-		return &oci.Problem{Kind: oci.Altered, Text: fmt.Sprintf("%s came as %s", ref.DigestStr(), d)}, nil
-	}
-	_, p, err := f.seal(raw)
+	_, p, err = f.seal(raw)
 	return p, err
 }
 
 // referrers seals the index of what refers to the image, and the Sigstore bundles in it.
 func (f *fetcher) referrers(ctx context.Context, rec *imageRecord, ref name.Digest) error {
 	rec.Referrers.Reference = ref.Name()
-	raw, err := f.index(ctx, ref)
-	if err != nil {
-		if rec.Referrers.Problem = oci.ProblemOf(ctx, err); rec.Referrers.Problem == nil {
-			return context.Cause(ctx)
-		}
-		return nil
+	raw, p, err := f.client.Referrers(ctx, ref)
+	if err != nil || p != nil {
+		rec.Referrers.Problem = p
+		return err
 	}
 	if rec.Referrers.Digest, rec.Referrers.Problem, err = f.seal(raw); err != nil || rec.Referrers.Problem != nil {
 		return err
@@ -240,14 +196,6 @@ func (f *fetcher) referrers(ctx context.Context, rec *imageRecord, ref name.Dige
 		}
 	}
 	return nil
-}
-
-func (f *fetcher) index(ctx context.Context, ref name.Digest) ([]byte, error) {
-	idx, err := remote.Referrers(ref, remote.Reuse(f.puller), remote.WithContext(ctx))
-	if err != nil {
-		return nil, err
-	}
-	return idx.RawManifest()
 }
 
 func parseIndex(raw []byte) (*v1.IndexManifest, error) {

@@ -268,7 +268,7 @@ func (j *judge) candidates(rec *imageRecord) *evidenceOf {
 	return out
 }
 
-func (j *judge) tag(out *evidenceOf, rec *imageRecord, f *fetched, suffix string) {
+func (j *judge) tag(out *evidenceOf, rec *imageRecord, f *oci.Fetched, suffix string) {
 	where := "tag sha256-…" + suffix
 	if f.Missing {
 		return
@@ -304,7 +304,7 @@ func (j *judge) bundles(out *evidenceOf, rec *imageRecord) {
 		unread(oci.Registry, "the index of referrers cannot be read: "+err.Error())
 		return
 	}
-	have := map[string]*fetched{}
+	have := map[string]*oci.Fetched{}
 	for i := range rec.Bundles {
 		b := &rec.Bundles[i]
 		_, d, _ := strings.Cut(b.Reference, "@")

@@ -183,21 +183,13 @@ type keyRecord struct {
 
 // imageRecord is what the registry has for one image.
 type imageRecord struct {
-	Image        string  `json:"image"`        // as written in the manifests
-	Manifest     fetched `json:"manifest"`     // the image's own: it is there, and is what the digest says
-	Signatures   fetched `json:"signatures"`   // tag sha256-….sig
-	Attestations fetched `json:"attestations"` // tag sha256-….att
-	Referrers    fetched `json:"referrers"`    // index of what refers to the image
+	Image        string      `json:"image"`        // as written in the manifests
+	Manifest     oci.Fetched `json:"manifest"`     // the image's own: it is there, and is what the digest says
+	Signatures   oci.Fetched `json:"signatures"`   // tag sha256-….sig
+	Attestations oci.Fetched `json:"attestations"` // tag sha256-….att
+	Referrers    oci.Fetched `json:"referrers"`    // index of what refers to the image
 	// Bundles are the referrers' manifests of Sigstore bundles.
-	Bundles []fetched `json:"bundles,omitempty"`
+	Bundles []oci.Fetched `json:"bundles,omitempty"`
 	// Problems says, by digest, why a blob that a manifest names is not sealed.
 	Problems map[string]oci.Problem `json:"problems,omitempty"`
-}
-
-// fetched is one request: sealed bytes, nothing there, or a problem.
-type fetched struct {
-	Reference string          `json:"reference"`
-	Digest    evidence.Digest `json:"digest,omitempty"` // of the sealed bytes
-	Missing   bool            `json:"missing,omitempty"`
-	Problem   *oci.Problem    `json:"problem,omitempty"`
 }

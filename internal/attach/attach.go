@@ -9,14 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/companyos/helmproof/internal/oci"
 )
 
 const (
@@ -29,13 +29,6 @@ const (
 	maxBundle    = 64 << 20 // of a bundle that is there already, in bytes
 	maxReferrers = 256      // that are compared with
 )
-
-// Options says how to talk to the registry.
-type Options struct {
-	PlainHTTP bool
-	Keychain  authn.Keychain    // nil: that of docker login
-	Transport http.RoundTripper // nil: that of the registry client
-}
 
 // Attestation is a signed statement about an image.
 type Attestation struct {
@@ -53,24 +46,12 @@ type Image struct {
 }
 
 // Open finds the image in its registry. reference names it by digest.
-func Open(ctx context.Context, reference string, o Options) (*Image, error) {
-	var names []name.Option
-	if o.PlainHTTP {
-		names = append(names, name.Insecure)
-	}
-	ref, err := name.NewDigest(reference, names...)
+func Open(ctx context.Context, reference string, o oci.Options) (*Image, error) {
+	ref, err := name.NewDigest(reference, o.Names()...)
 	if err != nil {
 		return nil, err
 	}
-	if o.Keychain == nil {
-		o.Keychain = authn.DefaultKeychain
-	}
-	if o.Transport == nil {
-		o.Transport = remote.DefaultTransport
-	}
-	i := &Image{ref: ref, there: map[string]bool{}, opts: []remote.Option{
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(o.Keychain), remote.WithTransport(o.Transport), remote.WithUserAgent("helmproof"),
-	}}
+	i := &Image{ref: ref, there: map[string]bool{}, opts: append(o.Remote(), remote.WithContext(ctx))}
 	desc, err := remote.Get(ref, i.opts...)
 	if err != nil {
 		return nil, err

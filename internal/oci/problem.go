@@ -1,4 +1,5 @@
-// Package oci is what collectors share about registries.
+// Package oci reads from registries, bounded and checked, and says what went
+// wrong in words that can be sealed.
 package oci
 
 import (

@@ -83,12 +83,6 @@ type Scanner struct {
 
 // New returns a scanner.
 func New(o Options) (*Scanner, error) {
-	if o.Keychain == nil {
-		o.Keychain = authn.DefaultKeychain
-	}
-	if o.Transport == nil {
-		o.Transport = remote.DefaultTransport
-	}
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -305,11 +299,8 @@ func explain(ctx context.Context, err error) error {
 
 // pull returns the image for the target's platform with all its digests.
 func (s *Scanner) pull(ctx context.Context, t scan.Target) (v1.Image, []string, error) {
-	var opts []name.Option
-	if s.o.PlainHTTP {
-		opts = append(opts, name.Insecure)
-	}
-	ref, err := name.NewDigest(t.Reference, opts...)
+	how := oci.Options{PlainHTTP: s.o.PlainHTTP, Keychain: s.o.Keychain, Transport: s.o.Transport}
+	ref, err := name.NewDigest(t.Reference, how.Names()...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -317,7 +308,7 @@ func (s *Scanner) pull(ctx context.Context, t scan.Target) (v1.Image, []string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	desc, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(s.o.Keychain), remote.WithTransport(s.o.Transport), remote.WithUserAgent("helmproof"), remote.WithPlatform(*platform))
+	desc, err := remote.Get(ref, append(how.Remote(), remote.WithContext(ctx), remote.WithPlatform(*platform))...)
 	if err != nil {
 		return nil, nil, err
 	}
