@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/companyos/helmproof/internal/kms"
+	"github.com/companyos/helmproof/internal/keyref"
 )
 
 // kind is the type of a key's value.
@@ -90,10 +90,10 @@ func mainKeys() []key {
 			want: "a directory, or a URL with file or gs", check: isRepo, path: isPlainPath},
 		{name: "key", kind: text, value: "", shown: "a key of your own, made at the first `collect`", field: func(c *Config) any { return &c.Key },
 			doc:  "Signing key: a PEM file (cosign or plain), or a key in a key management service, as cosign writes it.",
-			want: "a file, or " + kms.Want, check: isKey, path: isPlainPath},
+			want: "a file, or " + keyref.Want, check: isKey, path: isPlainPath},
 		{name: "trust", kind: list, value: []string{}, shown: "your own keys", field: func(c *Config) any { return &c.Trust },
 			doc:  "Public keys that verification accepts: PEM files, directories of *.pub, or keys in key management services.",
-			want: "public key files or directories, or " + kms.Want, check: isKey, path: isPlainPath},
+			want: "public key files or directories, or " + keyref.Want, check: isKey, path: isPlainPath},
 		{name: "profile", kind: text, value: "chart", field: func(c *Config) any { return &c.Profile },
 			doc:  "Control profile to judge by: a built-in name, or a file (with a slash, or ending in .yaml, .yml or .json).",
 			want: wantProfile(), check: isProfile, path: isProfileFile},
@@ -180,7 +180,7 @@ func isRepo(s string) bool {
 }
 
 func isKey(s string) bool {
-	return s == "" || isText(s) && (isPlainPath(s) || kms.Is(s))
+	return s == "" || isText(s) && (isPlainPath(s) || keyref.Is(s))
 }
 
 func isProfile(s string) bool {

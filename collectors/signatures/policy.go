@@ -24,7 +24,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
-	"github.com/companyos/helmproof/internal/kms"
+	"github.com/companyos/helmproof/internal/keyref"
 	"github.com/companyos/helmproof/internal/oci"
 )
 
@@ -349,8 +349,8 @@ func (a *authority) loadAnyKey(data, reference string, keys map[string]serviceKe
 			return fmt.Errorf("data: %w", err)
 		}
 		return nil
-	case !kms.Is(reference):
-		return fmt.Errorf("kms %q: want %s", reference, kms.Want)
+	case !keyref.Is(reference):
+		return fmt.Errorf("kms %q: want %s", reference, keyref.Want)
 	}
 	a.kms = reference
 	if keys == nil {

@@ -1,5 +1,5 @@
 // Package kms reaches keys in key management services: AWS, Azure, Google Cloud,
-// HashiCorp Vault and OpenBao, by the references that cosign takes. Credentials
+// HashiCorp Vault and OpenBao, by the references that cosign takes (package keyref). Credentials
 // are those that each service's own tools use. Those of the three clouds need the
 // build tag cloud.
 package kms
@@ -10,7 +10,6 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,24 +18,12 @@ import (
 	_ "github.com/sigstore/sigstore/pkg/signature/kms/hashivault" // registers its schemes
 	"github.com/sigstore/sigstore/pkg/signature/options"
 
+	"github.com/companyos/helmproof/internal/keyref"
 	"github.com/companyos/helmproof/internal/parts"
 )
 
 // timeout is how long a service may take to answer.
 const timeout = 30 * time.Second
-
-// schemes are those of references. The library would take any other for the name
-// of a program to run.
-var schemes = []string{"awskms", "azurekms", "gcpkms", "hashivault", "openbao"}
-
-// Want lists what references look like, for error messages.
-const Want = "awskms://…, azurekms://…, gcpkms://…, hashivault://… or openbao://…"
-
-// Is tells a reference from a file's name.
-func Is(reference string) bool {
-	scheme, rest, ok := strings.Cut(reference, "://")
-	return ok && rest != "" && slices.Contains(schemes, scheme)
-}
 
 // Key is a key in a service. Its private half does not leave it.
 type Key struct {
@@ -47,8 +34,8 @@ type Key struct {
 
 // Open asks the service for the key's public half.
 func Open(ctx context.Context, reference string) (*Key, error) {
-	if !Is(reference) {
-		return nil, fmt.Errorf("key %s: want %s", reference, Want)
+	if !keyref.Is(reference) {
+		return nil, fmt.Errorf("key %s: want %s", reference, keyref.Want)
 	}
 	if scheme, _, _ := strings.Cut(reference, "://"); absent[scheme] != "" {
 		return nil, fmt.Errorf("key %s: %w", reference, parts.Missing(absent[scheme]))

@@ -3,6 +3,8 @@ package kms
 import (
 	"strings"
 	"testing"
+
+	"github.com/companyos/helmproof/internal/keyref"
 )
 
 // TestAbsent holds that a build without a service says so, and how to get it, and
@@ -11,7 +13,7 @@ func TestAbsent(t *testing.T) {
 	t.Parallel()
 	for scheme, service := range absent {
 		reference := scheme + "://a/b"
-		if !Is(reference) {
+		if !keyref.Is(reference) {
 			t.Errorf("%s is no reference", reference)
 		}
 		_, err := Open(t.Context(), reference)

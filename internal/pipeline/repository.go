@@ -10,6 +10,7 @@ import (
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/evidence/repository/dir"
 	"github.com/companyos/helmproof/evidence/repository/gcs"
+	"github.com/companyos/helmproof/internal/keyref"
 	"github.com/companyos/helmproof/internal/kms"
 )
 
@@ -39,7 +40,7 @@ func OpenRepository(ctx context.Context, repo string) (*repository.Repository, e
 // tsa is the URL of a timestamp authority; empty: nothing proves when.
 func OpenSigner(ctx context.Context, key, tsa string, password func() ([]byte, error)) (attest.Signer, error) {
 	var s attest.Signer
-	if kms.Is(key) {
+	if keyref.Is(key) {
 		k, err := kms.Open(ctx, key)
 		if err != nil {
 			return nil, err
@@ -64,7 +65,7 @@ func OpenSigner(ctx context.Context, key, tsa string, password func() ([]byte, e
 func OpenTrust(ctx context.Context, keys []string) (*attest.Trust, error) {
 	var paths, services []string
 	for _, k := range keys {
-		if kms.Is(k) {
+		if keyref.Is(k) {
 			services = append(services, k)
 		} else {
 			paths = append(paths, k)
