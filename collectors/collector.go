@@ -5,6 +5,7 @@ package collectors
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/companyos/helmproof/collectors/chart"
@@ -39,6 +40,9 @@ type Lasting interface {
 	// has ended, also when the whole run was interrupted.
 	CleanupLimit() time.Duration
 }
+
+// ErrNoCluster is what a collector says that was given no cluster and needs one.
+var ErrNoCluster = errors.New("no cluster to ask: name one with --context or --kubeconfig")
 
 // Input is what Collect may look at.
 type Input struct {

@@ -7,18 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"text/template"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/companyos/helmproof/collectors"
-	"github.com/companyos/helmproof/collectors/images"
-	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
-	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/internal/attach"
 	"github.com/companyos/helmproof/internal/oci"
@@ -73,21 +68,9 @@ says that the bundle did not verify: nothing is attached.`,
 
 // attachJSON is what attach prints as JSON.
 type attachJSON struct {
-	Bundle  evidence.Digest   `json:"bundle"`
-	Verdict string            `json:"verdict"` // of the summary: PASSED or FAILED
-	Images  []attachImageJSON `json:"images"`
-}
-
-type attachImageJSON struct {
-	Image        string                `json:"image"`
-	Error        string                `json:"error,omitempty"`
-	Attestations []attachStatementJSON `json:"attestations"`
-}
-
-type attachStatementJSON struct {
-	PredicateType string `json:"predicateType"`
-	Status        string `json:"status"`           // attached, present or planned
-	Digest        string `json:"digest,omitempty"` // of the referrer's manifest, where it was attached
+	Bundle  evidence.Digest `json:"bundle"`
+	Verdict string          `json:"verdict"` // of the summary: PASSED or FAILED
+	Images  []attach.Result `json:"images"`
 }
 
 func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
@@ -114,15 +97,15 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if _, ok := b.Files[bundle.VSAFile]; !ok {
 		return usageErr("nothing is attached: %s, which carries the verdict, is absent: fetch it, or name the bundle in its repository", bundle.VSAFile)
 	}
-	out := attachJSON{Bundle: b.ID(), Verdict: "FAILED", Images: []attachImageJSON{}}
+	out := attachJSON{Bundle: b.ID(), Verdict: "FAILED", Images: []attach.Result{}}
 	if b.Verdict().Outcome == evidence.VerdictPass {
 		out.Verdict = "PASSED"
 	}
-	list, err := pickImages(b.Bundle, f.images)
+	list, err := pipeline.AttachTo(b.Bundle, f.images)
 	if err != nil {
 		return err
 	}
-	scans, err := a.scanStatements(ctx, b.Bundle)
+	statements, err := pipeline.Attestations(ctx, b, a.signer)
 	if err != nil {
 		return err
 	}
@@ -130,7 +113,7 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	failed := 0
 	for _, image := range list {
 		prog.start(image)
-		one := attachOne(ctx, image, b.Files, scans, f)
+		one := attach.To(ctx, image, statements(image), f.dryRun, oci.Options{PlainHTTP: f.plainHTTP})
 		if err := context.Cause(ctx); err != nil {
 			prog.done()
 			return err
@@ -149,87 +132,6 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 		return fmt.Errorf("%d of %s have no statement", failed, plural(len(list), "image"))
 	}
 	return nil
-}
-
-// pickImages are the images of the release, or those of them that were named.
-func pickImages(b *bundle.Bundle, only []string) ([]string, error) {
-	all := b.Release().Images
-	for _, o := range only {
-		if !slices.Contains(all, o) {
-			return nil, usageErr("--image %s: the release does not run it; it runs %s", o, strings.Join(all, ", "))
-		}
-	}
-	if len(only) > 0 {
-		return only, nil
-	}
-	if len(all) == 0 {
-		return nil, usageErr("bundle %s is about no images", b.ID().Short())
-	}
-	return all, nil
-}
-
-// scanStatements signs what scanners found, by image.
-func (a *app) scanStatements(ctx context.Context, b *bundle.Bundle) (map[string][]attach.Attestation, error) {
-	list, err := images.Statements(collectors.NewSealed(b, config.RuleControls()))
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	signer, err := a.signer(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string][]attach.Attestation{}
-	for _, s := range list {
-		raw, err := signer.Sign(ctx, &attest.Statement{PredicateType: attest.VulnsType, Predicate: s.Predicate, Subjects: []attest.Subject{{Name: s.Image, Digest: s.Digest}}})
-		if err != nil {
-			return nil, fmt.Errorf("statement about %s: %w", s.Image, err)
-		}
-		out[s.Image] = append(out[s.Image], attach.Attestation{PredicateType: attest.VulnsType, Bundle: raw})
-	}
-	return out, nil
-}
-
-// attachOne attaches to one image; what fails is in the result.
-func attachOne(ctx context.Context, image string, files map[string][]byte, scans map[string][]attach.Attestation, f attachFlags) attachImageJSON {
-	out := attachImageJSON{Image: image, Attestations: []attachStatementJSON{}}
-	fail := func(err error) attachImageJSON {
-		out.Error = err.Error()
-		if p := oci.ProblemOf(ctx, err); p != nil && p.Kind != oci.Unreachable {
-			out.Error = p.String()
-		}
-		return out
-	}
-	_, digest, ok := strings.Cut(image, "@sha256:")
-	if !ok {
-		return fail(fmt.Errorf("it is not pinned by digest, and a statement is about a digest"))
-	}
-	base, _, _ := strings.Cut(image, "@")
-	if i := strings.LastIndexByte(base, ':'); i > strings.LastIndexByte(base, '/') {
-		base = base[:i]
-	}
-	img, err := attach.Open(ctx, base+"@sha256:"+digest, oci.Options{PlainHTTP: f.plainHTTP})
-	if err != nil {
-		return fail(err)
-	}
-	list := append([]attach.Attestation{{PredicateType: attest.VSAType, Bundle: files[bundle.VSAFile]}, {PredicateType: attest.EvidenceType, Bundle: files[bundle.SignatureFile]}}, scans[image]...)
-	for _, x := range list {
-		st := attachStatementJSON{PredicateType: x.PredicateType, Status: "attached"}
-		has, err := img.Has(x)
-		switch {
-		case err != nil:
-			return fail(err)
-		case has:
-			st.Status = "present"
-		case f.dryRun:
-			st.Status = "planned"
-		default:
-			if st.Digest, err = img.Push(x); err != nil {
-				return fail(err)
-			}
-		}
-		out.Attestations = append(out.Attestations, st)
-	}
-	return out
 }
 
 func (a *app) printAttached(out attachJSON, dryRun bool) error {

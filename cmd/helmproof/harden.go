@@ -80,29 +80,16 @@ without --report holds the manifests too.`,
 
 // hardenJSON is the object of -o json; docs/schemas/harden.schema.json describes it.
 type hardenJSON struct {
-	Chart     string             `json:"chart,omitempty"`
-	Version   string             `json:"version,omitempty"`
-	Namespace string             `json:"namespace,omitempty"`
-	Profile   string             `json:"profile,omitempty"`
-	Objects   int                `json:"objects"` // in the input
-	Changes   []harden.Change    `json:"changes"`
-	Kept      []harden.Kept      `json:"kept"`
-	Controls  []hardenedResult   `json:"controls,omitempty"`
-	Remaining []evidence.Finding `json:"remaining,omitempty"`
-	Manifests *string            `json:"manifests,omitempty"`
-}
-
-// hardenedResult is one control before and after.
-type hardenedResult struct {
-	Control evidence.ControlID `json:"control"`
-	Title   string             `json:"title"`
-	Before  hardenedState      `json:"before"`
-	After   hardenedState      `json:"after"`
-}
-
-type hardenedState struct {
-	Outcome  evidence.ControlOutcome `json:"outcome"`
-	Findings int                     `json:"findings"` // that need somebody: fail, warn, error, not checked
+	Chart     string                     `json:"chart,omitempty"`
+	Version   string                     `json:"version,omitempty"`
+	Namespace string                     `json:"namespace,omitempty"`
+	Profile   string                     `json:"profile,omitempty"`
+	Objects   int                        `json:"objects"` // in the input
+	Changes   []harden.Change            `json:"changes"`
+	Kept      []harden.Kept              `json:"kept"`
+	Controls  []pipeline.HardenedControl `json:"controls,omitempty"`
+	Remaining []evidence.Finding         `json:"remaining,omitempty"`
+	Manifests *string                    `json:"manifests,omitempty"`
 }
 
 // hardenStream is the post-renderer. Nothing is written before all is known.
@@ -204,69 +191,19 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 		return err
 	}
 	defer func() { err = errors.Join(err, rel.Close()) }()
-	res, err := harden.Harden(rel.Manifests, o)
-	if err != nil {
-		return &exitError{code: exitUsage, err: err}
-	}
-	before, err := p.Release(ctx, rel)
-	if err != nil {
-		return err
-	}
-	after, err := p.Release(ctx, hardenedRelease(rel, res.Manifests))
+	res, err := p.Harden(ctx, rel, o)
 	if err != nil {
 		return err
 	}
 	out := hardenJSON{
 		Chart: rel.Info.Chart, Version: rel.Info.Version, Namespace: rel.Info.Namespace, Profile: p.Rules.Profile.Name,
-		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Remaining: []evidence.Finding{},
-	}
-	out.Controls = compareControls(before, after, p.Rules.Catalog)
-	ofProfile := func(id evidence.ControlID) bool {
-		return slices.ContainsFunc(out.Controls, func(r hardenedResult) bool { return r.Control == id })
-	}
-	for _, finding := range after.Findings {
-		if needsSomebody(finding.Outcome) && slices.ContainsFunc(finding.Controls, ofProfile) {
-			out.Remaining = append(out.Remaining, finding)
-		}
+		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Controls: res.Controls, Remaining: res.Remaining,
 	}
 	if a.cfg.Output == "json" {
 		return writeJSON(a.io.out, out)
 	}
 	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.Rules.Catalog)
 	return nil
-}
-
-// hardenedRelease is rel with other manifests; rel stays the owner of its files.
-func hardenedRelease(rel *chart.Release, manifests []byte) *chart.Release {
-	out := &chart.Release{
-		Info: rel.Info, Record: rel.Record, Files: rel.Files, Values: rel.Values, UserValues: rel.UserValues, Manifests: manifests, Dir: rel.Dir,
-	}
-	out.Info.ManifestsDigest = evidence.DigestOf(manifests)
-	return out
-}
-
-func needsSomebody(o evidence.Outcome) bool {
-	return o != evidence.OutcomePass && o != evidence.OutcomeNotApplicable
-}
-
-// compareControls lists the profile's controls with their findings before and after.
-func compareControls(before, after *pipeline.Judged, cat *evidence.Catalog) []hardenedResult {
-	count := func(j *pipeline.Judged, id evidence.ControlID) (n int) {
-		for _, f := range j.Findings {
-			if needsSomebody(f.Outcome) && slices.Contains(f.Controls, id) {
-				n++
-			}
-		}
-		return n
-	}
-	var out []hardenedResult
-	for i, r := range before.Verdict.Results {
-		c, _ := cat.Control(r.Control)
-		out = append(out, hardenedResult{Control: r.Control, Title: c.Title,
-			Before: hardenedState{r.Outcome, count(before, r.Control)},
-			After:  hardenedState{after.Verdict.Results[i].Outcome, count(after, r.Control)}})
-	}
-	return out
 }
 
 // printHardened writes the report: what is added, what it is good for, what is left.
@@ -322,7 +259,7 @@ func printAdded(t *terminal, h *hardenJSON) {
 	}
 }
 
-func printCompared(t *terminal, controls []hardenedResult) {
+func printCompared(t *terminal, controls []pipeline.HardenedControl) {
 	t.line("")
 	t.line(t.bold("Findings") + t.faint(strings.Repeat(" ", 39)+"before   after"))
 	none := true

@@ -210,15 +210,14 @@ gone. A and B are bundles as for helmproof verify: ids, folders or files.`,
 		Args:              exact(2, "two bundles: ids, folders or evidence.zip files"),
 		ValidArgsFunction: a.completeBundles,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var side [2]*bundle.Bundle
+			var side [2]report.Input
 			for i, arg := range args {
-				_, b, err := a.verified(cmd.Context(), arg, "")
-				if err != nil {
+				var err error
+				if side[i], _, err = a.verified(cmd.Context(), arg, ""); err != nil {
 					return err
 				}
-				side[i] = b.Bundle
 			}
-			d := diffBundles(side[0], side[1])
+			d := report.Diff(&side[0], &side[1])
 			if a.cfg.Output == "json" {
 				return writeJSON(a.io.out, d)
 			}
@@ -231,69 +230,8 @@ gone. A and B are bundles as for helmproof verify: ids, folders or files.`,
 	return cmd
 }
 
-type bundleDiff struct {
-	A        diffSide           `json:"a"`
-	B        diffSide           `json:"b"`
-	Controls []controlDiff      `json:"controls"`
-	New      []evidence.Finding `json:"new"`  // failing, unchecked or warning in B only
-	Gone     []evidence.Finding `json:"gone"` // … in A only
-}
-
-type diffSide struct {
-	Bundle  evidence.Digest         `json:"bundle"`
-	Chart   string                  `json:"chart"`
-	Version string                  `json:"version"`
-	Outcome evidence.VerdictOutcome `json:"outcome"`
-}
-
-type controlDiff struct {
-	Control evidence.ControlID      `json:"control"`
-	From    evidence.ControlOutcome `json:"from"`
-	To      evidence.ControlOutcome `json:"to"`
-}
-
-func diffBundles(x, y *bundle.Bundle) bundleDiff {
-	side := func(b *bundle.Bundle) diffSide {
-		return diffSide{Bundle: b.ID(), Chart: b.Release().Chart, Version: b.Release().Version, Outcome: b.Verdict().Outcome}
-	}
-	d := bundleDiff{A: side(x), B: side(y), Controls: []controlDiff{}, New: bad(y, x), Gone: bad(x, y)}
-	from := map[evidence.ControlID]evidence.ControlOutcome{}
-	for _, r := range x.Verdict().Results {
-		from[r.Control] = r.Outcome
-	}
-	for _, r := range y.Verdict().Results {
-		if from[r.Control] != r.Outcome {
-			d.Controls = append(d.Controls, controlDiff{r.Control, from[r.Control], r.Outcome})
-		}
-		delete(from, r.Control)
-	}
-	for _, r := range x.Verdict().Results {
-		if _, only := from[r.Control]; only {
-			d.Controls = append(d.Controls, controlDiff{r.Control, r.Outcome, ""})
-		}
-	}
-	return d
-}
-
-// bad returns the findings of b that want attention and are not in other.
-func bad(b, other *bundle.Bundle) []evidence.Finding {
-	known := map[string]bool{}
-	for _, f := range other.Findings() {
-		if f.Outcome.Rank() < evidence.OutcomePass.Rank() {
-			known[f.ID] = true
-		}
-	}
-	out := []evidence.Finding{}
-	for _, f := range b.Findings() {
-		if f.Outcome.Rank() < evidence.OutcomePass.Rank() && !known[f.ID] {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
-func printDiff(t *terminal, d bundleDiff) {
-	for _, s := range []diffSide{d.A, d.B} {
+func printDiff(t *terminal, d report.DiffJSON) {
+	for _, s := range []report.DiffSide{d.A, d.B} {
 		t.line(t.mark(report.VerdictMark(s.Outcome), 12) + "  " + s.Bundle.Short() + "  " + printable(strings.TrimSpace(s.Chart+" "+s.Version)))
 	}
 	for i, c := range d.Controls {

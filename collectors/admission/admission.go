@@ -70,7 +70,7 @@ func (*collector) Rules() []string { return rules.Names() }
 // admission set-up that all releases share.
 func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
 	if in.Cluster == nil {
-		return errors.New("no cluster to ask: name one with --context or --kubeconfig")
+		return collectors.ErrNoCluster
 	}
 	if in.Release == nil {
 		return c.collectCluster(ctx, in.Cluster, out)

@@ -6,7 +6,6 @@ package autoscaling
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -144,7 +143,7 @@ func kindOf(o *manifest.Object) string {
 // Collect looks at the autoscalers and budgets of the release.
 func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
 	if in.Cluster == nil {
-		return errors.New("no cluster to ask: name one with --context or --kubeconfig")
+		return collectors.ErrNoCluster
 	}
 	set, err := in.Release.Objects()
 	if err != nil {

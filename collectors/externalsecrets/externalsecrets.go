@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -113,7 +112,7 @@ func isExternalSecret(o *manifest.Object) bool {
 // Collect looks at each ExternalSecret of the release, its store and its Secret.
 func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
 	if in.Cluster == nil {
-		return errors.New("no cluster to ask: name one with --context or --kubeconfig")
+		return collectors.ErrNoCluster
 	}
 	set, err := in.Release.Objects()
 	if err != nil {

@@ -1,15 +1,13 @@
 package kubebench
 
 import (
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 
+	"github.com/companyos/helmproof/collectors/internal/jobrun"
 	"github.com/companyos/helmproof/templates/jobs"
 )
 
@@ -34,13 +32,10 @@ func isRancher(_, platform string) bool { return platform == "rke2" || platform 
 
 // newJob is the Job for one node.
 func (r *run) newJob(n *target) (*batchv1.Job, error) {
-	job := &batchv1.Job{}
-	if err := yaml.UnmarshalStrict(jobs.KubeBench, job); err != nil {
-		return nil, fmt.Errorf("template of the Job: %w", err)
+	job, err := jobrun.FromTemplate(jobs.KubeBench, "kube-bench-", r.o.Image, r.o.NodeTimeout, map[string]string{"BENCHMARK": n.Benchmark, "TARGETS": strings.Join(n.Targets, ",")})
+	if err != nil {
+		return nil, err
 	}
-	job.GenerateName, job.Name = "kube-bench-", ""
-	deadline := int64(r.o.NodeTimeout / time.Second)
-	job.Spec.ActiveDeadlineSeconds = &deadline
 	pod := &job.Spec.Template.Spec
 	// A node affinity, as DaemonSets have it, and not spec.nodeName: the scheduler
 	// then says why a pod cannot run on the node, and looks at what is free there.
@@ -51,15 +46,6 @@ func (r *run) newJob(n *target) (*batchv1.Job, error) {
 	}}
 	pod.Tolerations = tolerations(n.node.Spec.Taints)
 	c := &pod.Containers[0]
-	c.Image = r.o.Image
-	for i := range c.Env {
-		switch c.Env[i].Name {
-		case "BENCHMARK":
-			c.Env[i].Value = n.Benchmark
-		case "TARGETS":
-			c.Env[i].Value = strings.Join(n.Targets, ",")
-		}
-	}
 	drop := func(name string) bool {
 		wanted, ok := mountsFor[name]
 		return ok && !wanted(n.Role, r.overview.Platform)

@@ -117,7 +117,7 @@ type Difference struct {
 func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
 	switch {
 	case in.Cluster == nil:
-		return errors.New("no cluster to ask: name one with --context or --kubeconfig")
+		return collectors.ErrNoCluster
 	case in.Release == nil || in.Release.Stored == nil:
 		return errors.New("no live release to compare with: name one with --release")
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -35,6 +36,62 @@ type Attestation struct {
 	PredicateType string
 	// Bundle is the Sigstore bundle with the statement's DSSE envelope.
 	Bundle []byte
+}
+
+// Result is what became of one image, as attach prints it with -o json.
+type Result struct {
+	Image        string   `json:"image"`
+	Error        string   `json:"error,omitempty"`
+	Attestations []Status `json:"attestations"`
+}
+
+// Status is what became of one attestation.
+type Status struct {
+	PredicateType string `json:"predicateType"`
+	Status        string `json:"status"`           // attached, present or planned
+	Digest        string `json:"digest,omitempty"` // of the referrer's manifest, where it was attached
+}
+
+// To attaches to one image, named as in the manifests, what is not there yet;
+// what fails is in the result. A dry run only plans.
+func To(ctx context.Context, image string, list []Attestation, dryRun bool, o oci.Options) Result {
+	out := Result{Image: image, Attestations: []Status{}}
+	fail := func(err error) Result {
+		out.Error = err.Error()
+		if p := oci.ProblemOf(ctx, err); p != nil && p.Kind != oci.Unreachable {
+			out.Error = p.String()
+		}
+		return out
+	}
+	base, digest, ok := strings.Cut(image, "@sha256:")
+	if !ok {
+		return fail(errors.New("it is not pinned by digest, and a statement is about a digest"))
+	}
+	if i := strings.LastIndexByte(base, ':'); i > strings.LastIndexByte(base, '/') {
+		base = base[:i] // the tag
+	}
+	img, err := Open(ctx, base+"@sha256:"+digest, o)
+	if err != nil {
+		return fail(err)
+	}
+	for _, x := range list {
+		st := Status{PredicateType: x.PredicateType, Status: "attached"}
+		has, err := img.Has(x)
+		switch {
+		case err != nil:
+			return fail(err)
+		case has:
+			st.Status = "present"
+		case dryRun:
+			st.Status = "planned"
+		default:
+			if st.Digest, err = img.Push(x); err != nil {
+				return fail(err)
+			}
+		}
+		out.Attestations = append(out.Attestations, st)
+	}
+	return out
 }
 
 // Image pushes attestations to one image.

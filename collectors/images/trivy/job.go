@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/collectors/internal/jobrun"
@@ -136,22 +135,5 @@ func split(raw []byte) (version, report []byte, err error) {
 }
 
 func (j *Job) newJob(t scan.Target) (*batchv1.Job, error) {
-	job := &batchv1.Job{}
-	if err := yaml.UnmarshalStrict(jobs.Trivy, job); err != nil {
-		return nil, fmt.Errorf("template of the Job: %w", err)
-	}
-	job.GenerateName, job.Name = "trivy-", ""
-	deadline := int64(j.o.Timeout / time.Second)
-	job.Spec.ActiveDeadlineSeconds = &deadline
-	c := &job.Spec.Template.Spec.Containers[0]
-	c.Image = j.o.Image
-	for i := range c.Env {
-		switch c.Env[i].Name {
-		case "REFERENCE":
-			c.Env[i].Value = t.Reference
-		case "PLATFORM":
-			c.Env[i].Value = t.Platform
-		}
-	}
-	return job, nil
+	return jobrun.FromTemplate(jobs.Trivy, "trivy-", j.o.Image, j.o.Timeout, map[string]string{"REFERENCE": t.Reference, "PLATFORM": t.Platform})
 }

@@ -1,0 +1,85 @@
+package pipeline
+
+import (
+	"context"
+	"slices"
+
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/harden"
+)
+
+// Hardened is a release judged twice: as it is, and with what harden adds.
+type Hardened struct {
+	*harden.Result
+	Controls  []HardenedControl  // the profile's
+	Remaining []evidence.Finding // of these, that need somebody after hardening too
+}
+
+// HardenedControl is one control before and after.
+type HardenedControl struct {
+	Control evidence.ControlID `json:"control"`
+	Title   string             `json:"title"`
+	Before  HardenedState      `json:"before"`
+	After   HardenedState      `json:"after"`
+}
+
+// HardenedState is what became of a control.
+type HardenedState struct {
+	Outcome  evidence.ControlOutcome `json:"outcome"`
+	Findings int                     `json:"findings"` // that need somebody: fail, warn, error, not checked
+}
+
+// Harden judges a release by the same collectors and the same gate before and
+// after hardening. The pipeline should have no signer: of a hardened release
+// nothing is evidence. Manifests that cannot be hardened are an InputError.
+func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Options) (*Hardened, error) {
+	res, err := harden.Harden(rel.Manifests, o)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	before, err := p.Release(ctx, rel)
+	if err != nil {
+		return nil, err
+	}
+	after, err := p.Release(ctx, hardenedRelease(rel, res.Manifests))
+	if err != nil {
+		return nil, err
+	}
+	out := &Hardened{Result: res, Remaining: []evidence.Finding{}}
+	for i, r := range before.Verdict.Results {
+		c, _ := p.Rules.Catalog.Control(r.Control)
+		out.Controls = append(out.Controls, HardenedControl{Control: r.Control, Title: c.Title,
+			Before: HardenedState{r.Outcome, before.needing(r.Control)},
+			After:  HardenedState{after.Verdict.Results[i].Outcome, after.needing(r.Control)}})
+	}
+	for _, f := range after.Findings {
+		if needsSomebody(f.Outcome) && slices.ContainsFunc(f.Controls, p.Rules.Asks) {
+			out.Remaining = append(out.Remaining, f)
+		}
+	}
+	return out, nil
+}
+
+// hardenedRelease is rel with other manifests; rel stays the owner of its files.
+func hardenedRelease(rel *chart.Release, manifests []byte) *chart.Release {
+	out := &chart.Release{
+		Info: rel.Info, Record: rel.Record, Files: rel.Files, Values: rel.Values, UserValues: rel.UserValues, Manifests: manifests, Dir: rel.Dir,
+	}
+	out.Info.ManifestsDigest = evidence.DigestOf(manifests)
+	return out
+}
+
+func needsSomebody(o evidence.Outcome) bool {
+	return o != evidence.OutcomePass && o != evidence.OutcomeNotApplicable
+}
+
+// needing counts the control's findings that need somebody.
+func (j *Judged) needing(id evidence.ControlID) (n int) {
+	for _, f := range j.Findings {
+		if needsSomebody(f.Outcome) && slices.Contains(f.Controls, id) {
+			n++
+		}
+	}
+	return n
+}
