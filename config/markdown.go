@@ -91,6 +91,24 @@ controls:
   - {id: HLT-3, optional: true}
 ` + "```" + `
 
+### What is asked for counts
+
+What is given to judge by adds its controls to the profile of that run, as a flag, in the file or in the environment:
+
+| given | adds |
+|---|---|
+| ` + "`--scan`" + `, ` + "`--scan-report`" + ` | IMG-2, IMG-3 |
+| ` + "`--signature-policy`" + ` | IMG-4 |
+| ` + "`--registry-allow`" + ` | IMG-5 |
+| ` + "`--resolve`" + ` | IMG-6 |
+| ` + "`--policies`" + ` | POL-1, for which all counts that your policies refuse, whatever controls their annotations name |
+
+A control that the profile has as optional becomes required; one that it requires stays as it is. In a built-in profile an added control is
+as the profile ` + "`images`" + ` has it (IMG-2 fails from high on); in one of your own it takes the profile's ` + "`failOn`" + ` and ` + "`maxAge`" + `. The sealed
+` + "`profile.yaml`" + ` keeps its name and marks each with ` + "`added: true`" + `: terminal, reports and ` + "`added`" + ` in JSON say so, and its digest is another one. Adding makes
+a profile stricter only, so that what asks for a verdict by its name (` + "`attach policy --verdict-profile`" + `, the level of the verification summary)
+is answered. ` + "`gate`" + ` counts what its own configuration asks for, and what was added to the profile of the newest evidence by the profile of that name.
+
 ## Waivers
 
 A waiver accepts failing findings of one control until a date. It also accepts findings that could not be checked, which

@@ -138,6 +138,37 @@ type ProfileControl struct {
 	Optional bool      `json:"optional,omitempty"` // shown, but decides nothing
 	FailOn   Severity  `json:"failOn,omitempty"`
 	MaxAge   Duration  `json:"maxAge,omitempty"`
+	// Added says that the profile does not ask for it by itself: what was given to
+	// judge by, such as an allow-list, does.
+	Added bool `json:"added,omitempty"`
+}
+
+// Added returns the controls that were added to the profile, or made required,
+// by what was given to judge by; in the profile's order.
+func (p *Profile) Added() []ControlID {
+	var out []ControlID
+	for _, c := range p.Controls {
+		if c.Added {
+			out = append(out, c.ID)
+		}
+	}
+	return out
+}
+
+// Text names the profile for people: "chart", or "chart, with IMG-4, IMG-5 added".
+func (p *Profile) Text() string {
+	added := p.Added()
+	if len(added) == 0 {
+		return p.Name
+	}
+	text := p.Name + ", with "
+	for i, id := range added {
+		if i > 0 {
+			text += ", "
+		}
+		text += string(id)
+	}
+	return text + " added"
 }
 
 // Duration is a time.Duration that reads and writes as "168h0m0s".

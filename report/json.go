@@ -16,14 +16,16 @@ type OutputJSON struct {
 
 // ReleaseJSON is one release of OutputJSON.
 type ReleaseJSON struct {
-	Chart     string                  `json:"chart"`
-	Version   string                  `json:"version"`
-	Namespace string                  `json:"namespace"`
-	Bundle    evidence.Digest         `json:"bundle"`          // "" when nothing was sealed
-	Error     string                  `json:"error,omitempty"` // why there is no verdict: the release could not be loaded
-	Verdict   *evidence.Verdict       `json:"verdict,omitempty"`
-	Findings  []evidence.Finding      `json:"findings"`
-	Runs      []evidence.CollectorRun `json:"runs"`
+	Chart     string            `json:"chart"`
+	Version   string            `json:"version"`
+	Namespace string            `json:"namespace"`
+	Bundle    evidence.Digest   `json:"bundle"`          // "" when nothing was sealed
+	Error     string            `json:"error,omitempty"` // why there is no verdict: the release could not be loaded
+	Verdict   *evidence.Verdict `json:"verdict,omitempty"`
+	// Added are the controls that what was given to judge by added to the profile.
+	Added    []evidence.ControlID    `json:"added,omitempty"`
+	Findings []evidence.Finding      `json:"findings"`
+	Runs     []evidence.CollectorRun `json:"runs"`
 }
 
 // NewReleaseJSON is the JSON form of what was judged; lists are never null.
@@ -35,6 +37,9 @@ func NewReleaseJSON(in Input) ReleaseJSON {
 	r := ReleaseJSON{
 		Chart: in.Release.Chart, Version: in.Release.Version, Namespace: in.Release.Namespace, Bundle: in.BundleID,
 		Verdict: &v, Findings: in.Findings, Runs: in.Runs.Collectors,
+	}
+	if in.Profile != nil {
+		r.Added = in.Profile.Added()
 	}
 	if r.Findings == nil {
 		r.Findings = []evidence.Finding{}

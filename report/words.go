@@ -162,6 +162,9 @@ func facts(in Input) []Fact {
 	if in.Profile != nil && in.Profile.Title != "" && in.Profile.Title != profile {
 		profile += " – " + in.Profile.Title
 	}
+	if in.Profile != nil {
+		profile += strings.TrimPrefix(in.Profile.Text(), in.Profile.Name)
+	}
 	add("Profile", profile, false)
 	add("Evaluated", Time(in.Verdict.EvaluatedAt), false)
 	if in.BundleID != "" {

@@ -190,6 +190,11 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if err := p.Rules.CheckScope(f.cluster.itself); err != nil {
 		return err
 	}
+	if !f.cluster.itself {
+		if p.Rules, err = a.withAsked(p.Rules, len(p.Signatures.Policies) > 0); err != nil {
+			return err
+		}
+	}
 	if f.cluster.itself && p.Rules.AsksFor(kubebench.Name) {
 		if err := kubebench.CheckImage(a.cfg.KubeBenchImage); err != nil {
 			return usageErr("%w", err)
@@ -386,7 +391,7 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 		return nil
 	}
 	for _, j := range done {
-		printJudged(t, j, p.Rules.Catalog)
+		printJudged(t, j)
 		t.line("")
 		if j.Bundle != "" {
 			dir := filepath.Join(p.Repo.URL(), "bundles", j.Bundle.Hex())

@@ -122,7 +122,7 @@ func (a *app) printGated(done []*pipeline.Judged, by pipeline.Rules, f gateFlags
 			t.para("", "", "no evidence for "+strings.TrimSpace(f.chart+" "+f.image)+" in "+repo.URL()+"; make some with helmproof collect")
 			t.line(verdictLine(t, j))
 		default:
-			printJudged(t, j, by.Catalog)
+			printJudged(t, j)
 			t.line("")
 			for _, in := range j.Inputs {
 				t.line(fmt.Sprintf("from    bundle %s, judged %s", in.Bundle.Short(), in.EvaluatedAt.UTC().Format(time.RFC3339)))

@@ -83,14 +83,16 @@ func (a *app) imageOptions(ctx context.Context, rules pipeline.Rules, c *cluster
 			return images.Options{}, err
 		}
 	}
-	o, err := pipeline.ImageOptions(ctx, rules, pol, src, a.log)
-	if err != nil {
-		return o, err
-	}
-	if len(cfg.ScanReport)+len(cfg.Scan) > 0 && !rules.AsksFor(images.Name) {
-		a.log.Warn(fmt.Sprintf("profile %s asks for no control of image scans: they are shown, and decide nothing; --profile images does", rules.Profile.Name))
-	}
-	return o, nil
+	return pipeline.ImageOptions(ctx, rules, pol, src, a.log)
+}
+
+// withAsked returns the rules with the controls that flags and configuration ask
+// for: what was given to judge by counts, whatever profile was named.
+func (a *app) withAsked(rules pipeline.Rules, signatures bool) (pipeline.Rules, error) {
+	return rules.With(pipeline.Given{
+		Registries: len(a.cfg.RegistryAllow) > 0, Signatures: signatures, Scans: len(a.cfg.Scan)+len(a.cfg.ScanReport) > 0,
+		Resolve: a.cfg.Resolve, Policies: a.cfg.Policies != "",
+	}.Controls()...)
 }
 
 // userCache is a folder of this program in the user's cache folder.

@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"http":     cmdHTTP,
 			"gcs":      cmdGCS,
 			"registry": cmdRegistry,
+			"unzip":    cmdUnzip,
 		},
 		RequireExplicitExec: true,
 	})

@@ -126,10 +126,15 @@ mistake is reported with its file and key, and the exit code is 2.`,
 			if err != nil {
 				return err
 			}
+			if r.Profile.Scope != evidence.ScopeCluster {
+				if r, err = a.withAsked(r, false); err != nil {
+					return err
+				}
+			}
 			if a.cfg.Output == "json" {
 				return writeJSON(a.io.out, map[string]any{"outcome": "pass", "profile": r.Profile.Name, "controls": len(r.Profile.Controls), "waivers": len(r.Waivers)})
 			}
-			fmt.Fprintf(a.io.out, "configuration holds: profile %s with %s, %s\n", r.Profile.Name, plural(len(r.Profile.Controls), "control"), plural(len(r.Waivers), "waiver"))
+			fmt.Fprintf(a.io.out, "configuration holds: profile %s with %s%s, %s\n", r.Profile.Name, plural(len(r.Profile.Controls), "control"), strings.TrimPrefix(r.Profile.Text(), r.Profile.Name), plural(len(r.Waivers), "waiver"))
 			return nil
 		},
 	}

@@ -16,14 +16,15 @@ import (
 const shownFindings = 3
 
 // printJudged writes one judged release: verdict, why, all groups, what to do next.
-func printJudged(t *terminal, j *pipeline.Judged, cat *evidence.Catalog) {
+func printJudged(t *terminal, j *pipeline.Judged) {
+	cat := j.By.Catalog
 	t.line("")
 	head := j.Release.Chart
 	if j.Release.Version != "" {
 		head += " " + j.Release.Version
 	}
 	t.line(t.bold(printable(head)))
-	t.para("", "", about(&j.Release)+", profile "+j.Verdict.Profile)
+	t.para("", "", about(&j.Release)+", profile "+j.By.Profile.Text())
 	for _, run := range j.Runs.Collectors {
 		if run.Outcome == evidence.OutcomeError {
 			t.para(t.mark(report.FindingMark(run.Outcome), 8)+" ", "         ", fmt.Sprintf("collector %s: %s", run.Collector, run.Error))

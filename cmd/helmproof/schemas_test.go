@@ -98,6 +98,7 @@ func printAll(t *testing.T) []printed {
 	input = "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec: {containers: [{name: app, image: x}]}\n"
 	do(exitPass, "harden", "harden")
 	do(exitVerdict, "report", "check", service, weak)
+	do(exitVerdict, "report", "check", service, "--registry-allow", "ghcr.io/other")
 	do(exitUsage, "report", "check", service, filepath.Join(dir, "nothing"))
 	do(exitPass, "report", "collect", service, "--repo", repo, "--key", key)
 	do(exitVerdict, "report", "collect", weak, "--repo", repo, "--key", key, "--waivers", waivers)

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -87,6 +90,25 @@ func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
 	b[len(b)/2] ^= 1
 	ts.Check(os.Chmod(name, 0o644))
 	ts.Check(os.WriteFile(name, b, 0o644))
+}
+
+// cmdUnzip prints one file of the one archive that matches: unzip REPO/bundles/*/evidence.zip profile.yaml.
+func cmdUnzip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: unzip glob file")
+	}
+	found, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(found) != 1 {
+		ts.Fatalf("%d files match %s, want one", len(found), args[0])
+	}
+	z, err := zip.OpenReader(found[0])
+	ts.Check(err)
+	defer z.Close()
+	f, err := z.Open(args[1])
+	ts.Check(err)
+	_, err = io.Copy(ts.Stdout(), f)
+	ts.Check(err)
 }
 
 // cmdHTTP starts a server that must never be called; its URL goes to $name.

@@ -64,7 +64,7 @@ func (p *Pipeline) SealGated(ctx context.Context, j *Judged) error {
 
 // compose judges one release by its bundles, newest first.
 func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged, error) {
-	j := &Judged{Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}}
+	j := &Judged{Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}, By: by}
 	comp := gate.ComposeInput{
 		Profile: by.Profile, ProfileDigest: evidence.DigestOf(by.ProfileRaw),
 		Catalog: by.Catalog, CatalogDigest: evidence.DigestOf(by.CatalogRaw), At: at,

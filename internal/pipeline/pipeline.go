@@ -59,6 +59,7 @@ type Judged struct {
 	Runs     evidence.Runs
 	Findings []evidence.Finding
 	Verdict  evidence.Verdict
+	By       Rules                // what it was judged by
 	PDF      bool                 // a report.pdf was stored
 	Inputs   []evidence.BundleRef // of a composed verdict
 }
@@ -154,7 +155,7 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	if err != nil {
 		return nil, err
 	}
-	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs}, Findings: findings, Verdict: verdict}
+	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs}, Findings: findings, Verdict: verdict, By: p.Rules}
 	if p.Signer == nil {
 		return out, nil
 	}

@@ -24,6 +24,8 @@ type Rules struct {
 	Waivers []evidence.Waiver
 
 	From RulesOptions // where they were read from
+
+	limit time.Duration // of LimitAge; 0: none
 }
 
 // files are the rules by their names in evidence.zip.
@@ -70,7 +72,7 @@ func sealedRules(profile, catalog []byte) (Rules, error) {
 
 // Asks reports whether the profile names the control.
 func (r Rules) Asks(id evidence.ControlID) bool {
-	return slices.ContainsFunc(r.Profile.Controls, func(pc evidence.ProfileControl) bool { return pc.ID == id })
+	return indexControl(r.Profile, id) >= 0
 }
 
 // AsksFor reports whether a control of the profile is that collector's.
@@ -96,6 +98,7 @@ func (r Rules) CheckScope(cluster bool) error {
 
 // LimitAge returns stricter rules: no control accepts older evidence than max.
 func (r Rules) LimitAge(max time.Duration) (Rules, error) {
+	r.limit = max
 	return r.changed(func(p *evidence.Profile) {
 		limit := func(d *evidence.Duration) {
 			if *d == 0 || time.Duration(*d) > max {
@@ -109,6 +112,90 @@ func (r Rules) LimitAge(max time.Duration) (Rules, error) {
 			}
 		}
 	})
+}
+
+// With returns rules that require the controls as well, and say so: those that
+// the profile lacks are added, optional ones become required. An added control of
+// a built-in profile is as the profile images has it; one of the user's own
+// profile is held to that profile's own threshold and age. Rules that require all
+// of them already are returned as they are, to the byte.
+func (r Rules) With(ids ...evidence.ControlID) (Rules, error) {
+	var missing []evidence.ControlID
+	for _, id := range ids {
+		if _, ok := r.Catalog.Control(id); !ok {
+			return r, inputErr("control %s is not in the catalog; see helmproof controls", id)
+		}
+		if !r.requires(id) {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return r, nil
+	}
+	like := &evidence.Profile{}
+	if slices.Contains(config.Profiles(), r.From.Profile) {
+		var err error
+		if _, like, err = config.Profile("images"); err != nil {
+			return r, err
+		}
+	}
+	slices.Sort(missing)
+	return r.changed(func(p *evidence.Profile) {
+		for _, id := range slices.Compact(missing) {
+			pc := evidence.ProfileControl{ID: id}
+			if i := indexControl(like, id); i >= 0 {
+				pc = like.Controls[i]
+			}
+			i := indexControl(p, id)
+			if i < 0 {
+				i = len(p.Controls)
+				p.Controls = append(p.Controls, pc)
+				if pc.MaxAge != 0 && r.limit > 0 {
+					p.Controls[i].MaxAge = min(pc.MaxAge, evidence.Duration(r.limit))
+				}
+			}
+			p.Controls[i].Optional, p.Controls[i].Added = false, true
+		}
+	})
+}
+
+func indexControl(p *evidence.Profile, id evidence.ControlID) int {
+	return slices.IndexFunc(p.Controls, func(pc evidence.ProfileControl) bool { return pc.ID == id })
+}
+
+func (r Rules) requires(id evidence.ControlID) bool {
+	i := indexControl(r.Profile, id)
+	return i >= 0 && !r.Profile.Controls[i].Optional
+}
+
+// Given says what there is to judge by. A flag that asks is a flag that counts:
+// each member has controls that it asks for.
+type Given struct {
+	Registries bool // an allow-list of registries
+	Signatures bool // signature policies
+	Scans      bool // scanners, or their reports
+	Resolve    bool // the registries are asked
+	Policies   bool // policies of the user's own
+}
+
+// Controls are those that what was given asks for.
+func (g Given) Controls() []evidence.ControlID {
+	var ids []evidence.ControlID
+	for _, x := range []struct {
+		given bool
+		ids   []evidence.ControlID
+	}{
+		{g.Scans, []evidence.ControlID{"IMG-2", "IMG-3"}},
+		{g.Signatures, []evidence.ControlID{"IMG-4"}},
+		{g.Registries, []evidence.ControlID{"IMG-5"}},
+		{g.Resolve, []evidence.ControlID{"IMG-6"}},
+		{g.Policies, []evidence.ControlID{"POL-1"}}, // also where their annotations name others
+	} {
+		if x.given {
+			ids = append(ids, x.ids...)
+		}
+	}
+	return ids
 }
 
 // changed returns rules with another profile, whose raw form says so: what is
