@@ -22,7 +22,22 @@ type Release struct {
 	SealedManifestsDigest Digest   `json:"sealedManifestsDigest"`
 	Redactions            int      `json:"redactions"` // how many secret values were redacted before sealing
 	Images                []string `json:"images"`     // sorted, as written in the manifests
+
+	// Bound says, in a composed verdict, by what its inputs are about the release:
+	// one of the Bound constants; empty where an older version composed it.
+	Bound      Bound  `json:"bound,omitempty"`
+	BoundImage Digest `json:"boundImage,omitempty"` // with BoundToImage: the image's digest
 }
+
+// Bound is what ties a composed verdict to its inputs.
+type Bound string
+
+// What a composed verdict can be bound to.
+const (
+	BoundToManifests Bound = "manifests" // the same chart, values and rendered manifests, by digest
+	BoundToName      Bound = "name"      // the chart's name only
+	BoundToImage     Bound = "image"     // releases that run an image, by its digest
+)
 
 // ArtifactReader gives read access to what is sealed: release.json,
 // policies.yaml and everything under artifacts/, by the name in evidence.zip.

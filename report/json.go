@@ -16,12 +16,25 @@ type OutputJSON struct {
 
 // ReleaseJSON is one release of OutputJSON.
 type ReleaseJSON struct {
-	Chart     string            `json:"chart"`
-	Version   string            `json:"version"`
-	Namespace string            `json:"namespace"`
-	Bundle    evidence.Digest   `json:"bundle"`          // "" when nothing was sealed
-	Error     string            `json:"error,omitempty"` // why there is no verdict: the release could not be loaded
-	Verdict   *evidence.Verdict `json:"verdict,omitempty"`
+	Chart     string          `json:"chart"`
+	Version   string          `json:"version"`
+	Namespace string          `json:"namespace"`
+	Bundle    evidence.Digest `json:"bundle"` // "" when nothing was sealed
+	// Of a composed verdict: what it is bound to, and what of.
+	Bound           evidence.Bound  `json:"bound,omitempty"`
+	BoundImage      evidence.Digest `json:"boundImage,omitempty"`
+	Release         string          `json:"release,omitempty"`
+	ChartDigest     evidence.Digest `json:"chartDigest,omitempty"`
+	ArchiveDigest   evidence.Digest `json:"archiveDigest,omitempty"`
+	ValuesDigest    evidence.Digest `json:"valuesDigest,omitempty"`
+	ManifestsDigest evidence.Digest `json:"manifestsDigest,omitempty"`
+	// What gate adds: the bundles that it composed (about the release, newest first,
+	// then its cluster), and all reasons.
+	Inputs  []evidence.BundleRef `json:"inputs,omitempty"`
+	Reasons []string             `json:"reasons,omitempty"`
+
+	Error   string            `json:"error,omitempty"` // why there is no verdict: the release could not be loaded
+	Verdict *evidence.Verdict `json:"verdict,omitempty"`
 	// Added are the controls that what was given to judge by added to the profile.
 	Added    []evidence.ControlID    `json:"added,omitempty"`
 	Findings []evidence.Finding      `json:"findings"`
@@ -37,6 +50,10 @@ func NewReleaseJSON(in Input) ReleaseJSON {
 	r := ReleaseJSON{
 		Chart: in.Release.Chart, Version: in.Release.Version, Namespace: in.Release.Namespace, Bundle: in.BundleID,
 		Verdict: &v, Findings: in.Findings, Runs: in.Runs.Collectors,
+	}
+	if rel := in.Release; rel.Bound != "" {
+		r.Bound, r.BoundImage, r.Release = rel.Bound, rel.BoundImage, rel.ReleaseName
+		r.ChartDigest, r.ArchiveDigest, r.ValuesDigest, r.ManifestsDigest = rel.ChartDigest, rel.ArchiveDigest, rel.ValuesDigest, rel.ManifestsDigest
 	}
 	if in.Profile != nil {
 		r.Added = in.Profile.Added()

@@ -166,6 +166,14 @@ func facts(in Input) []Fact {
 		profile += strings.TrimPrefix(in.Profile.Text(), in.Profile.Name)
 	}
 	add("Profile", profile, false)
+	switch r.Bound {
+	case evidence.BoundToManifests:
+		add("Bound to", "chart, values and manifests, by digest", false)
+	case evidence.BoundToName:
+		add("Bound to", "the chart's name only: what is deployed was not compared", false)
+	case evidence.BoundToImage:
+		add("Bound to", "image "+string(r.BoundImage), true)
+	}
 	add("Evaluated", Time(in.Verdict.EvaluatedAt), false)
 	if in.BundleID != "" {
 		add("Evidence", string(in.BundleID), true)

@@ -59,7 +59,7 @@ Exit codes: 0 pass, 1 operational failure, 2 usage, configuration or input
 error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 		Example: `  helmproof collect charts/service
   helmproof verify latest
-  helmproof gate --chart service`,
+  helmproof gate charts/service`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,

@@ -27,14 +27,20 @@ type clusterFlags struct {
 }
 
 func (f *clusterFlags) register(cmd *cobra.Command) {
+	f.registerConnection(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.itself, "cluster", false, "judge the cluster itself, once for all its releases")
-	fl.StringVar(&f.context, "context", "", "look at the cluster of this kubeconfig `CONTEXT`")
-	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `FILE`; as kubectl finds it if empty")
 	fl.String("kube-bench-image", "", "with --cluster: kube-bench's `IMAGE` by digest")
 	fl.String("benchmark", "", "with --cluster: CIS `BENCHMARK`, such as cis-1.12; that of platform and version if empty")
 	fl.Int("kube-bench-parallel", 0, "with --cluster: nodes on which kube-bench runs at once")
 	fl.StringVar(&f.unsigned, "unsigned-image", "", "with --cluster: `IMAGE` without a trusted signature, which admission must refuse")
+}
+
+// registerConnection registers the flags that name a cluster.
+func (f *clusterFlags) registerConnection(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.context, "context", "", "look at the cluster of this kubeconfig `CONTEXT`")
+	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `FILE`; as kubectl finds it if empty")
 	_ = cmd.MarkFlagFilename("kubeconfig")
 	_ = cmd.RegisterFlagCompletionFunc("context", f.completeContexts)
 }

@@ -8,7 +8,7 @@
 //	helmproof check CHART...       the same, nothing sealed or stored
 //	helmproof collect --cluster    the cluster itself: CIS benchmark, admission
 //	helmproof verify ID            signature, signer, replay, reports
-//	helmproof gate --chart NAME    the verdict of the newest verified evidence
+//	helmproof gate CHART           the verdict on what is about to be deployed
 //	helmproof harden               a Helm post-renderer for other people's charts
 //
 // Exit codes, the same for every output format:

@@ -110,6 +110,9 @@ func printAll(t *testing.T) []printed {
 	do(exitPass, "gate", with("gate", "--chart", "service", "--seal", "--key", key)...)
 	do(exitVerdict, "gate", with("gate", "--chart", "weak")...)
 	do(exitVerdict, "gate", with("gate", "--chart", "nothing")...)
+	do(exitPass, "gate", with("gate", service)...)
+	do(exitVerdict, "gate", with("gate", service, "-n", "prod")...)
+	do(exitVerdict, "gate", with("gate", "--image", "sha256:"+strings.Repeat("0a", 32))...)
 	do(exitPass, "show", with("show", "latest")...)
 	do(exitVerdict, "report", "collect", service, "--repo", repo, "--key", key, "--profile", profile, "--set", "replicaCount=1,singleReplicaReason=for-this-test", "--set", "autoscaling.enabled=false")
 
@@ -341,6 +344,7 @@ func TestSchemasRefuse(t *testing.T) {
 	release := func(bundle, rest string) string {
 		return `{"releases":[{"chart":"a","version":"","namespace":"b","bundle":"` + bundle + `","findings":[],"runs":[]` + rest + `}]}`
 	}
+	bound, inputs := `,"bound":"manifests"`, `,"inputs":[{"bundle":"`+digest+`","scope":"release","evaluatedAt":"2026-11-23T12:00:00Z"}]`
 	pointer := func(bundle, at string) string {
 		return `{"repository":"r","bundles":[{"bundle":"` + bundle + `","scope":"release","chart":"a","release":"a","namespace":"b","profile":"chart","outcome":"PASS","evaluatedAt":"` + at + `"}]}`
 	}
@@ -365,8 +369,13 @@ func TestSchemasRefuse(t *testing.T) {
 		{"report", release("", `,"verdict":`+strings.Replace(verdict, "PASS", "pass", 1)), "/releases/0/verdict/outcome"},
 		{"report", release("", `,"verdict":`+strings.Replace(verdict, "00Z", "00+01:00", 1)), "/releases/0/verdict/evaluatedAt"},
 		{"report", release("", `,"verdict":`+strings.Replace(verdict, "11-23", "13-23", 1)), "/releases/0/verdict/evaluatedAt"},
-		{"gate", release("", `,"verdict":`+verdict), ""},
-		{"gate", release("", `,"error":"no such chart"`), "missing property 'verdict'"},
+		{"gate", release(digest, bound+inputs+`,"verdict":`+verdict), ""},
+		{"gate", release("", bound+`,"reasons":["none"],"verdict":`+strings.Replace(verdict, "PASS", "INCOMPLETE", 1)), ""},
+		{"gate", release(digest, inputs+`,"verdict":`+verdict), "missing property 'bound'"},
+		{"gate", release(digest, bound+`,"verdict":`+verdict), "missing property 'inputs'"},
+		{"gate", release("", bound+`,"verdict":`+strings.Replace(verdict, "PASS", "FAIL", 1)), "missing property 'reasons'"},
+		{"gate", release(digest, strings.Replace(bound, "manifests", "hope", 1)+inputs+`,"verdict":`+verdict), "/releases/0/bound"},
+		{"gate", release("", `,"error":"no such chart"`), "missing properties 'verdict', 'bound'"},
 		{"gate", `{"releases":[]}`, "minItems"},
 		{"show", release(digest, `,"verdict":`+verdict), ""},
 		{"show", release("", `,"verdict":`+verdict), "/releases/0/bundle"},

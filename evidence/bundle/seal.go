@@ -100,6 +100,7 @@ type evidencePredicate struct {
 	Rules       int                     `json:"rules,omitempty"`           // the version of the rules that it was judged by
 	Sealed      evidence.Digest         `json:"sealedManifests,omitempty"` // the manifests inside, where secrets were redacted
 	Inputs      []evidence.BundleRef    `json:"inputs,omitempty"`
+	Bound       evidence.Bound          `json:"bound,omitempty"` // of a composed verdict
 }
 
 type digested struct {
@@ -112,7 +113,7 @@ func evidenceStatement(b *Bundle) (*attest.Statement, error) {
 	pred, err := json.Marshal(evidencePredicate{
 		Scope: r.Scope, Chart: r.Chart, Version: r.Version, Release: r.ReleaseName, Namespace: r.Namespace, Cluster: r.Cluster,
 		Profile: digested{v.Profile, v.ProfileDigest}, Catalog: digested{"catalog", v.CatalogDigest},
-		Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt, Rules: b.runs.Rules, Sealed: r.SealedManifestsDigest, Inputs: b.inputs,
+		Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt, Rules: b.runs.Rules, Sealed: r.SealedManifestsDigest, Inputs: b.inputs, Bound: r.Bound,
 	})
 	if err != nil {
 		return nil, err

@@ -3,40 +3,99 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/gate"
 	"github.com/companyos/helmproof/evidence/repository"
 )
 
-// GateRequest says what is asked about.
+// GateRequest says what is asked about: one of Deploy, Chart and Image.
 type GateRequest struct {
-	Chart     string // a chart's name, or
-	Image     string // an image's digest: the releases that run it
-	Namespace string // empty: any
-	At        time.Time
+	// Deploy is what is about to be deployed. Evidence counts that is about the same
+	// chart, values and rendered manifests, by digest, under the same names.
+	Deploy *chart.Release
+	Chart  string // a chart's name: the newest evidence, whatever it was rendered from
+	Image  string // an image's digest: the releases that run it
+
+	// What else the evidence has to be of; empty: any. Deploy has all of it.
+	Namespace, ReleaseName, Version string
+	ManifestsDigest                 evidence.Digest
+
+	At time.Time
+}
+
+// subject is what evidence has to be about; empty fields are any. What is about to
+// be deployed is named as collect would seal it: secrets are not in its record.
+func (r GateRequest) subject(ctx context.Context) (evidence.Release, error) {
+	if r.Deploy == nil {
+		return evidence.Release{Chart: r.Chart, Version: r.Version, ReleaseName: r.ReleaseName, Namespace: r.Namespace, ManifestsDigest: r.ManifestsDigest}, nil
+	}
+	_, redactor, err := secrets.Scan(ctx, r.Deploy)
+	if err != nil {
+		return evidence.Release{}, fmt.Errorf("scan %s for secrets: %w", r.Deploy.Info.Chart, err)
+	}
+	raw, err := bundle.CanonicalJSON(r.Deploy.Info)
+	if err == nil {
+		raw, err = collectors.NewArtifacts(redactor).Put(collectors.ReleaseFile, raw)
+	}
+	var out evidence.Release
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil {
+		return out, fmt.Errorf("release record of %s: %w", r.Deploy.Info.Chart, err)
+	}
+	return out, nil
+}
+
+// bound is what ties the verdict to its evidence.
+func (r GateRequest) bound() (evidence.Bound, evidence.Digest) {
+	switch {
+	case r.Image != "":
+		return evidence.BoundToImage, evidence.Digest("sha256:" + strings.TrimPrefix(r.Image, "sha256:"))
+	case r.Deploy != nil, r.ManifestsDigest != "":
+		return evidence.BoundToManifests, ""
+	}
+	return evidence.BoundToName, ""
 }
 
 // Gate decides on a release, or on each that runs an image, by its newest
-// verified evidence. Without any evidence there is one verdict, on nothing.
+// verified evidence. Without any evidence there is one verdict, on nothing, that
+// says why.
+//
+// Controls that what was given added to the profile of the evidence count here
+// too, where the gate judges by the profile of that name.
 func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, by Rules, req GateRequest) ([]*Judged, error) {
-	found, err := evidenceFor(ctx, repo, v, req)
+	want, err := req.subject(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &search{repo: repo, verifier: v, req: req, want: want}
+	found, err := s.evidence(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var done []*Judged
 	for _, group := range byRelease(found) {
-		j, err := compose(group, by, req.At, v.Tool)
+		with, err := by.withAdded(group)
 		if err != nil {
 			return nil, err
 		}
+		j, err := compose(group, with, req.At, v.Tool)
+		if err != nil {
+			return nil, err
+		}
+		j.Reasons = unmet(j.Verdict)
 		done = append(done, j)
 	}
 	if len(done) == 0 {
@@ -45,10 +104,37 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 		if err != nil {
 			return nil, err
 		}
-		j.Release.Chart = req.Chart
+		j.Release = asked(s.want)
+		if j.Reasons, err = s.whyNone(ctx); err != nil {
+			return nil, err
+		}
 		done = append(done, j)
 	}
+	for _, j := range done {
+		j.Release.Bound, j.Release.BoundImage = req.bound()
+	}
 	return done, nil
+}
+
+// asked is the release record of a verdict without inputs: it names what was
+// asked about, and nothing that only evidence can show.
+func asked(r evidence.Release) evidence.Release {
+	r.Scope, r.Source, r.SealedManifestsDigest, r.Redactions = evidence.ScopeComposed, "bundles", "", 0
+	return r
+}
+
+// unmet says of each required control that does not hold why.
+func unmet(v evidence.Verdict) []string {
+	var out []string
+	for _, r := range v.Results {
+		if r.Required && (r.Outcome == evidence.ControlFail || r.Outcome == evidence.ControlIncomplete) {
+			out = append(out, fmt.Sprintf("%s %s: %s", r.Control, r.Outcome, r.Reason))
+		}
+	}
+	if len(out) == 0 && v.Outcome != evidence.VerdictPass {
+		out = append(out, v.Reason)
+	}
+	return out
 }
 
 // SealGated signs and stores a composed verdict; it names its inputs by digest.
@@ -57,9 +143,47 @@ func (p *Pipeline) SealGated(ctx context.Context, j *Judged) error {
 	if err != nil {
 		return fmt.Errorf("release record of %s: %w", j.Release.Chart, err)
 	}
-	files := p.Rules.files()
+	files := j.By.files()
 	files[bundle.ReleaseFile] = raw
 	return p.seal(ctx, files, j)
+}
+
+// RestsOn is the bundle that a composed verdict rests on first of all: the newest
+// about the release itself that decided a control, else the newest about it.
+func (j *Judged) RestsOn() evidence.Digest {
+	decided := map[evidence.Digest]bool{}
+	for _, r := range j.Verdict.Results {
+		for _, ref := range r.Evidence {
+			decided[ref.Bundle] = true
+		}
+	}
+	var newest evidence.Digest
+	for _, in := range j.Inputs {
+		switch {
+		case in.Scope != evidence.ScopeRelease:
+		case decided[in.Bundle]:
+			return in.Bundle
+		case newest == "":
+			newest = in.Bundle
+		}
+	}
+	return newest
+}
+
+// withAdded returns the rules with the controls that were added to the profile of
+// the newest evidence by the profile of the same name.
+func (r Rules) withAdded(newestFirst []*Verified) (Rules, error) {
+	for _, b := range newestFirst {
+		if b.Release().Scope != evidence.ScopeRelease || b.Verdict().Profile != r.Profile.Name {
+			continue
+		}
+		sealed, err := gate.ParseProfile(b.Profile())
+		if err != nil {
+			return r, fmt.Errorf("profile of bundle %s: %w", b.ID().Short(), err)
+		}
+		return r.With(sealed.Added()...)
+	}
+	return r, nil
 }
 
 // compose judges one release by its bundles, newest first.
@@ -69,12 +193,14 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged,
 		Profile: by.Profile, ProfileDigest: evidence.DigestOf(by.ProfileRaw),
 		Catalog: by.Catalog, CatalogDigest: evidence.DigestOf(by.CatalogRaw), At: at,
 	}
+	if len(bundles) > 0 {
+		// The newest about the release itself names it; a drill may know less.
+		about := slices.IndexFunc(bundles, func(b *Verified) bool { return b.Release().Scope == evidence.ScopeRelease })
+		j.Release = *bundles[max(about, 0)].Release()
+		j.Release.Scope, j.Release.Source = evidence.ScopeComposed, "bundles"
+	}
 	var findings []evidence.Finding
-	for i, b := range bundles {
-		if i == 0 {
-			j.Release = *b.Release()
-			j.Release.Scope, j.Release.Source = evidence.ScopeComposed, "bundles"
-		}
+	for _, b := range bundles {
 		if j.Release.Cluster == "" && b.Release().Scope != evidence.ScopeCluster {
 			j.Release.Cluster = b.Release().Cluster // the newest evidence may be of the chart alone
 		}
@@ -173,125 +299,21 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 		if err := sameSubject(c, j); err != nil {
 			return nil, evidence.Verdict{}, err
 		}
+		if err := holdsBound(c.Release(), inputs); err != nil {
+			return nil, evidence.Verdict{}, err
+		}
 		return j.Findings, j.Verdict, nil
 	}
 }
 
-// evidenceFor returns the verified bundles about the chart or image, newest first:
-// the newest of each release (name, namespace, cluster) and scope. Pointers
-// only say where to look; a bundle without one is looked at too, so that
-// removing a pointer does not bring older evidence back.
-func evidenceFor(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, req GateRequest) ([]*Verified, error) {
-	all, err := repo.List(ctx, repository.Filter{})
-	if err != nil {
-		return nil, err
-	}
-	list := slices.DeleteFunc(slices.Clone(all), func(p repository.Pointer) bool {
-		mine := (req.Chart == "" || p.Chart == req.Chart) && (req.Namespace == "" || p.Namespace == req.Namespace)
-		// What was judged after the time that is asked about does not count yet.
-		return p.Scope == evidence.ScopeComposed || p.EvaluatedAt.After(req.At) || p.Scope != evidence.ScopeCluster && !mine
-	})
-	ids, err := repo.Bundles(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pointed := map[evidence.Digest]bool{}
-	for _, p := range all {
-		pointed[p.Bundle] = true
-	}
-	var order []evidence.Digest
-	for _, id := range ids {
-		if !pointed[id] {
-			order = append(order, id)
-		}
-	}
-	seen := map[string]bool{}
-	for _, p := range list {
-		// One bundle of each release and profile is enough: the newest.
-		key := strings.Join([]string{string(p.Scope), p.Chart, p.Release, p.Namespace, p.Cluster, p.Profile}, "\x00")
-		if req.Image == "" && seen[key] {
-			continue
-		}
-		seen[key] = true
-		order = append(order, p.Bundle)
-	}
-	pointers := map[evidence.Digest]repository.Pointer{}
-	for _, p := range list {
-		pointers[p.Bundle] = p
-	}
-	var found []*Verified
-	for _, id := range order {
-		b, err := stored(ctx, v, repo, id)
-		if err != nil {
-			if _, listed := pointers[id]; !listed && isCutOff(ctx, repo, id) {
-				continue
-			}
-			return nil, err
-		}
-		p, listed := pointers[id]
-		if listed && p != repository.NewPointer(id, b.Release(), b.Verdict()) {
-			return nil, integrityErr("bundle %s: its pointer in the repository does not say what the bundle says", id.Short())
-		}
-		if matches(b, req) {
-			found = append(found, b)
-		}
-	}
-	slices.SortStableFunc(found, func(x, y *Verified) int { return y.Verdict().EvaluatedAt.Compare(x.Verdict().EvaluatedAt) })
-	return oneRelease(found, req)
-}
-
-// isCutOff tells a bundle whose storing was interrupted (no signature yet) from evidence.
-func isCutOff(ctx context.Context, repo *repository.Repository, id evidence.Digest) bool {
-	_, err := repo.GetFile(ctx, id, bundle.SignatureFile)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-func matches(b *Verified, req GateRequest) bool {
-	rel := b.Release()
-	switch rel.Scope {
-	case evidence.ScopeComposed:
-		return false
-	case evidence.ScopeCluster:
-		return true
-	}
-	if req.Chart != "" && rel.Chart != req.Chart || req.Namespace != "" && rel.Namespace != req.Namespace {
-		return false
-	}
-	if req.Image == "" {
-		return true
-	}
-	return slices.ContainsFunc(rel.Images, func(i string) bool {
-		return strings.HasSuffix(i, "@"+req.Image) || strings.HasSuffix(i, "@sha256:"+req.Image)
-	})
-}
-
-// oneRelease refuses to decide on several releases at once.
-func oneRelease(found []*Verified, req GateRequest) ([]*Verified, error) {
-	names := map[string]bool{}
-	for _, b := range found {
-		if b.Release().Scope == evidence.ScopeCluster {
-			continue
-		}
-		names[b.Release().Chart+" in namespace "+b.Release().Namespace] = true
-	}
-	if req.Chart != "" && len(names) > 1 {
-		var list []string
-		for n := range names {
-			list = append(list, n)
-		}
-		slices.Sort(list)
-		return nil, inputErr("gate: several releases match (%s): say which with -n", strings.Join(list, "; "))
-	}
-	return found, nil
-}
-
 // sameSubject holds that a composed bundle is about the release, and names the
-// runs, of its inputs. Without any input it names a chart and nothing else.
+// runs, of its inputs. Without any input it names what was asked about.
 func sameSubject(c *bundle.Bundle, j *Judged) error {
 	want := j.Release
 	if len(c.Inputs()) == 0 {
-		want.Chart = c.Release().Chart
+		want = asked(*c.Release())
 	}
+	want.Bound, want.BoundImage = c.Release().Bound, c.Release().BoundImage // see holdsBound
 	type subject struct {
 		Release evidence.Release
 		Runs    []evidence.CollectorRun
@@ -308,4 +330,39 @@ func sameSubject(c *bundle.Bundle, j *Judged) error {
 		return errors.New("the composed verdict is about another release, or names other runs, than its inputs")
 	}
 	return nil
+}
+
+// holdsBound holds that the inputs of a composed bundle are bound to its release
+// as it says. What an older version composed says nothing.
+func holdsBound(c *evidence.Release, inputs []*Verified) error {
+	if (c.Bound == evidence.BoundToImage) != (c.BoundImage != "") {
+		return fmt.Errorf("the composed verdict is bound to %q, and names image %q", string(c.Bound), string(c.BoundImage))
+	}
+	for _, b := range inputs {
+		r := b.Release()
+		if r.Scope == evidence.ScopeCluster {
+			continue
+		}
+		switch c.Bound {
+		case "", evidence.BoundToName:
+		case evidence.BoundToManifests:
+			if d := differences(*c, *r); len(d) > 0 {
+				return fmt.Errorf("the composed verdict is bound to manifests, but of input %s %s", b.ID().Short(), d[0].text())
+			}
+		case evidence.BoundToImage:
+			if !runs(r, c.BoundImage.Hex()) {
+				return fmt.Errorf("the composed verdict is bound to image %s, which input %s does not run", c.BoundImage, b.ID().Short())
+			}
+		default:
+			return fmt.Errorf("the composed verdict is bound to %q, which this version does not know", string(c.Bound))
+		}
+	}
+	return nil
+}
+
+// runs reports whether the release runs the image, whose digest is given in
+// hexadecimal digits, or as "sha256:" and these.
+func runs(r *evidence.Release, digest string) bool {
+	digest = "@sha256:" + strings.TrimPrefix(digest, "sha256:")
+	return slices.ContainsFunc(r.Images, func(i string) bool { return strings.HasSuffix(i, digest) })
 }

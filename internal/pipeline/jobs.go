@@ -86,6 +86,15 @@ func (p *Pipeline) load(ctx context.Context, j *Job, opts chart.LoadOptions, std
 	return load(limited, j.Ref, opts)
 }
 
+// Load loads what a job names, as judging it would. The caller closes the release.
+func (p *Pipeline) Load(ctx context.Context, j Job, o chart.LoadOptions) (*chart.Release, error) {
+	rel, err := p.load(ctx, &j, o, new(sync.Mutex))
+	if err == nil && p.Cluster != nil {
+		rel.Info.Cluster = p.Cluster.Info.Fingerprint
+	}
+	return rel, err
+}
+
 // PrepareImages asks for and scans the images of all jobs, each once, before
 // the first is judged. A release that cannot be loaded is told later.
 func (p *Pipeline) PrepareImages(ctx context.Context, jobs []Job, o JobOptions, progress func(what string, done, total int)) (images.Counts, error) {

@@ -61,7 +61,8 @@ type Judged struct {
 	Verdict  evidence.Verdict
 	By       Rules                // what it was judged by
 	PDF      bool                 // a report.pdf was stored
-	Inputs   []evidence.BundleRef // of a composed verdict
+	Inputs   []evidence.BundleRef // of a composed verdict: about the release, newest first, then its cluster
+	Reasons  []string             // of a composed verdict that is not PASS: all there is to say why
 }
 
 // Release judges one loaded release and, where the pipeline has a signer and a

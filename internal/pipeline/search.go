@@ -1,0 +1,390 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/evidence/repository"
+)
+
+// search looks for the evidence that a request is about.
+type search struct {
+	repo     *repository.Repository
+	verifier *bundle.Verifier
+	req      GateRequest
+	want     evidence.Release // the subject; empty fields are any
+
+	all   []repository.Pointer // of the repository, newest first
+	other []glimpse            // evidence for the chart, of something else
+}
+
+// glimpse is what a bundle says that it is about. Its digest is that of its id,
+// and no signature was verified: it serves to leave the bundle out, and to say why.
+type glimpse struct {
+	id      evidence.Digest
+	release evidence.Release
+	at      time.Time
+	record  chart.Record
+	tool    string
+}
+
+// evidence returns the verified bundles about the subject, newest first: the
+// newest of each release (name, namespace, cluster), scope and profile. Pointers
+// only say where to look; a bundle without one is looked at too, so that
+// removing a pointer does not bring older evidence back.
+func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
+	var err error
+	if s.all, err = s.repo.List(ctx, repository.Filter{}); err != nil {
+		return nil, err
+	}
+	ids, err := s.repo.Bundles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pointed := map[evidence.Digest]bool{}
+	for _, p := range s.all {
+		pointed[p.Bundle] = true
+	}
+	var order []evidence.Digest
+	for _, id := range ids {
+		if !pointed[id] {
+			order = append(order, id)
+		}
+	}
+	pointers := map[evidence.Digest]repository.Pointer{}
+	for _, p := range s.all {
+		if s.mayBe(p) {
+			pointers[p.Bundle] = p
+			order = append(order, p.Bundle)
+		}
+	}
+	seen := map[string]bool{}
+	var found []*Verified
+	for _, id := range order {
+		p, listed := pointers[id]
+		key := strings.Join([]string{string(p.Scope), p.Chart, p.Release, p.Namespace, p.Cluster, p.Profile}, "\x00")
+		if listed && s.req.Image == "" && seen[key] {
+			continue // one bundle of each release and profile is enough: the newest
+		}
+		if skip, err := s.ofOther(ctx, id); err != nil {
+			return nil, err
+		} else if skip {
+			continue
+		}
+		seen[key] = true
+		b, err := stored(ctx, s.verifier, s.repo, id)
+		if err != nil {
+			if !listed && s.isCutOff(ctx, id) {
+				continue
+			}
+			return nil, err
+		}
+		if listed && p != repository.NewPointer(id, b.Release(), b.Verdict()) {
+			return nil, integrityErr("bundle %s: its pointer in the repository does not say what the bundle says", id.Short())
+		}
+		if s.isAbout(b.Release()) {
+			found = append(found, b)
+		}
+	}
+	slices.SortStableFunc(found, func(x, y *Verified) int { return y.Verdict().EvaluatedAt.Compare(x.Verdict().EvaluatedAt) })
+	return s.oneRelease(found)
+}
+
+// mayBe reports whether the pointer's bundle has to be looked at.
+func (s *search) mayBe(p repository.Pointer) bool {
+	// What was judged after the time that is asked about does not count yet.
+	if p.Scope == evidence.ScopeComposed || p.EvaluatedAt.After(s.req.At) {
+		return false
+	}
+	if p.Scope == evidence.ScopeCluster {
+		return true
+	}
+	want := s.want
+	return (want.Chart == "" || p.Chart == want.Chart) && (want.Namespace == "" || p.Namespace == want.Namespace) &&
+		(want.ReleaseName == "" || p.Release == want.ReleaseName)
+}
+
+// ofOther reports whether a bundle is about something else than what is asked
+// about, as its content says. It saves verifying all that was ever collected of a
+// chart; what it does not know for sure is left to verification.
+func (s *search) ofOther(ctx context.Context, id evidence.Digest) (bool, error) {
+	want := s.want
+	if want.Version == "" && want.ManifestsDigest == "" {
+		return false, nil // names are enough
+	}
+	g, ok, err := s.look(ctx, id)
+	if err != nil || !ok || g.release.Scope == evidence.ScopeCluster || s.isAbout(&g.release) {
+		return false, err
+	}
+	if g.release.Scope == evidence.ScopeRelease && g.release.Chart == want.Chart && !g.at.After(s.req.At) {
+		s.other = append(s.other, g)
+	}
+	return true, nil
+}
+
+// look opens a bundle's evidence without verifying it; false where it is not what
+// its id names, or cannot be opened: verification says why.
+func (s *search) look(ctx context.Context, id evidence.Digest) (glimpse, bool, error) {
+	raw, err := s.repo.GetFile(ctx, id, bundle.EvidenceFile)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return glimpse{}, false, err
+	}
+	limits := s.verifier.Limits
+	if limits == (bundle.Limits{}) {
+		limits = bundle.DefaultLimits()
+	}
+	b, err := bundle.Open(raw, limits)
+	if err != nil || b.ID() != id {
+		return glimpse{}, false, nil //nolint:nilerr // see above
+	}
+	g := glimpse{id: id, release: *b.Release(), at: b.Verdict().EvaluatedAt, tool: b.Runs().Tool}
+	if raw, err := b.Read(collectors.ChartFile); err == nil {
+		_ = json.Unmarshal(raw, &g.record) // it serves explanations only
+	}
+	return g, true, nil
+}
+
+// isCutOff tells a bundle whose storing was interrupted (no signature yet) from evidence.
+func (s *search) isCutOff(ctx context.Context, id evidence.Digest) bool {
+	_, err := s.repo.GetFile(ctx, id, bundle.SignatureFile)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// isAbout reports whether a bundle of that release may count.
+func (s *search) isAbout(r *evidence.Release) bool {
+	switch r.Scope {
+	case evidence.ScopeComposed:
+		return false
+	case evidence.ScopeCluster:
+		return true
+	}
+	return len(differences(s.want, *r)) == 0 && (s.req.Image == "" || runs(r, s.req.Image))
+}
+
+// oneRelease refuses to decide on several releases at once, and keeps to one
+// rendering where manifests were named by their digest alone: what counts with
+// the newest evidence has its chart and values.
+func (s *search) oneRelease(found []*Verified) ([]*Verified, error) {
+	if s.req.Image != "" {
+		return found, nil
+	}
+	var list []string
+	var newest *evidence.Release
+	for _, b := range found {
+		if b.Release().Scope == evidence.ScopeCluster {
+			continue
+		}
+		if b.Release().Scope == evidence.ScopeRelease && newest == nil {
+			newest = b.Release()
+		}
+		if name := b.Release().Chart + " in namespace " + b.Release().Namespace; !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	if len(list) > 1 {
+		slices.Sort(list)
+		return nil, inputErr("gate: several releases match (%s): say which with -n", strings.Join(list, "; "))
+	}
+	if s.req.ManifestsDigest != "" && newest != nil {
+		found = slices.DeleteFunc(found, func(b *Verified) bool {
+			r := b.Release()
+			return r.Scope != evidence.ScopeCluster && r.ReleaseName == newest.ReleaseName && len(differences(*newest, *r)) > 0
+		})
+	}
+	return found, nil
+}
+
+// difference is one thing in which evidence is not about what is asked about.
+type difference struct{ what, have, want string }
+
+func (d difference) text() string {
+	verb := "differs"
+	if strings.HasSuffix(d.what, "s") {
+		verb = "differ"
+	}
+	return fmt.Sprintf("the %s %s (have %s, want %s)", d.what, verb, cmp.Or(d.have, "none"), cmp.Or(d.want, "none"))
+}
+
+// differences are those of evidence from what is wanted, whose empty fields are
+// any. A drill does not have to know chart and values: it is about manifests.
+func differences(want, have evidence.Release) []difference {
+	var out []difference
+	add := func(what, have, want string) {
+		if want != "" && have != want {
+			out = append(out, difference{what, have, want})
+		}
+	}
+	add("chart's name", have.Chart, want.Chart)
+	add("version", have.Version, want.Version)
+	add("namespace", have.Namespace, want.Namespace)
+	add("release name", have.ReleaseName, want.ReleaseName)
+	if have.Cluster != "" { // what names none is about the chart alone
+		add("cluster", have.Cluster, want.Cluster)
+	}
+	if have.Scope != evidence.ScopeDrill || have.ChartDigest != "" {
+		add("chart", string(have.ChartDigest), string(want.ChartDigest))
+	}
+	if have.Scope != evidence.ScopeDrill || have.ValuesDigest != "" {
+		add("values", string(have.ValuesDigest), string(want.ValuesDigest))
+	}
+	add("manifests", string(have.ManifestsDigest), string(want.ManifestsDigest))
+	return out
+}
+
+// Limits of what is said about evidence that is not there.
+const (
+	maxNames    = 8  // charts that are named
+	maxGlimpses = 20 // bundles that are looked at besides those that had to be
+)
+
+// whyNone says why there is no evidence: none of the chart, or some of something
+// else, and of what.
+func (s *search) whyNone(ctx context.Context) ([]string, error) {
+	want := s.want
+	if s.req.Image != "" {
+		return []string{fmt.Sprintf("no evidence for a release that runs image %s", s.req.Image) + s.names()}, nil
+	}
+	looked := map[evidence.Digest]bool{}
+	for _, g := range s.other {
+		looked[g.id] = true
+	}
+	for _, p := range s.all {
+		if p.Scope != evidence.ScopeRelease || p.Chart != want.Chart || looked[p.Bundle] || p.EvaluatedAt.After(s.req.At) {
+			continue
+		}
+		if len(looked) >= len(s.other)+maxGlimpses {
+			break
+		}
+		looked[p.Bundle] = true
+		g, ok, err := s.look(ctx, p.Bundle)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			s.other = append(s.other, g)
+		}
+	}
+	kind := "chart"
+	if s.req.Deploy != nil && want.Source == chart.SourceManifests {
+		kind = "manifests"
+	}
+	if len(s.other) == 0 {
+		if n := s.later(want.Chart); n > 0 {
+			return []string{fmt.Sprintf("no evidence for %s %s at %s: all that there is was judged later", kind, want.Chart, s.req.At.UTC().Format(time.RFC3339))}, nil
+		}
+		return []string{fmt.Sprintf("no evidence for %s %s", kind, want.Chart) + s.names()}, nil
+	}
+	// The nearest says most; of several the newest.
+	slices.SortStableFunc(s.other, func(a, b glimpse) int {
+		return cmp.Or(cmp.Compare(len(differences(want, a.release)), len(differences(want, b.release))), b.at.Compare(a.at))
+	})
+	nearest := s.other[0]
+	what := "what is about to be deployed"
+	if s.req.Deploy == nil {
+		what = "what is asked about"
+	}
+	out := []string{fmt.Sprintf("there is evidence for %s (bundle %s), but not of %s", strings.TrimSpace(kind+" "+want.Chart+" "+nearest.release.Version), nearest.id.Short(), what)}
+	for _, d := range differences(want, nearest.release) {
+		out = append(out, d.text())
+	}
+	return append(out, s.hints(nearest)...), nil
+}
+
+// hints name the flags that may be the reason of a difference.
+func (s *search) hints(g glimpse) []string {
+	if s.req.Deploy == nil {
+		return nil
+	}
+	want, now := s.want, s.req.Deploy.Record
+	var out []string
+	hint := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if g.release.Source != want.Source {
+		hint("the evidence is from %s, this is from %s", source(g.release.Source), source(want.Source))
+		return out
+	}
+	if g.release.Namespace != want.Namespace {
+		hint("the evidence was collected for namespace %s: -n %s, or collect for %s", g.release.Namespace, g.release.Namespace, want.Namespace)
+	}
+	if g.release.ReleaseName != want.ReleaseName {
+		hint("the evidence was collected for release name %s: --release-name %s, or collect for %s", g.release.ReleaseName, g.release.ReleaseName, want.ReleaseName)
+	}
+	if have, is := version(g.release, g.record), version(want, now); have != is {
+		hint("the evidence was collected for Kubernetes %s, this is rendered for %s: --kube-version %s may be the reason", have, is, have)
+	}
+	if !slices.Equal(g.record.APIVersions, now.APIVersions) {
+		hint("the evidence was collected with --api-versions %s, this is rendered with %s", joined(g.record.APIVersions), joined(now.APIVersions))
+	}
+	if g.release.ChartDigest == want.ChartDigest && g.release.ValuesDigest != want.ValuesDigest {
+		hint("the chart is the same: give the -f and --set that the evidence was collected with, or collect with these")
+	}
+	if g.release.ChartDigest != want.ChartDigest && g.release.Version == want.Version && (g.release.ArchiveDigest == "") != (want.ArchiveDigest == "") {
+		hint("one is an archive and the other a folder: helm package rewrites Chart.yaml, so that the same chart differs; collect what is deployed")
+	}
+	if len(out) == 0 && g.release.ChartDigest == want.ChartDigest && g.release.ValuesDigest == want.ValuesDigest && s.verifier.Tool != g.tool {
+		hint("the evidence was collected by %s, this is %s: it may render otherwise", g.tool, s.verifier.Tool)
+	}
+	return out
+}
+
+// source says for people where a release came from.
+func source(s string) string {
+	switch s {
+	case chart.SourceChart:
+		return "a chart (gate CHART)"
+	case chart.SourceManifests:
+		return "plain manifests (gate --manifests)"
+	case chart.SourceRelease:
+		return "what Helm stored in a cluster (gate --release)"
+	}
+	return s
+}
+
+// version is the Kubernetes version of a rendering, as exactly as it is known.
+func version(r evidence.Release, rec chart.Record) string {
+	return strings.TrimPrefix(cmp.Or(rec.Capabilities["kubeVersion"], r.KubeVersion), "v")
+}
+
+func joined(s []string) string { return cmp.Or(strings.Join(s, ","), "none") }
+
+// later counts the bundles of the chart that were judged after the time asked about.
+func (s *search) later(name string) int {
+	n := 0
+	for _, p := range s.all {
+		if p.Scope == evidence.ScopeRelease && p.Chart == name && p.EvaluatedAt.After(s.req.At) {
+			n++
+		}
+	}
+	return n
+}
+
+// names says what the repository has evidence for.
+func (s *search) names() string {
+	var names []string
+	for _, p := range s.all {
+		if p.Scope == evidence.ScopeRelease && !slices.Contains(names, p.Chart) {
+			names = append(names, p.Chart)
+		}
+	}
+	slices.Sort(names)
+	switch n := len(names); {
+	case n == 0:
+		return ": the repository has none at all"
+	case n > maxNames:
+		return fmt.Sprintf("; there is evidence for %s and %d more (helmproof list)", strings.Join(names[:maxNames], ", "), n-maxNames)
+	}
+	return "; there is evidence for " + strings.Join(names, ", ")
+}
