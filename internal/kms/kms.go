@@ -1,7 +1,7 @@
 // Package kms reaches keys in key management services: AWS, Azure, Google Cloud,
-// HashiCorp Vault and OpenBao, by the references that cosign takes (package keyref). Credentials
-// are those that each service's own tools use. Those of the three clouds need the
-// build tag cloud.
+// HashiCorp Vault and OpenBao, by the references that cosign takes (package
+// keyref). Credentials are those that each service's own tools use. Those of the
+// three clouds need the build tag cloud.
 package kms
 
 import (
