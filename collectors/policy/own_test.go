@@ -122,7 +122,7 @@ func TestOwnPolicies(t *testing.T) {
 func TestOwnPolicyLabels(t *testing.T) {
 	t.Parallel()
 	for _, f := range findings(t, own(t, vap("  validations: [{expression: 'false'}]\n")), configMap) {
-		if f.Rule == "policy/own" && (!slices.Equal(f.Controls, config.RuleControls().Of(ownRule)) || f.Severity != "high" || f.Remediation != "Change the object as the policy's message says.") {
+		if f.Rule == "policy/own" && (!slices.Equal(f.Controls, config.RuleControls().Of(RuleOwn)) || f.Severity != "high" || f.Remediation != "Change the object as the policy's message says.") {
 			t.Errorf("not labelled as a policy of one's own: %+v", f)
 		}
 	}
@@ -138,15 +138,15 @@ func TestOwnPolicyLabels(t *testing.T) {
 func TestControlOfOwnPolicies(t *testing.T) {
 	t.Parallel()
 	none := []string{"not-applicable Chart/shop: no policies of your own were given"}
-	if diff := cmp.Diff(none, summary(findings(t, builtin(t), configMap), ownRule)); diff != "" {
+	if diff := cmp.Diff(none, summary(findings(t, builtin(t), configMap), RuleOwn)); diff != "" {
 		t.Error(diff)
 	}
 	text := vap("  validations: [{expression: 'true'}]\n")
-	if got := summary(findings(t, own(t, text), configMap), ownRule); got != nil {
+	if got := summary(findings(t, own(t, text), configMap), RuleOwn); got != nil {
 		t.Errorf("with own policies: %v", got)
 	}
 	elsewhere := strings.Replace(text, "{name: own}", "{name: own, annotations: {helmproof.companyos.github.io/controls: RES-2}}", 1)
-	if got := summary(findings(t, own(t, elsewhere), configMap), ownRule); got != nil {
+	if got := summary(findings(t, own(t, elsewhere), configMap), RuleOwn); got != nil {
 		t.Errorf("with own policies that name a control: %v", got)
 	}
 }

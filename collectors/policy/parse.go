@@ -27,11 +27,14 @@ const annotationPrefix = "helmproof.companyos.github.io/"
 // builtinPrefix starts the names of the built-in policies; rules are named without it.
 const builtinPrefix = "helmproof-"
 
+// RuleOwn is the rule of the finding that there are no policies of the user's own;
+// theirs are named after each policy, and count for the same control.
+const RuleOwn = rulePrefix + "own-policies"
+
 const (
 	apiGroup      = "admissionregistration.k8s.io"
 	maxPolicies   = 2000
 	rulePrefix    = Name + "/"
-	ownRule       = rulePrefix + "own-policies" // of the finding that there are none
 	ownRemedy     = "Change the object as the policy's message says."
 	maxExpression = 64 << 10 // bytes of one CEL expression
 )

@@ -222,7 +222,7 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 	}
 	if !slices.ContainsFunc(s.policies, func(r *policyRule) bool { return !r.builtin }) {
 		out = append(out, evidence.Finding{
-			Rule: ownRule, Severity: evidence.SeverityHigh,
+			Rule: RuleOwn, Severity: evidence.SeverityHigh,
 			Target:  evidence.Target{Kind: "Chart", Name: release.Chart},
 			Outcome: evidence.OutcomeNotApplicable, Message: "no policies of your own were given",
 			Evidence: []evidence.Pointer{in.Pointer(collectors.PoliciesFile, "", "")},

@@ -10,7 +10,6 @@ import (
 	"github.com/companyos/helmproof/collectors/images/osv"
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/collectors/images/trivy"
-	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/internal/cluster"
 )
 
@@ -68,13 +67,10 @@ func Scanners(o ScannerOptions) ([]scan.Scanner, error) {
 // know of images. The caller closes Gathered.
 func ImageOptions(ctx context.Context, rules Rules, pol images.Policy, src images.Sources, log *slog.Logger) (images.Options, error) {
 	scans := len(src.Reports)+len(src.Scanners) > 0
-	for rule, given := range map[string]bool{
-		images.RulePin: src.Resolve, images.RuleScanned: scans, images.RuleScanFresh: scans, images.RuleRegistry: len(pol.Registries) > 0,
-	} {
-		for _, id := range config.RuleControls().Of(rule) {
-			if given || rules.Asks(id) {
-				pol.Controls = append(pol.Controls, id)
-			}
+	given := Given{Scans: scans, Resolve: src.Resolve, Registries: len(pol.Registries) > 0}.Controls()
+	for _, id := range (Given{Scans: true, Resolve: true, Registries: true}).Controls() {
+		if slices.Contains(given, id) || rules.Asks(id) {
+			pol.Controls = append(pol.Controls, id)
 		}
 	}
 	slices.Sort(pol.Controls)

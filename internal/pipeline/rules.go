@@ -7,7 +7,9 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/policy"
+	"github.com/companyos/helmproof/collectors/signatures"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
@@ -183,16 +185,19 @@ func (g Given) Controls() []evidence.ControlID {
 	var ids []evidence.ControlID
 	for _, x := range []struct {
 		given bool
-		ids   []evidence.ControlID
+		rules []string
 	}{
-		{g.Scans, []evidence.ControlID{"IMG-2", "IMG-3"}},
-		{g.Signatures, []evidence.ControlID{"IMG-4"}},
-		{g.Registries, []evidence.ControlID{"IMG-5"}},
-		{g.Resolve, []evidence.ControlID{"IMG-6"}},
-		{g.Policies, []evidence.ControlID{"POL-1"}}, // also where their annotations name others
+		{g.Scans, []string{images.RuleScanned, images.RuleScanFresh}},
+		{g.Signatures, []string{signatures.RuleVerified}},
+		{g.Registries, []string{images.RuleRegistry}},
+		{g.Resolve, []string{images.RulePin}},
+		{g.Policies, []string{policy.RuleOwn}}, // also where their annotations name others
 	} {
-		if x.given {
-			ids = append(ids, x.ids...)
+		if !x.given {
+			continue
+		}
+		for _, rule := range x.rules {
+			ids = append(ids, config.RuleControls().Of(rule)...)
 		}
 	}
 	return ids
