@@ -158,7 +158,6 @@ type RunOptions struct {
 	Timeout time.Duration    // per collector that is not Lasting; 0 means none
 	Now     func() time.Time // the clock for runs.json
 	Started func(string)     // progress, may be nil; called concurrently
-	Ended   func(evidence.CollectorRun)
 }
 
 // Run calls Collect of every collector side by side. A collector that fails,
@@ -179,9 +178,6 @@ func Run(ctx context.Context, in Input, list []Collector, out *Artifacts, o RunO
 			}
 			run.FinishedAt = o.Now().UTC()
 			runs[i] = run
-			if o.Ended != nil {
-				o.Ended(run)
-			}
 			return nil
 		})
 	}

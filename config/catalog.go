@@ -64,11 +64,13 @@ func isProfileFile(s string) bool {
 // name with a slash, or ending in .yaml, .yml or .json): the bytes that are
 // sealed, and what they say. Every control that it names is in the catalog.
 func Profile(nameOrFile string) (raw []byte, profile *evidence.Profile, err error) {
+	own := false
 	if isProfileFile(nameOrFile) {
 		raw, err = readBounded(nameOrFile, gate.MaxPolicyBytes)
 		if err != nil {
 			return nil, nil, &Error{Problem: "read profile: " + err.Error()}
 		}
+		own = true
 	} else {
 		raw, err = profileFS.ReadFile(path.Join("profiles", nameOrFile+".yaml"))
 		if err != nil {
@@ -76,6 +78,9 @@ func Profile(nameOrFile string) (raw []byte, profile *evidence.Profile, err erro
 		}
 	}
 	profile, err = gate.ParseProfile(raw)
+	if err == nil && own && len(profile.Added()) > 0 {
+		err = fmt.Errorf("controls: %s is marked as added: helmproof does that, where a flag asks for a control", profile.Added()[0])
+	}
 	if err == nil {
 		err = gate.ValidateProfile(profile, parsedCatalog())
 	}

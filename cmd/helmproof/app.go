@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,8 @@ import (
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/pipeline"
+
+	"github.com/spf13/pflag"
 )
 
 // version is set by the build; without it the module's own version is used.
@@ -98,11 +101,34 @@ func (a *app) configure(cmd *cobra.Command) error {
 	if cmd.Name() == "help" || cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd || cmd.HasParent() && cmd.Parent().Name() == "completion" {
 		return nil
 	}
+	if err := refuseEmpty(cmd.Flags()); err != nil {
+		return err
+	}
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
 		return err
 	}
 	a.cfg, err = config.Load(config.Source{Flags: cmd.Flags(), File: file, Env: os.Environ()})
+	return err
+}
+
+// saying are the flags that ask for something by what they say. Given empty, as by
+// a pipeline's variable that is not set, they would ask for nothing, without a word.
+var saying = []string{
+	"profile", "waivers", "policies", "registry-allow", "scan", "scan-report", "signature-policy", "trusted-root", "vex", "kev", "epss", "values", "manifests", "release", "chart", "image",
+	"manifests-digest", "version", "trust", "key", "repo", "tsa", "signature", "context", "kubeconfig", "max-age", "at",
+}
+
+func refuseEmpty(fl *pflag.FlagSet) (err error) {
+	fl.Visit(func(f *pflag.Flag) {
+		list := []string{f.Value.String()}
+		if v, ok := f.Value.(pflag.SliceValue); ok {
+			list = v.GetSlice()
+		}
+		if slices.Contains(saying, f.Name) && (len(list) == 0 || slices.Contains(list, "")) {
+			err = usageErr("--%s is empty: leave it out, or say what is meant", f.Name)
+		}
+	})
 	return err
 }
 
@@ -145,9 +171,9 @@ func (a *app) signer(ctx context.Context) (attest.Signer, error) {
 			if err := makeKey(path, filepath.Join(home, "trust")); err != nil {
 				return nil, err
 			}
-			fmt.Fprintf(a.io.err, "helmproof: made a signing key, %s, and trust it on this machine.\n"+
+			fmt.Fprintf(a.io.err, "helmproof: made a signing key, %s, and trust it on this machine; its public half is in %s.\n"+
 				"  It shows that a bundle was sealed by whoever holds that file. For a team, make a key\n"+
-				"  with helmproof keygen, keep it where CI signs, and hand out its public half.\n", path)
+				"  with helmproof keygen, keep it where CI signs, and hand out its public half.\n", path, filepath.Join(home, "trust"))
 		} else if err != nil {
 			return nil, err
 		}

@@ -50,7 +50,7 @@ says that the bundle did not verify: nothing is attached.`,
 		Example: `  helmproof attach latest
   helmproof attach 3f2a9c --repo gs://evidence/prod --trust team.pub --key team.key
   helmproof attach latest --image ghcr.io/team/api@sha256:… --dry-run`,
-		Args:              cobra.ExactArgs(1),
+		Args:              exact(1, "one bundle"),
 		ValidArgsFunction: a.completeBundles,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.attach(cmd.Context(), args[0], f) },
 	}

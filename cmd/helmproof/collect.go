@@ -120,7 +120,7 @@ scanning.`,
 	}
 	f.register(cmd)
 	a.pipelineFlags(cmd)
-	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif or junit")
+	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif, junit or pdf")
 	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
 	return cmd
 }

@@ -168,6 +168,11 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 			return usageErr("--manifests-digest: %w", err)
 		}
 	}
+	if f.image != "" {
+		if _, err := evidence.ParseDigest(f.image); err != nil {
+			return usageErr("--image: %w", err)
+		}
+	}
 	by, err := pipeline.LoadRules(a.rules())
 	if err != nil {
 		return err

@@ -291,6 +291,20 @@ func TestNoSecretInErrors(t *testing.T) {
 				}
 				holdNoLeak(t, map[string][]byte{"output": out.Bytes(), "errors": errs.Bytes()}, map[string]string{"the chart": secret, "its start": secret[:9]})
 			}
+			if slices.ContainsFunc(args, func(a string) bool { return a == "--waivers" || a == "--policies" }) {
+				return
+			}
+			// The gate renders as well.
+			var out, errs bytes.Buffer
+			in := stdio{in: strings.NewReader(""), out: &out, err: &errs}
+			if code := run(t.Context(), []string{"keygen", filepath.Join(dir, "k")}, in); code != exitPass {
+				t.Fatal(errs.String())
+			}
+			code := run(t.Context(), append([]string{"gate", dir, "--repo", filepath.Join(dir, "repo"), "--trust", filepath.Join(dir, "k.pub")}, args...), in)
+			if tt.says != "" && strings.HasPrefix(tt.says, "the chart") && (code != exitUsage || !strings.Contains(errs.String(), tt.says)) {
+				t.Errorf("gate: exit %d: %s", code, errs.String())
+			}
+			holdNoLeak(t, map[string][]byte{"output": out.Bytes(), "errors": errs.Bytes()}, map[string]string{"the chart": secret, "its start": secret[:9]})
 		})
 	}
 }

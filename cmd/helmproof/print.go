@@ -96,7 +96,7 @@ func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, 
 	last, place := "", ""
 	for i, id := range ids {
 		if i == most {
-			t.line(t.faint(fmt.Sprintf("    and %d more: helmproof show, or the report", len(ids)-most)))
+			t.line(t.faint(fmt.Sprintf("    and %d more, in the report (--format md, -o json)", len(ids)-most)))
 			break
 		}
 		f, ok := byID[id]

@@ -46,7 +46,11 @@ func lintChart(ctx context.Context, rel *chart.Release) (*lintReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lint: kubernetes version %s: %w", rel.Info.KubeVersion, err)
 	}
-	dir := rel.Dir
+	// Helm says paths as they are given; an absolute one can be told from other text.
+	dir, err := filepath.Abs(rel.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("lint: %w", err)
+	}
 	for _, g := range rel.Record.Generated {
 		if slices.Contains(keyFunctions, g.Function) {
 			rep.Replaced = append(rep.Replaced, g.Function)

@@ -192,7 +192,7 @@ func TestSealedObjectsStayAsTheyAre(t *testing.T) {
 	for i := range objects.Objects {
 		before[i] = objects.Objects[i].DeepCopy().Object
 	}
-	if _, err := collectors.Findings(in, Replayer()); err != nil {
+	if _, err := collectors.Findings(in, collector{}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range objects.Objects {
@@ -210,7 +210,7 @@ func TestUnrenderedChartIsNotChecked(t *testing.T) {
 		collectors.ReleaseFile:   `{"chart": "shop"}`,
 		collectors.ChartFile:     `{"renderError": "boom"}`,
 	}, config.RuleControls())
-	got, err := collectors.Findings(in, Replayer())
+	got, err := collectors.Findings(in, collector{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func FuzzNew(f *testing.F) {
 		if _, err := New(raw.Bytes()); err != nil {
 			return
 		}
-		if _, err := collectors.Findings(seal(t, raw.Bytes(), configMap+weak), Replayer()); err != nil {
+		if _, err := collectors.Findings(seal(t, raw.Bytes(), configMap+weak), collector{}); err != nil {
 			t.Errorf("New accepts what Findings refuses: %v", err)
 		}
 	})

@@ -128,10 +128,6 @@ func Changed(policies []byte) ([]string, error) {
 	return changed, nil
 }
 
-// Replayer returns the collector for verifying a bundle: it needs no policies,
-// since Findings reads those that are sealed.
-func Replayer() collectors.Collector { return collector{} }
-
 // Name implements collectors.Collector.
 func (collector) Name() string { return Name }
 

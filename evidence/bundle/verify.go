@@ -111,6 +111,12 @@ type absent string
 
 func (a absent) Error() string { return string(a) }
 
+// unmade is the error of a check of which only a part could be made, and need be.
+// It never reads as a pass.
+type unmade string
+
+func (u unmade) Error() string { return string(u) }
+
 // Verify checks the files of a bundle in a repository against its id. A
 // repository is written whole: every file that was signed has to be there, and
 // no other. Once a check fails, the later ones are not checked: they would judge
@@ -147,7 +153,10 @@ func (v *Verifier) verify(s *verification) *Result {
 			before := len(r.Worse)
 			reason, err := st.run()
 			var none absent
+			var part unmade
 			switch {
+			case errors.As(err, &part):
+				c.Reason = part.Error()
 			case errors.As(err, &none):
 				c.Outcome, c.Reason = evidence.OutcomeNotApplicable, none.Error()
 			case err != nil:
@@ -254,6 +263,9 @@ func (s *verification) checkStatement() (string, error) {
 	}
 	if err := sameStatement(s.statement, want); err != nil {
 		return "", err
+	}
+	if r := s.b.runs; r.Rules < 0 || r.Reports < 0 || (r.Rules == 0) != (r.Reports == 0) {
+		return "", fmt.Errorf("%s names rules %d and reports %d, which never went together", runsFile, r.Rules, r.Reports)
 	}
 	if err := checkTimes(s.b.runs.Collectors, s.b.verdict.EvaluatedAt, s.stamps); err != nil {
 		return "", err
@@ -566,7 +578,7 @@ func (s *verification) checkReports() (string, error) {
 		also = "; absent: " + strings.Join(missing, ", ")
 	}
 	if v := s.b.runs.ReportsVersion(); v != s.reports {
-		return fmt.Sprintf("%d are signed and bound to this evidence; rendered by version %d of the reports, and not again by this one, %d%s", len(here), v, s.reports, also), nil
+		return "", unmade(fmt.Sprintf("%d are signed and bound to this evidence; what they say is not compared: they were rendered by version %d of the reports, this is %d%s", len(here), v, s.reports, also))
 	}
 	if s.Render == nil {
 		return "", errors.New("nothing to render the reports with")

@@ -225,7 +225,7 @@ func (r *Repository) Resolve(ctx context.Context, prefix string) (evidence.Diges
 	}
 	prefix = strings.TrimPrefix(prefix, "sha256:")
 	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
-		return "", fmt.Errorf("bundle id %q: want at least 4 hexadecimal digits, or latest: %w", prefix, ErrBadID)
+		return "", fmt.Errorf("%w: %q: want at least 4 hexadecimal digits, or latest", ErrBadID, prefix)
 	}
 	var found []evidence.Digest
 	err := r.store.List(ctx, bundlePrefix+prefix, func(key string) error {
@@ -245,13 +245,13 @@ func (r *Repository) Resolve(ctx context.Context, prefix string) (evidence.Diges
 	case len(found) == 0:
 		return "", fmt.Errorf("bundle %s in %s: %w: see helmproof list", prefix, r.URL(), fs.ErrNotExist)
 	case len(found) > 1:
-		return "", fmt.Errorf("bundle id %s is ambiguous in %s: %d bundles begin with it; give more digits: %w", prefix, r.URL(), len(found), ErrBadID)
+		return "", fmt.Errorf("%w: %s is ambiguous in %s: %d bundles begin with it; give more digits", ErrBadID, prefix, r.URL(), len(found))
 	}
 	return found[0], nil
 }
 
 // ErrBadID says that a bundle id cannot mean one bundle.
-var ErrBadID = errors.New("bad bundle id")
+var ErrBadID = errors.New("bundle id")
 
 func sortedKeys(m map[string][]byte) []string {
 	keys := make([]string, 0, len(m))

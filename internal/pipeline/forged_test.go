@@ -93,7 +93,7 @@ func forge(t *testing.T, p *Pipeline, honest *Judged, claimed int) map[string][]
 		honest.Findings[i].Outcome = evidence.OutcomePass
 	}
 	honest.Findings = evidence.NormalizeFindings(honest.Findings)
-	honest.Runs.Rules = claimed
+	honest.Runs.Rules, honest.Runs.Reports = claimed, claimed
 	honest.Verdict = gate.Evaluate(gate.Input{
 		Profile: p.Rules.Profile, ProfileDigest: evidence.DigestOf(p.Rules.ProfileRaw), Catalog: p.Rules.Catalog, CatalogDigest: evidence.DigestOf(p.Rules.CatalogRaw),
 		Findings: honest.Findings, Runs: honest.Runs.Collectors, At: honest.Verdict.EvaluatedAt,

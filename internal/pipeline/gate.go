@@ -13,6 +13,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/gate"
@@ -281,6 +282,10 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 		if err != nil {
 			return nil, evidence.Verdict{}, err
 		}
+		if c.Runs().RulesVersion() != evidence.RulesVersion {
+			// This version's rules judge, and its catalog says what they count for.
+			by.CatalogRaw, by.Catalog = config.Catalog()
+		}
 		var inputs []*Verified
 		for _, ref := range c.Inputs() {
 			if ref.Scope == evidence.ScopeComposed {
@@ -299,7 +304,7 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 		if err := sameSubject(c, j); err != nil {
 			return nil, evidence.Verdict{}, err
 		}
-		if err := holdsBound(c.Release(), inputs); err != nil {
+		if err := holdsBound(c.Release(), c.Runs().RulesVersion(), inputs); err != nil {
 			return nil, evidence.Verdict{}, err
 		}
 		return j.Findings, j.Verdict, nil
@@ -333,8 +338,11 @@ func sameSubject(c *bundle.Bundle, j *Judged) error {
 }
 
 // holdsBound holds that the inputs of a composed bundle are bound to its release
-// as it says. What an older version composed says nothing.
-func holdsBound(c *evidence.Release, inputs []*Verified) error {
+// as it says. What the first version of the rules composed says nothing.
+func holdsBound(c *evidence.Release, rules int, inputs []*Verified) error {
+	if c.Bound == "" && rules != 1 {
+		return errors.New("the composed verdict does not say what it is bound to")
+	}
 	if (c.Bound == evidence.BoundToImage) != (c.BoundImage != "") {
 		return fmt.Errorf("the composed verdict is bound to %q, and names image %q", string(c.Bound), string(c.BoundImage))
 	}

@@ -378,7 +378,7 @@ func TestSealedBound(t *testing.T) {
 		want  string // empty: it verifies
 	}{
 		{evidence.BoundToName, "", ""},
-		{"", "", ""}, // as older versions composed
+		{"", "", "does not say what it is bound to"},
 		{evidence.BoundToManifests, "", "the composed verdict is bound to manifests, but of input "},
 		{evidence.BoundToImage, image, "bound to image " + string(image) + ", which input "},
 		{evidence.BoundToImage, "", `the composed verdict is bound to "image", and names image ""`},

@@ -59,13 +59,15 @@ func (p *Pipeline) job(ctx context.Context, j *Job, opts chart.LoadOptions, stdi
 	rel := j.loaded
 	if rel == nil {
 		if rel, err = p.load(ctx, j, opts, stdin); err != nil {
-			return nil, secrets.CleanError(ctx, err, slices.Concat(opts.Set, opts.SetString, opts.SetJSON))
+			return nil, err
 		}
 	}
 	defer func() { err = errors.Join(err, rel.Close()) }()
 	return p.Release(ctx, rel)
 }
 
+// load loads what a job names. What an error shows of the chart and of what the
+// user gave is without secrets.
 func (p *Pipeline) load(ctx context.Context, j *Job, opts chart.LoadOptions, stdin *sync.Mutex) (*chart.Release, error) {
 	load := chart.Load
 	if j.Manifests {
@@ -75,15 +77,22 @@ func (p *Pipeline) load(ctx context.Context, j *Job, opts chart.LoadOptions, std
 			defer stdin.Unlock()
 		}
 	}
-	// A chart that renders for ever ends like a collector that does.
-	limited, cancel := context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("no rendering within %s", p.Timeout))
-	defer cancel()
+	limited := ctx
+	if p.Timeout > 0 { // a chart that renders for ever ends like a collector that does
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("no rendering within %s", p.Timeout))
+		defer cancel()
+	}
 	if j.Stored != nil {
 		load = func(ctx context.Context, _ string, o chart.LoadOptions) (*chart.Release, error) {
 			return chart.LoadStored(ctx, p.Cluster, *j.Stored, chart.LoadOptions{APIVersions: o.APIVersions, ImageFields: o.ImageFields})
 		}
 	}
-	return load(limited, j.Ref, opts)
+	rel, err := load(limited, j.Ref, opts)
+	if err != nil {
+		return nil, secrets.CleanError(ctx, err, slices.Concat(opts.Set, opts.SetString, opts.SetJSON))
+	}
+	return rel, nil
 }
 
 // Load loads what a job names, as judging it would. The caller closes the release.

@@ -104,10 +104,7 @@ func Replay(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding
 		return nil, nil, err
 	}
 	if runs.RulesVersion() != evidence.RulesVersion {
-		if policies, err = policy.Renewed(policies); err != nil {
-			return nil, nil, err
-		}
-		in = replacing{in, collectors.PoliciesFile, policies}
+		return replayOther(in, policies, runs.Collectors)
 	}
 	changed, err := policy.Changed(policies)
 	if err != nil {
@@ -116,6 +113,35 @@ func Replay(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding
 	if len(changed) > 0 {
 		return nil, nil, fmt.Errorf("the sealed policies are not those of this version: %s", strings.Join(changed, ", "))
 	}
+	return derive(in, policies, runs.Collectors)
+}
+
+// replayOther derives what another version's rules sealed by this version's. Where
+// the user's own policies cannot be read or compiled any more, what rests on
+// policies could not be checked.
+func replayOther(in evidence.ArtifactReader, sealed []byte, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
+	policies, err := policy.Renewed(sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, after, bad := derive(replacing{in, collectors.PoliciesFile, policies}, policies, runs)
+	if bad == nil {
+		return found, after, nil
+	}
+	builtin, err := policy.Bundle("")
+	if err != nil {
+		return nil, nil, err
+	}
+	runs = slices.Clone(runs)
+	for i, r := range runs {
+		if r.Outcome == evidence.OutcomePass && (r.Collector == policy.Name || r.Collector == admission.Name) {
+			runs[i].Outcome, runs[i].Error = evidence.OutcomeError, fmt.Sprintf("own policies that this version cannot judge by: %v", bad)
+		}
+	}
+	return derive(replacing{in, collectors.PoliciesFile, builtin}, builtin, runs)
+}
+
+func derive(in evidence.ArtifactReader, policies []byte, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
 	list, err := collectorList(collectorOptions{policies: policies})
 	if err != nil {
 		return nil, nil, err
@@ -124,7 +150,7 @@ func Replay(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding
 	for _, l := range list {
 		all = append(all, l.Collector)
 	}
-	found, after := collectors.Derive(collectors.NewSealed(in, config.RuleControls()), all, runs.Collectors)
+	found, after := collectors.Derive(collectors.NewSealed(in, config.RuleControls()), all, runs)
 	return found, after, nil
 }
 

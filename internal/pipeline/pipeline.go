@@ -47,9 +47,8 @@ type Pipeline struct {
 	Formats []string               // of the reports that are stored
 
 	Now     func() time.Time
-	Log     *slog.Logger                // what the user should know and what is no evidence
-	Started func(collector string)      // progress; may be nil
-	Ended   func(evidence.CollectorRun) // progress; may be nil
+	Log     *slog.Logger           // what the user should know and what is no evidence
+	Started func(collector string) // progress; may be nil
 }
 
 // Judged is one release with its verdict; Bundle is empty when it was not sealed.
@@ -129,7 +128,7 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	}
 	list := p.pick(all, s.info.Scope)
 	runs, err := collectors.Run(ctx, collectors.Input{Release: s.release, Cluster: p.Cluster}, list, s.art, collectors.RunOptions{
-		Timeout: p.Timeout, Now: p.Now, Started: p.Started, Ended: p.Ended,
+		Timeout: p.Timeout, Now: p.Now, Started: p.Started,
 	})
 	if err != nil {
 		return nil, err

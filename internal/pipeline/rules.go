@@ -120,13 +120,11 @@ func (r Rules) LimitAge(max time.Duration) (Rules, error) {
 // the profile lacks are added, optional ones become required. An added control of
 // a built-in profile is as the profile images has it; one of the user's own
 // profile is held to that profile's own threshold and age. Rules that require all
-// of them already are returned as they are, to the byte.
+// of them already are returned as they are, to the byte. A control that the catalog
+// lacks is added too: nothing can show that it holds.
 func (r Rules) With(ids ...evidence.ControlID) (Rules, error) {
 	var missing []evidence.ControlID
 	for _, id := range ids {
-		if _, ok := r.Catalog.Control(id); !ok {
-			return r, inputErr("control %s is not in the catalog; see helmproof controls", id)
-		}
 		if !r.requires(id) {
 			missing = append(missing, id)
 		}

@@ -189,7 +189,9 @@ func (s *search) oneRelease(found []*Verified) ([]*Verified, error) {
 			continue
 		}
 		if b.Release().Scope == evidence.ScopeRelease && newest == nil {
-			newest = b.Release()
+			rel := *b.Release()
+			rel.Cluster = "" // the same manifests run on several
+			newest = &rel
 		}
 		if name := b.Release().Chart + " in namespace " + b.Release().Namespace; !slices.Contains(list, name) {
 			list = append(list, name)
@@ -240,6 +242,9 @@ func differences(want, have evidence.Release) []difference {
 	}
 	if have.Scope != evidence.ScopeDrill || have.ValuesDigest != "" {
 		add("values", string(have.ValuesDigest), string(want.ValuesDigest))
+	}
+	if have.Scope != evidence.ScopeDrill {
+		add("Kubernetes version", have.KubeVersion, want.KubeVersion) // what is valid depends on it
 	}
 	add("manifests", string(have.ManifestsDigest), string(want.ManifestsDigest))
 	return out

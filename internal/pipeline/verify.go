@@ -63,6 +63,9 @@ func FindBundle(ctx context.Context, repo *repository.Repository, ref, signature
 		return nil, inputErr("--signature goes with a bundle's folder or its evidence.zip; the repository has the signature of bundle %s", ref)
 	}
 	id, err := repo.Resolve(ctx, ref)
+	if errors.Is(err, repository.ErrBadID) {
+		return nil, inputErr("%w; nor is there such a file or folder", err)
+	}
 	if err != nil {
 		return nil, notFound(err)
 	}
