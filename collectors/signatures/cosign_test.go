@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/companyos/helmproof/collectors/signatures/signtest"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -47,7 +48,7 @@ func TestCosignSigned(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			h := newHost(t, nil)
-			ref := h.push(t, "team/api", title)
+			ref := h.Push(t, "team/api", title)
 			cosign(append(append(strings.Fields(tt.args), offline...), ref.String())...)
 			o := Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(string(pub))+tt.more)}}
 			verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomePass, tt.want})
@@ -68,8 +69,8 @@ func TestCosignTrustedRoot(t *testing.T) {
 	write := func(name, content string) {
 		check(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	write("fulcio.pem", certPEM(s.intermediate)+certPEM(s.root))
-	write("ctfe.pub", publicPEM(t, s.ctlog))
+	write("fulcio.pem", signtest.CertPEM(s.Intermediate)+signtest.CertPEM(s.Root))
+	write("ctfe.pub", publicPEM(t, s.CTLog))
 	for _, l := range s.RekorLogs() {
 		der, err := x509.MarshalPKIXPublicKey(l.PublicKey)
 		check(t, err)
@@ -87,9 +88,9 @@ func TestCosignTrustedRoot(t *testing.T) {
 	root, err := os.ReadFile(filepath.Join(dir, "root.json"))
 	check(t, err)
 	h := newHost(t, nil)
-	ref := h.push(t, "team/api", "x")
-	cert, key := s.leaf(t, identity, now, true)
-	attachBundle(t, ref, marshal(t, s.bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
+	ref := h.Push(t, "team/api", "x")
+	cert, key := s.Leaf(t, identity, now, true)
+	attachBundle(t, ref, signtest.Marshal(t, s.Bundle(t, cert, key, statementOf(signPredicate, ref.DigestStr()), now)))
 	o := Options{Policies: []PolicyFile{policyYAML("demo", keylessAuthority)}, TrustedRoot: root}
 	verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomePass, []string{"signed by " + identity}})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/companyos/helmproof/collectors/signatures/signtest"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -60,7 +61,7 @@ func TestKey(t *testing.T) {
 			attach: func(t *testing.T, ref name.Digest) {
 				attachBundle(t, ref, keyBundle(t, other, statementOf(signPredicate, ref.DigestStr())))
 			},
-			want: want{evidence.OutcomeFail, []string{"signed with another key (\"" + keyHint(t, other)}},
+			want: want{evidence.OutcomeFail, []string{"signed with another key (\"" + signtest.KeyHint(t, other)}},
 		},
 		"another image, legacy": {
 			attach: func(t *testing.T, ref name.Digest) {
@@ -160,7 +161,7 @@ func TestKey(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, nil)
-			ref := h.push(t, "team/api", title)
+			ref := h.Push(t, "team/api", title)
 			tt.attach(t, ref)
 			if tt.authorities == "" {
 				tt.authorities = keyAuthority(publicPEM(t, key))
@@ -176,10 +177,10 @@ func TestKey(t *testing.T) {
 // the distribution specification.
 func TestOldRegistry(t *testing.T) {
 	t.Parallel()
-	h := hostOf(t, false, nil)
+	h := signtest.NewHostOf(t, false, nil)
 	key := newKey(t)
 	o := Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key)))}}
-	ref := h.push(t, "team/api", "x")
+	ref := h.Push(t, "team/api", "x")
 	verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomeFail, []string{"no signature"}})
 	attachBundle(t, ref, keyBundle(t, key, statementOf(signPredicate, ref.DigestStr())))
 	verdict(t, derive(t, collect(t, o, ref.String())), want{evidence.OutcomePass, []string{"referrer "}})
@@ -196,7 +197,7 @@ func TestIndex(t *testing.T) {
 	check(t, err)
 	d, err := idx.Digest()
 	check(t, err)
-	repo, err := name.NewRepository(h.name + "/team/api")
+	repo, err := name.NewRepository(h.Name + "/team/api")
 	check(t, err)
 	index, platform := repo.Digest(d.String()), repo.Digest(m.Manifests[0].Digest.String())
 	check(t, remote.WriteIndex(index, idx))
@@ -264,7 +265,7 @@ func TestCouldNotCheck(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, tt.wrap)
-			ref := h.push(t, "team/api", title)
+			ref := h.Push(t, "team/api", title)
 			image := ref.String()
 			if tt.image != nil {
 				image = tt.image(h, ref)

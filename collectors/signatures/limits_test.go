@@ -22,7 +22,7 @@ func TestTooMany(t *testing.T) {
 		t.Run(fmt.Sprintf("%d layers before", n), func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, nil)
-			ref := h.push(t, "team/api", "x")
+			ref := h.Push(t, "team/api", "x")
 			p := simplePayload(ref, ref.DigestStr())
 			layers := slices.Repeat([]layer{legacyLayer(p, sign(t, other, p))}, n)
 			attachLegacy(t, ref, ".sig", append(layers, legacyLayer(p, sign(t, key, p)))...)
@@ -36,7 +36,7 @@ func TestTooMany(t *testing.T) {
 	t.Run("layers fetched", func(t *testing.T) {
 		t.Parallel()
 		h := newHost(t, nil)
-		ref := h.push(t, "team/api", "x")
+		ref := h.Push(t, "team/api", "x")
 		var layers []layer
 		for i := range maxLayers + 5 {
 			p := append(simplePayload(ref, ref.DigestStr()), strings.Repeat(" ", i)...)
@@ -57,7 +57,7 @@ func TestTooMany(t *testing.T) {
 	t.Run("bundles", func(t *testing.T) {
 		t.Parallel()
 		h := newHost(t, nil)
-		ref := h.push(t, "team/api", "x")
+		ref := h.Push(t, "team/api", "x")
 		for range maxReferrers + 1 {
 			attachBundle(t, ref, keyBundle(t, other, statementOf(signPredicate, ref.DigestStr())))
 		}
@@ -87,7 +87,7 @@ func TestSwappedBundle(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, nil)
 	key := newKey(t)
-	ref, other := h.push(t, "team/api", "x"), h.push(t, "team/api", "y")
+	ref, other := h.Push(t, "team/api", "x"), h.Push(t, "team/api", "y")
 	attachBundle(t, ref, keyBundle(t, newKey(t), statementOf(signPredicate, ref.DigestStr())))
 	attachBundle(t, other, keyBundle(t, key, statementOf(signPredicate, ref.DigestStr())))
 	o := Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key)))}}

@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/companyos/helmproof/collectors/signatures/signtest"
 )
 
 const testKey = `-----BEGIN PUBLIC KEY-----
@@ -27,7 +30,7 @@ func TestPolicyRefused(t *testing.T) {
 	t.Parallel()
 	good := string(policyYAML("demo", keyAuthority(testKey)).Raw)
 	keyless := string(policyYAML("demo", keylessAuthority).Raw)
-	trusted := string(newSigstore(t).trustedRoot(t))
+	trusted := string(newSigstore(t).TrustedRoot(t))
 	private, err := x509.MarshalPKCS8PrivateKey(newKey(t))
 	check(t, err)
 	privatePEM := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
@@ -170,14 +173,14 @@ func TestKeyTypes(t *testing.T) {
 				return sig
 			}
 			for _, legacy := range []bool{true, false} {
-				ref := h.push(t, "team/api", title)
+				ref := h.Push(t, "team/api", title)
 				if legacy {
 					p := simplePayload(ref, ref.DigestStr())
 					attachLegacy(t, ref, ".sig", legacyLayer(p, signWith(tt.tags, p)))
 				} else {
-					ref = h.push(t, "team/bundles", title)
+					ref = h.Push(t, "team/bundles", title)
 					p := statementOf(signPredicate, ref.DigestStr())
-					attachBundle(t, ref, keyBundleSigned(t, tt.key, p, signWith(tt.bundle, pae(p))))
+					attachBundle(t, ref, signtest.KeyBundleSigned(t, tt.key, p, signWith(tt.bundle, pae(p))))
 				}
 				o := Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, tt.key)))}}
 				verdict(t, derive(t, collect(t, o, ref.String())), want{"pass", []string{"signed by the key"}})
@@ -191,7 +194,7 @@ func FuzzPolicies(f *testing.F) {
 	f.Add(policyYAML("demo", keylessAuthority).Raw)
 	f.Add([]byte("---\n---\nkind: List\n"))
 	f.Add([]byte("apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: {name: a}\nspec: {images: [{glob: \"*\"}], authorities: [{}]}\n"))
-	root := newSigstore(f).trustedRoot(f)
+	root := newSigstore(f).TrustedRoot(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		set, err := parsePolicies([]PolicyFile{{Name: "f", Raw: raw}}, root, nil)
 		if err != nil {
@@ -224,7 +227,7 @@ func FuzzCandidates(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, kind uint8) {
 		c := candidate{legacy: kind%3 != 2}
 		l := legacyLayer(raw, bytes.Repeat([]byte{1}, 8))
-		desc := descriptorOf(l)
+		desc := v1.Descriptor{MediaType: l.MediaType, Size: int64(len(l.Content)), Annotations: l.Annotations}
 		if kind%3 == 1 {
 			desc.MediaType = dsseType
 		}

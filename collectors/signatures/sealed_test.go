@@ -17,6 +17,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/signatures/signtest"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 )
@@ -40,7 +41,7 @@ func TestSealedBytesCount(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, nil)
 	key := newKey(t)
-	ref := h.push(t, "team/api", "x")
+	ref := h.Push(t, "team/api", "x")
 	payload := simplePayload(ref, ref.DigestStr())
 	attachLegacy(t, ref, ".sig", legacyLayer(payload, sign(t, key, payload)))
 	art := collect(t, Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key)))}}, ref.String())
@@ -77,7 +78,7 @@ func TestSealedBytesCount(t *testing.T) {
 			want{evidence.OutcomeFail, []string{"signed with another key"}},
 		},
 		"image left out of the record": {
-			func(f files) { record(f, `"image":"`+h.name, `"image":"other.`+h.name) },
+			func(f files) { record(f, `"image":"`+h.Name, `"image":"other.`+h.Name) },
 			want{evidence.OutcomeNotChecked, []string{"nothing was fetched for it"}},
 		},
 		"manifest of another image": {
@@ -114,7 +115,7 @@ func TestSameBytes(t *testing.T) {
 	o := Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key)))}}
 	var images []string
 	for _, repo := range []string{"a", "b", "c"} {
-		ref := h.push(t, repo, "the same")
+		ref := h.Push(t, repo, "the same")
 		attachBundle(t, ref, keyBundle(t, key, statementOf(signPredicate, ref.DigestStr())))
 		images = append(images, ref.String())
 	}
@@ -162,7 +163,7 @@ func TestSomeUnread(t *testing.T) {
 					next.ServeHTTP(w, r)
 				})
 			})
-			ref := h.push(t, "team/api", title)
+			ref := h.Push(t, "team/api", title)
 			p := simplePayload(ref, ref.DigestStr())
 			attachLegacy(t, ref, ".sig", legacyLayer(p, sign(t, key, p)))
 			for _, typ := range []string{"https://slsa.dev/provenance/v1", "https://cyclonedx.org/bom"} {
@@ -205,15 +206,15 @@ func TestHostileRegistry(t *testing.T) {
 					next.ServeHTTP(w, r)
 				})
 			})
-			ref := h.push(t, "team/api", title)
+			ref := h.Push(t, "team/api", title)
 			p := simplePayload(ref, ref.DigestStr())
-			m := manifest(t, ref.Context(), nil, "", legacyLayer(p, sign(t, key, p)))
-			m.body = bytes.Replace(m.body, []byte(evidence.DigestOf(p)), []byte(otherDigest), 1)
+			m := signtest.NewManifest(t, ref.Context(), nil, "", legacyLayer(p, sign(t, key, p)))
+			m.Body = bytes.Replace(m.Body, []byte(evidence.DigestOf(p)), []byte(otherDigest), 1)
 			var doc map[string]any
-			check(t, json.Unmarshal(m.body, &doc))
+			check(t, json.Unmarshal(m.Body, &doc))
 			doc["layers"].([]any)[0].(map[string]any)["size"] = tt.size
-			m.body, _ = json.Marshal(doc)
-			put(t, h, sigTag(ref, ".sig"), m)
+			m.Body, _ = json.Marshal(doc)
+			put(t, h, signtest.Tag(ref, ".sig"), m)
 			art := collect(t, Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(publicPEM(t, key)))}}, ref.String())
 			verdict(t, derive(t, art), want{evidence.OutcomeNotChecked, []string{tt.want}})
 		})
@@ -221,12 +222,12 @@ func TestHostileRegistry(t *testing.T) {
 }
 
 // put pushes a manifest without asking whether its layers are there.
-func put(t *testing.T, h *host, tag name.Tag, m raw) {
+func put(t *testing.T, h *host, tag name.Tag, m signtest.Manifest) {
 	t.Helper()
 	url := h.URL + "/v2/" + tag.RepositoryStr() + "/manifests/" + tag.TagStr()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(m.body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(m.Body))
 	check(t, err)
-	req.Header.Set("Content-Type", string(m.mediaType))
+	req.Header.Set("Content-Type", string(m.Type))
 	res, err := http.DefaultClient.Do(req)
 	check(t, err)
 	check(t, res.Body.Close())
@@ -247,7 +248,7 @@ func TestEveryPolicyCounts(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, nil)
 	key, other := newKey(t), newKey(t)
-	ref := h.push(t, "team/api", "x")
+	ref := h.Push(t, "team/api", "x")
 	attachBundle(t, ref, keyBundle(t, key, statementOf(signPredicate, ref.DigestStr())))
 	good, bad := keyAuthority(publicPEM(t, key)), keyAuthority(publicPEM(t, other))
 	o := Options{Policies: []PolicyFile{ // files of one name, in different folders
@@ -273,7 +274,7 @@ func TestEveryPolicyCounts(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, nil)
-	ref := h.push(t, "team/api", "x")
+	ref := h.Push(t, "team/api", "x")
 	c, err := New(Options{Policies: []PolicyFile{policyYAML("demo", keyAuthority(testKey))}})
 	check(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -289,7 +290,7 @@ func BenchmarkFindings(b *testing.B) {
 	for _, kind := range []string{"key", "keyless"} {
 		b.Run(kind, func(b *testing.B) {
 			h := newHost(b, nil)
-			ref := h.push(b, "team/api", "x")
+			ref := h.Push(b, "team/api", "x")
 			o := benchOptions(b, kind, ref)
 			art := collect(b, o, ref.String())
 			c, err := New(Options{})

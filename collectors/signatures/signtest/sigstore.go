@@ -1,4 +1,4 @@
-package signatures
+package signtest
 
 import (
 	"crypto"
@@ -32,36 +32,38 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 )
 
+// Issuer and Identity are what certificates say of their owner.
 const (
-	issuer   = "https://token.actions.githubusercontent.com"
-	identity = "https://github.com/example/api/.github/workflows/release.yaml@refs/heads/main"
+	Issuer   = "https://token.actions.githubusercontent.com"
+	Identity = "https://github.com/example/api/.github/workflows/release.yaml@refs/heads/main"
 )
 
-// sigstore is a Sigstore of the test: sigstore-go's virtual log, and a
+// Sigstore is a Sigstore of the test: sigstore-go's virtual log, and a
 // certificate authority whose certificates are in a certificate log.
-type sigstore struct {
+type Sigstore struct {
 	*ca.VirtualSigstore
-	root, intermediate *x509.Certificate
+	Root, Intermediate *x509.Certificate
 	key                *ecdsa.PrivateKey // of intermediate
-	ctlog              *ecdsa.PrivateKey
-	tsas               []root.TimestampingAuthority // trusted; none unless set
+	CTLog              *ecdsa.PrivateKey
+	TSAs               []root.TimestampingAuthority // trusted; none unless set
 }
 
-func newSigstore(t testing.TB) *sigstore {
+// NewSigstore makes one with keys of its own.
+func NewSigstore(t testing.TB) *Sigstore {
 	t.Helper()
 	vs, err := ca.NewVirtualSigstore()
 	check(t, err)
-	s := &sigstore{VirtualSigstore: vs, ctlog: newKey(t)}
+	s := &Sigstore{VirtualSigstore: vs, CTLog: NewKey(t)}
 	rootCert, rootKey, err := ca.GenerateRootCa()
 	check(t, err)
-	s.root = rootCert
-	s.intermediate, s.key, err = ca.GenerateFulcioIntermediate(rootCert, rootKey)
+	s.Root = rootCert
+	s.Intermediate, s.key, err = ca.GenerateFulcioIntermediate(rootCert, rootKey)
 	check(t, err)
 	return s
 }
 
-// trustedRoot is the file that a user would give.
-func (s *sigstore) trustedRoot(t testing.TB) []byte {
+// TrustedRoot is the file that a user would give.
+func (s *Sigstore) TrustedRoot(t testing.TB) []byte {
 	t.Helper()
 	start, end := time.Now().Add(-24*time.Hour), time.Now().Add(24*time.Hour)
 	logs := map[string]*root.TransparencyLog{}
@@ -71,29 +73,29 @@ func (s *sigstore) trustedRoot(t testing.TB) []byte {
 		l.ID, l.ValidityPeriodStart, l.ValidityPeriodEnd = raw, start, end
 		logs[id] = l
 	}
-	der, err := x509.MarshalPKIXPublicKey(s.ctlog.Public())
+	der, err := x509.MarshalPKIXPublicKey(s.CTLog.Public())
 	check(t, err)
 	id := sha256.Sum256(der)
 	ctlogs := map[string]*root.TransparencyLog{hex.EncodeToString(id[:]): {
 		BaseURL: "https://ct.test", ID: id[:], ValidityPeriodStart: start, ValidityPeriodEnd: end,
-		HashFunc: crypto.SHA256, PublicKey: s.ctlog.Public(), SignatureHashFunc: crypto.SHA256,
+		HashFunc: crypto.SHA256, PublicKey: s.CTLog.Public(), SignatureHashFunc: crypto.SHA256,
 	}}
 	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, []root.CertificateAuthority{&root.FulcioCertificateAuthority{
-		Root: s.root, Intermediates: []*x509.Certificate{s.intermediate}, ValidityPeriodStart: start, ValidityPeriodEnd: end, URI: "https://fulcio.test",
-	}}, ctlogs, s.tsas, logs)
+		Root: s.Root, Intermediates: []*x509.Certificate{s.Intermediate}, ValidityPeriodStart: start, ValidityPeriodEnd: end, URI: "https://fulcio.test",
+	}}, ctlogs, s.TSAs, logs)
 	check(t, err)
 	raw, err := tr.MarshalJSON()
 	check(t, err)
 	return raw
 }
 
-// leaf issues a certificate that is valid for ten minutes from start.
-func (s *sigstore) leaf(t testing.TB, subject string, start time.Time, logged bool) (*x509.Certificate, *ecdsa.PrivateKey) {
+// Leaf issues a certificate that is valid for ten minutes from start.
+func (s *Sigstore) Leaf(t testing.TB, subject string, start time.Time, logged bool) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
-	key := newKey(t)
+	key := NewKey(t)
 	uri, err := url.Parse(subject)
 	check(t, err)
-	extension, err := asn1.Marshal(issuer)
+	extension, err := asn1.Marshal(Issuer)
 	check(t, err)
 	tpl := &x509.Certificate{
 		SerialNumber: big.NewInt(7), URIs: []*url.URL{uri}, NotBefore: start, NotAfter: start.Add(10 * time.Minute),
@@ -101,7 +103,7 @@ func (s *sigstore) leaf(t testing.TB, subject string, start time.Time, logged bo
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 8}, Value: extension}},
 	}
 	issue := func() *x509.Certificate {
-		der, err := x509.CreateCertificate(rand.Reader, tpl, s.intermediate, key.Public(), s.key)
+		der, err := x509.CreateCertificate(rand.Reader, tpl, s.Intermediate, key.Public(), s.key)
 		check(t, err)
 		cert, err := x509.ParseCertificate(der)
 		check(t, err)
@@ -116,20 +118,20 @@ func (s *sigstore) leaf(t testing.TB, subject string, start time.Time, logged bo
 }
 
 // timestamp is the extension by which the certificate log vouches for a certificate (RFC 6962, 3.3).
-func (s *sigstore) timestamp(t testing.TB, tbs []byte, at time.Time) pkix.Extension {
+func (s *Sigstore) timestamp(t testing.TB, tbs []byte, at time.Time) pkix.Extension {
 	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(s.ctlog.Public())
+	der, err := x509.MarshalPKIXPublicKey(s.CTLog.Public())
 	check(t, err)
 	sct := ct.SignedCertificateTimestamp{SCTVersion: ct.V1, LogID: ct.LogID{KeyID: sha256.Sum256(der)}, Timestamp: uint64(at.UnixMilli())}
 	message, err := ct.SerializeSCTSignatureInput(sct, ct.LogEntry{Leaf: ct.MerkleTreeLeaf{
 		Version: ct.V1, LeafType: ct.TimestampedEntryLeafType, TimestampedEntry: &ct.TimestampedEntry{
 			Timestamp: sct.Timestamp, EntryType: ct.PrecertLogEntryType,
-			PrecertEntry: &ct.PreCert{IssuerKeyHash: sha256.Sum256(s.intermediate.RawSubjectPublicKeyInfo), TBSCertificate: tbs},
+			PrecertEntry: &ct.PreCert{IssuerKeyHash: sha256.Sum256(s.Intermediate.RawSubjectPublicKeyInfo), TBSCertificate: tbs},
 		},
 	}})
 	check(t, err)
 	sct.Signature = ct.DigitallySigned{
-		Algorithm: cttls.SignatureAndHashAlgorithm{Hash: cttls.SHA256, Signature: cttls.ECDSA}, Signature: sign(t, s.ctlog, message),
+		Algorithm: cttls.SignatureAndHashAlgorithm{Hash: cttls.SHA256, Signature: cttls.ECDSA}, Signature: Sign(t, s.CTLog, message),
 	}
 	raw, err := cttls.Marshal(sct)
 	check(t, err)
@@ -140,10 +142,10 @@ func (s *sigstore) timestamp(t testing.TB, tbs []byte, at time.Time) pkix.Extens
 	return pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}, Value: value}
 }
 
-// bundle signs a statement with a certificate's key and logs it at a time.
-func (s *sigstore) bundle(t testing.TB, cert *x509.Certificate, key *ecdsa.PrivateKey, payload []byte, logged time.Time) *protobundle.Bundle {
+// Bundle signs a statement with a certificate's key and logs it at a time.
+func (s *Sigstore) Bundle(t testing.TB, cert *x509.Certificate, key *ecdsa.PrivateKey, payload []byte, logged time.Time) *protobundle.Bundle {
 	t.Helper()
-	sig := sign(t, key, pae(payload))
+	sig := Sign(t, key, PAE(payload))
 	entry, err := s.GenerateTlogEntry(cert, &dsse.Envelope{
 		Payload: base64.StdEncoding.EncodeToString(payload), PayloadType: dssePayloadType,
 		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(sig)}},
@@ -166,21 +168,22 @@ func (s *sigstore) bundle(t testing.TB, cert *x509.Certificate, key *ecdsa.Priva
 	}
 }
 
-func marshal(t testing.TB, b *protobundle.Bundle) []byte {
+// Marshal is a bundle as cosign stores it.
+func Marshal(t testing.TB, b *protobundle.Bundle) []byte {
 	t.Helper()
 	raw, err := (&bundle.Bundle{Bundle: b}).MarshalJSON()
 	check(t, err)
 	return raw
 }
 
-// legacy is the layer of a .sig tag, with certificate and log entry as cosign writes them.
-func (s *sigstore) legacy(t testing.TB, cert *x509.Certificate, key crypto.Signer, payload []byte, logged time.Time) layer {
+// Legacy is the layer of a .sig tag, with certificate and log entry as cosign writes them.
+func (s *Sigstore) Legacy(t testing.TB, cert *x509.Certificate, key crypto.Signer, payload []byte, logged time.Time) Layer {
 	t.Helper()
-	verifier := certPEM(cert)
+	verifier := CertPEM(cert)
 	if cert == nil {
-		verifier = publicPEM(t, key)
+		verifier = PublicPEM(t, key)
 	}
-	sig := sign(t, key, payload)
+	sig := Sign(t, key, payload)
 	sum := sha256.Sum256(payload)
 	b64 := base64.StdEncoding.EncodeToString
 	body := fmt.Sprintf(`{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{"data":{"hash":{"algorithm":"sha256","value":%q}},"signature":{"content":%q,"publicKey":{"content":%q}}}}`,
@@ -192,15 +195,16 @@ func (s *sigstore) legacy(t testing.TB, cert *x509.Certificate, key crypto.Signe
 	check(t, err)
 	entry, err := json.Marshal(map[string]any{"SignedEntryTimestamp": set, "Payload": p})
 	check(t, err)
-	l := legacyLayer(payload, sig)
-	l.annotations[annotationBundle] = string(entry)
+	l := LegacyLayer(payload, sig)
+	l.Annotations[annotationBundle] = string(entry)
 	if cert != nil {
-		l.annotations[annotationCertificate] = verifier
+		l.Annotations[annotationCertificate] = verifier
 	}
 	return l
 }
 
-func certPEM(c *x509.Certificate) string {
+// CertPEM is a certificate in PEM; empty for none.
+func CertPEM(c *x509.Certificate) string {
 	if c == nil {
 		return ""
 	}
