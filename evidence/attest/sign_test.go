@@ -264,7 +264,7 @@ func TestLoadTrust(t *testing.T) {
 		"folder":           {[]string{dir}, 2},
 		"empty folder":     {[]string{t.TempDir()}, 0},
 		"two in one file":  {[]string{writeFile(t, "both.pub", append(bytes.Clone(a.PublicKeyPEM()), b.PublicKeyPEM()...))}, 2},
-		"authorities only": {[]string{writeFile(t, "tsa.crt", newAuthority(t, valid).chainPEM())}, 0},
+		"authorities only": {[]string{writeFile(t, "tsa.crt", newAuthority(t, valid).PEM())}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -300,7 +300,7 @@ func TestLoadTrustRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain := newAuthority(t, valid).chainPEM()
+	chain := newAuthority(t, valid).PEM()
 	_, root := pem.Decode(chain)
 	for name, tt := range map[string]struct {
 		content []byte

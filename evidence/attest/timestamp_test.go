@@ -1,18 +1,8 @@
 package attest_test
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
-	"io"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -21,14 +11,8 @@ import (
 	"github.com/digitorus/timestamp"
 
 	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/evidence/attest/tsatest"
 )
-
-// authority is an RFC 3161 timestamp authority in this process.
-type authority struct {
-	key   *ecdsa.PrivateKey
-	chain []*x509.Certificate // leaf first
-	now   time.Time
-}
 
 type validity struct{ from, to time.Time }
 
@@ -38,69 +22,20 @@ var (
 	valid   = validity{stamped.AddDate(-1, 0, 0), stamped.AddDate(1, 0, 0)}
 )
 
-func newAuthority(t testing.TB, leaf validity) *authority {
+func newAuthority(t testing.TB, v validity) *tsatest.Authority {
 	t.Helper()
-	rootKey, key := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P256())
-	usage := must(asn1.Marshal([]asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}}))(t) // id-kp-timeStamping, RFC 3161 2.3
-	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "root"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: stamped.AddDate(-5, 0, 0), NotAfter: stamped.AddDate(5, 0, 0), KeyUsage: x509.KeyUsageCertSign,
-	}
-	tsa := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "timestamps"}, NotBefore: leaf.from, NotAfter: leaf.to,
-		KeyUsage:        x509.KeyUsageDigitalSignature,
-		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}},
-	}
-	rootCert := must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey))(t)))(t)
-	leafCert := must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, tsa, rootCert, key.Public(), rootKey))(t)))(t)
-	return &authority{key: key, chain: []*x509.Certificate{leafCert, rootCert}, now: stamped}
-}
-
-func (a *authority) chainPEM() []byte {
-	var out []byte
-	for _, c := range a.chain {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	return out
-}
-
-func (a *authority) serve(t testing.TB) string {
-	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		raw, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-		if err != nil {
-			t.Error(err)
-		}
-		req, err := timestamp.ParseRequest(raw)
-		if err != nil {
-			t.Errorf("timestamp request: %v", err)
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		ts := timestamp.Timestamp{
-			HashAlgorithm: req.HashAlgorithm, HashedMessage: req.HashedMessage, Time: a.now, Nonce: req.Nonce,
-			Policy: asn1.ObjectIdentifier{1, 2, 3, 4, 1}, AddTSACertificate: true, Certificates: a.chain[1:],
-		}
-		resp, err := ts.CreateResponseWithOpts(a.chain[0], a.key, crypto.SHA256)
-		if err != nil {
-			t.Errorf("timestamp response: %v", err)
-		}
-		w.Header().Set("Content-Type", "application/timestamp-reply")
-		if _, err := w.Write(resp); err != nil {
-			t.Error(err)
-		}
-	}))
-	t.Cleanup(s.Close)
-	return s.URL
+	a := tsatest.New(t, v.from, v.to)
+	a.Now = stamped
+	return a
 }
 
 func TestTimestamps(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t)
 	good, other, old := newAuthority(t, valid), newAuthority(t, valid), newAuthority(t, valid)
-	old.now = valid.to.AddDate(0, 0, 1)
-	by := func(a *authority) []byte {
-		return signed(t, must(attest.WithTimestampAuthority(s, a.serve(t), nil))(t), statement())
+	old.Now = valid.to.AddDate(0, 0, 1)
+	by := func(a *tsatest.Authority) []byte {
+		return signed(t, must(attest.WithTimestampAuthority(s, a.Serve(t), nil))(t), statement())
 	}
 	plain, byGood, byOld := signed(t, s, statement()), by(good), by(old)
 
@@ -116,22 +51,22 @@ func TestTimestamps(t *testing.T) {
 
 	for name, tt := range map[string]struct {
 		raw     []byte
-		trusted []*authority
+		trusted []*tsatest.Authority
 		counts  bool
 	}{
-		"trusted":                        {byGood, []*authority{good}, true},
-		"one of two trusted":             {byGood, []*authority{other, good}, true},
-		"other authority":                {byGood, []*authority{other}, false},
+		"trusted":                        {byGood, []*tsatest.Authority{good}, true},
+		"one of two trusted":             {byGood, []*tsatest.Authority{other, good}, true},
+		"other authority":                {byGood, []*tsatest.Authority{other}, false},
 		"no authority trusted":           {byGood, nil, false},
-		"certificate had expired":        {byOld, []*authority{old}, false},
-		"no timestamp":                   {plain, []*authority{good}, false},
-		"timestamp of another signature": {borrowed, []*authority{good}, false},
+		"certificate had expired":        {byOld, []*tsatest.Authority{old}, false},
+		"no timestamp":                   {plain, []*tsatest.Authority{good}, false},
+		"timestamp of another signature": {borrowed, []*tsatest.Authority{good}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			trust := trusting(t, s.PublicKeyPEM())
 			for _, a := range tt.trusted {
-				if err := trust.Add(a.chainPEM()); err != nil {
+				if err := trust.Add(a.PEM()); err != nil {
 					t.Fatal(err)
 				}
 			}

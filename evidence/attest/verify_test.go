@@ -71,7 +71,7 @@ func TestVerifyRefuses(t *testing.T) {
 			b["messageSignature"] = map[string]any{"signature": b64([]byte("x"))}
 		}), attest.ErrMalformed, "no DSSE envelope"},
 		"by a certificate": {edited(func(b map[string]any) {
-			b["verificationMaterial"] = map[string]any{"certificate": map[string]any{"rawBytes": b64(newAuthority(t, valid).chain[0].Raw)}}
+			b["verificationMaterial"] = map[string]any{"certificate": map[string]any{"rawBytes": b64(newAuthority(t, valid).Chain[0].Raw)}}
 		}), attest.ErrMalformed, "signed by a certificate"},
 		"no material":     {edited(func(b map[string]any) { delete(b, "verificationMaterial") }), attest.ErrMalformed, "verification material"},
 		"unknown key":     {edited(func(b map[string]any) { b["note"] = "x" }), attest.ErrMalformed, "note"},
