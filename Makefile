@@ -22,7 +22,7 @@ KUBERNETES := v1.37.2
 KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
 
-.PHONY: kube cluster e2e build test race lint bench fuzz-short docs check tools deps clean
+.PHONY: kube cluster e2e build test golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build
 
 build:
@@ -76,6 +76,11 @@ e2e: deps kube build
 test: deps build kube $(BIN)/cosign
 	HELMPROOF_COSIGN=$(BIN)/cosign $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	$(GO) test -count=1 -timeout 40m ./test/e2e -v
+
+# Anew, the golden bundles of this version of the rules (evidence/version.go), which
+# every later version verifies. Those of older versions stay as they are.
+golden:
+	$(GO) test ./cmd/helmproof -count=1 -run '^TestMakeGolden$$' -golden $(CURDIR)/internal/pipeline/testdata/golden
 
 race: deps $(BIN)/cosign
 	CGO_ENABLED=1 HELMPROOF_COSIGN=$(BIN)/cosign $(GO) test -race ./...

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,20 +21,25 @@ const benchImage = "registry.example.com/kube-bench@sha256:0123456789abcdef01234
 // benchOutput is kube-bench's output for one target with these statuses.
 func benchOutput(t *testing.T, statuses ...string) []byte {
 	t.Helper()
-	var results []map[string]any
-	n := map[string]int{}
-	for i, s := range statuses {
-		n[s]++
-		results = append(results, map[string]any{"test_number": "4.1." + string(rune('1'+i)), "test_desc": "A file is closed", "status": s, "scored": true, "remediation": "Close it."})
-	}
-	raw, err := json.Marshal([]map[string]any{{
-		"id": "4", "version": "cis-1.12", "node_type": "node", "total_pass": n["PASS"], "total_fail": n["FAIL"], "total_warn": n["WARN"], "total_info": n["INFO"],
-		"tests": []map[string]any{{"section": "4.1", "pass": n["PASS"], "fail": n["FAIL"], "warn": n["WARN"], "info": n["INFO"], "results": results}},
-	}})
+	raw, err := json.Marshal([]any{benchTarget("4", "node", statuses...)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+// benchTarget is the part of it for one target, whose checks are numbered from section.
+func benchTarget(section, target string, statuses ...string) map[string]any {
+	var results []map[string]any
+	n := map[string]int{}
+	for i, s := range statuses {
+		n[s]++
+		results = append(results, map[string]any{"test_number": fmt.Sprintf("%s.1.%d", section, i+1), "test_desc": "A file is closed", "status": s, "scored": s != "INFO", "remediation": "Close it."})
+	}
+	return map[string]any{
+		"id": section, "version": "cis-1.12", "node_type": target, "total_pass": n["PASS"], "total_fail": n["FAIL"], "total_warn": n["WARN"], "total_info": n["INFO"],
+		"tests": []map[string]any{{"section": section + ".1", "pass": n["PASS"], "fail": n["FAIL"], "warn": n["WARN"], "info": n["INFO"], "results": results}},
+	}
 }
 
 // bench is a working directory with a key, a repository and a cluster of two workers.

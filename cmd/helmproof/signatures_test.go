@@ -63,23 +63,15 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// startVault serves the part of Vault's transit engine that signers use, and
-// tells commands by VAULT_ADDR and VAULT_TOKEN.
-func startVault(ts *testscript.TestScript, key *ecdsa.PrivateKey) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 3072)
-	ts.Check(err)
-	public := func(pub any) string {
-		der, err := x509.MarshalPKIXPublicKey(pub)
-		ts.Check(err)
-		return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	}
-	keys := map[string]string{"team": public(key.Public()), "rsa": public(rsaKey.Public())}
+// vault serves the part of Vault's transit engine that signers use: keys by name,
+// and signatures by the key "team".
+func vault(key *ecdsa.PrivateKey, public map[string]string) http.Handler {
 	answer := func(w http.ResponseWriter, data map[string]any) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"data": data})
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/transit/keys/{key}", func(w http.ResponseWriter, r *http.Request) {
-		pub, ok := keys[r.PathValue("key")]
+		pub, ok := public[r.PathValue("key")]
 		if !ok {
 			http.Error(w, `{"errors":[]}`, http.StatusNotFound)
 			return
@@ -102,13 +94,25 @@ func startVault(ts *testscript.TestScript, key *ecdsa.PrivateKey) {
 		}
 		answer(w, map[string]any{"signature": "vault:v1:" + base64.StdEncoding.EncodeToString(sig)})
 	})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Vault-Token") != "test-token" {
 			http.Error(w, `{"errors":["permission denied"]}`, http.StatusForbidden)
 			return
 		}
 		mux.ServeHTTP(w, r)
-	}))
+	})
+}
+
+// startVault tells commands of a vault by VAULT_ADDR and VAULT_TOKEN.
+func startVault(ts *testscript.TestScript, key *ecdsa.PrivateKey) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 3072)
+	ts.Check(err)
+	public := func(pub any) string {
+		der, err := x509.MarshalPKIXPublicKey(pub)
+		ts.Check(err)
+		return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	}
+	srv := httptest.NewServer(vault(key, map[string]string{"team": public(key.Public()), "rsa": public(rsaKey.Public())}))
 	ts.Defer(srv.Close)
 	ts.SetCmd("stopvault", func(*testscript.TestScript, bool, []string) { srv.Close() })
 	ts.Setenv("VAULT_ADDR", srv.URL)

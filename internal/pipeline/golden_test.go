@@ -1,8 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,11 +19,15 @@ import (
 )
 
 // Golden bundles of every version of the rules are in testdata/golden/VERSION, a
-// repository for each kind with the public keys beside it. Every later version
-// verifies them: those of its own version to the byte, the others by outcome.
+// repository for each kind with the public keys beside it; `make golden` makes those
+// of this version. Every later version verifies them: those of its own version to
+// the byte, with their reports, the others by outcome.
 // Where a later version means to judge one worse, that is written down here.
 var judgedWorse = map[string]map[string]string{ // version/kind → control → why
 }
+
+// own is this version, and the name of its golden bundles' folder.
+var own = strconv.Itoa(evidence.RulesVersion)
 
 func goldenKinds(t *testing.T, version string) []string {
 	t.Helper()
@@ -43,7 +50,7 @@ func openGolden(t *testing.T, version, kind string) (*repository.Repository, *bu
 	root := filepath.Join("testdata", "golden", version, kind)
 	trust, err := attest.LoadTrust([]string{root})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v (`make golden` makes those of rules %s)", err, own)
 	}
 	repo := repository.New(dir.Open(root))
 	return repo, NewVerifier(trust, repo, bundle.DefaultLimits(), "helmproof test")
@@ -54,6 +61,9 @@ func TestGolden(t *testing.T) {
 	versions, err := os.ReadDir(filepath.Join("testdata", "golden"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(versions, func(e os.DirEntry) bool { return e.Name() == own }) {
+		t.Errorf("no golden bundles of rules %s: make them with `make golden`", own)
 	}
 	for _, v := range versions {
 		kinds := goldenKinds(t, v.Name())
@@ -85,10 +95,24 @@ func verifyGolden(t *testing.T, version, kind string) {
 		r := v.Verify(t.Context(), files, id)
 		if !r.OK() {
 			t.Errorf("%s: %s", id.Short(), r.Reason())
-			if version == strconv.Itoa(evidence.RulesVersion) {
-				t.Error("a finding, a verdict or a report changed: raise evidence.RulesVersion or evidence.ReportsVersion, and make golden bundles of the new version")
+			if version == own {
+				t.Error("a finding, a verdict or a report changed: raise evidence.RulesVersion or evidence.ReportsVersion, and make golden bundles with `make golden`")
 			}
 			continue
+		}
+		if version == own {
+			if r.Rules != nil || len(r.Worse) > 0 {
+				t.Errorf("%s: sealed by these rules, and judged again: %+v, %+v", id.Short(), r.Rules, r.Worse)
+			}
+			for _, c := range r.Checks {
+				if c.Outcome != evidence.OutcomePass || c.Name == "reports" && !strings.Contains(c.Reason, "are what this evidence renders to") {
+					t.Errorf("%s: %s %s, %s: make golden bundles of these reports with `make golden`", id.Short(), c.Name, c.Outcome, c.Reason)
+				}
+			}
+			continue
+		}
+		if r.Rules == nil {
+			t.Errorf("%s is said to be sealed by these rules, %s", id.Short(), own)
 		}
 		for _, w := range r.Worse {
 			met[string(w.Control)] = true
@@ -96,13 +120,32 @@ func verifyGolden(t *testing.T, version, kind string) {
 				t.Errorf("%s: %s is judged worse than when it was sealed: %s, sealed as %s: %s", id.Short(), w.Control, w.Now, w.Sealed, w.Reason)
 			}
 		}
-		if same := version == strconv.Itoa(evidence.RulesVersion); same == (r.Rules != nil) {
-			t.Errorf("%s: rules %+v", id.Short(), r.Rules)
-		}
 	}
 	for id := range expected {
 		if !met[id] {
 			t.Errorf("%s is not judged worse any more", id)
+		}
+	}
+}
+
+// TestGoldenAltered changes a byte of each file of a golden bundle.
+func TestGoldenAltered(t *testing.T) {
+	t.Parallel()
+	repo, v := openGolden(t, own, "chart-pass")
+	ids, err := repo.Bundles(t.Context())
+	if err != nil || len(ids) != 1 {
+		t.Fatalf("%d bundles, %v", len(ids), err)
+	}
+	files, err := repo.Get(t.Context(), ids[0])
+	if err != nil || len(files) != 10 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for name, raw := range files {
+		altered := maps.Clone(files)
+		altered[name] = bytes.Clone(raw)
+		altered[name][len(raw)/2] ^= 1
+		if v.Verify(t.Context(), altered, ids[0]).OK() {
+			t.Errorf("%s: a changed byte is not refused", name)
 		}
 	}
 }

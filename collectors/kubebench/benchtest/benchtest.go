@@ -67,6 +67,9 @@ type Server struct {
 	Log func(node string, n int) []byte
 	// Refuse may answer a request by an HTTP status; 0 lets it pass.
 	Refuse func(method, path string) int
+	// Other may answer what has nothing to do with kube-bench; false leaves a request
+	// to the Server.
+	Other func(w http.ResponseWriter, r *http.Request) bool
 	// Created is told of every Job that is made.
 	Created func(node string, job *batchv1.Job)
 	// Stuck keeps namespaces from going until their pods are deleted by force.
@@ -187,6 +190,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			status(w, code, "refused by the test")
 			return
 		}
+	}
+	if s.Other != nil && s.Other(w, r) {
+		return
 	}
 	p := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	at := func(i int) string {
