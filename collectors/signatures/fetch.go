@@ -114,7 +114,7 @@ func (f *fetcher) manifest(ctx context.Context, ref name.Reference) (out oci.Fet
 		return out, nil, err
 	}
 	if out = oci.Record(ref, raw, p); p != nil {
-		return out, nil, nil
+		return out, nil, nil //nolint:nilerr // what the registry lacks is evidence, not an error
 	}
 	if out.Digest, out.Problem, err = f.seal(raw); err != nil || out.Problem != nil {
 		return out, nil, err

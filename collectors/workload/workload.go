@@ -44,7 +44,7 @@ var rules = collectors.Rules{
 }
 
 // nothing is said when the release has nothing that the rule is about.
-var nothing = map[string]string{
+var nothing = map[string]string{ //nolint:gosec // rules and sentences
 	RulePDBSelects:    "the release has no replicated workload",
 	RulePDBAllows:     "the release has no PodDisruptionBudget",
 	RuleReplicas:      "the release has no Deployment or StatefulSet",

@@ -60,7 +60,8 @@ func TestWith(t *testing.T) {
 				tt.profile = ownProfile(t)
 			}
 			was := rules(t, tt.profile)
-			r, err := was, error(nil)
+			r := was
+			var err error
 			if tt.limit > 0 {
 				if r, err = r.LimitAge(tt.limit); err != nil {
 					t.Fatal(err)
