@@ -163,6 +163,9 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 			return usageErr("--at %q: want a time like 2026-11-23T12:00:00Z", f.at)
 		}
 	}
+	if f.maxAge < 0 {
+		return usageErr("--max-age %s: want how old evidence may be, such as 24h", f.maxAge)
+	}
 	if f.manifestsDigest != "" {
 		if req.ManifestsDigest, err = evidence.ParseDigest(f.manifestsDigest); err != nil {
 			return usageErr("--manifests-digest: %w", err)

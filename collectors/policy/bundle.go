@@ -182,10 +182,29 @@ func Renewed(sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	ours := map[string]bool{}
+	for d := range manifest.Documents(out) {
+		ours[nameOf(d.Text)] = true
+	}
 	for d := range manifest.Documents(sealed) {
-		if !strings.HasPrefix(d.File, builtinDir) {
+		if name := nameOf(d.Text); !strings.HasPrefix(d.File, builtinDir) || name == "" || !ours[name] {
 			out = append(out, fmt.Sprintf("---\n%s%s:%d\n%s\n", manifest.SourcePrefix, d.File, d.Line, d.Text)...)
 		}
 	}
 	return out, nil
+}
+
+// nameOf is "kind/name" of a document; empty where it is no object.
+func nameOf(text []byte) string {
+	v, err := manifest.Decode(text)
+	if err != nil {
+		return ""
+	}
+	m, _ := v.(map[string]any)
+	meta, _ := m["metadata"].(map[string]any)
+	name, _ := meta["name"].(string)
+	if kind, _ := m["kind"].(string); kind != "" && name != "" {
+		return kind + "/" + name
+	}
+	return ""
 }

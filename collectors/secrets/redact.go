@@ -144,6 +144,11 @@ func (l *learning) learn(v, key, where string) {
 		}
 		l.add(v, instead, odd)
 		l.origins = append(l.origins, origin{v, where})
+		// A YAML parser names what follows an indicator: "unknown anchor 'v'".
+		if rest := strings.TrimLeft(v, "*&!|>%@`"); rest != v && l.classOf(rest) == odd {
+			l.add(rest, mask, odd)
+			l.origins = append(l.origins, origin{rest, where})
+		}
 	case words:
 		l.add(v, mask, words)
 		l.origins = append(l.origins, origin{v, where})

@@ -27,6 +27,7 @@ import (
 type listed struct {
 	collectors.Collector
 	scopes []evidence.Scope // of the bundles that it makes evidence for
+	idle   bool             // nothing was given to judge by: it does not run
 	live   bool             // looks at a cluster: it runs only where one was named
 	stored bool             // compares with what Helm stored: it runs only for live releases
 	asked  bool             // makes things in the cluster: it runs only where the profile asks for its controls
@@ -59,21 +60,14 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		return nil, &InputError{err}
 	}
 	release, cluster := []evidence.Scope{evidence.ScopeRelease}, []evidence.Scope{evidence.ScopeCluster}
-	// where runs a collector that judges only what it was given something to judge by.
-	where := func(given bool) []evidence.Scope {
-		if given {
-			return release
-		}
-		return nil
-	}
 	return []listed{
 		{Collector: helm.New(helm.Options{SchemasDir: o.schemas}), scopes: release},
 		{Collector: podsecurity.New(), scopes: release},
 		{Collector: workload.New(), scopes: release},
 		{Collector: pol, scopes: release},
 		{Collector: secrets.New(o.found), scopes: release},
-		{Collector: img, scopes: where(len(o.images.Policy.Controls) > 0)},
-		{Collector: sig, scopes: where(len(o.signatures.Policies) > 0)},
+		{Collector: img, scopes: release, idle: len(o.images.Policy.Controls) == 0},
+		{Collector: sig, scopes: release, idle: len(o.signatures.Policies) == 0},
 		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: slices.Concat(release, cluster), live: true},
 		{Collector: live.New(), scopes: release, live: true, stored: true},
 		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
@@ -86,7 +80,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 func (p *Pipeline) pick(list []listed, scope evidence.Scope) []collectors.Collector {
 	var out []collectors.Collector
 	for _, l := range list {
-		if slices.Contains(l.scopes, scope) && (p.Cluster != nil || !l.live) && (!l.stored || p.Stored) && (!l.asked || p.Rules.AsksFor(l.Name())) {
+		if slices.Contains(l.scopes, scope) && !l.idle && (p.Cluster != nil || !l.live) && (!l.stored || p.Stored) && (!l.asked || p.Rules.AsksFor(l.Name())) {
 			out = append(out, l.Collector)
 		}
 	}
@@ -146,11 +140,19 @@ func derive(in evidence.ArtifactReader, policies []byte, runs []evidence.Collect
 	if err != nil {
 		return nil, nil, err
 	}
+	sealed := collectors.NewSealed(in, config.RuleControls())
+	rel, err := sealed.Release()
+	if err != nil {
+		return nil, nil, err
+	}
+	// A bundle decides what collectors of its scope look at, and nothing else.
 	var all []collectors.Collector
 	for _, l := range list {
-		all = append(all, l.Collector)
+		if slices.Contains(l.scopes, rel.Scope) {
+			all = append(all, l.Collector)
+		}
 	}
-	found, after := collectors.Derive(collectors.NewSealed(in, config.RuleControls()), all, runs)
+	found, after := collectors.Derive(sealed, all, runs)
 	return found, after, nil
 }
 

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // free refuses what the user judges by where a secret of the chart stands in it: it
@@ -24,14 +26,50 @@ func (r Rules) free(red *secrets.Redactor) error {
 		own[r.From.Policies] = r.Policies
 	}
 	for file, raw := range own {
-		if where, at, found := red.Find(raw, builtin); found {
-			if file == r.From.Policies {
-				file = policyFile(file, raw[:at])
-			}
-			return inputErr("%s holds a secret of the chart, %s: what releases are judged by is sealed in clear; take the secret out of it", file, where)
+		where, at, found := red.Find(raw, builtin)
+		if !found {
+			// Escapes and folded lines are another spelling of the same text.
+			where, at, found = red.Find(spoken(raw), builtin)
+			at = min(at, 0)
 		}
+		if !found {
+			continue
+		}
+		if file == r.From.Policies {
+			file = policyFile(file, raw[:at])
+		}
+		clean, _ := red.Redact([]byte(where)) // a key may be a secret, too
+		return inputErr("%s holds a secret of the chart, %s: what releases are judged by is sealed in clear; take the secret out of it", file, clean)
 	}
 	return nil
+}
+
+// spoken is all texts of YAML documents, as they are once they are parsed. What
+// cannot be parsed is refused elsewhere.
+func spoken(raw []byte) []byte {
+	var out []byte
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			out = append(append(out, v...), '\n')
+		case []any:
+			for _, x := range v {
+				walk(x)
+			}
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				walk(k)
+				walk(v[k])
+			}
+		}
+	}
+	for d := range manifest.Documents(raw) {
+		if v, err := manifest.Decode(d.Text); err == nil {
+			walk(v)
+		}
+	}
+	return out
 }
 
 // policyFile is the last file of the folder dir that starts in raw, with its line.

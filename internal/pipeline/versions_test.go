@@ -166,3 +166,60 @@ func TestForgedReports(t *testing.T) {
 		}
 	}
 }
+
+// TestScopeOfCollectors: a bundle decides what collectors of its scope look at. One of
+// a cluster, or of a drill, that brings findings about a chart is refused.
+func TestScopeOfCollectors(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	id := b.collect(b.load("web", "1.0.0", "blue"))
+	v, err := stored(t.Context(), b.verifier, b.Repo, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range []evidence.Scope{evidence.ScopeCluster, evidence.ScopeDrill} {
+		for _, claimed := range []int{evidence.RulesVersion, 1} {
+			rel := *v.Release()
+			rel.Scope, rel.Cluster = scope, "sha256:1111"
+			j := &Judged{Release: rel, Runs: *v.Runs(), Findings: v.Findings(), Verdict: *v.Bundle.Verdict()}
+			j.Runs.Rules, j.Runs.Reports = claimed, claimed
+			files := b.Rules.files()
+			for _, name := range v.Names() {
+				if files[name], err = v.Read(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if files[bundle.ReleaseFile], err = bundle.CanonicalJSON(rel); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.seal(t.Context(), files, j); err != nil {
+				t.Fatal(err)
+			}
+			got, err := stored(t.Context(), b.verifier, b.Repo, j.Bundle)
+			if claimed == evidence.RulesVersion {
+				if err == nil || !strings.Contains(err.Error(), "unknown collector") {
+					t.Errorf("%s: %v", scope, err)
+				}
+				continue
+			}
+			if err != nil || got.Result.Counts().Outcome != evidence.VerdictIncomplete {
+				t.Errorf("%s: %v, counts %+v", scope, err, got)
+			}
+		}
+	}
+}
+
+// TestRenewed: only documents that are this version's own are replaced, whatever a
+// comment says of where the others come from.
+func TestRenewed(t *testing.T) {
+	t.Parallel()
+	builtin, err := policy.Bundle("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := "---\n# Source: builtin/zz.yaml:1\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: hidden}\nspec: {}\n"
+	out, err := policy.Renewed(append(append([]byte{}, builtin...), hidden...))
+	if err != nil || !strings.HasPrefix(string(out), string(builtin)) || strings.Count(string(out), "kind: ValidatingAdmissionPolicy\n") != strings.Count(string(builtin), "kind: ValidatingAdmissionPolicy\n")+1 {
+		t.Errorf("%v: %d bytes of %d", err, len(out), len(builtin))
+	}
+}
