@@ -145,7 +145,7 @@ func TestForgedReports(t *testing.T) {
 	for reports, want := range map[int]string{evidence.ReportsVersion: "not what this evidence renders to", 7: "", 0: "never went together", -7: "never went together"} {
 		runs := *v.Runs()
 		runs.Reports = reports
-		c := &bundle.Contents{Files: files, Runs: runs, Findings: v.Findings(), Verdict: *v.Bundle.Verdict()}
+		c := &bundle.Contents{Files: files, Runs: runs, Findings: v.Findings(), Verdict: *v.Verdict()}
 		pkg, err := bundle.Seal(t.Context(), c, b.Signer, func(*bundle.Bundle, string) (map[string][]byte, error) {
 			return map[string][]byte{"report.md": []byte("# PASS, all controls hold\n")}, nil
 		})
@@ -181,7 +181,7 @@ func TestScopeOfCollectors(t *testing.T) {
 		for _, claimed := range []int{evidence.RulesVersion, 1} {
 			rel := *v.Release()
 			rel.Scope, rel.Cluster = scope, "sha256:1111"
-			j := &Judged{Release: rel, Runs: *v.Runs(), Findings: v.Findings(), Verdict: *v.Bundle.Verdict()}
+			j := &Judged{Release: rel, Runs: *v.Runs(), Findings: v.Findings(), Verdict: *v.Verdict()}
 			j.Runs.Rules, j.Runs.Reports = claimed, claimed
 			files := b.Rules.files()
 			for _, name := range v.Names() {
