@@ -34,7 +34,11 @@ func printJudged(t *terminal, j *pipeline.Judged) {
 	for _, f := range j.Findings {
 		byID[f.ID] = f
 	}
-	printResults(t, j.Verdict, cat, byID, shownFindings)
+	rest := "helmproof show, or the report"
+	if j.Bundle == "" && len(j.Inputs) == 0 {
+		rest = "-o json shows all" // nothing was stored
+	}
+	printResults(t, j.Verdict, cat, byID, shownFindings, rest)
 	printGroups(t, j.Verdict, cat)
 	printWaivers(t, j.Verdict)
 }
@@ -57,8 +61,8 @@ func rank(o evidence.ControlOutcome) int {
 }
 
 // printResults writes each control that is not a plain pass, worst first, with
-// its first findings.
-func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.Finding, most int) {
+// its first findings; rest says where the others are.
+func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.Finding, most int, rest string) {
 	results := slices.Clone(v.Results)
 	results = slices.DeleteFunc(results, func(r evidence.ControlResult) bool { return rank(r.Outcome) < 0 })
 	slices.SortStableFunc(results, func(a, b evidence.ControlResult) int {
@@ -77,7 +81,7 @@ func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID m
 		if r.Outcome != evidence.ControlFail || len(r.Findings) == 0 {
 			t.para("  ", "  ", r.Reason)
 		}
-		printFindings(t, r.Findings, byID, most)
+		printFindings(t, r.Findings, byID, most, rest)
 	}
 }
 
@@ -86,7 +90,7 @@ var longDigest = regexp.MustCompile(`sha256:([0-9a-f]{12})[0-9a-f]{52}`)
 // shortDigests shortens digests for people; reports and JSON have them whole.
 func shortDigests(s string) string { return longDigest.ReplaceAllString(s, "sha256:$1…") }
 
-func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, most int) {
+func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, most int, rest string) {
 	ids = slices.Clone(ids)
 	slices.SortStableFunc(ids, func(a, b string) int {
 		x, y := byID[a].Target, byID[b].Target
@@ -96,7 +100,7 @@ func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, 
 	last, place := "", ""
 	for i, id := range ids {
 		if i == most {
-			t.line(t.faint(fmt.Sprintf("    and %d more, in the report (--format md, -o json)", len(ids)-most)))
+			t.line(t.faint(fmt.Sprintf("    and %d more: %s", len(ids)-most, rest)))
 			break
 		}
 		f, ok := byID[id]

@@ -29,8 +29,7 @@ func (r Rules) free(red *secrets.Redactor) error {
 		where, at, found := red.Find(raw, builtin)
 		if !found {
 			// Escapes and folded lines are another spelling of the same text.
-			where, at, found = red.Find(spoken(raw), builtin)
-			at = min(at, 0)
+			where, _, found = red.Find(spoken(raw), builtin)
 		}
 		if !found {
 			continue
