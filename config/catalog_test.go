@@ -42,7 +42,7 @@ func TestCatalogIsWhole(t *testing.T) {
 		t.Error(diff)
 	}
 	collectors := []string{"helm", "podsecurity", "policy", "workload", "secrets", "images", "signatures", "kubebench", "admission",
-		"externalsecrets", "autoscaling", "live", "chaos", "load"}
+		"externalsecrets", "autoscaling", "live", "chaos", "rollback", "load"}
 	for _, x := range c.Controls {
 		if !slices.Contains(collectors, x.Collector) {
 			t.Errorf("%s: unknown collector %s", x.ID, x.Collector)

@@ -14,15 +14,19 @@ type ControlID string
 
 // Control is one requirement of the catalog.
 type Control struct {
-	ID          ControlID           `json:"id"`
-	Group       string              `json:"group"` // "SEC"
-	Title       string              `json:"title"`
-	Statement   string              `json:"statement"`
-	Severity    Severity            `json:"severity"`
-	Collector   string              `json:"collector"` // the collector that decides it
-	Rules       []string            `json:"rules"`     // the rules whose findings count for it; "*" at the end matches a prefix, see RuleControls
-	Remediation string              `json:"remediation"`
-	Frameworks  map[string][]string `json:"frameworks,omitempty"` // framework id → references in it
+	ID          ControlID `json:"id"`
+	Group       string    `json:"group"` // "SEC"
+	Title       string    `json:"title"`
+	Statement   string    `json:"statement"`
+	Severity    Severity  `json:"severity"`
+	Collector   string    `json:"collector"` // the collector that decides it
+	Rules       []string  `json:"rules"`     // the rules whose findings count for it; "*" at the end matches a prefix, see RuleControls
+	Remediation string    `json:"remediation"`
+	// Needs are rules ("*" at the end matches a prefix) whose evidence comes from bundles
+	// of their own: a composed verdict takes the newest of each, and without one of
+	// them the control is incomplete. Empty: the newest evidence decides.
+	Needs      []string            `json:"needs,omitempty"`
+	Frameworks map[string][]string `json:"frameworks,omitempty"` // framework id → references in it
 }
 
 // Group is a family of controls.
