@@ -48,6 +48,14 @@ type Counts struct {
 	Waived        int `json:"waived"`
 }
 
+// Plus is the sum of both.
+func (c Counts) Plus(d Counts) Counts {
+	return Counts{
+		c.Pass + d.Pass, c.Fail + d.Fail, c.Warn + d.Warn, c.NotApplicable + d.NotApplicable,
+		c.NotChecked + d.NotChecked, c.Error + d.Error, c.Waived + d.Waived,
+	}
+}
+
 // Rank orders outcomes worst first. Pass and not applicable are equally good; an
 // outcome that nobody knows ranks as incomplete.
 func (o ControlOutcome) Rank() int {

@@ -211,6 +211,9 @@ func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {
 	if maxAge <= 0 {
 		return incomplete("the profile sets no maximum age for evidence")
 	}
+	if len(control.Needs) > 0 {
+		return c.needed(pc, control, maxAge)
+	}
 	// A collector may run for several scopes and decide other controls in each:
 	// admission looks at the release's namespace, and at the cluster's policies.
 	// Bundles of the scopes that have findings about the control count, those in
@@ -228,17 +231,104 @@ func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {
 	if i < 0 {
 		return incomplete("no evidence from collector " + control.Collector + c.whyNot())
 	}
-	e := c.usable[i]
+	return c.by(c.usable[i], pc, maxAge, "", nil)
+}
+
+// by judges a control by one bundle, or those of its findings that are of a family
+// of rules.
+func (c *composer) by(e *candidate, pc evidence.ProfileControl, maxAge time.Duration, name string, of func(evidence.Finding) bool) evidence.ControlResult {
 	ref := evidence.BundleRef{Bundle: e.Bundle, Scope: e.Scope, EvaluatedAt: e.EvaluatedAt.UTC()}
+	var r evidence.ControlResult
 	if age := c.in.At.Sub(e.EvaluatedAt); age > maxAge {
-		r := incomplete(fmt.Sprintf("evidence is %s old, the limit is %s", ageText(age), ageText(maxAge)))
-		r.Evidence = []evidence.BundleRef{ref}
-		return r
+		r = evidence.ControlResult{Control: pc.ID, Required: !pc.Optional, Outcome: evidence.ControlIncomplete}
+		if name != "" {
+			name += ": "
+		}
+		r.Reason = fmt.Sprintf("%sevidence is %s old, the limit is %s", name, ageText(age), ageText(maxAge))
+	} else {
+		e.used[pc.ID] = true
+		r = e.judge(pc, c, of)
 	}
-	e.used[pc.ID] = true
-	r := e.judge(pc, c)
 	r.Evidence = []evidence.BundleRef{ref}
 	return r
+}
+
+// needed judges a control whose evidence comes from several bundles: for each family
+// of its rules the newest decides, and the control is the worst of them. A family
+// that it needs and that nobody collected makes it incomplete; of the others those
+// count that were.
+func (c *composer) needed(pc evidence.ProfileControl, control evidence.Control, maxAge time.Duration) evidence.ControlResult {
+	out := evidence.ControlResult{Control: pc.ID, Required: !pc.Optional, Outcome: evidence.ControlNotApplicable}
+	var reasons, missing []string
+	add := func(r evidence.ControlResult) {
+		if r.Outcome.Rank() < out.Outcome.Rank() || out.Outcome == evidence.ControlNotApplicable && r.Outcome == evidence.ControlPass {
+			out.Outcome = r.Outcome
+			reasons = nil
+		}
+		if r.Outcome == out.Outcome && !slices.Contains(reasons, r.Reason) {
+			reasons = append(reasons, r.Reason)
+		}
+		out.Counts = out.Counts.Plus(r.Counts)
+		out.Findings = append(out.Findings, r.Findings...)
+		for _, ref := range r.Evidence {
+			if !slices.Contains(out.Evidence, ref) {
+				out.Evidence = append(out.Evidence, ref)
+			}
+		}
+	}
+	families := slices.Clone(control.Needs)
+	for _, rule := range control.Rules {
+		if !slices.Contains(families, rule) {
+			families = append(families, rule)
+		}
+	}
+	matches := func(rule string, f evidence.Finding) bool {
+		prefix, open := strings.CutSuffix(rule, "*")
+		return f.Rule == rule || open && strings.HasPrefix(f.Rule, prefix)
+	}
+	for i, rule := range families {
+		name, _ := strings.CutSuffix(rule, "*")
+		of := func(f evidence.Finding) bool { return matches(rule, f) }
+		need := i < len(control.Needs)
+		at := slices.IndexFunc(c.usable, func(e *candidate) bool {
+			return e.has(pc.ID, of) || need && e.silent(pc.ID, control.Collector)
+		})
+		switch {
+		case at >= 0 && c.usable[at].has(pc.ID, of):
+			add(c.by(c.usable[at], pc, maxAge, name, of))
+		case at >= 0: // its collector failed: which family it was about does not show
+			add(c.by(c.usable[at], pc, maxAge, "", nil))
+		case need:
+			missing = append(missing, name)
+		}
+	}
+	// What own policies say of the control can only be against it.
+	other := func(f evidence.Finding) bool {
+		return !slices.ContainsFunc(families, func(rule string) bool { return matches(rule, f) })
+	}
+	if at := slices.IndexFunc(c.usable, func(e *candidate) bool { return e.has(pc.ID, other) }); at >= 0 {
+		add(c.by(c.usable[at], pc, maxAge, "", other))
+	}
+	if len(missing) > 0 {
+		add(evidence.ControlResult{Outcome: evidence.ControlIncomplete, Reason: "no evidence of " + strings.Join(missing, ", ") + c.whyNot()})
+	}
+	slices.Sort(out.Findings)
+	out.Findings = slices.Compact(out.Findings)
+	out.Reason = strings.Join(reasons, "; ")
+	return out
+}
+
+// has reports whether the bundle has findings about the control of a family of rules.
+func (e *candidate) has(id evidence.ControlID, of func(evidence.Finding) bool) bool {
+	return slices.ContainsFunc(e.findings[id], of) || slices.ContainsFunc(e.replayed[id], of)
+}
+
+// silent reports whether the bundle was to judge the control, and its collector
+// gave no finding at all about it.
+func (e *candidate) silent(id evidence.ControlID, collector string) bool {
+	return !e.about(id) &&
+		slices.ContainsFunc(e.Runs, func(r evidence.CollectorRun) bool { return r.Collector == collector }) &&
+		slices.ContainsFunc(e.Verdict.Results, func(r evidence.ControlResult) bool { return r.Control == id })
 }
 
 // about reports whether the bundle has anything to say of the control.
@@ -246,16 +336,22 @@ func (e *candidate) about(id evidence.ControlID) bool {
 	return len(e.findings[id]) > 0 || len(e.replayed[id]) > 0
 }
 
-// judge is one control by the bundle's sealed findings and, where other rules made
+// judge is one control by the bundle's sealed findings (of: those that count; nil: all) and, where other rules made
 // those, by what this version's rules derive: the worse of both. What the evidence
 // was sealed without, or cannot answer by now, is incomplete and never a pass.
-func (e *candidate) judge(pc evidence.ProfileControl, c *composer) evidence.ControlResult {
-	s := subject{pc: pc, profile: c.in.Profile, catalog: c.in.Catalog, rules: c.rules, findings: e.findings[pc.ID], runs: e.Runs, waivers: e.waivers}
+func (e *candidate) judge(pc evidence.ProfileControl, c *composer, of func(evidence.Finding) bool) evidence.ControlResult {
+	only := func(all []evidence.Finding) []evidence.Finding {
+		if of == nil {
+			return all
+		}
+		return slices.DeleteFunc(slices.Clone(all), func(f evidence.Finding) bool { return !of(f) })
+	}
+	s := subject{pc: pc, profile: c.in.Profile, catalog: c.in.Catalog, rules: c.rules, findings: only(e.findings[pc.ID]), runs: e.Runs, waivers: e.waivers}
 	if e.Replayed == nil {
 		return judge(s)
 	}
 	now := s
-	now.findings, now.runs = e.replayed[pc.ID], e.Replayed.Runs
+	now.findings, now.runs = only(e.replayed[pc.ID]), e.Replayed.Runs
 	r := judge(now)
 	if _, known := e.Catalog.Control(pc.ID); !known {
 		return r // a newer control, which only this version's rules can judge

@@ -204,3 +204,57 @@ func TestComposeShowsEachWaiverOnce(t *testing.T) {
 		t.Errorf("nothing to judge by gives %s", v.Outcome)
 	}
 }
+
+// A control that needs several families of rules takes the newest evidence of each.
+func TestComposeNeeds(t *testing.T) {
+	t.Parallel()
+	catalog := testCatalog()
+	catalog.Controls = append(catalog.Controls, evidence.Control{
+		ID: "CCC-1", Group: "AAA", Collector: "drill", Rules: []string{"drill/kill*", "drill/evict*", "drill/restart*"}, Needs: []string{"drill/kill*", "drill/evict*"},
+	})
+	about := func(rule string, o evidence.Outcome) evidence.Finding {
+		f := finding(o, evidence.SeverityHigh, "a", "CCC-1")
+		f.Rule = rule
+		f.ID = evidence.FindingID(f)
+		return f
+	}
+	drill := func(name string, age time.Duration, fs ...evidence.Finding) Evidence {
+		e := seen(name, evidence.ScopeDrill, age, []string{"drill"}, fs...)
+		e.Verdict.Results = []evidence.ControlResult{{Control: "CCC-1"}}
+		return e
+	}
+	const pass, fail = evidence.OutcomePass, evidence.OutcomeFail
+	kill, evict := drill("kill", 2*time.Hour, about("drill/kill", pass)), drill("evict", time.Hour, about("drill/evict", pass))
+	broken := drill("broken", time.Minute)
+	broken.Runs[0].Outcome, broken.Runs[0].Error = evidence.OutcomeError, "no API"
+	release := seen("release", evidence.ScopeRelease, time.Hour, []string{"first"}, finding(pass, evidence.SeverityHigh, "a", "AAA-1"))
+	own := release
+	own.Findings = append([]evidence.Finding{about("own/policy", fail)}, own.Findings...)
+	for _, tt := range []struct {
+		name    string
+		drills  []Evidence
+		want    evidence.ControlOutcome
+		reason  string
+		bundles int
+	}{
+		{"both", []Evidence{release, kill, evict}, evidence.ControlPass, "1 check passes", 2},
+		{"one", []Evidence{release, kill}, evidence.ControlIncomplete, "no evidence of drill/evict", 1},
+		{"none", []Evidence{release}, evidence.ControlIncomplete, "no evidence of drill/kill, drill/evict", 0},
+		{"a newer one fails", []Evidence{release, kill, evict, drill("newer", 0, about("drill/kill/budget", fail))}, evidence.ControlFail, "1 finding fails (1 high)", 2},
+		{"an older one failed", []Evidence{release, kill, evict, drill("older", 3*time.Hour, about("drill/kill", fail))}, evidence.ControlPass, "1 check passes", 2},
+		{"one is too old", []Evidence{release, evict, drill("old", 30*time.Hour, about("drill/kill", pass))}, evidence.ControlIncomplete, "drill/kill: evidence is 30h old, the limit is 24h", 2},
+		{"one that nobody asked for fails", []Evidence{release, kill, evict, drill("restart", time.Hour, about("drill/restart", fail))}, evidence.ControlFail, "1 finding fails (1 high)", 3},
+		{"the newest could not be made", []Evidence{release, kill, evict, broken}, evidence.ControlIncomplete, "collector drill failed: no API", 1},
+		{"one that could not be made, repeated", []Evidence{release, broken, drill("again", 0, about("drill/kill", pass)), drill("too", 0, about("drill/evict", pass))}, evidence.ControlPass, "1 check passes", 2},
+		{"an own policy is against it", []Evidence{own, kill, evict}, evidence.ControlFail, "1 finding fails (1 high); collector drill did not run", 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			v := Compose(ComposeInput{Profile: testProfile("CCC-1"), Catalog: catalog, Evidence: tt.drills, At: at})
+			r := v.Results[0]
+			if r.Outcome != tt.want || r.Reason != tt.reason || len(r.Evidence) != tt.bundles {
+				t.Errorf("%s (%s) by %d bundles, want %s (%s) by %d", r.Outcome, r.Reason, len(r.Evidence), tt.want, tt.reason, tt.bundles)
+			}
+		})
+	}
+}
