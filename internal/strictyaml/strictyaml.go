@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -164,8 +165,8 @@ func Unmarshal(data []byte, limit int, into any) error {
 
 // Decode fills the struct that into points to from a node that Parse returned.
 // Keys are the fields' json names; every key must have a field. Supported are
-// structs, slices, maps by string, strings, booleans, integers, time.Time
-// (RFC 3339, or a date, which means its first moment in UTC) and
+// structs, slices, maps by string, pointers, strings, booleans, integers, finite
+// numbers, time.Time (RFC 3339, or a date, which means its first moment in UTC) and
 // json.Unmarshaler for text.
 func Decode(n *yaml.Node, into any) error {
 	return decode(n, reflect.ValueOf(into).Elem(), "")
@@ -226,6 +227,18 @@ func decode(n *yaml.Node, v reflect.Value, path string) error {
 			return wrong("a whole number")
 		}
 		v.SetInt(i)
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(n.Value, 64)
+		if n.Kind != yaml.ScalarNode || n.Tag != "!!int" && n.Tag != "!!float" || err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			return wrong("a number")
+		}
+		v.SetFloat(f)
+	case reflect.Pointer:
+		e := reflect.New(v.Type().Elem())
+		if err := decode(n, e.Elem(), path); err != nil {
+			return err
+		}
+		v.Set(e)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
 			return wrong("a list")

@@ -18,6 +18,8 @@ type document struct {
 	Truth  bool      `json:"truth"`
 	When   time.Time `json:"when"`
 	List   []inner   `json:"list"`
+	Share  float64   `json:"share"`
+	Maybe  *int64    `json:"maybe"`
 	Hidden string    `json:"-"`
 	small  string
 }
@@ -33,13 +35,15 @@ when: 2026-12-31T18:00:00+02:00
 list:
   - deep: {a: [x, y], b: []}
   - {}
+share: 99.9
+maybe: 0
 `), 1000, &got)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := document{
 		Text: "1.30", Number: -3, Truth: true, When: time.Date(2026, 12, 31, 16, 0, 0, 0, time.UTC),
-		List: []inner{{Deep: map[string][]string{"a": {"x", "y"}, "b": {}}}, {}},
+		List: []inner{{Deep: map[string][]string{"a": {"x", "y"}, "b": {}}}, {}}, Share: 99.9, Maybe: new(int64),
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(document{})); diff != "" {
 		t.Error(diff)
@@ -49,7 +53,7 @@ list:
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ in, want string }{
-		{"Text: x", "line 1: Text: unknown key: want one of list, number, text, truth, when"},
+		{"Text: x", "line 1: Text: unknown key: want one of list, maybe, number, share, text, truth, when"},
 		{"small: x", "line 1: small: unknown key"},
 		{"Hidden: x", "line 1: Hidden: unknown key"},
 		{"-: x", "line 1: -: unknown key"},
@@ -57,6 +61,12 @@ func TestRefusals(t *testing.T) {
 		{"list: [{deep: {a: [], a: []}}]", "line 1: list[0].deep.a: key is given twice"},
 		{"list: [{}, {deep: {a: [x, 1]}}]", `line 1: list[1].deep.a[1]: "1": want text, in quotes`},
 		{"list: [{deep: [a]}]", "line 1: list[0].deep: want a mapping, got a list"},
+		{"share: .nan", `line 1: share: ".nan": want a number`},
+		{"share: .inf", `line 1: share: ".inf": want a number`},
+		{"share: '1'", `line 1: share: "1": want a number`},
+		{"share: 0x10", `line 1: share: "0x10": want a number`},
+		{"maybe: x", `line 1: maybe: "x": want a whole number`},
+		{"maybe: null", "line 1: maybe: \"null\": want a whole number, got nothing"},
 		{"list: {}", "line 1: list: want a list, got a mapping"},
 		{"number: 1.5", `line 1: number: "1.5": want a whole number`},
 		{"number: 99999999999999999999", `line 1: number: "99999999999999999999": want a whole number`},
@@ -95,8 +105,8 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 	if err := Unmarshal([]byte("f: 1"), 1000, &struct {
-		F float64 `json:"f"`
-	}{}); err == nil || !strings.Contains(err.Error(), "cannot decode into float64") {
+		F complex64 `json:"f"`
+	}{}); err == nil || !strings.Contains(err.Error(), "cannot decode into complex64") {
 		t.Errorf("an unsupported field: %v", err)
 	}
 }
