@@ -1,4 +1,4 @@
-// Package jobs holds the Jobs that helmproof runs in a cluster. What differs
+// Package jobs holds the Jobs and pods that helmproof runs in a cluster. What differs
 // from run to run (names, node, image, deadlines, parameters) is set by the
 // collector; what a Job may do is in these files, to be read and reviewed.
 package jobs
@@ -14,3 +14,8 @@ var KubeBench []byte
 //
 //go:embed trivy.yaml
 var Trivy []byte
+
+// Prober is the pod that probes a release from within its namespace (v1, YAML).
+//
+//go:embed prober.yaml
+var Prober []byte

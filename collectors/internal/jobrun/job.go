@@ -63,7 +63,7 @@ func (r *Runner) await(ctx context.Context, job string) (*corev1.Pod, error) {
 		j, pods, err := r.look(limit, job)
 		switch {
 		case err == nil && (len(pods) > 0 || last == ""): // a Job that failed has no pod left to ask
-			last = waitingFor(pods)
+			last = WaitingFor(pods)
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 			return nil, &Problem{OutcomeFailed, err.Error()}
 		case apierrors.IsNotFound(err):
@@ -151,8 +151,8 @@ func preparing(reason string) bool {
 	return reason == "ContainerCreating" || reason == "PodInitializing"
 }
 
-// waitingFor says what the newest pod waits for, or how it failed.
-func waitingFor(newestFirst []corev1.Pod) string {
+// WaitingFor says what the newest pod waits for, or how it failed.
+func WaitingFor(newestFirst []corev1.Pod) string {
 	if len(newestFirst) == 0 {
 		return "no pod was made; is there a quota, or an admission policy against it?"
 	}

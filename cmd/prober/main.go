@@ -1,0 +1,176 @@
+// Prober sends probes to the Services of a release while a drill goes on, from a
+// pod in the cluster. helmproof makes that pod and reads its log.
+//
+// Usage:
+//
+//	prober [--config JSON] [--linger 20s]
+//
+// The configuration is a JSON array of probes (internal/probe, Config), from the
+// flag or from the environment variable PROBER_CONFIG. The log, on standard output,
+// holds the files of all probes. At SIGTERM the prober stops sending, waits for the
+// requests that are under way, ends its files, and stays for the time of --linger,
+// or until the second signal, so that its log can be read.
+//
+// Exit codes:
+//
+//	0  all files are whole
+//	1  a probe failed, or standard output did
+//	2  usage or configuration error
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/companyos/helmproof/internal/probe"
+)
+
+const (
+	exitDone    = 0
+	exitFailure = 1
+	exitUsage   = 2
+	// beatEvery is how often the log says that the prober lives, and its clock.
+	beatEvery = 2 * time.Second
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the program at once
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("prober", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	config := flags.String("config", "", "the probes, as a JSON array (default: the variable PROBER_CONFIG)")
+	linger := flags.Duration("linger", 20*time.Second, "how long to stay when all is done, for the log to be read")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case err != nil:
+		return exitUsage
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "prober: argument %q: there are none, see --help\n", flags.Arg(0))
+		return exitUsage
+	}
+	if *config == "" {
+		*config = getenv("PROBER_CONFIG")
+	}
+	probes, err := parse([]byte(*config), from(getenv))
+	if err != nil {
+		fmt.Fprintln(stderr, "prober: configuration:", err)
+		return exitUsage
+	}
+	if err := probeAll(ctx, probes, stdout); err != nil {
+		fmt.Fprintln(stderr, "prober:", err)
+		return exitFailure
+	}
+	wait(ctx, *linger)
+	return exitDone
+}
+
+// from says where requests are sent from.
+func from(getenv func(string) string) string {
+	pod, node := getenv("POD_NAME"), getenv("NODE_NAME")
+	if pod == "" {
+		return "outside"
+	}
+	return "pod " + pod + " on node " + node
+}
+
+func parse(raw []byte, from string) ([]probe.Config, error) {
+	if len(raw) == 0 {
+		return nil, errors.New("there is none: give --config or set PROBER_CONFIG")
+	}
+	var probes []probe.Config
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&probes); err != nil {
+		return nil, err
+	}
+	if d.More() {
+		return nil, errors.New("something stands after the array")
+	}
+	if len(probes) == 0 {
+		return nil, errors.New("there are no probes")
+	}
+	for i := range probes {
+		probes[i].From = from
+		if err := probes[i].Validate(); err != nil {
+			return nil, err
+		}
+	}
+	return probes, nil
+}
+
+// probeAll runs the probes until ctx ends, or one of them fails, or all are over.
+func probeAll(ctx context.Context, probes []probe.Config, stdout io.Writer) error {
+	mux, err := probe.NewMux(stdout, len(probes))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(probes)+1)
+	var running sync.WaitGroup
+	for i := range probes {
+		running.Go(func() {
+			if errs[i] = probe.Run(ctx, probes[i], mux.File(i)); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(over)
+	}()
+	errs[len(probes)] = beat(mux, over)
+	<-over
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return errors.Join(mux.Beat(time.Now()), mux.End())
+}
+
+func beat(mux *probe.Mux, over <-chan struct{}) error {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		if err := mux.Beat(time.Now()); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-over:
+			return nil
+		}
+	}
+}
+
+// wait lets what was printed be read before the container ends.
+func wait(ctx context.Context, linger time.Duration) {
+	if ctx.Err() == nil {
+		return // nobody said to end: the probes were over
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	select {
+	case <-again:
+	case <-time.After(linger):
+	}
+}
