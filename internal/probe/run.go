@@ -26,21 +26,25 @@ func Run(ctx context.Context, c Config, w io.Writer) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	if c.Live == nil {
-		c.Live = new(Live)
-	}
 	send, err := newSender(&c)
 	if err != nil {
 		return fmt.Errorf("probe %q: %w", c.Name, err)
 	}
 	defer send.close()
+	return c.run(ctx, send, w)
+}
+
+func (c *Config) run(ctx context.Context, send sender, w io.Writer) error {
+	if c.Live == nil {
+		c.Live = new(Live)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	start := time.Now()
 	c.Live.Begin(c.Rate)
 	// A duration that a file can hold: the monotonic part of start is not in it.
 	h := Header{version, c.Name, c.Kind, c.Address, c.Rate, c.Timeout, start.UTC().Round(0), c.From}
-	rec := &recorder{w: bufio.NewWriterSize(w, 32<<10), window: map[int]Sample{}, stop: make(chan struct{}), ended: make(chan struct{}), failed: cancel}
+	rec := &recorder{w: newWriter(w), window: map[int]Sample{}, stop: make(chan struct{}), ended: make(chan struct{}), failed: cancel}
 	go rec.run(h)
 	n := c.schedule(ctx, &h, start, send, rec)
 	if err := rec.end(n); err != nil {
@@ -274,3 +278,5 @@ func appendJump(b []byte, j Jump) []byte {
 	b = strconv.AppendInt(b, j.Offset.Microseconds(), 10)
 	return append(b, '\n')
 }
+
+func newWriter(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 32<<10) }

@@ -99,14 +99,20 @@ func (p *podSource) followOnce(parent context.Context) bool {
 		return false
 	}
 	p.mu.Lock()
-	whole := p.demux.Ended() || p.early != ""
+	whole, early := p.demux.Ended(), p.early != ""
 	p.mu.Unlock()
-	if whole {
+	if whole && !early {
 		return false
 	}
 	why, over := p.whyEnded(parent)
 	if !over {
 		return true // it lives: a connection broke, or the node was slow to say so
+	}
+	if early {
+		p.mu.Lock()
+		p.early = jobrun.Join(p.early, why)
+		p.mu.Unlock()
+		return false
 	}
 	// What it printed last may have come too late for the connection that follows.
 	if err := p.readWhole(parent); errors.As(err, &bad) {
@@ -165,7 +171,7 @@ func (p *podSource) line(line []byte) error {
 		}
 	}
 	if p.demux.Done() && !p.told && p.early == "" {
-		p.early = "somebody else told it to end"
+		p.early = "it ended, and not because we said so"
 	}
 	p.signal()
 	return nil

@@ -222,34 +222,25 @@ func (p *podSource) delete(ctx context.Context, grace int64) error {
 func ptr(uid types.UID) *types.UID { return &uid }
 
 // remove removes the pod, and waits until it is gone. It has a context of its own,
-// since it has to work also when the drill was interrupted.
+// since it has to work also when the drill was interrupted. The pod gets no grace:
+// it only lingers, and one whose node does not answer would stay for ever.
 func (p *podSource) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
 	defer cancel()
-	force := p.r.o.Now().Add(removal * 2 / 3)
-	grace := int64(1)
-	last := errors.New("it is still there")
-	for asked := false; ; {
-		// A pod whose kubelet does not answer would stay for ever.
-		if forced := p.r.o.Now().After(force); !asked || forced && grace > 0 {
-			if forced {
-				grace = 0
-			}
-			if err := p.delete(ctx, grace); err == nil {
-				asked = true
-			} else {
-				last = err
+	for {
+		err := p.delete(ctx, 0)
+		if err == nil {
+			var pod *corev1.Pod
+			pod, err = p.api().Get(ctx, p.name, metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err), err == nil && p.uid != "" && !p.same(pod):
+				return nil
+			case err == nil:
+				err = errors.New("it is still there")
 			}
 		}
-		pod, err := p.api().Get(ctx, p.name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) || err == nil && p.uid != "" && pod.UID != p.uid {
-			return nil
-		}
-		if err != nil {
-			last = err
-		}
-		if pause(ctx, p.r.o.Poll) != nil || apierrors.IsForbidden(last) {
-			return fmt.Errorf("remove prober %s/%s: %w; remove it by hand", p.r.o.Namespace, p.name, last)
+		if apierrors.IsForbidden(err) || pause(ctx, p.r.o.Poll) != nil {
+			return fmt.Errorf("remove prober %s/%s: %w; remove it by hand", p.r.o.Namespace, p.name, err)
 		}
 	}
 }
