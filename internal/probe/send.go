@@ -164,7 +164,7 @@ func (g *grpcSender) send(ctx context.Context) string {
 	case code != 0:
 		return grpcCodes[code]
 	}
-	return health(raw)
+	return healthOf(raw)
 }
 
 func (g *grpcSender) close() { g.transport.CloseIdleConnections() }
@@ -172,8 +172,8 @@ func (g *grpcSender) close() { g.transport.CloseIdleConnections() }
 // deadlineExceeded is gRPC's code for a request that the server gave up in time.
 const deadlineExceeded = 4
 
-// health reads the status of a HealthCheckResponse: 1 is SERVING.
-func health(raw []byte) string {
+// healthOf reads the status of a HealthCheckResponse: 1 is SERVING.
+func healthOf(raw []byte) string {
 	if len(raw) < 5 || raw[0] != 0 || int(binary.BigEndian.Uint32(raw[1:5])) != len(raw)-5 {
 		return Other
 	}

@@ -27,6 +27,8 @@ type podSource struct {
 	node    string
 	created time.Time
 	retry   *jobrun.Runner
+	// patience is how long the files' ends are waited for.
+	patience time.Duration
 
 	stopFollowing func()
 	changed       chan struct{} // the log has grown, or broken
@@ -99,20 +101,14 @@ func (p *podSource) followOnce(parent context.Context) bool {
 		return false
 	}
 	p.mu.Lock()
-	whole, early := p.demux.Ended(), p.early != ""
+	whole := p.demux.Ended() || p.early != ""
 	p.mu.Unlock()
-	if whole && !early {
+	if whole {
 		return false
 	}
 	why, over := p.whyEnded(parent)
 	if !over {
 		return true // it lives: a connection broke, or the node was slow to say so
-	}
-	if early {
-		p.mu.Lock()
-		p.early = jobrun.Join(p.early, why)
-		p.mu.Unlock()
-		return false
 	}
 	// What it printed last may have come too late for the connection that follows.
 	if err := p.readWhole(parent); errors.As(err, &bad) {
@@ -221,13 +217,16 @@ func (p *podSource) lost(int) string {
 
 // stop tells the prober to end, reads what it printed, and removes its pod.
 func (p *podSource) stop(ctx context.Context) ([]outcome, error) {
-	within := longest(p.r.configs) + linger*2/3
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.patience)
 	defer cancel()
 	p.mu.Lock()
 	p.told = true
-	told := p.r.o.Now()
+	told, early := p.r.o.Now(), p.early
 	p.mu.Unlock()
+	if early != "" {
+		why, _ := p.whyEnded(limit)
+		early = jobrun.Join(early, why)
+	}
 	err := p.retry.Retry(limit, "tell it to end", func() error { return p.delete(limit, int64((longest(p.r.configs)+linger)/time.Second)) })
 	if err == nil {
 		err = p.awaitFiles(limit)
@@ -236,7 +235,7 @@ func (p *podSource) stop(ctx context.Context) ([]outcome, error) {
 	p.mu.Lock()
 	missing := p.broken
 	if !p.demux.Done() && missing == "" {
-		missing = fmt.Sprintf("it did not end its file within %s of being told to", within)
+		missing = fmt.Sprintf("it did not end its file within %s of being told to", p.patience)
 		if err != nil {
 			missing += ": " + jobrun.OneLine(err.Error(), 300)
 		}
@@ -244,7 +243,7 @@ func (p *podSource) stop(ctx context.Context) ([]outcome, error) {
 	out := make([]outcome, len(p.r.configs))
 	for i := range out {
 		raw, series := p.demux.File(i)
-		out[i] = outcome{raw: append([]byte(nil), raw...), lost: p.early}
+		out[i] = outcome{raw: append([]byte(nil), raw...), lost: early}
 		if series.Header.Version != 0 {
 			out[i].series = series
 		}

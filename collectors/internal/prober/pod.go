@@ -93,7 +93,7 @@ func startPod(ctx context.Context, r *Running) (*podSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &podSource{r: r, name: pod.Name, retry: &jobrun.Runner{Poll: r.o.Poll, Now: r.o.Now}, changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	p := &podSource{r: r, name: pod.Name, patience: longest(r.configs) + linger*2/3, retry: &jobrun.Runner{Poll: r.o.Poll, Now: r.o.Now}, changed: make(chan struct{}, 1), ended: make(chan struct{})}
 	p.demux.Heard = p.sample
 	p.created = r.o.Now()
 	err = p.retry.Retry(ctx, "make the pod", func() error {
@@ -248,7 +248,8 @@ func (p *podSource) remove(ctx context.Context) error {
 // same reports whether the pod there is ours.
 func (p *podSource) same(pod *corev1.Pod) bool { return pod.UID == p.uid }
 
-// whyEnded says what happened to a pod whose log has ended.
+// whyEnded says what happened to a pod whose log or files have ended, and whether
+// nothing more is to come.
 func (p *podSource) whyEnded(ctx context.Context) (why string, over bool) {
 	pod, err := p.api().Get(ctx, p.name, metav1.GetOptions{})
 	switch {
@@ -258,6 +259,9 @@ func (p *podSource) whyEnded(ctx context.Context) (why string, over bool) {
 		return "", false // the API server is away: the log is asked for again
 	case !p.same(pod):
 		return "its pod was replaced by another of the same name", true
+	}
+	if pod.DeletionTimestamp != nil {
+		why = "its pod is being deleted"
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
@@ -272,7 +276,7 @@ func (p *podSource) whyEnded(ctx context.Context) (why string, over bool) {
 	if pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
 		return jobrun.Join(why, jobrun.OneLine(fmt.Sprintf("its pod has %s: %s %s", strings.ToLower(string(pod.Status.Phase)), pod.Status.Reason, pod.Status.Message), 300)), true
 	}
-	return "", false
+	return why, false
 }
 
 // readWhole reads the log from its beginning to where it is now.

@@ -204,16 +204,16 @@ func TestProberLost(t *testing.T) {
 	}{
 		"deleted at once": {0, func() {
 			c.Kubectl(t, "delete", "pod", "-n", "prober-lost", pod(), "--wait=false", "--grace-period=0", "--force")
-		}, "its pod was deleted"},
+		}, "deleted"},
 		"deleted": {0, func() {
 			c.Kubectl(t, "delete", "pod", "-n", "prober-lost", pod(), "--wait=false")
-		}, "it ended, and not because we said so"},
+		}, "it ended, and not because we said so; its pod is being deleted"},
 		"evicted": {0, func() {
 			body := fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":"prober-lost"}}`, pod())
 			if _, err := c.TryKubectl(t.Context(), body, "create", "--raw", "/api/v1/namespaces/prober-lost/pods/"+pod()+"/eviction", "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
-		}, "it ended, and not because we said so"},
+		}, "its pod was disrupted: EvictionByEvictionAPI"},
 		"past its deadline": {6 * time.Second, func() {}, "it ended, and not because we said so"},
 	} {
 		o := options(client, "prober-lost", probes)
