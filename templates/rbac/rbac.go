@@ -24,3 +24,9 @@ var Admission []byte
 //
 //go:embed trivy.yaml
 var Trivy []byte
+
+// Drill lets a ServiceAccount read what drills look at, and take their Lease; what it
+// may touch, and where, is bound to it besides.
+//
+//go:embed drill.yaml
+var Drill []byte

@@ -44,7 +44,10 @@ func (s *Session) need() []Right {
 		add(ns, "apps", "deployments", "", "get", "list", "watch")
 		add(ns, "apps", "statefulsets", "", "get", "list", "watch")
 	}
-	add(Namespace, "coordination.k8s.io", "leases", "", "create", "get", "update")
+	add(Namespace, "coordination.k8s.io", "leases", "", "create")
+	for _, verb := range []string{"get", "update"} {
+		out = append(out, Right{Verb: verb, Group: "coordination.k8s.io", Resource: "leases", Namespace: Namespace, Name: LeaseName})
+	}
 	if s.Plan.Prober.Image != "" {
 		add(s.Release.Namespace, "", "pods", "", "create", "delete")
 		add(s.Release.Namespace, "", "pods", "log", "get")

@@ -115,6 +115,7 @@ func (d *run) run(parent context.Context) error {
 	failure := d.drill(ctx, lasting, abort, live, &group)
 	rec.mark("end")
 	d.end.Length = rec.at()
+	abort(nil) // who monitors has nothing more to do
 
 	clean, cancel := context.WithTimeout(context.WithoutCancel(parent), CleanupLimit)
 	defer cancel()
