@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -60,9 +59,7 @@ func (p *Plan) Complete() {
 		b := &p.Probes[i]
 		if b.Kind == "" {
 			scheme, _, _ := strings.Cut(b.Address, "://")
-			if b.Kind = scheme; scheme == "https" {
-				b.Kind = probe.HTTP
-			}
+			b.Kind = strings.TrimSuffix(scheme, "s") // https and grpcs are kinds http and grpc
 		}
 		if b.Name == "" {
 			b.Name = fmt.Sprintf("%s-%d", b.Kind, i+1)
@@ -173,9 +170,6 @@ func (p *Plan) validateTarget(wrong wrongFunc) {
 			wrong(only.key, "is for the experiment %s alone", only.of)
 		}
 	}
-	if p.Experiment == ZoneDrain && t.Zone == "" {
-		wrong("target.zone", "want the zone to drain, as the nodes' label topology.kubernetes.io/zone has it")
-	}
 	if t.GraceSeconds != nil && !slices.Contains([]Experiment{PodKill, Eviction, NodeDrain, ZoneDrain}, p.Experiment) {
 		wrong("target.graceSeconds", "is for experiments that delete or evict pods")
 	}
@@ -198,9 +192,6 @@ func (p *Plan) validateProbes(wrong wrongFunc) {
 			wrong(at+"name", "%q is given twice", b.Name)
 		}
 		seen[b.Name] = true
-		if err := checkAddress(b.Kind, b.Address); err != nil {
-			wrong(at+"address", "%v", err)
-		}
 		if !(b.Rate >= 0.1 && b.Rate <= maxRate) { // so written for NaN
 			wrong(at+"rate", "%v: want 0.1 to %v requests a second", b.Rate, maxRate)
 		} else if b.Rate*time.Duration(p.Phases.Deadline).Seconds() > maxSamples {
@@ -209,26 +200,11 @@ func (p *Plan) validateProbes(wrong wrongFunc) {
 		if d := time.Duration(b.Timeout); d < 10*time.Millisecond || d > 30*time.Second {
 			wrong(at+"timeout", "%s: want 10ms to 30s", d)
 		}
+		c := probe.Config{Name: "probe", Kind: b.Kind, Address: b.Address, Rate: 1, Timeout: time.Second}
+		if err := c.Validate(); err != nil {
+			wrong(at+"address", "%v", errors.Unwrap(err))
+		}
 	}
-}
-
-// checkAddress holds an address to its probe's kind. A password in it would be sealed.
-func checkAddress(kind, address string) error {
-	schemes := map[string][]string{probe.HTTP: {"http", "https"}, probe.GRPC: {"grpc"}, probe.TCP: {"tcp"}}[kind]
-	if schemes == nil {
-		return fmt.Errorf("kind %q: want http, grpc or tcp", kind)
-	}
-	u, err := url.Parse(address)
-	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" {
-		return fmt.Errorf("%q: want an address like %s://host:port", address, schemes[0])
-	}
-	if u.User != nil {
-		return errors.New("want no user and no password in an address: the plan is sealed")
-	}
-	if _, _, err := net.SplitHostPort(u.Host); err != nil && kind != probe.HTTP {
-		return fmt.Errorf("%q: want a port", address)
-	}
-	return nil
 }
 
 func (p *Plan) validatePhases(wrong wrongFunc) {
