@@ -45,10 +45,10 @@ func (r *Record) Figures() Figures {
 	c.query()
 	c.actions()
 	c.recovery()
-	v, problems := violations(r.Events, f.Length)
+	v, problems := violations(r.seen(), f.Length)
 	f.Violations = v
 	f.Problems = append(f.Problems, problems...)
-	f.Ready = readyPoints(r.Events)
+	f.Ready = readyPoints(r.seen())
 	c.pods()
 	c.problems()
 	if f.Problems == nil {
@@ -335,11 +335,10 @@ func (c *computation) recovery() {
 	state := map[string]bool{}
 	broken := 0
 	var whole time.Duration // since when all are
-	for i := range c.Events {
-		e := &c.Events[i]
+	for _, e := range c.seen() {
 		if e.Action != nil && e.Action.disturbs() {
 			if first < 0 {
-				first = e.At
+				first = max(e.At-e.Action.Took, 0) // it was recorded with its answer
 			}
 			last = e.At
 		}

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ const (
 	maxLine     = 64 << 10
 	maxEvents   = 200_000
 	maxFile     = 1 << 20 // of plan, preflight and end
+	// cleanup is how long restoring, which watches see too, may take after the end.
+	cleanup = 2 * time.Minute
 )
 
 // Marks, in the order in which phases begin.
@@ -45,6 +48,26 @@ type Record struct {
 	Problems []string
 
 	ended bool // there is an end
+}
+
+// Refused is the question of the preflight that was answered with no, so that the
+// drill did not begin; nil: there was none.
+func (r *Record) Refused() *Check {
+	i := slices.IndexFunc(r.Checks, func(c Check) bool { return !c.OK })
+	if i < 0 || len(r.Events) > 0 {
+		return nil
+	}
+	return &r.Checks[i]
+}
+
+// seen are the events until the end of the drill: what restoring changes is none of
+// its effects.
+func (r *Record) seen() []Event {
+	if !r.ended {
+		return r.Events
+	}
+	n, _ := slices.BinarySearchFunc(r.Events, r.End.Length, func(e Event, end time.Duration) int { return cmp.Compare(e.At, end+1) })
+	return r.Events[:n]
 }
 
 // ReadRecord reads what the collector sealed. It fails where no plan can be read;
@@ -176,7 +199,7 @@ func (r *Record) readTimeline(raw []byte) {
 		last = e.At
 		r.Events = append(r.Events, e)
 	}
-	if r.ended && last > r.End.Length+time.Second {
+	if r.ended && last > r.End.Length+cleanup {
 		r.problem("%s: its last event is %s after the end", TimelineFile, last-r.End.Length)
 	}
 	if n == 0 {

@@ -176,3 +176,35 @@ func (r *replay) budget(at time.Duration, b *Budget) {
 	}
 	g.settle(at)
 }
+
+// Guarded lists, for each PodDisruptionBudget that was seen, the workloads of pods
+// that it selects, "namespace/Kind/name", sorted.
+func (r *Record) Guarded() map[string][]string {
+	type pod struct {
+		owner  string
+		labels labels.Set
+	}
+	var pods []pod
+	selectors := map[string]labels.Selector{}
+	for i := range r.Events {
+		switch e := &r.Events[i]; {
+		case e.Pod != nil && e.Pod.Owner != "" && e.Pod.Labels != nil:
+			pods = append(pods, pod{namespaceOf(e.Pod.Name) + "/" + e.Pod.Owner, e.Pod.Labels})
+		case e.Budget != nil && !e.Budget.Gone:
+			if selector, err := selectorOf(e.Budget); err == nil {
+				selectors[e.Budget.Name] = selector
+			}
+		}
+	}
+	out := map[string][]string{}
+	for name, selector := range selectors {
+		out[name] = []string{}
+		for _, p := range pods {
+			if namespaceOf(p.owner) == namespaceOf(name) && selector.Matches(p.labels) && !slices.Contains(out[name], p.owner) {
+				out[name] = append(out[name], p.owner)
+			}
+		}
+		slices.Sort(out[name])
+	}
+	return out
+}
