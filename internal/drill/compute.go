@@ -115,11 +115,11 @@ func (c *computation) spend(seconds float64) {
 func (b BudgetFigures) Over() bool { return b.Spent > b.Allowed*(1+1e-9) }
 
 // offset is when the probe's first request was due, from Began.
-func (c *computation) offset(s *probe.Series) time.Duration {
-	if c.End.Began.IsZero() {
+func (r *Record) offset(s *probe.Series) time.Duration {
+	if r.End.Began.IsZero() {
 		return 0
 	}
-	return s.Header.Start.Sub(c.End.Began)
+	return s.Header.Start.Sub(r.End.Began)
 }
 
 func (c *computation) probe(p Probe, s *probe.Series) ProbeFigures {
@@ -171,6 +171,22 @@ func (c *computation) probe(p Probe, s *probe.Series) ProbeFigures {
 	out.Before, out.During, out.After = latencyOf(phases[MarkBefore]), latencyOf(slices.Concat(phases[MarkFault], phases[MarkRecover])), latencyOf(phases[MarkAfter])
 	c.spend(float64(out.Failed) / h.Rate)
 	c.sampleProblems(p, s, in)
+	return out
+}
+
+// Failures are when requests of the plan's probe i were due that were not good, from
+// Began.
+func (r *Record) Failures(i int) []time.Duration {
+	s, slow := r.Probes[i], time.Duration(r.Plan.SLO.Latency)
+	if s == nil {
+		return nil
+	}
+	var out []time.Duration
+	for n, sample := range s.Samples {
+		if !sample.OK(slow) && sample.Outcome != probe.Unsent {
+			out = append(out, r.offset(s)+s.Header.Due(n))
+		}
+	}
 	return out
 }
 
@@ -374,7 +390,7 @@ func (c *computation) recovery() {
 		at = max(at, t)
 	}
 	d := at - first
-	c.f.Recover = &d
+	c.f.Recover, c.f.RecoveredAt = &d, &at
 }
 
 // answers finds from when on, from that moment, a probe's requests were good for a

@@ -17,6 +17,9 @@ type Figures struct {
 	Ready   []ReadyPoint   `json:"ready,omitempty"` // ready endpoints of the release's Services together
 	Recover *time.Duration `json:"recover"`         // from the first action until all is ready and answers again; nil: not within the drill
 
+	// RecoveredAt is when that was, from Began.
+	RecoveredAt *time.Duration `json:"recoveredAt"`
+
 	Violations []Violation  `json:"violations"`
 	Refused    int          `json:"refused"` // evictions that a budget refused (429)
 	Pods       []PodFigures `json:"pods"`    // that were made during the drill
