@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -371,7 +370,7 @@ func (j *judge) drain() {
 
 // restart judges a rolling restart: it has to get to its end.
 func (j *judge) restart() {
-	all := j.attempts("restart")
+	all := j.attempts(verbRestart)
 	for _, l := range j.loads {
 		i := slices.IndexFunc(all, func(t *tried) bool { return t.name == l.target.Namespace+"/"+l.target.Name })
 		switch {
@@ -594,5 +593,3 @@ func (j *judge) recovery() {
 	}
 	j.add(aboutRecovery, j.all, evidence.OutcomePass, message, "", j.timeline())
 }
-
-var errNoPlan = errors.New("no drill was asked for")

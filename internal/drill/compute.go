@@ -342,8 +342,8 @@ func (c *computation) actions() {
 	}
 }
 
-// whole reports whether the workload is rolled out and whole.
-func (w *Workload) whole() bool { return w.Current && w.Ready >= w.Want && w.Updated >= w.Want }
+// Whole reports whether the workload is rolled out and ready.
+func (w *Workload) Whole() bool { return w.Current && w.Ready >= w.Want && w.Updated >= w.Want }
 
 // recovery finds from when on all workloads were whole and every probe answered.
 func (c *computation) recovery() {
@@ -360,7 +360,7 @@ func (c *computation) recovery() {
 		}
 		if w := e.Workload; w != nil {
 			was, known := state[w.Name]
-			now := w.whole()
+			now := w.Whole()
 			if (!known || was) && !now {
 				broken++
 			} else if known && !was && now {

@@ -1,0 +1,98 @@
+// Package chaos disturbs a release on purpose and sees what comes of it: pods are
+// deleted or evicted, nodes and zones drained, workloads restarted, containers killed.
+// One run does one experiment; package drill derives the figures.
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/drillrun"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/drill"
+)
+
+// Name is the collector's name in the catalog.
+const Name = "chaos"
+
+// checkBudget is the preflight's question whether PodDisruptionBudgets let pods go.
+const checkBudget = "budget"
+
+// Options are what a drill is asked for.
+type Options struct {
+	// Plan is what to do, complete and valid; nil: nothing. Findings need none.
+	Plan *drill.Plan
+	// Progress is told what the drill does, a line each; nil: nobody is.
+	Progress func(string)
+}
+
+type collector struct{ o Options }
+
+// New returns the collector.
+func New(o Options) collectors.Lasting { return &collector{o} }
+
+// Does reports whether an experiment is one of this collector's.
+func Does(e drill.Experiment) bool { return faults[e] != nil }
+
+func (*collector) Name() string { return Name }
+
+func (*collector) Rules() []string { return rules.Names() }
+
+// TimeLimit is the plan's deadline, and what comes before it: the preflight, another
+// drill's Lease that has to run out, and what that left behind.
+func (c *collector) TimeLimit() time.Duration {
+	if c.o.Plan == nil {
+		return time.Minute
+	}
+	return time.Duration(c.o.Plan.Phases.Deadline) + time.Duration(c.o.Plan.Phases.Recover) + 3*time.Minute
+}
+
+// CleanupLimit is how long restoring may take.
+func (*collector) CleanupLimit() time.Duration { return drillrun.CleanupLimit + 10*time.Second }
+
+// Collect does the experiment and seals what was seen.
+func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
+	s, err := c.session(in)
+	if err != nil {
+		return err
+	}
+	return drillrun.Run(ctx, *s, out)
+}
+
+// Preflight asks what Collect would ask first, and changes nothing.
+func Preflight(ctx context.Context, o Options, in collectors.Input) ([]drill.Check, error) {
+	s, err := (&collector{o}).session(in)
+	if err != nil {
+		return nil, err
+	}
+	return drillrun.Preflight(ctx, *s)
+}
+
+func (c *collector) session(in collectors.Input) (*drillrun.Session, error) {
+	switch {
+	case in.Cluster == nil:
+		return nil, collectors.ErrNoCluster
+	case in.Release == nil:
+		return nil, errors.New("a drill is about a release, and none is given")
+	case c.o.Plan == nil:
+		return nil, errors.New("no drill was asked for")
+	}
+	fault := faults[c.o.Plan.Experiment]
+	if fault == nil {
+		return nil, fmt.Errorf("experiment %q is none of this collector's", c.o.Plan.Experiment)
+	}
+	if err := c.o.Plan.Validate(); err != nil {
+		return nil, err
+	}
+	set, err := in.Release.Objects()
+	if err != nil {
+		return nil, err
+	}
+	return &drillrun.Session{
+		Cluster: in.Cluster, Plan: *c.o.Plan, Release: in.Release.Info, Objects: set, Now: in.Now, Progress: c.o.Progress,
+		Fault: fault, Probe: drillrun.Probing, Ask: drillrun.AskOnce,
+	}, nil
+}
