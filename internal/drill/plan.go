@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"time"
+
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -125,3 +127,9 @@ type LoadPlan struct {
 	// Headroom is what must be left of a container's limits at the peak, 0.1 for a tenth.
 	Headroom float64 `json:"headroom"`
 }
+
+// Seconds is the error budget of the whole window, in seconds of failed requests.
+func (s SLO) Seconds() float64 { return (1 - s.Objective) * time.Duration(s.Window).Seconds() }
+
+// Allowed is what a drill may spend of it.
+func (s SLO) Allowed() float64 { return s.Seconds() * s.Share }

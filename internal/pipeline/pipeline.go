@@ -116,6 +116,7 @@ type subject struct {
 	art      *collectors.Artifacts
 	found    *secrets.Report
 	redactor collectors.Redactor // nil where there is nothing to redact
+	drill    driller             // of scope drill: what is run
 }
 
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
@@ -127,6 +128,9 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 		return nil, err
 	}
 	list := p.pick(all, s.info.Scope)
+	if s.drill != nil {
+		list = []collectors.Collector{s.drill}
+	}
 	runs, err := collectors.Run(ctx, collectors.Input{Release: s.release, Cluster: p.Cluster}, list, s.art, collectors.RunOptions{
 		Timeout: p.Timeout, Now: p.Now, Started: p.Started,
 	})

@@ -1,0 +1,228 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chaos"
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/load"
+	"github.com/companyos/helmproof/collectors/rollback"
+	"github.com/companyos/helmproof/collectors/secrets"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/manifest"
+	"github.com/companyos/helmproof/internal/probe"
+)
+
+// driller is a collector that runs drills.
+type driller interface {
+	collectors.Lasting
+	// Preflight asks whether the drill may be run, and touches nothing.
+	Preflight(ctx context.Context, in collectors.Input) ([]drill.Check, error)
+}
+
+// drillOf is the collector that runs the plan's experiment. progress may be nil.
+func drillOf(plan drill.Plan, progress func(string)) driller {
+	switch plan.Experiment {
+	case drill.Rollback:
+		return rollback.New(rollback.Options{Plan: &plan, Progress: progress})
+	case drill.Load:
+		return load.New(load.Options{Plan: &plan, Progress: progress})
+	}
+	return chaos.New(chaos.Options{Plan: &plan, Progress: progress})
+}
+
+// drillProfile is the built-in profile of drills.
+const drillProfile = "drill"
+
+// ForDrill returns rules that ask for nothing but what an experiment shows. Their
+// profile is named after both, so that the newest evidence of each experiment is
+// found by name.
+func (r Rules) ForDrill(e drill.Experiment) (Rules, error) {
+	if r.Profile.Scope != evidence.ScopeDrill {
+		return r, inputErr("profile %s is of scope %s: drills are judged by profiles of scope drill, such as %s", r.Profile.Name, r.Profile.Scope, drillProfile)
+	}
+	rule := string(e) + "/"
+	if c := drillOf(drill.Plan{Experiment: e}, nil).Name(); c != string(e) {
+		rule = c + "/" + string(e)
+	}
+	var shown []evidence.ControlID
+	for _, c := range r.Catalog.Controls {
+		if slices.ContainsFunc(c.Rules, func(x string) bool {
+			prefix, open := strings.CutSuffix(x, "*")
+			return x == rule || open && strings.HasPrefix(rule, prefix)
+		}) {
+			shown = append(shown, c.ID)
+		}
+	}
+	out, err := r.changed(func(p *evidence.Profile) {
+		p.Name += "-" + string(e)
+		p.Controls = slices.DeleteFunc(p.Controls, func(pc evidence.ProfileControl) bool { return !slices.Contains(shown, pc.ID) })
+	})
+	if err == nil && len(out.Profile.Controls) == 0 {
+		return r, inputErr("profile %s asks for nothing that the experiment %s shows", r.Profile.Name, e)
+	}
+	return out, err
+}
+
+// Drill runs a drill on a live release, judges what it showed and, where the
+// pipeline has a signer and a repository, seals and stores it. The rules have to
+// be those of ForDrill.
+func (p *Pipeline) Drill(ctx context.Context, rel *chart.Release, plan drill.Plan, progress func(string)) (*Judged, error) {
+	found, redactor, err := secrets.Scan(ctx, rel)
+	if err != nil {
+		return nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
+	}
+	if err := p.Rules.free(redactor); err != nil {
+		return nil, err
+	}
+	art := collectors.NewArtifacts(redactor)
+	info := rel.Info
+	info.Scope, info.Cluster = evidence.ScopeDrill, p.Cluster.Info.Fingerprint
+	if err := p.sealRelease(rel, art, &info); err != nil {
+		return nil, err
+	}
+	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor, drill: drillOf(plan, progress)})
+}
+
+// Preflight asks whether a drill may be run, and touches nothing.
+func (p *Pipeline) Preflight(ctx context.Context, rel *chart.Release, plan drill.Plan) ([]drill.Check, error) {
+	return drillOf(plan, nil).Preflight(ctx, collectors.Input{Release: rel, Cluster: p.Cluster, Now: p.Now})
+}
+
+// CompletePlan fills in what a plan leaves out: its defaults, and a probe of each
+// Service of the release where none is given.
+func (p *Pipeline) CompletePlan(ctx context.Context, rel *chart.Release, plan drill.Plan) (drill.Plan, error) {
+	if len(plan.Probes) == 0 {
+		probes, err := p.serviceProbes(ctx, rel)
+		if err != nil {
+			return plan, err
+		}
+		plan.Probes = probes
+	}
+	plan.Complete()
+	if err := plan.Validate(); err != nil {
+		return plan, &InputError{err}
+	}
+	return plan, nil
+}
+
+// maxServiceProbes bounds the probes that are made from a release's Services.
+const maxServiceProbes = 4
+
+// serviceProbes makes a probe of each Service in front of the release's workloads:
+// by HTTP, and the path of the readiness probe, where that is an HTTP probe of the
+// Service's port; else by TCP. Services are probed at their cluster address, since
+// names may not resolve where helmproof runs.
+func (p *Pipeline) serviceProbes(ctx context.Context, rel *chart.Release) ([]drill.Probe, error) {
+	set, err := rel.Objects()
+	if err != nil {
+		return nil, err
+	}
+	templates, err := podTemplates(set)
+	if err != nil {
+		return nil, err
+	}
+	var out []drill.Probe
+	for i := range set.Objects {
+		o := &set.Objects[i]
+		if o.GetKind() != "Service" || o.GetAPIVersion() != "v1" {
+			continue
+		}
+		namespace := cmp.Or(o.GetNamespace(), rel.Info.Namespace)
+		svc, err := p.Cluster.Kube.CoreV1().Services(namespace).Get(ctx, o.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("look at Service %s/%s, which the release should have: %w", namespace, o.GetName(), err)
+		}
+		if svc.Spec.ClusterIP == "" || svc.Spec.ClusterIP == corev1.ClusterIPNone || len(svc.Spec.Selector) == 0 {
+			continue
+		}
+		if b, ok := serviceProbe(svc, templates); ok {
+			b.Name = o.GetName()
+			out = append(out, b)
+		}
+	}
+	switch {
+	case len(out) == 0:
+		return nil, &InputError{errors.New("the release has no Service with a cluster address and a TCP port in front of its pods: say what to probe with --probe http://host:port/path")}
+	case len(out) > maxServiceProbes:
+		return nil, inputErr("the release has %d Services: say which to probe with --probe", len(out))
+	}
+	return out, nil
+}
+
+// podTemplates are the pod templates of a release's Deployments and StatefulSets.
+func podTemplates(set *manifest.ObjectSet) ([]*corev1.PodTemplateSpec, error) {
+	var out []*corev1.PodTemplateSpec
+	for i := range set.Objects {
+		o := &set.Objects[i]
+		if k := o.GetKind(); k != "Deployment" && k != "StatefulSet" {
+			continue
+		}
+		t, ok, err := o.PodTemplate()
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+func serviceProbe(svc *corev1.Service, templates []*corev1.PodTemplateSpec) (drill.Probe, bool) {
+	port := slices.IndexFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Protocol == corev1.ProtocolTCP || p.Protocol == "" })
+	if port < 0 {
+		return drill.Probe{}, false
+	}
+	sp := svc.Spec.Ports[port]
+	host := net.JoinHostPort(svc.Spec.ClusterIP, strconv.Itoa(int(sp.Port)))
+	for _, t := range templates {
+		if !labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(t.Labels)) {
+			continue
+		}
+		for _, c := range t.Spec.Containers {
+			if c.ReadinessProbe == nil || c.ReadinessProbe.HTTPGet == nil {
+				continue
+			}
+			get := c.ReadinessProbe.HTTPGet
+			if portNumber(c, get.Port) != 0 && portNumber(c, get.Port) == portNumber(c, cmp.Or(sp.TargetPort, intstr.FromInt32(sp.Port))) {
+				scheme := "http"
+				if get.Scheme == corev1.URISchemeHTTPS {
+					scheme = "https"
+				}
+				path, query, _ := strings.Cut(get.Path, "?")
+				return drill.Probe{Kind: probe.HTTP, Address: (&url.URL{Scheme: scheme, Host: host, Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: query}).String()}, true
+			}
+		}
+		return drill.Probe{Kind: probe.TCP, Address: "tcp://" + host}, true
+	}
+	return drill.Probe{}, false // in front of something else
+}
+
+// portNumber is the number of a container's port; 0 where it has none of that name.
+func portNumber(c corev1.Container, port intstr.IntOrString) int32 {
+	if port.Type == intstr.Int {
+		return port.IntVal
+	}
+	for _, p := range c.Ports {
+		if p.Name == port.StrVal {
+			return p.ContainerPort
+		}
+	}
+	return 0
+}
