@@ -463,7 +463,7 @@ drill that left the record is still running, restore refuses.`,
 			if err != nil {
 				return err
 			}
-			done, err := pipeline.RestoreDrill(cmd.Context(), c, force)
+			done, err := pipeline.RestoreDrill(cmd.Context(), c, time.Now, force)
 			return errors.Join(a.printRestored(done), err)
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/internal/drillrun"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
 )
 
@@ -69,6 +70,12 @@ func Preflight(ctx context.Context, o Options, in collectors.Input) ([]drill.Che
 		return nil, err
 	}
 	return drillrun.Preflight(ctx, *s)
+}
+
+// Restore puts back what a drill of any collector left behind that did not end by
+// itself, and says what that was. While that drill lives it refuses, unless forced.
+func Restore(ctx context.Context, c *cluster.Cluster, now func() time.Time, force bool) ([]string, error) {
+	return drillrun.Clean(ctx, c, now, nil, force)
 }
 
 func (c *collector) session(in collectors.Input) (*drillrun.Session, error) {

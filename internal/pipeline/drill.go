@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,27 +24,36 @@ import (
 	"github.com/companyos/helmproof/collectors/rollback"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
 	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
-// driller is a collector that runs drills.
-type driller interface {
+// driller is a collector that runs drills, and the preflight that it asks first.
+type driller struct {
 	collectors.Lasting
-	// Preflight asks whether the drill may be run, and touches nothing.
-	Preflight(ctx context.Context, in collectors.Input) ([]drill.Check, error)
+	preflight func(context.Context, collectors.Input) ([]drill.Check, error)
 }
 
 // drillOf is the collector that runs the plan's experiment. progress may be nil.
 func drillOf(plan drill.Plan, progress func(string)) driller {
 	switch plan.Experiment {
 	case drill.Rollback:
-		return rollback.New(rollback.Options{Plan: &plan, Progress: progress})
+		o := rollback.Options{Plan: &plan, Progress: progress}
+		return driller{rollback.New(o), func(ctx context.Context, in collectors.Input) ([]drill.Check, error) {
+			return rollback.Preflight(ctx, o, in)
+		}}
 	case drill.Load:
-		return load.New(load.Options{Plan: &plan, Progress: progress})
+		o := load.Options{Plan: &plan, Progress: progress}
+		return driller{load.New(o), func(ctx context.Context, in collectors.Input) ([]drill.Check, error) {
+			return load.Preflight(ctx, o, in)
+		}}
 	}
-	return chaos.New(chaos.Options{Plan: &plan, Progress: progress})
+	o := chaos.Options{Plan: &plan, Progress: progress}
+	return driller{chaos.New(o), func(ctx context.Context, in collectors.Input) ([]drill.Check, error) {
+		return chaos.Preflight(ctx, o, in)
+	}}
 }
 
 // drillProfile is the built-in profile of drills.
@@ -96,12 +106,18 @@ func (p *Pipeline) Drill(ctx context.Context, rel *chart.Release, plan drill.Pla
 	if err := p.sealRelease(rel, art, &info); err != nil {
 		return nil, err
 	}
-	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor, drill: drillOf(plan, progress)})
+	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor, drill: drillOf(plan, progress).Lasting})
 }
 
 // Preflight asks whether a drill may be run, and touches nothing.
 func (p *Pipeline) Preflight(ctx context.Context, rel *chart.Release, plan drill.Plan) ([]drill.Check, error) {
-	return drillOf(plan, nil).Preflight(ctx, collectors.Input{Release: rel, Cluster: p.Cluster, Now: p.Now})
+	return drillOf(plan, nil).preflight(ctx, collectors.Input{Release: rel, Cluster: p.Cluster, Now: p.Now})
+}
+
+// RestoreDrill puts back what a drill that was cut off had changed, and says what
+// that was. While that drill lives it refuses, unless it is forced.
+func RestoreDrill(ctx context.Context, c *cluster.Cluster, now func() time.Time, force bool) ([]string, error) {
+	return chaos.Restore(ctx, c, now, force)
 }
 
 // CompletePlan fills in what a plan leaves out: its defaults, and a probe of each

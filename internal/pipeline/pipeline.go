@@ -116,7 +116,7 @@ type subject struct {
 	art      *collectors.Artifacts
 	found    *secrets.Report
 	redactor collectors.Redactor // nil where there is nothing to redact
-	drill    driller             // of scope drill: what is run
+	drill    collectors.Lasting  // of scope drill: what is run
 }
 
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
