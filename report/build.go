@@ -49,6 +49,7 @@ func New(in Input) *Document {
 	d.Counts = countMarks(slices.Concat(controlsOf(d.Groups)...))
 	d.Reasons = reasons(d.Groups)
 	d.Conclusion = conclusion(in.Verdict.Outcome, d.Groups)
+	d.Drill = newDrill(&in)
 	d.NotChecked = b.notChecked()
 	d.Outside = b.outside()
 	d.Limits = limits(in, len(d.Outside))

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/drill"
 )
 
 // Input is everything a report may be made from: the content of one bundle.
@@ -17,6 +18,10 @@ type Input struct {
 	Verdict     evidence.Verdict
 	Artifacts   []Artifact
 	SignerKeyID string
+
+	// Of a drill: what follows from its sealed record, or why nothing does.
+	Drill       *drill.Figures
+	DrillUnread string
 }
 
 // Artifact is one file of evidence.zip; Size is in bytes.
@@ -37,6 +42,7 @@ type Document struct {
 	Counts     []Count
 	Findings   FindingCounts
 	Conclusion string // one line over the plot of Groups
+	Drill      *Drill // nil: this is no drill
 
 	Reasons    []Control // failed and unchecked controls, worst first
 	Groups     []Group

@@ -13,25 +13,53 @@ import (
 )
 
 var htmlTemplate = sync.OnceValues(func() (*template.Template, error) {
-	raw, err := templates.FS.ReadFile("report.css")
+	// A report without a drill has the style sheet that it always had.
+	plain, err := newSheet("report.css")
 	if err != nil {
 		return nil, err
 	}
-	css := string(raw)
-	sum := sha256.Sum256(raw)
-	// Nothing may load or run; the one style sheet is allowed by its hash.
-	csp := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+	drill, err := newSheet("report.css", "drill.css")
+	if err != nil {
+		return nil, err
+	}
+	sheetOf := func(d *Document) sheet {
+		if d.Drill != nil {
+			return drill
+		}
+		return plain
+	}
 	return template.New("report.html.tmpl").Funcs(template.FuncMap{
 		"v":        Visible,
-		"css":      func() template.CSS { return template.CSS(css) },
-		"csp":      func() string { return csp },
+		"css":      func(d *Document) template.CSS { return sheetOf(d).css },
+		"csp":      func(d *Document) string { return sheetOf(d).csp },
+		"svgs":     svgCharts,
 		"time":     Time,
 		"bars":     htmlBars,
 		"longest":  func(d *Document) int { return longest(d.Groups) },
 		"group":    func(id string) string { return anchor("g-", id) },
 		"artifact": func(name string) string { return anchor("a-", name) },
-	}).ParseFS(templates.FS, "report.html.tmpl")
+	}).ParseFS(templates.FS, "report.html.tmpl", "drill.html.tmpl")
 })
+
+// sheet is a style sheet with the policy that allows it, and nothing else.
+type sheet struct {
+	css template.CSS
+	csp string
+}
+
+func newSheet(files ...string) (sheet, error) {
+	var all []byte
+	for _, f := range files {
+		raw, err := templates.FS.ReadFile(f)
+		if err != nil {
+			return sheet{}, err
+		}
+		all = append(all, raw...)
+	}
+	sum := sha256.Sum256(all)
+	// Nothing may load or run; the one style sheet is allowed by its hash.
+	return sheet{template.CSS(all), "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"}, nil
+}
 
 // HTML renders d as one self-contained page: no script, nothing loaded.
 func HTML(d *Document) ([]byte, error) {

@@ -19,7 +19,8 @@ var markdownTemplate = sync.OnceValues(func() (*template.Template, error) {
 		"mark":  func(m Mark) string { return m.Shape + " " + markdownText(m.Word) },
 		"marks": markdownCounts,
 		"time":  Time,
-	}).ParseFS(templates.FS, "report.md.tmpl")
+		"spark": func(d *Drill) Spark { return d.Spark(sparkColumns) },
+	}).ParseFS(templates.FS, "report.md.tmpl", "drill.md.tmpl")
 })
 
 // Markdown renders d as GitHub-flavoured Markdown.

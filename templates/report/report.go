@@ -4,7 +4,8 @@ package report
 
 import "embed"
 
-// FS holds report.md.tmpl, report.html.tmpl and report.css.
+// FS holds report.md.tmpl, report.html.tmpl and report.css, and what reports of
+// drills have beside them: drill.md.tmpl, drill.html.tmpl and drill.css.
 //
-//go:embed report.md.tmpl report.html.tmpl report.css
+//go:embed report.md.tmpl report.html.tmpl report.css drill.md.tmpl drill.html.tmpl drill.css
 var FS embed.FS
