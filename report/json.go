@@ -33,6 +33,10 @@ type ReleaseJSON struct {
 	Inputs  []evidence.BundleRef `json:"inputs,omitempty"`
 	Reasons []string             `json:"reasons,omitempty"`
 
+	// Of a drill: what it measured, or why its record does not say.
+	Drill       *DrillJSON `json:"drill,omitempty"`
+	DrillUnread string     `json:"drillUnread,omitempty"`
+
 	Error   string            `json:"error,omitempty"` // why there is no verdict: the release could not be loaded
 	Verdict *evidence.Verdict `json:"verdict,omitempty"`
 	// Added are the controls that what was given to judge by added to the profile.
@@ -55,6 +59,10 @@ func NewReleaseJSON(in Input) ReleaseJSON {
 		r.Bound, r.BoundImage, r.Release = rel.Bound, rel.BoundImage, rel.ReleaseName
 		r.ChartDigest, r.ArchiveDigest, r.ValuesDigest, r.ManifestsDigest = rel.ChartDigest, rel.ArchiveDigest, rel.ValuesDigest, rel.ManifestsDigest
 	}
+	if in.DrillUnread == "" {
+		r.Drill = newDrillJSON(in.Drill)
+	}
+	r.DrillUnread = in.DrillUnread
 	if in.Profile != nil {
 		r.Added = in.Profile.Added()
 	}

@@ -79,7 +79,8 @@ func validate(t *testing.T, s *jsonschema.Schema, doc []byte) error {
 func TestJSONSchema(t *testing.T) {
 	t.Parallel()
 	s := compileSchema(t, "../docs/schemas/report.schema.json")
-	for name, in := range map[string]report.Input{"weak": reporttest.Weak(), "small": reporttest.Small(), "passing": reporttest.Passing(), "unsealed": reporttest.Unsealed(), "many": reporttest.Many(60)} {
+	for name, in := range map[string]report.Input{"weak": reporttest.Weak(), "small": reporttest.Small(), "passing": reporttest.Passing(), "unsealed": reporttest.Unsealed(), "many": reporttest.Many(60),
+		"drill": reporttest.Drill(drillFigures()["eviction"]), "no numbers": reporttest.Drill(drillFigures()["no numbers"]), "empty drill": reporttest.Drill(drillFigures()["empty"])} {
 		b, err := report.JSON(report.New(in))
 		if err != nil {
 			t.Fatal(err)

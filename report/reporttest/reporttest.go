@@ -286,6 +286,7 @@ func Hostile(s string) report.Input {
 	r := &b.in.Release
 	r.AppVersion, r.ReleaseName, r.Namespace, r.KubeVersion, r.Cluster, r.Images = s, s, s, s, s, []string{s}
 	b.in.SignerKeyID = s
+	b.in.Drill = HostileFigures(s)
 	b.in.Runs.Tool = "helmproof " + s
 	b.in.Runs.Collectors = append(b.in.Runs.Collectors, evidence.CollectorRun{Collector: s, Outcome: evidence.OutcomeError, Error: s})
 	b.in.Artifacts = append(b.in.Artifacts, report.Artifact{Name: s, Digest: evidence.Digest(s)})
