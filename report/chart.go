@@ -62,6 +62,8 @@ const (
 	maxSteps = 360
 	// maxOthers bounds the lines of probes that are not the worst.
 	maxOthers = 6
+	// maxReady bounds the axis of ready endpoints.
+	maxReady = 1 << 20
 	// clusterWidth is how much of the X axis a mark needs for its number.
 	clusterWidth = .05
 )
@@ -336,7 +338,7 @@ func (a axis) ready(f *drill.Figures) Chart {
 	slices.SortStableFunc(points, func(x, y drill.ReadyPoint) int { return cmp.Compare(x.At, y.At) })
 	least, most := points[0].Ready, 0
 	for _, p := range points {
-		least, most = min(least, p.Ready), max(most, p.Ready)
+		least, most = min(least, p.Ready), max(most, min(p.Ready, maxReady))
 	}
 	step := max(1, int(niceStep(float64(most), 3)))
 	top := max(1, (most+step-1)/step) * step

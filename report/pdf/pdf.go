@@ -44,6 +44,7 @@ func layout(d *report.Document, o Options) (*canvas, error) {
 		return nil, fmt.Errorf("paper %q: want A4 or Letter", o.Paper)
 	}
 	c.cover(d)
+	c.drill(d.Drill)
 	c.summary(d)
 	c.controls(d)
 	c.findings(d)
