@@ -132,7 +132,12 @@ func (a axis) label(d time.Duration) string {
 }
 
 // number writes a number without zeros that say nothing.
-func number(v float64) string { return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64) }
+func number(v float64) string {
+	if math.Abs(v) >= 1e9 {
+		return strconv.FormatFloat(v, 'g', 4, 64)
+	}
+	return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64)
+}
 
 // seconds makes steps of a value for each of n seconds. Where there are too many,
 // several share a step and worst says which of two values stays.

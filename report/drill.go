@@ -92,6 +92,9 @@ func seconds(v float64) string {
 	case math.Abs(v) < 9.995:
 		return strconv.FormatFloat(v, 'f', 2, 64) + " s"
 	}
+	if math.Abs(v) >= 1e9 {
+		return number(v) + " s"
+	}
 	return strconv.FormatFloat(v, 'f', 1, 64) + " s"
 }
 
@@ -177,11 +180,14 @@ func legend(f *drill.Figures, d *Drill, worst int) string {
 	var parts []string
 	for _, p := range f.Phases {
 		if p.Name == "fault" {
-			parts = append(parts, "Shaded: the fault, from "+Took(p.From)+" to "+Took(p.To)+".")
+			parts = append(parts, "Shaded, and the bar at the foot: the fault, from "+Took(p.From)+" to "+Took(p.To)+".")
 		}
 	}
+	if len(d.Clusters) > 0 {
+		parts = append(parts, "Dotted upright lines: actions, by number; with a square: refused or failed.")
+	}
 	if at, ok := recoveredAt(f); ok {
-		parts = append(parts, "Dotted upright line: all ready and answering again, at "+Took(at)+".")
+		parts = append(parts, "Dashed upright line: all ready and answering again, at "+Took(at)+".")
 	}
 	if len(d.Charts[0].Failed) > 0 {
 		parts = append(parts, "Filled: requests that failed; the bar over the plot marks each second with one.")
@@ -269,8 +275,11 @@ func drillFacts(f *drill.Figures, worst int) []Fact {
 	default:
 		add("Recovery", "not within the drill")
 	}
-	b := f.Budget
-	add("Error budget", fmt.Sprintf("%s spent of the %s that the drill may spend; %s of the window's %s", seconds(b.Spent), seconds(b.Allowed), Percent(b.Share), seconds(b.Seconds)))
+	if b := f.Budget; !finite(b.Spent) || !finite(b.Allowed) {
+		add("Error budget", notMeasured)
+	} else {
+		add("Error budget", fmt.Sprintf("%s spent of the %s that the drill may spend; %s of the window's %s", seconds(b.Spent), seconds(b.Allowed), Percent(b.Share), seconds(b.Seconds)))
+	}
 	if worst >= 0 {
 		p := f.Probes[worst]
 		add("p99 latency", fmt.Sprintf("%s before, %s during, %s after", p99(p.Before), p99(p.During), p99(p.After)))

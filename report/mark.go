@@ -17,6 +17,7 @@ var (
 	MarkFail          = Mark{"fail", "FAIL", "■", "#cf222e", "31"}
 	MarkIncomplete    = Mark{"incomplete", "INCOMPLETE", "◆", "#57606a", "34"}
 	MarkNotChecked    = Mark{"incomplete", "NOT CHECKED", "◆", "#57606a", "34"}
+	MarkNotMeasured   = Mark{"incomplete", "NOT MEASURED", "◆", "#57606a", "34"}
 	MarkError         = Mark{"incomplete", "ERROR", "◆", "#57606a", "34"}
 	MarkWarn          = Mark{"warn", "WARN", "▲", "#9a6700", "33"}
 	MarkWaived        = Mark{"waived", "WAIVED", "○", "#8250df", "35"}

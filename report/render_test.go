@@ -80,7 +80,7 @@ func TestJSONSchema(t *testing.T) {
 	t.Parallel()
 	s := compileSchema(t, "../docs/schemas/report.schema.json")
 	for name, in := range map[string]report.Input{"weak": reporttest.Weak(), "small": reporttest.Small(), "passing": reporttest.Passing(), "unsealed": reporttest.Unsealed(), "many": reporttest.Many(60),
-		"drill": reporttest.Drill(drillFigures()["eviction"]), "no numbers": reporttest.Drill(drillFigures()["no numbers"]), "empty drill": reporttest.Drill(drillFigures()["empty"])} {
+		"drill": reporttest.Drill(reporttest.Drills()["eviction"]), "no numbers": reporttest.Drill(reporttest.Drills()["no numbers"]), "empty drill": reporttest.Drill(reporttest.Drills()["empty"])} {
 		b, err := report.JSON(report.New(in))
 		if err != nil {
 			t.Fatal(err)

@@ -87,8 +87,11 @@ func (s *svgChart) place(d *Drill, first bool) {
 	for _, t := range s.Y {
 		s.Grid = append(s.Grid, svgLine{"grid", "0", svgY(t.At), strconv.Itoa(svgWide), svgY(t.At)})
 		y := level(t.At) + 13
-		if t.At < .1 {
+		switch {
+		case t.At == 0:
 			y = s.Foot - 4
+		case y > s.Foot-15: // the axis' 0 needs the place
+			continue
 		}
 		text("", .004, y, "start", t.Label)
 	}

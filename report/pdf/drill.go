@@ -40,7 +40,7 @@ func (c *canvas) drill(d *report.Drill) {
 
 // warning says what could not be measured, where nobody can miss it.
 func (c *canvas) warning(title string, list []string) {
-	m := report.MarkNotChecked
+	m := report.MarkNotMeasured
 	const indent = 16.0
 	b := block{}
 	c.add(&b, bodyBold, indent, c.column()-indent, m.Word+". "+title)
@@ -93,6 +93,7 @@ func (c *canvas) chart(d *report.Drill, k report.Chart, first bool) {
 	for _, f := range d.Fault {
 		x := p.atX(f.From)
 		c.within(p, x, p.y, p.atX(f.To)-x, p.h, shade)
+		c.within(p, x, p.y+p.h+.6, p.atX(f.To)-x, 2, soft) // seen under whatever is filled
 	}
 	for _, t := range k.Y {
 		y := p.atY(t.At)
@@ -120,7 +121,7 @@ func (c *canvas) chart(d *report.Drill, k report.Chart, first bool) {
 	if k.Limit != nil {
 		c.limit(p, *k.Limit)
 	}
-	c.y += height + 3
+	c.y += height + 4
 	for _, t := range d.Axis {
 		c.centred(p, p.atX(t.At), c.y, t.Label, noteText)
 	}

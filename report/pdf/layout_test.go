@@ -15,6 +15,9 @@ func TestNothingOverflows(t *testing.T) {
 	for _, n := range reporttest.HostileNames {
 		inputs[n] = reporttest.Hostile(n)
 	}
+	for n, f := range reporttest.Drills() {
+		inputs["drill: "+n] = reporttest.Drill(f)
+	}
 	inputs["a page and more"] = reporttest.Hostile(strings.Repeat("words and more words ", 1000))
 	for name, in := range inputs {
 		for _, paper := range []string{"A4", "Letter"} {
@@ -24,7 +27,14 @@ func TestNothingOverflows(t *testing.T) {
 			}
 			for i, p := range c.pages {
 				for _, o := range p.ops {
-					if o.kind != opText {
+					switch o.kind {
+					case opRect, opShape:
+						if !(o.x >= marginX-10 && o.x+o.w <= c.right()+1 && o.w >= 0 && o.h >= 0 && o.y+o.h <= c.height-30) {
+							t.Errorf("%.20q on %s, page %d: a rectangle %+v", name, paper, i+1, o)
+						}
+						continue
+					case opText:
+					default:
 						continue
 					}
 					end := o.x + c.faces[o.style.face].measure(o.s, o.style.size)
@@ -131,6 +141,15 @@ func TestVisualOrder(t *testing.T) {
 	} {
 		if got := visual(in); got != want {
 			t.Errorf("visual(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func BenchmarkDrill(b *testing.B) {
+	d := report.New(reporttest.Drill(reporttest.Drills()["half an hour"]))
+	for b.Loop() {
+		if _, err := layout(d, Options{}); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -129,6 +129,41 @@ func TestFindingStaysWithItsRemediation(t *testing.T) {
 	}
 }
 
+func TestDrillPage(t *testing.T) {
+	t.Parallel()
+	for name, f := range reporttest.Drills() {
+		in := reporttest.Drill(f)
+		d := report.New(in)
+		text := squeeze(strings.Join(pages(t, render(t, in, pdf.Options{})), ""))
+		want := []string{d.Drill.Conclusion}
+		want = append(want, d.Drill.Problems...)
+		for _, f := range d.Drill.Facts {
+			want = append(want, f.Value[:min(len(f.Value), 40)]) // the label stands between the lines of a longer one
+		}
+		for _, k := range d.Drill.Clusters {
+			want = append(want, k.Text)
+		}
+		for _, c := range d.Drill.Charts {
+			want = append(want, c.Title)
+			if c.Empty != "" {
+				want = append(want, c.Empty)
+			} else {
+				want = append(want, c.Text)
+			}
+		}
+		for _, w := range want {
+			if !strings.Contains(text, squeeze(w)) {
+				t.Errorf("%s: the PDF lacks %q", name, w)
+			}
+		}
+	}
+	in := reporttest.Drill(reporttest.Drills()["all good"])
+	in.DrillUnread = "end.json is cut"
+	if text := strings.Join(pages(t, render(t, in, pdf.Options{})), ""); !strings.Contains(text, "end.json is cut") || strings.Contains(text, "Ready endpoints") {
+		t.Errorf("a record that cannot be read:\n%s", text)
+	}
+}
+
 func TestMissingGlyphShowsItsCodePoint(t *testing.T) {
 	t.Parallel()
 	text := squeeze(strings.Join(pages(t, render(t, reporttest.Hostile("支付 🚀 rtl\u202e é"), pdf.Options{})), ""))
@@ -171,7 +206,8 @@ func TestPaperUnknown(t *testing.T) {
 func digests(t *testing.T) string {
 	t.Helper()
 	var out strings.Builder
-	inputs := []report.Input{reporttest.Weak(), reporttest.Hostile(strings.Join(reporttest.HostileNames, " ")), reporttest.Hostile("- \u2010 Ω \u2126 A\u0391\u0410")}
+	inputs := []report.Input{reporttest.Weak(), reporttest.Hostile(strings.Join(reporttest.HostileNames, " ")), reporttest.Hostile("- \u2010 Ω \u2126 A\u0391\u0410"),
+		reporttest.Drill(reporttest.Drills()["eviction"])}
 	for i, in := range inputs {
 		d := report.New(in)
 		for _, f := range report.Formats() {
