@@ -10,6 +10,8 @@ type DiffJSON struct {
 	Controls []ControlDiff      `json:"controls"`
 	New      []evidence.Finding `json:"new"`  // failing, unchecked or warning in B only
 	Gone     []evidence.Finding `json:"gone"` // … in A only
+	// Drill is what two drills measured, where both bundles are of drills.
+	Drill *DrillDiff `json:"drill,omitempty"`
 }
 
 // DiffSide is one of the two bundles.
@@ -31,7 +33,7 @@ type ControlDiff struct {
 // Diff says what changed from a to b: controls in the order of b's verdict, then
 // those of a alone.
 func Diff(a, b *Input) DiffJSON {
-	d := DiffJSON{A: sideOf(a), B: sideOf(b), Controls: []ControlDiff{}, New: wantOnly(b, a), Gone: wantOnly(a, b)}
+	d := DiffJSON{A: sideOf(a), B: sideOf(b), Controls: []ControlDiff{}, New: wantOnly(b, a), Gone: wantOnly(a, b), Drill: diffDrills(a, b)}
 	from := map[evidence.ControlID]evidence.ControlOutcome{}
 	for _, r := range a.Verdict.Results {
 		from[r.Control] = r.Outcome

@@ -111,7 +111,11 @@ func newDrill(in *Input) *Drill {
 	if in.DrillUnread != "" {
 		return &Drill{Unread: in.DrillUnread, Conclusion: "The drill's record could not be read"}
 	}
-	f := in.Drill
+	return NewDrill(in.Drill)
+}
+
+// NewDrill is the view model of what a drill measured; nil of nil.
+func NewDrill(f *drill.Figures) *Drill {
 	if f == nil {
 		return nil
 	}

@@ -205,7 +205,8 @@ func newDiff(a *app) *cobra.Command {
 		Short: "Compare two verified bundles: controls and findings that changed",
 		Long: `Diff verifies both bundles and prints what changed from A to B: the verdict,
 controls whose outcome changed, failing findings that are new and ones that are
-gone. A and B are bundles as for helmproof verify: ids, folders or files.`,
+gone; of two drills also what each measured, side by side. A and B are bundles as
+for helmproof verify: ids, folders or files.`,
 		Example:           "  helmproof diff 3f2a9c latest\n  helmproof diff ./audit-2025 ./audit-2026 --trust team.pub",
 		Args:              exact(2, "two bundles: ids, folders or evidence.zip files"),
 		ValidArgsFunction: a.completeBundles,
@@ -258,6 +259,9 @@ func printDiff(t *terminal, d report.DiffJSON) {
 			t.para(part.sign, "  ", f.Rule+"  "+f.Target.String())
 			t.para("    ", "    ", f.Message)
 		}
+	}
+	if d.Drill != nil {
+		printDrillDiff(t, d.Drill)
 	}
 	t.line("")
 	t.line(fmt.Sprintf("%s changed, %s new, %d gone", plural(len(d.Controls), "control"), plural(len(d.New), "finding"), len(d.Gone)))
