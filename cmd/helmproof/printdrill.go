@@ -21,7 +21,7 @@ func printDrill(t *terminal, f *drill.Figures) {
 		t.line(t.bold(l))
 	}
 	for _, p := range d.Problems {
-		t.para(t.mark(report.MarkNotMeasured, 14)+"  ", "  ", p)
+		t.notMeasured(p)
 	}
 	const indent = "  "
 	if s := d.Spark(min(60, t.width-2*len(indent))); s.Bars != "" {
@@ -42,6 +42,11 @@ func printDrill(t *terminal, f *drill.Figures) {
 		head := k.Label + pad(k.Label, label) + "  "
 		t.para(indent+t.faint(head), indent+strings.Repeat(" ", uniseg.StringWidth(head)), k.Value)
 	}
+}
+
+func (t *terminal) notMeasured(what string) {
+	head := t.mark(report.MarkNotMeasured, 0) + "  "
+	t.para(head, strings.Repeat(" ", columns(head)), what)
 }
 
 // bars colours the columns of a plot in which requests failed.
@@ -70,7 +75,7 @@ func bars(t *terminal, s report.Spark) string {
 func printDrillDiff(t *terminal, d *report.DrillDiff) {
 	t.line("")
 	for _, s := range d.Unread {
-		t.para(t.mark(report.MarkNotMeasured, 14)+"  ", "  ", s)
+		t.notMeasured(s)
 	}
 	for i, s := range d.Differs {
 		if i == 0 {

@@ -358,6 +358,9 @@ func TestSchemasRefuse(t *testing.T) {
 	diff := func(controls string) string {
 		return `{"a":` + side + `,"b":` + side + `,"controls":[` + controls + `],"new":[],"gone":[]}`
 	}
+	figures := func(list string) string {
+		return strings.TrimSuffix(diff(""), "}") + `,"drill":{"differs":[],"figures":[` + list + `]}}`
+	}
 	control := func(id string) string {
 		return `{"controls":[{"id":"` + id + `","group":"SEC","title":"t","statement":"s","severity":"high","collector":"c","rules":["c/r"],"remediation":"r"}]}`
 	}
@@ -400,6 +403,9 @@ func TestSchemasRefuse(t *testing.T) {
 		{"diff", diff(`{"control":"SEC-1","from":"","to":"pass"}`), ""},
 		{"diff", diff(`{"control":"sec-1","from":"","to":"pass"}`), "/controls/0/control"},
 		{"diff", diff(`{"control":"SEC-1","from":"PASS","to":"pass"}`), "/controls/0/from"},
+		{"diff", figures(`{"figure":"recovery","unit":"seconds","a":1.5,"aText":"1.50 s","bText":"not within the drill","change":"worse"}`), ""},
+		{"diff", figures(`{"figure":"recovery","unit":"seconds","aText":"1.50 s","bText":"2.00 s","change":"WORSE"}`), "/drill/figures/0/change"},
+		{"diff", figures(`{"figure":"luck","unit":"seconds","aText":"1.50 s","bText":"2.00 s","change":"same"}`), "/drill/figures/0/figure"},
 		{"controls", control("SEC-1"), ""},
 		{"controls", control("SEC-01"), "/controls/0/id"},
 		{"config-check", `{"outcome":"pass","profile":"chart","controls":32,"waivers":0}`, ""},
