@@ -133,8 +133,8 @@ func NewDrill(f *drill.Figures) *Drill {
 			d.Fault = append(d.Fault, Span{a.at(p.From), max(a.at(p.From), a.at(p.To))})
 		}
 	}
-	if at, ok := recoveredAt(f); ok {
-		d.Recovered = &Tick{a.at(at), "recovered"}
+	if at := f.RecoveredAt; at != nil {
+		d.Recovered = &Tick{a.at(*at), "recovered"}
 	}
 	d.Legend = legend(f, d, worst)
 	d.violations(f)
@@ -160,26 +160,6 @@ func drillProblems(f *drill.Figures) []string {
 	return out
 }
 
-// recoveredAt is when the drill found all ready again.
-func recoveredAt(f *drill.Figures) (time.Duration, bool) {
-	if f.Recover == nil {
-		return 0, false
-	}
-	first, ok := time.Duration(0), false
-	for _, m := range f.Marks {
-		if !ok || m.At < first {
-			first, ok = m.At, true
-		}
-	}
-	for _, p := range f.Phases {
-		if p.Name == "fault" && !ok {
-			first, ok = p.From, true
-		}
-	}
-	at := first + *f.Recover
-	return at, ok && at >= first
-}
-
 func legend(f *drill.Figures, d *Drill, worst int) string {
 	var parts []string
 	for _, p := range f.Phases {
@@ -190,8 +170,8 @@ func legend(f *drill.Figures, d *Drill, worst int) string {
 	if len(d.Clusters) > 0 {
 		parts = append(parts, "Dotted upright lines: actions, by number; with a square: refused or failed.")
 	}
-	if at, ok := recoveredAt(f); ok {
-		parts = append(parts, "Dashed upright line: all ready and answering again, at "+Took(at)+".")
+	if at := f.RecoveredAt; at != nil {
+		parts = append(parts, "Dashed upright line: all ready and answering again, at "+Took(*at)+".")
 	}
 	if len(d.Charts[0].Failed) > 0 {
 		parts = append(parts, "Filled: requests that failed; the bar over the plot marks each second with one.")
@@ -274,12 +254,14 @@ func drillFacts(f *drill.Figures, worst int) []Fact {
 		}
 	}
 	switch {
+	case worst < 0:
+		add("Recovery", notMeasured)
 	case f.Recover != nil:
 		add("Recovery", Took(*f.Recover)+" after the first action")
-	default:
+	case f.Plan.Experiment != drill.Load: // which takes nothing away
 		add("Recovery", "not within the drill")
 	}
-	if b := f.Budget; !finite(b.Spent) || !finite(b.Allowed) {
+	if b := f.Budget; worst < 0 || !finite(b.Spent) || !finite(b.Allowed) {
 		add("Error budget", notMeasured)
 	} else {
 		add("Error budget", fmt.Sprintf("%s spent of the %s that the drill may spend; %s of the window's %s", seconds(b.Spent), seconds(b.Allowed), Percent(b.Share), seconds(b.Seconds)))
@@ -288,7 +270,7 @@ func drillFacts(f *drill.Figures, worst int) []Fact {
 		p := f.Probes[worst]
 		add("p99 latency", fmt.Sprintf("%s before, %s during, %s after", p99(p.Before), p99(p.During), p99(p.After)))
 	}
-	add("PDB violations", violationCount(f.Violations))
+	add("PDB violations", violationCount(f))
 	add("Refused evictions", strconv.Itoa(f.Refused))
 	add("New pods", newPods(f.Pods))
 	return out
@@ -311,15 +293,23 @@ func latency(l drill.Latency, d time.Duration) string {
 	return Took(d)
 }
 
-func violationCount(vs []drill.Violation) string {
-	if len(vs) == 0 {
-		return "none"
+func violationCount(f *drill.Figures) string {
+	switch n := len(f.Violations); {
+	case n > 0:
+		return fmt.Sprintf("%d, by the loss of %s", n, plural(lost(f.Violations), "pod"))
+	case len(f.Problems) > 0:
+		return "none seen, but not all was seen"
 	}
-	pods := 0
+	return "none"
+}
+
+// lost counts the pods that were lost against a budget.
+func lost(vs []drill.Violation) int {
+	n := 0
 	for _, v := range vs {
-		pods += len(v.Pods)
+		n += len(v.Pods)
 	}
-	return fmt.Sprintf("%d, by the loss of %s", len(vs), plural(pods, "pod"))
+	return n
 }
 
 // slowest is the longest of a time of new pods; never counts those without one.

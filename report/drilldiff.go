@@ -107,13 +107,7 @@ func diffDrills(a, b *Input) *DrillDiff {
 			return took(p.During.P99)
 		}), noise},
 		{"violations", "count", func(f *drill.Figures) figure { return count(len(f.Violations)) }, 0},
-		{"pods lost in violations", "count", func(f *drill.Figures) figure {
-			n := 0
-			for _, v := range f.Violations {
-				n += len(v.Pods)
-			}
-			return count(n)
-		}, 0},
+		{"pods lost in violations", "count", func(f *drill.Figures) figure { return count(lost(f.Violations)) }, 0},
 		{"worst ready time", "seconds", readyOf, noise},
 		{"not measured", "count", func(f *drill.Figures) figure { return count(len(drillProblems(f))) }, 0},
 	} {
@@ -176,6 +170,8 @@ func recoveryOf(f *drill.Figures) figure {
 	switch {
 	case len(f.Probes) == 0:
 		return none(notMeasured)
+	case f.Recover == nil && f.Plan.Experiment == drill.Load:
+		return none("nothing to recover from")
 	case f.Recover == nil:
 		return figure{math.Inf(1), "not within the drill"}
 	}

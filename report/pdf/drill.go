@@ -79,7 +79,7 @@ func (c *canvas) chart(d *report.Drill, k report.Chart, first bool) {
 	}
 	if k.Empty != "" {
 		b := block{}
-		c.add(&b, noteText, 0, c.column(), k.Title)
+		c.add(&b, style{bold, note, ink}, 0, c.column(), k.Title)
 		c.add(&b, bodyText, 0, c.column(), k.Empty)
 		c.place(&b)
 		c.y += 8
@@ -268,7 +268,7 @@ func (c *canvas) drillTables(d *report.Drill) {
 			rows = append(rows, []cell{{s: name + " " + p.Address, style: bodyText}, {s: p.Availability, style: bodyText}, {s: p.Failed, style: bodyText},
 				{s: p.Downtime, style: bodyText}, {s: strings.Join(p50, ", "), style: bodyText}, {s: strings.Join(p99, ", "), style: bodyText}})
 		}
-		c.table([]column{{"Probe", w - 370, false}, {"Good", 62, true}, {"Failed", 80, false}, {"Downtime", 68, false}, {"p50", 80, false}, {"p99", 80, false}}, rows)
+		c.table([]column{{"Probe", w - 398, false}, {"Good", 56, true}, {"Failed", 76, false}, {"Downtime", 58, false}, {"p50", 98, false}, {"p99", 110, false}}, rows)
 	}
 	if len(d.Violations) > 0 {
 		c.subheading("PodDisruptionBudgets that were violated", "", "", 60)

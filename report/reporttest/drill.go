@@ -30,7 +30,7 @@ func Figures(n int, good func(second int) int) *drill.Figures {
 		Phases: []drill.Span{{Name: "before", To: at(.25)}, {Name: "fault", From: at(.25), To: at(.5)}, {Name: "recover", From: at(.5), To: at(.7)}, {Name: "after", From: at(.7), To: at(1)}},
 		Marks:  []drill.Mark{{At: at(.26), Label: "evict shop/web-7c9-abcde"}, {At: at(.36), Label: "evict shop/web-7c9-fghij", Bad: true}, {At: at(.46), Label: "evict shop/web-7c9-fghij"}},
 		Ready:  []drill.ReadyPoint{{Ready: 3}, {At: at(.27), Ready: 2}, {At: at(.4), Ready: 3}, {At: at(.47), Ready: 2}, {At: at(.68), Ready: 3}},
-		Budget: drill.BudgetFigures{Seconds: 3.6, Allowed: 3.6}, Recover: span(.42 * float64(n)), Refused: 1,
+		Budget: drill.BudgetFigures{Seconds: 3.6, Allowed: 3.6}, Recover: span(.42 * float64(n)), RecoveredAt: span(.68 * float64(n)), Refused: 1,
 		Pods: []drill.PodFigures{
 			{Name: "shop/web-7c9-klmno", Scheduled: span(.02), Pulled: span(1.21), Ready: span(4.4)},
 			{Name: "shop/web-7c9-pqrst", Scheduled: span(.31), Pulled: span(.9), Ready: span(8.21)},
@@ -156,7 +156,7 @@ func Drills() map[string]*drill.Figures {
 	f.Probes[0].Seconds = []drill.Second{{Due: -1, Good: 5, P99: -time.Hour}, {Due: 3, Good: 9, P99: math.MaxInt64}, {Due: 3, Good: -9}, {}}
 	f.Budget = drill.BudgetFigures{Seconds: -1, Allowed: -2, Spent: 1e300, Share: 1e300}
 	long := time.Duration(math.MaxInt64)
-	f.Recover = &long
+	f.Recover, f.RecoveredAt = &long, &long
 	f = out["many probes"]
 	for i := range 20 {
 		p := f.Probes[0]
