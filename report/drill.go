@@ -297,7 +297,7 @@ func violationCount(f *drill.Figures) string {
 	switch n := len(f.Violations); {
 	case n > 0:
 		return fmt.Sprintf("%d, by the loss of %s", n, plural(lost(f.Violations), "pod"))
-	case len(f.Problems) > 0:
+	case len(drillProblems(f)) > 0:
 		return "none seen, but not all was seen"
 	}
 	return "none"

@@ -14,7 +14,7 @@ type Spark struct {
 	Bars   string // a block for each column; empty: there is nothing to plot
 	Digits string // the same in ASCII
 	Times  string // begin and end
-	Legend string
+	Legend string // what Marks and Bars mean
 	Failed []bool // columns with a failed request
 }
 
@@ -28,7 +28,7 @@ func (d *Drill) Spark(columns int) Spark {
 	}
 	c := d.Charts[0]
 	marks := []rune(strings.Repeat(" ", columns))
-	s := Spark{Failed: make([]bool, columns), Legend: "Block: share of good requests, █ all, _ none, · no request due. Digit: the same in tenths, # all. Over it ─ fault, ┄ until recovered, ▼ action."}
+	s := Spark{Failed: make([]bool, columns), Legend: "Block: share of good requests, █ all, _ none, · no request due. Over it ─ fault, ┄ until recovered, ▼ action."}
 	column := func(x float64) int { return min(int(unit(x)*float64(columns)), columns-1) }
 	if r := d.Recovered; r != nil && len(d.Fault) > 0 {
 		for i := column(d.Fault[0].From); i <= column(r.At); i++ {
