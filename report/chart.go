@@ -287,9 +287,16 @@ func (a axis) budget(f *drill.Figures) Chart {
 	c.Y = ticks
 	if known {
 		c.Limit = &Tick{unit(allowed / scale), "allowed " + seconds(allowed)}
-		c.Text = fmt.Sprintf("%s of the %s that the drill may spend were spent.", seconds(sum), seconds(allowed))
-	} else {
-		c.Text = seconds(sum) + " were spent; what the drill may spend is not known."
+	}
+	switch spent := f.Budget.Spent; {
+	case !known || !finite(spent):
+		c.Text = "What was spent, or may be, was not measured."
+	default:
+		c.Text = fmt.Sprintf("%s of the %s that the drill may spend were spent.", seconds(spent), seconds(allowed))
+		if math.Abs(spent-sum) > .01+.01*sum {
+			// Requests that were never sent, or a query that says otherwise.
+			c.Text += fmt.Sprintf(" The line is what probe %s saw alone: %s, each request counted that was due and not good.", p.Name, seconds(sum))
+		}
 	}
 	c.Lines = []Line{{p.Name, a.seconds(len(total), func(i int) (float64, bool) { return total[i] / scale, true }, higher)}}
 	return c

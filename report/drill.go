@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -280,7 +281,7 @@ func unsent(p *drill.ProbeFigures) string {
 	if p.Unsent == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d of them never sent", p.Unsent)
+	return fmt.Sprintf(", %d never sent", p.Unsent)
 }
 
 func p50(l drill.Latency) string { return latency(l, l.P50) }
@@ -359,7 +360,7 @@ func drillProbes(f *drill.Figures, worst int) []DrillProbe {
 	for i := range f.Probes {
 		p := &f.Probes[i]
 		v := DrillProbe{
-			Name: p.Name, Address: p.Address, Availability: Percent(p.Availability), Failed: fmt.Sprintf("%d of %d", p.Failed, p.Due) + outcomes(p.Outcomes),
+			Name: p.Name, Address: p.Address, Availability: Percent(p.Availability), Failed: fmt.Sprintf("%d of %d", p.Failed, p.Due) + outcomes(p),
 			Downtime: "none", Worst: i == worst && len(f.Probes) > 1,
 			Latency: [3]DrillLatency{{p50(p.Before), p99(p.Before)}, {p50(p.During), p99(p.During)}, {p50(p.After), p99(p.After)}},
 		}
@@ -371,8 +372,16 @@ func drillProbes(f *drill.Figures, worst int) []DrillProbe {
 	return out
 }
 
-// outcomes names what failed requests ended in, most frequent first.
-func outcomes(n map[string]int) string {
+// outcomes names what requests ended in that were not good, most frequent first.
+func outcomes(p *drill.ProbeFigures) string {
+	n := p.Outcomes
+	if p.Unsent > 0 { // which is no failure of the service
+		n = maps.Clone(n)
+		if n == nil {
+			n = map[string]int{}
+		}
+		n["never sent"] = p.Unsent
+	}
 	if len(n) == 0 {
 		return ""
 	}

@@ -136,6 +136,27 @@ func TestAvailabilityChart(t *testing.T) {
 	}
 }
 
+// What was never sent is said apart, and where the line and the budget differ that is said, too.
+func TestBudgetChart(t *testing.T) {
+	t.Parallel()
+	f := reporttest.Figures(60, func(i int) int { return 100 - i/59*50 })
+	c := report.New(reporttest.Drill(f)).Drill.Charts[1]
+	if want := "0.50 s of the 3.60 s that the drill may spend were spent."; c.Text != want || c.Limit == nil || c.Limit.At != 3.6/4 {
+		t.Errorf("%q, limit %+v; want %q", c.Text, c.Limit, want)
+	}
+	f.Probes[0].Failed, f.Probes[0].Unsent, f.Probes[0].Outcomes, f.Budget.Spent = 10, 40, map[string]int{"refused": 10}, .1
+	d := report.New(reporttest.Drill(f)).Drill
+	if want := "0.10 s of the 3.60 s that the drill may spend were spent. The line is what probe web saw alone: 0.50 s, each request counted that was due and not good."; d.Charts[1].Text != want {
+		t.Errorf("%q, want %q", d.Charts[1].Text, want)
+	}
+	if got, want := d.Probes[0].Failed, "10 of 6000: 40 never sent, 10 refused"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if len(f.Probes[0].Outcomes) != 1 {
+		t.Errorf("the figures were changed: %v", f.Probes[0].Outcomes)
+	}
+}
+
 func TestClusters(t *testing.T) {
 	t.Parallel()
 	d := report.New(reporttest.Drill(reporttest.Drills()["many actions"])).Drill
