@@ -109,6 +109,22 @@ func (p *Pipeline) Drill(ctx context.Context, rel *chart.Release, plan drill.Pla
 	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor, drill: drillOf(plan, progress).Lasting})
 }
 
+// drillFigures are those of a drill's record, or why there are none.
+func drillFigures(rel *evidence.Release, in evidence.ArtifactReader, runs []evidence.CollectorRun) (*drill.Figures, string) {
+	if rel.Scope != evidence.ScopeDrill {
+		return nil, ""
+	}
+	for _, run := range runs {
+		r, err := drill.ReadRecord(in, run.Collector)
+		if err != nil {
+			return nil, fmt.Sprintf("the record of the drill cannot be read: %v", err)
+		}
+		f := r.Figures()
+		return &f, ""
+	}
+	return nil, "no collector ran"
+}
+
 // Preflight asks whether a drill may be run, and touches nothing.
 func (p *Pipeline) Preflight(ctx context.Context, rel *chart.Release, plan drill.Plan) ([]drill.Check, error) {
 	return drillOf(plan, nil).preflight(ctx, collectors.Input{Release: rel, Cluster: p.Cluster, Now: p.Now})

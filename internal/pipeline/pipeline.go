@@ -23,6 +23,7 @@ import (
 	"github.com/companyos/helmproof/evidence/gate"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/drill"
 )
 
 // Pipeline is the main job with all that it needs. Its methods may be called
@@ -62,6 +63,8 @@ type Judged struct {
 	PDF      bool                 // a report.pdf was stored
 	Inputs   []evidence.BundleRef // of a composed verdict: about the release, newest first, then its cluster
 	Reasons  []string             // of a composed verdict that is not PASS: all there is to say why
+	Figures  *drill.Figures       // of a drill: what it measured; nil where that could not be read
+	Unread   string               // why not
 }
 
 // Release judges one loaded release and, where the pipeline has a signer and a
@@ -160,6 +163,7 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 		return nil, err
 	}
 	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs}, Findings: findings, Verdict: verdict, By: p.Rules}
+	out.Figures, out.Unread = drillFigures(info, s.art, runs)
 	if p.Signer == nil {
 		return out, nil
 	}

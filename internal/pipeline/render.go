@@ -80,6 +80,7 @@ func ReportInput(b *bundle.Bundle, keyID string) (report.Input, error) {
 		BundleID: b.ID(), Release: *b.Release(), Profile: rules.Profile, Catalog: rules.Catalog, Runs: *b.Runs(),
 		Findings: b.Findings(), Verdict: *b.Verdict(), SignerKeyID: keyID,
 	}
+	in.Drill, in.DrillUnread = drillFigures(&in.Release, b, b.Runs().Collectors)
 	for _, name := range b.Names() {
 		raw, err := b.Read(name)
 		if err != nil {
@@ -103,5 +104,6 @@ func parseCatalog(raw []byte) (*evidence.Catalog, error) {
 func (j *Judged) Report(by Rules) report.Input {
 	return report.Input{
 		BundleID: j.Bundle, Release: j.Release, Profile: by.Profile, Catalog: by.Catalog, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict,
+		Drill: j.Figures, DrillUnread: j.Unread,
 	}
 }
