@@ -113,6 +113,8 @@ type Demux struct {
 	ended bool
 	// Beaten is the prober's wall clock in its last beat.
 	Beaten time.Time
+	// News counts what was new: lines of files, and beats.
+	News int
 	// Heard, if it is set, is told of each new sample.
 	Heard func(probe int, h *Header, s Sample)
 }
@@ -142,6 +144,7 @@ func (d *Demux) Line(line []byte) error {
 		}
 		if at := time.UnixMilli(n); at.After(d.Beaten) {
 			d.Beaten = at
+			d.News++
 		}
 		return nil
 	}
@@ -196,6 +199,7 @@ func (d *Demux) lines(probe, first int, text string) error {
 		f.raw.WriteString(line)
 		f.raw.WriteByte('\n')
 		f.lines++
+		d.News++
 		if after := f.parser.series.Samples; d.Heard != nil && len(after) > before {
 			d.Heard(probe, &f.parser.series.Header, after[before])
 		}

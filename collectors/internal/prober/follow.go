@@ -36,7 +36,7 @@ type podSource struct {
 
 	mu      sync.Mutex
 	demux   probe.Demux
-	heard   time.Time // the last line's time
+	heard   time.Time // when something new was read last
 	broken  string    // why the log is of no use any more
 	told    bool      // the prober was told to end, by us
 	early   string    // all files were whole before that
@@ -155,11 +155,13 @@ func (p *podSource) lines(body io.Reader) error {
 func (p *podSource) line(line []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := p.demux.Beaten
+	before, news := p.demux.Beaten, p.demux.News
 	if err := p.demux.Line(line); err != nil {
 		return err
 	}
-	p.heard = p.r.o.Now()
+	if p.demux.News > news { // and not an old line, read again
+		p.heard = p.r.o.Now()
+	}
 	if p.demux.Beaten.After(before) {
 		// It was printed before it was heard.
 		if low := p.demux.Beaten.Sub(p.heard); !p.beaten || low > p.skewLow {
