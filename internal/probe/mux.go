@@ -138,7 +138,7 @@ func (d *Demux) Line(line []byte) error {
 		return fmt.Errorf("%w: it begins in the middle", ErrGap)
 	}
 	if ms, ok := strings.CutPrefix(text, beat); ok {
-		n, err := number(ms, maxJump/1000)
+		n, err := number([]byte(ms), maxJump/1000)
 		if err != nil {
 			return fmt.Errorf("beat: %w", err)
 		}
@@ -154,11 +154,11 @@ func (d *Demux) Line(line []byte) error {
 	}
 	probe, rest, _ := strings.Cut(text, " ")
 	first, lines, ok := strings.Cut(rest, " ")
-	i, err := number(probe, int64(len(d.files)-1))
+	i, err := number([]byte(probe), int64(len(d.files)-1))
 	if err != nil || !ok {
 		return fmt.Errorf("%.60q is no line of a prober", text)
 	}
-	n, err := number(first, 2*MaxSamples+2)
+	n, err := number([]byte(first), 2*MaxSamples+2)
 	if err != nil {
 		return fmt.Errorf("%.60q is no line of a prober", text)
 	}
@@ -166,7 +166,7 @@ func (d *Demux) Line(line []byte) error {
 }
 
 func (d *Demux) begin(count string) error {
-	n, err := number(count, maxProbes)
+	n, err := number([]byte(count), maxProbes)
 	if err != nil || n == 0 {
 		return fmt.Errorf("%.40q probes", count)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -20,8 +19,7 @@ func Read(raw []byte) (*Series, error) {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(raw), MaxFile)
 	}
 	var p Parser
-	// A line takes at least five bytes; the guess saves growing, and does not trust
-	// what the file says of itself.
+	// This saves growing, and does not trust what the file says of itself.
 	p.series.Samples = make([]Sample, 0, min(bytes.Count(raw, []byte{'\n'}), MaxSamples))
 	for n := 1; len(raw) > 0; n++ {
 		line, rest, whole := bytes.Cut(raw, []byte{'\n'})
@@ -70,7 +68,7 @@ func (p *Parser) Line(line []byte) error {
 	case !p.began:
 		return p.header(line)
 	case bytes.HasPrefix(line, []byte("end,")):
-		n, err := number(string(line[len("end,"):]), MaxSamples)
+		n, err := number(line[len("end,"):], MaxSamples)
 		if err != nil {
 			return fmt.Errorf("end: %w", err)
 		}
@@ -80,12 +78,12 @@ func (p *Parser) Line(line []byte) error {
 		p.done = true
 		return nil
 	case bytes.HasPrefix(line, []byte("clock,")):
-		return p.jump(string(line[len("clock,"):]))
+		return p.jump(line[len("clock,"):])
 	}
 	if len(p.series.Samples) == MaxSamples {
 		return fmt.Errorf("more than %d requests", MaxSamples)
 	}
-	s, err := parseSample(string(line), p.series.Header.Timeout)
+	s, err := parseSample(line, p.series.Header.Timeout)
 	if err != nil {
 		return err
 	}
@@ -113,13 +111,16 @@ func (p *Parser) header(line []byte) error {
 	return nil
 }
 
-func (p *Parser) jump(text string) error {
-	digits, back := strings.CutPrefix(text, "-")
+func (p *Parser) jump(text []byte) error {
+	digits, back := bytes.CutPrefix(text, []byte{'-'})
 	n, err := number(digits, maxJump)
 	if err != nil {
 		return fmt.Errorf("clock: %w", err)
 	}
 	if back {
+		if n == 0 {
+			return errors.New("clock: set by nothing")
+		}
 		n = -n
 	}
 	if len(p.series.Jumps) > len(p.series.Samples) {
@@ -129,24 +130,25 @@ func (p *Parser) jump(text string) error {
 	return nil
 }
 
-func parseSample(line string, timeout time.Duration) (Sample, error) {
-	parts := strings.SplitN(line, ",", 4)
-	if len(parts) != 3 {
+func parseSample(line []byte, timeout time.Duration) (Sample, error) {
+	first, rest, ok := bytes.Cut(line, comma)
+	second, third, ok2 := bytes.Cut(rest, comma)
+	if !ok || !ok2 {
 		return Sample{}, fmt.Errorf("%.40q is not late,took,outcome", line)
 	}
-	late, err := number(parts[0], int64(maxTime/time.Microsecond))
+	late, err := number(first, int64(maxTime/time.Microsecond))
 	if err != nil {
 		return Sample{}, err
 	}
-	took, err := number(parts[1], int64((maxTime+MaxTimeout)/time.Microsecond))
+	took, err := number(second, int64((maxTime+MaxTimeout)/time.Microsecond))
 	if err != nil {
 		return Sample{}, err
 	}
-	outcome, ok := known(parts[2])
+	outcome, ok := known(third)
 	s := Sample{time.Duration(late) * time.Microsecond, time.Duration(took) * time.Microsecond, outcome}
 	switch {
 	case !ok:
-		return s, fmt.Errorf("outcome %.40q is not known", parts[2])
+		return s, fmt.Errorf("outcome %.40q is not known", third)
 	case took < late:
 		return s, fmt.Errorf("done %d µs after it was due, and sent after %d", took, late)
 	case outcome == Unsent && took != late:
@@ -157,10 +159,19 @@ func parseSample(line string, timeout time.Duration) (Sample, error) {
 	return s, nil
 }
 
-// number reads a decimal number as it is written here, and in no other spelling.
-func number(text string, most int64) (int64, error) {
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 || strconv.FormatInt(n, 10) != text {
+var comma = []byte{','}
+
+// number reads a decimal number of at most 18 digits as it is written here, and in
+// no other spelling.
+func number(text []byte, most int64) (int64, error) {
+	n := int64(0)
+	for _, c := range text {
+		if c < '0' || c > '9' || len(text) > 18 {
+			return 0, fmt.Errorf("%.40q is not a number", text)
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if len(text) == 0 || text[0] == '0' && len(text) > 1 {
 		return 0, fmt.Errorf("%.40q is not a number", text)
 	}
 	if n > most {
@@ -197,10 +208,10 @@ var statuses = func() map[string]string {
 	return m
 }()
 
-func known(outcome string) (string, bool) {
-	if w, ok := words[outcome]; ok && w != "OK" {
+func known(outcome []byte) (string, bool) {
+	if w, ok := words[string(outcome)]; ok && w != "OK" {
 		return w, true
 	}
-	w, ok := statuses[outcome]
+	w, ok := statuses[string(outcome)]
 	return w, ok
 }

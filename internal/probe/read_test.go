@@ -71,7 +71,7 @@ func TestReadRefuses(t *testing.T) {
 		{"long header", strings.Repeat(" ", 9000) + goodFile, "header: 9143 bytes", false, 0},
 		{"garbage", body("hello"), `line 2: "hello" is not late,took,outcome`, false, 0},
 		{"empty line", body(""), `line 2: "" is not late,took,outcome`, false, 0},
-		{"too many fields", body("1,2,,"), `"1,2,," is not late,took,outcome`, false, 0},
+		{"too many fields", body("1,2,,"), `outcome "," is not known`, false, 0},
 		{"sign", body("+1,2,"), `"+1" is not a number`, false, 0},
 		{"below zero", body("-1,2,"), `"-1" is not a number`, false, 0},
 		{"zeros before", body("01,2,"), `"01" is not a number`, false, 0},
@@ -89,6 +89,7 @@ func TestReadRefuses(t *testing.T) {
 		{"end below zero", body("end,-1"), `end: "-1" is not a number`, false, 0},
 		{"absurd end", body("end,99999999"), "end: 99999999 is more than", false, 0},
 		{"clock without number", body("clock,x"), `clock: "x" is not a number`, false, 0},
+		{"clock set by minus nothing", body("clock,-0"), "clock: set by nothing", false, 0},
 		{"absurd clock", body("clock,9000000000000000"), "clock: 9000000000000000 is more than", false, 0},
 		{"clock again and again", body("clock,1\nclock,2\nclock,3"), "clock: set more often", false, 0},
 	}
