@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -251,10 +252,17 @@ func classify(ctx context.Context, err error) string {
 		return Unreachable
 	case is(context.DeadlineExceeded, syscall.ETIMEDOUT), errors.As(err, &netErr) && netErr.Timeout(), deadline(ctx):
 		return Timeout
-	case is(io.EOF, io.ErrUnexpectedEOF):
+	case is(io.EOF, io.ErrUnexpectedEOF), connectionGone(err):
 		return EOF
 	}
 	return Other
+}
+
+// connectionGone reports whether HTTP/2 found its connection ended. net/http has
+// words for that, and no values.
+func connectionGone(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "http2: client conn") || strings.Contains(text, "http2: server sent GOAWAY")
 }
 
 // deadline reports whether the request's time is up: what net/http says then

@@ -296,7 +296,9 @@ func TestGRPCOutcomes(t *testing.T) {
 			if tt.want == Timeout {
 				timeout = 150 * time.Millisecond
 			}
-			if got := ask(t, Config{Kind: GRPC, Address: tt.address, Timeout: timeout, InsecureTLS: tt.insecure}); got != tt.want {
+			got := ask(t, Config{Kind: GRPC, Address: tt.address, Timeout: timeout, InsecureTLS: tt.insecure})
+			// HTTP/2 may find its connection gone before it reads why.
+			if got != tt.want && (tt.want != Reset || got != EOF) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
