@@ -87,7 +87,7 @@ func take(ctx context.Context, kube kubernetes.Interface, now func() time.Time, 
 			return nil, nil, &HeldError{"somebody who was a moment faster"}
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("take the Lease %s/%s: %w; templates/rbac/drill.yaml has the namespace and the rights", Namespace, LeaseName, err)
+			return nil, nil, noLease(err)
 		}
 		return g, nil, nil
 	}
@@ -119,6 +119,14 @@ func take(ctx context.Context, kube kubernetes.Interface, now func() time.Time, 
 		return nil, done, errors.Join(err, g.cleanRelease(ctx))
 	}
 	return g, done, nil
+}
+
+// noLease says what to do where the Lease cannot be made.
+func noLease(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("take the Lease %s/%s: %w; templates/rbac/drill.yaml has the namespace and the rights", Namespace, LeaseName, err)
 }
 
 // dead watches a Lease that somebody seems to hold for as long as it may go without

@@ -3,9 +3,11 @@ package drillrun
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,6 +47,10 @@ func (l *Live) Act(a drill.Action, success int, do func() error) error {
 	err := do()
 	a.Took = l.Now().Sub(begun)
 	a.Code, a.Error, a.Budget = answer(success, err)
+	if kindAndNamespace, _, ok := strings.Cut(a.Object, "/"); ok && a.Budget != "" {
+		_, ns, _ := strings.Cut(kindAndNamespace, " ")
+		a.Budget = ns + "/" + a.Budget // a budget is of its pods' namespace
+	}
 	l.recorder.act(a)
 	return err
 }
@@ -78,6 +84,21 @@ func (l *Live) Cordon(ctx context.Context, node string) error {
 	if err := l.Before(ctx, Restore{Nodes: []string{node}}); err != nil {
 		return err
 	}
+	return l.again(func() error { return l.cordon(ctx, node) })
+}
+
+// again repeats what met a change of the same object by somebody else: the status of
+// a node changes all the time.
+func (l *Live) again(f func() error) (err error) {
+	for range 5 {
+		if err = f(); !apierrors.IsConflict(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func (l *Live) cordon(ctx context.Context, node string) error {
 	api := l.Cluster.Kube.CoreV1().Nodes()
 	n, err := api.Get(ctx, node, metav1.GetOptions{})
 	if err != nil {
@@ -101,9 +122,11 @@ func (l *Live) Cordon(ctx context.Context, node string) error {
 
 // Uncordon undoes Cordon. What is still cordoned when the drill ends is uncordoned then.
 func (l *Live) Uncordon(ctx context.Context, node string) error {
-	return l.Act(drill.Action{Verb: "uncordon", Object: "Node " + node}, http.StatusOK, func() error {
-		_, err := uncordon(ctx, l.Cluster.Kube, node, l.guard.holder)
-		return err
+	return l.again(func() error {
+		return l.Act(drill.Action{Verb: "uncordon", Object: "Node " + node}, http.StatusOK, func() error {
+			_, err := uncordon(ctx, l.Cluster.Kube, node, l.guard.holder)
+			return err
+		})
 	})
 }
 
@@ -124,8 +147,8 @@ func answer(success int, err error) (code int, message, budget string) {
 		return success, "", ""
 	}
 	message = oneLine(err.Error())
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // client-go's own, unwrapped
-	if !ok {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
 		return 0, message, ""
 	}
 	s := status.Status()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -251,9 +252,13 @@ func (s *Session) evictionRequests(ctx context.Context) (served bool, err error)
 
 // nobodyHolds is asked where the Lease is not taken.
 func (s *Session) nobodyHolds(ctx context.Context) drill.Check {
-	l, err := s.Cluster.Kube.CoordinationV1().Leases(Namespace).Get(ctx, LeaseName, metav1.GetOptions{})
+	leases := s.Cluster.Kube.CoordinationV1().Leases(Namespace)
+	l, err := leases.Get(ctx, LeaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return check("lease", "nobody has drilled here yet", nil)
+		// The namespace may not be there either.
+		made := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: LeaseName, Namespace: Namespace}}
+		_, err = leases.Create(ctx, made, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return check("lease", "nobody has drilled here yet", noLease(err))
 	}
 	if err != nil {
 		return check("lease", "", fmt.Errorf("could not be answered: %w", err))

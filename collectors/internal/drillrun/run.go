@@ -207,19 +207,29 @@ func (d *run) drill(ctx, lasting context.Context, abort context.CancelCauseFunc,
 		return err
 	}
 	rec.mark("fault")
-	if err := s.Fault(ctx, l); err != nil {
+	if err := s.fault(ctx, l); err != nil {
 		return abortReason(ctx, fmt.Errorf("the experiment failed: %w", err))
 	}
 	rec.mark("recover")
-	if err := d.recover(ctx, l); err != nil {
+	if err := d.recovered(ctx, l); err != nil {
 		return abortReason(ctx, err)
 	}
 	rec.mark("after")
 	return abortReason(ctx, pause(ctx, time.Duration(s.Plan.Phases.After)))
 }
 
-// recover waits until all is ready again. That it is not in time is a result.
-func (d *run) recover(ctx context.Context, l *Live) error {
+// fault runs the experiment. What it touched is restored also if it panics.
+func (s *Session) fault(ctx context.Context, l *Live) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return s.Fault(ctx, l)
+}
+
+// recovered waits until all is ready again. That it is not in time is a result.
+func (d *run) recovered(ctx context.Context, l *Live) error {
 	limit := time.Duration(d.s.Plan.Phases.Recover)
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

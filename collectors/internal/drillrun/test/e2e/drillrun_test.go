@@ -1,19 +1,27 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/companyos/helmproof/collectors/internal/drillrun"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
 	"github.com/companyos/helmproof/test/kube"
 )
@@ -53,7 +61,7 @@ func TestDrill(t *testing.T) {
 			evicted++
 		case e.Action != nil && e.Action.Code == 429:
 			refused++
-			if e.Action.Budget != "web" {
+			if e.Action.Budget != "drill-plain/web" {
 				t.Errorf("a refusal names the budget %q: %+v", e.Action.Budget, e.Action)
 			}
 		case e.Pod != nil && e.Pod.Gone:
@@ -423,4 +431,148 @@ func TestAPIServerRestarts(t *testing.T) {
 		t.Errorf("after the restart: deleted %v, gone %v, made anew %v\n%s", deleted, gone, made, f.files[drill.TimelineFile])
 	}
 	released(t, mine)
+}
+
+// TestRights runs a drill as the ServiceAccount of templates/rbac, and asks what is
+// said where one of its rights is missing.
+func TestRights(t *testing.T) {
+	c, mine := release(t, "drill-rights")
+	rights(t, c)
+	ns := "drill-rights"
+	account := as(t, mine, "helmproof-drill")
+	s := session(account, ns, drill.Eviction, evictAll)
+	if got := reasonOf(run(t, s).checks(t), "rights"); got != "rights are missing, which templates/rbac/drill.yaml has: create pods/eviction in namespace "+ns {
+		t.Errorf("in a namespace that was not bound: %q", got)
+	}
+	c.Kubectl(t, "create", "rolebinding", "helmproof-drill", "-n", ns, "--clusterrole=helmproof-drill-pods", "--serviceaccount=helmproof:helmproof-drill")
+	allowed(t, s)
+	if end := run(t, s).end(t); end.Aborted != "" || len(end.Lost) > 0 {
+		t.Errorf("%+v", end)
+	}
+	s = session(account, ns, drill.PodKill, func(ctx context.Context, l *drillrun.Live) error {
+		return l.Delete(ctx, &l.World.Victims[0], nil)
+	})
+	if end := run(t, s).end(t); end.Aborted != "" {
+		t.Errorf("%+v", end)
+	}
+	// Nodes are for who drains them.
+	kwokNode(t, c, mine, "rights")
+	s = session(account, ns, drill.NodeDrain, func(ctx context.Context, l *drillrun.Live) error { return l.Cordon(ctx, "rights") })
+	s.Plan.Target.Node = "rights"
+	if got := reasonOf(run(t, s).checks(t), "rights"); !strings.HasSuffix(got, ": patch nodes") {
+		t.Errorf("without helmproof-drill-nodes: %q", got)
+	}
+	c.Kubectl(t, "create", "clusterrolebinding", "helmproof-drill-nodes", "--clusterrole=helmproof-drill-nodes", "--serviceaccount=helmproof:helmproof-drill")
+	t.Cleanup(func() {
+		if _, err := c.TryKubectl(context.Background(), "", "delete", "clusterrolebinding", "helmproof-drill-nodes"); err != nil {
+			t.Error(err)
+		}
+	})
+	allowed(t, s)
+	if end := run(t, s).end(t); end.Aborted != "" || !slices.Equal(end.Restored, []string{"uncordoned rights"}) {
+		t.Errorf("%+v", end)
+	}
+	// So are restarts, probers and what runs in containers.
+	for _, tt := range []struct {
+		role string
+		plan func(*drill.Plan)
+	}{
+		{"helmproof-drill-restart", func(p *drill.Plan) { p.Experiment = drill.RollingRestart }},
+		{"helmproof-drill-exec", func(p *drill.Plan) { p.Experiment = drill.ContainerKill }},
+		{"helmproof-drill-prober", func(p *drill.Plan) { p.Prober.Image = "cluster.test/prober:1" }},
+	} {
+		s := session(account, ns, drill.PodKill, nil)
+		tt.plan(&s.Plan)
+		checks, err := drillrun.Preflight(t.Context(), s)
+		if err != nil || !strings.HasPrefix(reasonOf(checks, "rights"), "rights are missing") {
+			t.Errorf("without %s: %v, %v", tt.role, checks, err)
+		}
+		c.Kubectl(t, "create", "rolebinding", tt.role, "-n", ns, "--clusterrole="+tt.role, "--serviceaccount=helmproof:helmproof-drill")
+		allowed(t, s)
+	}
+	// Each right that an eviction needs is asked for.
+	for _, lost := range []string{
+		"list nodes", "watch nodes", "get pods", "list pods", "watch pods", "list poddisruptionbudgets", "watch poddisruptionbudgets", "list endpointslices", "watch endpointslices",
+		"get deployments", "watch deployments", "get statefulsets", "list statefulsets", "create leases", "get leases", "update leases", "create pods/eviction",
+	} {
+		verb, resource, _ := strings.Cut(lost, " ")
+		p := connectAs(t, mine, func(r *rest.Config) {
+			r.Wrap(func(next http.RoundTripper) http.RoundTripper { return denying{next, verb, resource} })
+		})
+		checks, err := drillrun.Preflight(t.Context(), session(p, ns, drill.Eviction, nil))
+		if got := reasonOf(checks, "rights"); err != nil || !strings.Contains(got, lost) {
+			t.Errorf("without %s: %q, %v", lost, got, err)
+		}
+	}
+}
+
+// allowed waits until the API server knows of a right that was given.
+func allowed(t *testing.T, s drillrun.Session) {
+	t.Helper()
+	kube.Eventually(t, 20*time.Second, "the rights", func() bool {
+		checks, err := drillrun.Preflight(t.Context(), s)
+		return err == nil && reasonOf(checks, "rights") == "" && reasonOf(checks, "steady") == "" && reasonOf(checks, "alone") == "" && reasonOf(checks, "budget") == ""
+	})
+}
+
+// denying answers questions for one right by no.
+type denying struct {
+	next           http.RoundTripper
+	verb, resource string
+}
+
+func (d denying) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews") {
+		return d.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	var review authorizationv1.SelfSubjectAccessReview
+	if err := json.Unmarshal(body, &review); err != nil {
+		return nil, err
+	}
+	a := review.Spec.ResourceAttributes
+	name := a.Resource
+	if a.Subresource != "" {
+		name += "/" + a.Subresource
+	}
+	if a.Verb != d.verb || name != d.resource {
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		return d.next.RoundTrip(r)
+	}
+	review.Status.Allowed = false
+	body, err = json.Marshal(review)
+	return &http.Response{StatusCode: http.StatusCreated, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
+}
+
+// as connects as a ServiceAccount of the namespace helmproof.
+func as(t *testing.T, mine *cluster.Cluster, account string) *cluster.Cluster {
+	t.Helper()
+	r, err := mine.Kube.CoreV1().ServiceAccounts("helmproof").CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out *cluster.Cluster
+	kube.Eventually(t, 20*time.Second, "the account's rights", func() bool {
+		cfg := rest.AnonymousClientConfig(mine.Config)
+		cfg.BearerToken, cfg.QPS, cfg.Burst = r.Status.Token, 200, 400
+		out, err = cluster.ConnectConfig(t.Context(), cfg)
+		return err == nil && out.Info.NodesError == ""
+	})
+	return out
+}
+
+func connectAs(t *testing.T, mine *cluster.Cluster, change func(*rest.Config)) *cluster.Cluster {
+	t.Helper()
+	cfg := rest.CopyConfig(mine.Config)
+	cfg.ContentType, cfg.AcceptContentTypes = "application/json", "application/json"
+	change(cfg)
+	c, err := cluster.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
