@@ -62,7 +62,10 @@ func (p *podSource) follow(ctx context.Context) {
 	p.mu.Unlock()
 	go func() {
 		defer close(p.ended)
-		for p.followOnce(ctx) && pause(ctx, p.r.o.Poll) == nil {
+		for p.followOnce(ctx) {
+			if pause(ctx, p.r.o.Poll) != nil {
+				return
+			}
 		}
 	}()
 }

@@ -124,7 +124,7 @@ func startPod(ctx context.Context, r *Running) (*podSource, error) {
 func (p *podSource) begin(ctx context.Context) error {
 	limit, cancel := context.WithTimeoutCause(ctx, p.r.o.StartLimit, fmt.Errorf("it did not start within %s", p.r.o.StartLimit))
 	defer cancel()
-	last := ""
+	var last string
 	for {
 		pod, err := p.api().Get(limit, p.name, metav1.GetOptions{})
 		switch {

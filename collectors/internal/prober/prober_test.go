@@ -166,7 +166,7 @@ func (n *node) create(w http.ResponseWriter, r *http.Request, code int) {
 	}
 	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
 	pod.UID, pod.Status.Phase, pod.Spec.NodeName = types.UID("uid-1"), corev1.PodRunning, "a"
-	n.update(func() { n.pod = pod })
+	n.update(func() { n.pod = pod.DeepCopy() })
 	if code != 0 {
 		n.status(w, code)
 		return
