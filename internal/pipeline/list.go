@@ -8,6 +8,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/admission"
 	"github.com/companyos/helmproof/collectors/autoscaling"
+	"github.com/companyos/helmproof/collectors/chaos"
 	"github.com/companyos/helmproof/collectors/externalsecrets"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/images"
@@ -43,6 +44,7 @@ type collectorOptions struct {
 	signatures signatures.Options
 	unsigned   string
 	images     images.Options
+	chaos      chaos.Options
 }
 
 // collectorList is the one list of collectors.
@@ -59,7 +61,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 	if err != nil {
 		return nil, &InputError{err}
 	}
-	release, cluster := []evidence.Scope{evidence.ScopeRelease}, []evidence.Scope{evidence.ScopeCluster}
+	release, cluster, drills := []evidence.Scope{evidence.ScopeRelease}, []evidence.Scope{evidence.ScopeCluster}, []evidence.Scope{evidence.ScopeDrill}
 	return []listed{
 		{Collector: helm.New(helm.Options{SchemasDir: o.schemas}), scopes: release},
 		{Collector: podsecurity.New(), scopes: release},
@@ -73,6 +75,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
 		{Collector: autoscaling.New(), scopes: release, live: true, stored: true},
 		{Collector: kubebench.New(o.bench), scopes: cluster, live: true, asked: true},
+		{Collector: chaos.New(o.chaos), scopes: drills, live: true, idle: o.chaos.Plan == nil},
 	}, nil
 }
 

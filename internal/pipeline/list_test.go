@@ -11,7 +11,7 @@ import (
 )
 
 // unwritten are the collectors that the catalog has rules of before they exist.
-var unwritten = []string{"chaos", "load", "rollback"}
+var unwritten = []string{"load", "rollback"}
 
 func list(t *testing.T) []listed {
 	t.Helper()

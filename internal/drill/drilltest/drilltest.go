@@ -132,6 +132,15 @@ func New(e drill.Experiment) *Drill {
 		fresh.Ready, fresh.Scheduled, fresh.Pulled, fresh.ReadyAt = true, at(10), at(11), at(14)
 		d.Add(14, fresh)
 	}
+	if e == drill.RollingRestart {
+		for old, fresh := range map[string]string{"b": "e", "c": "f"} {
+			one, two := Pod(fresh), Pod(old)
+			one.Created, one.ReadyAt = at(11), at(12)
+			two.Labels, two.Gone = nil, true
+			d.Add(12, one)
+			d.Add(13, two)
+		}
+	}
 	d.Add(14, drill.Endpoints{Service: "shop/web", Ready: 3, Serving: 3})
 	d.Add(14.1, drill.Workload{Name: "shop/Deployment/web", Want: 3, Ready: 3, Updated: 3, Available: 3, Current: true})
 	return d
