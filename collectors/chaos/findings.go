@@ -450,8 +450,8 @@ func (j *judge) availability() {
 	for _, p := range j.f.Probes {
 		at := j.Own(drill.ProbeFile(p.Name), "")
 		spent := drill.BudgetFigures{Allowed: b.Allowed, Spent: float64(p.Failed) / p.Rate}
-		message := fmt.Sprintf("probe %s: %.3f %% of %d requests good, %.1f of %.1f s of the error budget spent, longest downtime %s, p99 %s before, %s during, %s after",
-			p.Name, 100*p.Availability, p.Due, spent.Spent, b.Allowed, short(p.Longest), short(p.Before.P99), short(p.During.P99), short(p.After.P99))
+		message := fmt.Sprintf("probe %s: %.3f %% of %d requests good, %s, longest downtime %s, p99 %s before, %s during, %s after",
+			p.Name, 100*p.Availability, p.Due, spent, short(p.Longest), short(p.Before.P99), short(p.During.P99), short(p.After.P99))
 		if p.Failed > 0 {
 			message += "; failed: " + outcomes(p.Outcomes)
 		}
@@ -474,7 +474,7 @@ func (j *judge) availability() {
 			outcome = evidence.OutcomeFail
 		}
 		_, fix := j.likely()
-		j.add(aboutAvailability, j.all, outcome, fmt.Sprintf("by the query and the probes together: %.1f of %.1f s of the error budget spent", b.Spent, b.Allowed), fix, j.timeline())
+		j.add(aboutAvailability, j.all, outcome, "by the query and the probes together: "+b.String(), fix, j.timeline())
 	}
 }
 
@@ -580,6 +580,10 @@ func (j *judge) recovery() {
 	limit := time.Duration(j.rec.Plan.Phases.Recover)
 	if j.f.Recover == nil {
 		if j.aborted(aboutRecovery, j.all) {
+			return
+		}
+		if !slices.ContainsFunc(j.f.Marks, func(m drill.Mark) bool { return !m.Bad }) {
+			j.add(aboutRecovery, j.all, evidence.OutcomeNotChecked, "nothing was disturbed", again, j.timeline())
 			return
 		}
 		j.add(aboutRecovery, j.all, evidence.OutcomeFail, fmt.Sprintf("not all ready and answering within %s%s", limit, j.waiting()), j.stuck(fixRecovery), j.timeline())

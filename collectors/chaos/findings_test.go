@@ -177,7 +177,7 @@ func TestFail(t *testing.T) {
 		{"a container that cannot be killed", drill.ContainerKill, func(d *drilltest.Drill) {
 			d.Drop(func(e drill.Event) bool { return e.Action != nil || e.Pod != nil && e.At > 0 })
 			d.Add(10, drill.Action{Verb: verbKill, Object: "Pod shop/web-a", UID: "uid-a", Error: "executable file not found"})
-		}, nil, []want{{aboutAll, unchecked, "not possible here: 0 of 1 containers ended: executable file not found"}}},
+		}, nil, []want{{aboutAll, unchecked, "not possible here: 0 of 1 containers ended: executable file not found"}, {aboutRecovery, unchecked, "nothing was disturbed"}}},
 		{"nothing done", drill.PodKill, func(d *drilltest.Drill) { d.Drop(func(e drill.Event) bool { return e.Action != nil }) }, nil, []want{{aboutAll, problem, "no pod of it was deleted"}}},
 		{"samples missing", drill.PodKill, nil, func(f drilltest.Files) { delete(f, "artifacts/chaos/probe-web.csv") }, []want{
 			{aboutAll, problem, "not measured: probe-web.csv is missing"}, {aboutAvailability, problem, "not measured"}, {aboutDisruption, problem, ""}, {aboutRecovery, problem, ""}, {aboutRestored, pass, ""}}},

@@ -37,6 +37,11 @@ func (r *Record) Figures() Figures {
 	}
 	c := computation{Record: r, f: &f}
 	c.budgetSeconds()
+	if check := r.Refused(); check != nil {
+		f.Conclusion = "the drill did not begin: " + check.Name + ": " + check.Reason
+		f.Violations, f.Pods, f.Problems = []Violation{}, []PodFigures{}, []string{f.Conclusion}
+		return f
+	}
 	for i, p := range r.Plan.Probes {
 		if s := r.Probes[i]; s != nil {
 			f.Probes = append(f.Probes, c.probe(p, s))
@@ -108,6 +113,15 @@ func (c *computation) spend(seconds float64) {
 	if b.Seconds > 0 {
 		b.Share = b.Spent / b.Seconds
 	}
+}
+
+// String is "0.4 of 3.6 s of the error budget spent".
+func (b BudgetFigures) String() string {
+	digits := 1
+	if b.Allowed < 1 {
+		digits = 3
+	}
+	return fmt.Sprintf("%.*f of %.*f s of the error budget spent", digits, b.Spent, digits, b.Allowed)
 }
 
 // Over reports whether more was spent than the drill may spend. What floats lose
@@ -510,7 +524,7 @@ func (c *computation) problems() {
 }
 
 func (f *Figures) conclude() string {
-	parts := []string{fmt.Sprintf("%.1f of %.1f s of the error budget spent", f.Budget.Spent, f.Budget.Allowed)}
+	parts := []string{f.Budget.String()}
 	switch {
 	case f.Recover != nil:
 		parts = append(parts, "recovered in "+seconds(*f.Recover))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,6 +71,7 @@ type shop struct {
 	ns      string
 	release *chart.Release
 	address string
+	at      map[string]func() // what to do when a phase begins
 }
 
 // install gives a chart's release, applied, in a namespace of its own.
@@ -118,6 +120,10 @@ func newShop(t *testing.T, c *kube.Cluster, ns string, values ...string) *shop {
 		b, err := mine.Kube.PolicyV1().PodDisruptionBudgets(ns).Get(t.Context(), "web", metav1.GetOptions{})
 		return err == nil && b.Status.ObservedGeneration == b.Generation && b.Status.CurrentHealthy == b.Status.ExpectedPods && b.Status.ExpectedPods > 0
 	})
+	kube.Eventually(t, time.Minute, "an answer", func() bool {
+		res, err := (&http.Client{Timeout: time.Second}).Get(s.address)
+		return err == nil && res.Body.Close() == nil
+	})
 	return s
 }
 
@@ -132,11 +138,22 @@ func (s *shop) plan(e drill.Experiment) drill.Plan {
 	return p
 }
 
-// drilled runs a plan, and returns what was found and the figures.
-func drilled(t *testing.T, mine *cluster.Cluster, rel *chart.Release, p drill.Plan) ([]evidence.Finding, drill.Figures) {
+func (s *shop) drilled(t *testing.T, p drill.Plan) ([]evidence.Finding, drill.Figures) {
 	t.Helper()
+	return drilled(t, s.mine, s.release, p, s.at)
+}
+
+// drilled runs a plan, and returns what was found and the figures.
+func drilled(t *testing.T, mine *cluster.Cluster, rel *chart.Release, p drill.Plan, at map[string]func()) ([]evidence.Finding, drill.Figures) {
+	t.Helper()
+	progress := func(what string) {
+		t.Log(what)
+		if f := at[what]; f != nil {
+			f()
+		}
+	}
 	files := collectors.NewArtifacts(nil)
-	c := chaos.New(chaos.Options{Plan: &p, Progress: func(what string) { t.Log(what) }})
+	c := chaos.New(chaos.Options{Plan: &p, Progress: progress})
 	runs, err := collectors.Run(t.Context(), collectors.Input{Release: rel, Cluster: mine}, []collectors.Collector{c}, files, collectors.RunOptions{Now: time.Now})
 	if err != nil || runs[0].Outcome != evidence.OutcomePass {
 		t.Fatalf("%v %+v", err, runs)
@@ -212,7 +229,7 @@ func TestChaosDrills(t *testing.T) {
 				case drill.Eviction:
 					p.Target.Count = 3 // more than the budget lets go at once
 				}
-				found, f := drilled(t, s.mine, s.release, p)
+				found, f := s.drilled(t, p)
 				wanted(t, found, e, whole)
 				noneCordoned(t, c)
 				if e == drill.Eviction && f.Refused == 0 {
@@ -221,7 +238,7 @@ func TestChaosDrills(t *testing.T) {
 			})
 		}
 		t.Run("container-kill", func(t *testing.T) {
-			found, _ := drilled(t, s.mine, s.release, s.plan(drill.ContainerKill))
+			found, _ := s.drilled(t, s.plan(drill.ContainerKill))
 			wanted(t, found, drill.ContainerKill, map[string]string{"": "not-checked: not possible here"})
 		})
 	})
@@ -229,30 +246,31 @@ func TestChaosDrills(t *testing.T) {
 		s := newShop(t, c, "chaos-one", "replicas=1,available=0")
 		p := s.plan(drill.PodKill)
 		p.SLO.Share = 0.1
-		found, _ := drilled(t, s.mine, s.release, p)
+		found, _ := s.drilled(t, p)
 		wanted(t, found, drill.PodKill, map[string]string{"": "fail: Run at least two replicas", "/availability": "fail: single replica", "/restored": "pass"})
 	})
 	t.Run("connections lost", func(t *testing.T) {
 		s := newShop(t, c, "chaos-rude", "graceful=false")
 		p := s.plan(drill.Eviction)
 		p.SLO.Objective, p.Target.Count, p.Probes[0].Rate = 0.99999, 2, 100
-		found, _ := drilled(t, s.mine, s.release, p)
+		found, _ := s.drilled(t, p)
 		wanted(t, found, drill.Eviction, map[string]string{"/availability": "fail: connections are lost when a pod ends", "": "fail: preStop"})
 	})
 	t.Run("a budget that blocks", func(t *testing.T) {
 		s := newShop(t, c, "chaos-block", "available=4")
-		found, _ := drilled(t, s.mine, s.release, s.plan(drill.Eviction))
+		found, _ := s.drilled(t, s.plan(drill.Eviction))
 		wanted(t, found, drill.Eviction, map[string]string{"": "fail: allows no disruption", "/availability": "not-checked", "/restored": "not-applicable"})
 	})
 	t.Run("a budget that blocks later", func(t *testing.T) {
 		s := newShop(t, c, "chaos-stuck", "available=3")
-		// No replacement is scheduled, so that the second eviction is refused for ever.
-		c.Kubectl(t, "cordon", "node-a", "node-b")
-		defer c.Kubectl(t, "uncordon", "node-a", "node-b")
 		p := s.plan(drill.Eviction)
 		p.Target.Count, p.Phases.Recover = 2, evidence.Duration(5*time.Second)
-		found, _ := drilled(t, s.mine, s.release, p)
-		wanted(t, found, drill.Eviction, map[string]string{"": "not-checked: cordoned"})
+		// From then on no replacement is made, so that the second eviction is refused for ever.
+		s.at = map[string]func(){drill.MarkBefore: func() { c.Kubectl(t, "create", "quota", "none", "--hard=pods=0", "-n", s.ns) }}
+		found, _ := s.drilled(t, p)
+		wanted(t, found, drill.Eviction, map[string]string{
+			"": "fail: PodDisruptionBudget chaos-stuck/web refused the eviction of chaos-stuck/web-", "/recovery": "fail: not all ready", "/disruption-budget": "pass", "/restored": "pass",
+		})
 	})
 }
 
@@ -323,7 +341,7 @@ spec:
 	p.Complete()
 	count := newCounter(t, mine, ns, desired)
 	go count.deleteByForce(t.Context(), 60, chance)
-	found, f := drilled(t, mine, rel, p)
+	found, f := drilled(t, mine, rel, p, nil)
 	noneCordoned(t, c)
 	want := count.stop()
 	got := map[string]bool{}
