@@ -40,12 +40,12 @@ func TestLinked(t *testing.T) {
 	}{
 		{"collectors/policy asks the API server's matcher and CEL, and decides itself", []string{
 			"k8s.io/apiserver/pkg/admission/plugin/policy/validating", "k8s.io/apiserver/pkg/admission/plugin/policy/generic",
-			"k8s.io/apiserver/pkg/server", "k8s.io/client-go/informers", "go.etcd.io/etcd",
+			"k8s.io/apiserver/pkg/server", "go.etcd.io/etcd",
 		}},
 		{"what is for tests", []string{"k8s.io/client-go/kubernetes/fake", "k8s.io/client-go/dynamic/fake", "pgregory.net/rapid", "github.com/fsouza/fake-gcs-server"}},
 		{"internal/sqlite reads RPM's databases", []string{"modernc.org/sqlite", "modernc.org/libc", "github.com/google/osv-scalibr/extractor/filesystem/os/rpm"}},
 		{"collectors/secrets runs gitleaks' rules itself", []string{"github.com/zricethezav/gitleaks/v8/detect", "github.com/zricethezav/gitleaks/v8/sources", "github.com/zricethezav/gitleaks/v8/report", "github.com/mholt/archives"}},
-		{"charts are loaded and rendered, not installed", []string{"helm.sh/helm/v4/pkg/action", "helm.sh/helm/v4/pkg/kube"}},
+		{"collectors/internal/helmop upgrades and rolls back, and nothing of Helm's commands", []string{"helm.sh/helm/v4/pkg/cmd"}},
 	}
 	meets := func(list []string, root string) bool {
 		return slices.ContainsFunc(list, func(p string) bool { return within(p, root) })

@@ -17,6 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/companyos/helmproof/collectors/internal/helmop"
+	"github.com/companyos/helmproof/internal/cluster"
 )
 
 const (
@@ -49,9 +52,10 @@ func (e *HeldError) Error() string {
 
 // guard is the Lease that one drill holds.
 type guard struct {
-	kube   kubernetes.Interface
-	now    func() time.Time
-	holder string // "host/random"
+	cluster *cluster.Cluster
+	kube    kubernetes.Interface
+	now     func() time.Time
+	holder  string // "host/random"
 
 	mu      sync.Mutex // over requests too: they are one after the other
 	lease   *coordinationv1.Lease
@@ -69,12 +73,13 @@ func newHolder() (string, error) {
 
 // take takes the Lease. What a holder before left behind, it restores first; done
 // says what that was.
-func take(ctx context.Context, kube kubernetes.Interface, now func() time.Time, say func(string)) (g *guard, done []string, err error) {
+func take(ctx context.Context, c *cluster.Cluster, now func() time.Time, say func(string)) (g *guard, done []string, err error) {
 	holder, err := newHolder()
 	if err != nil {
 		return nil, nil, err
 	}
-	g = &guard{kube: kube, now: now, holder: holder, record: record{Holder: holder}}
+	kube := c.Kube
+	g = &guard{cluster: c, kube: kube, now: now, holder: holder, record: record{Holder: holder}}
 	leases := kube.CoordinationV1().Leases(Namespace)
 	old, err := leases.Get(ctx, LeaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -189,7 +194,7 @@ func recordOf(l *coordinationv1.Lease) (record, error) {
 	return r, nil
 }
 
-func (r *record) empty() bool { return len(r.Nodes)+len(r.Pods)+len(r.Notes) == 0 }
+func (r *record) empty() bool { return len(r.Nodes)+len(r.Pods)+len(r.Releases)+len(r.Notes) == 0 }
 
 // write puts the record into a Lease.
 func (r *record) write(l *coordinationv1.Lease) error {
@@ -254,6 +259,7 @@ func (g *guard) after(ctx context.Context, r Restore) error {
 	g.record.Nodes = without(g.record.Nodes, r.Nodes)
 	g.record.Pods = without(g.record.Pods, r.Pods)
 	g.record.Notes = without(g.record.Notes, r.Notes)
+	g.record.Releases = slices.DeleteFunc(slices.Clone(g.record.Releases), func(b helmop.Back) bool { return slices.Contains(r.Releases, b) })
 	return g.write(ctx)
 }
 
@@ -265,6 +271,7 @@ func (g *guard) before(ctx context.Context, r Restore) error {
 	g.record.Nodes = add(old.Nodes, r.Nodes)
 	g.record.Pods = add(old.Pods, r.Pods)
 	g.record.Notes = add(old.Notes, r.Notes)
+	g.record.Releases = append(slices.Clone(old.Releases), r.Releases...)
 	err := g.write(ctx)
 	if err != nil && !g.answered(err) {
 		err = g.write(ctx) // the connection may have been an old one
@@ -356,7 +363,7 @@ func (g *guard) renew(ctx context.Context) error {
 func (g *guard) restore(ctx context.Context) (done, problems []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	done, g.record, problems = restore(ctx, g.kube, g.record)
+	done, g.record, problems = restore(ctx, g.cluster, g.record)
 	return done, problems
 }
 

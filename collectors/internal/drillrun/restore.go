@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/companyos/helmproof/collectors/internal/helmop"
 	"github.com/companyos/helmproof/internal/cluster"
 )
 
@@ -48,7 +49,7 @@ func Clean(ctx context.Context, c *cluster.Cluster, now func() time.Time, say fu
 	if err != nil {
 		return nil, err
 	}
-	g := &guard{kube: kube, now: now, holder: holder, record: left}
+	g := &guard{cluster: c, kube: kube, now: now, holder: holder, record: left}
 	if err := g.update(ctx, l); err != nil {
 		return nil, err
 	}
@@ -64,7 +65,8 @@ func Clean(ctx context.Context, c *cluster.Cluster, now func() time.Time, say fu
 
 // restore puts back what a record says. What is as it should be already is not
 // touched and not told. left is what could not be put back, problems say why.
-func restore(ctx context.Context, kube kubernetes.Interface, r record) (done []string, left record, problems []string) {
+func restore(ctx context.Context, c *cluster.Cluster, r record) (done []string, left record, problems []string) {
+	kube := c.Kube
 	left = record{Holder: r.Holder}
 	for _, node := range r.Nodes {
 		var was bool
@@ -88,6 +90,20 @@ func restore(ctx context.Context, kube kubernetes.Interface, r record) (done []s
 			left.Pods, problems = append(left.Pods, pod), append(problems, oneLine(err.Error()))
 		} else if was {
 			done = append(done, "removed pod "+pod)
+		}
+	}
+	for _, b := range r.Releases {
+		var what string
+		var err error
+		for range 3 { // each time that Helm gets far leaves a revision
+			if what, err = helmop.Restore(ctx, c, b); err == nil || pause(ctx, 2*time.Second) != nil {
+				break
+			}
+		}
+		if err != nil {
+			left.Releases, problems = append(left.Releases, b), append(problems, oneLine(err.Error()))
+		} else if what != "" {
+			done = append(done, what)
 		}
 	}
 	for _, note := range r.Notes {

@@ -35,7 +35,7 @@ func Run(ctx context.Context, s Session, out evidence.ArtifactWriter) error {
 	if refused(checks) != "" {
 		return s.sealRefusal(out, checks, began, nil)
 	}
-	g, restored, err := take(ctx, s.Cluster.Kube, s.Now, s.say)
+	g, restored, err := take(ctx, s.Cluster, s.Now, s.say)
 	if held := new(HeldError); errors.As(err, &held) {
 		return s.sealRefusal(out, append(checks, drill.Check{Name: "alone", Reason: held.Error()}), began, nil)
 	}

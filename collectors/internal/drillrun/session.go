@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/companyos/helmproof/collectors/internal/helmop"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
@@ -75,6 +76,8 @@ type Restore struct {
 	// Pods that the drill makes for itself, "namespace/name", with the label
 	// app.kubernetes.io/managed-by: helmproof.
 	Pods []string `json:"pods,omitempty"`
+	// Releases that the drill upgrades, with the revision that each goes back to.
+	Releases []helmop.Back `json:"releases,omitempty"`
 	// Notes say what a person has to put back: "helm rollback web 3 -n shop".
 	Notes []string `json:"notes,omitempty"`
 }

@@ -6,4 +6,6 @@ import "bytes"
 type rendered []byte
 
 // Run implements postrenderer.PostRenderer.
-func (r rendered) Run(*bytes.Buffer) (*bytes.Buffer, error) { return bytes.NewBuffer(bytes.Clone(r)), nil }
+func (r rendered) Run(*bytes.Buffer) (*bytes.Buffer, error) {
+	return bytes.NewBuffer(bytes.Clone(r)), nil
+}
