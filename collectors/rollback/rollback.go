@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -245,6 +246,16 @@ func (r *run) history(ctx context.Context, _ *drillrun.World) (bool, string, err
 		return false, err.Error(), nil
 	}
 	r.spoiled, r.seen.Change, r.seen.Before = spoiled, &change, all
+	meta, _, _, err := r.read(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	for _, m := range meta.ManagedFields {
+		if m.Operation == metav1.ManagedFieldsOperationApply && m.Subresource == "" {
+			r.ref.Manager = m.Manager
+			break
+		}
+	}
 	for _, f := range content.Files {
 		if chart.IsCRDFile(f) && path.Ext(f) != ".md" {
 			r.seen.CRDs = append(r.seen.CRDs, f)
@@ -315,31 +326,21 @@ func (r *run) operate(l *drillrun.Live, verb string, begun func() bool, do func(
 
 // live reads the workload that is upgraded.
 func (r *run) live(ctx context.Context) Workload {
+	meta, template, deployment, err := r.read(ctx)
+	if err != nil {
+		return Workload{Error: err.Error()}
+	}
 	var out Workload
-	var meta metav1.ObjectMeta
-	var template corev1.PodTemplateSpec
-	apps, ch := r.in.Cluster.Kube.AppsV1(), r.seen.Change
-	if ch.Kind == "Deployment" {
-		d, err := apps.Deployments(ch.Namespace).Get(ctx, ch.Name, metav1.GetOptions{})
-		if err != nil {
-			return Workload{Error: err.Error()}
+	if deployment != nil {
+		if deployment.Spec.ProgressDeadlineSeconds != nil {
+			out.Deadline = *deployment.Spec.ProgressDeadlineSeconds
 		}
-		meta, template = d.ObjectMeta, d.Spec.Template
-		if d.Spec.ProgressDeadlineSeconds != nil {
-			out.Deadline = *d.Spec.ProgressDeadlineSeconds
-		}
-		for _, c := range d.Status.Conditions {
-			if c.Type == "Progressing" && c.Reason == "ProgressDeadlineExceeded" {
+		for _, c := range deployment.Status.Conditions {
+			if c.Type == appsv1.DeploymentProgressing && c.Reason == "ProgressDeadlineExceeded" {
 				at := c.LastTransitionTime.UTC()
 				out.Exceeded = &at
 			}
 		}
-	} else {
-		s, err := apps.StatefulSets(ch.Namespace).Get(ctx, ch.Name, metav1.GetOptions{})
-		if err != nil {
-			return Workload{Error: err.Error()}
-		}
-		meta, template = s.ObjectMeta, s.Spec.Template
 	}
 	raw, err := json.Marshal(template)
 	if err != nil {
@@ -350,6 +351,23 @@ func (r *run) live(ctx context.Context) Workload {
 	_, onPods := template.Annotations[mark]
 	out.Marked = onIt || onPods
 	return out
+}
+
+// read gets the workload that is upgraded; deployment is nil where it is none.
+func (r *run) read(ctx context.Context) (meta metav1.ObjectMeta, template corev1.PodTemplateSpec, deployment *appsv1.Deployment, err error) {
+	apps, ch := r.in.Cluster.Kube.AppsV1(), r.seen.Change
+	if ch.Kind == "Deployment" {
+		d, err := apps.Deployments(ch.Namespace).Get(ctx, ch.Name, metav1.GetOptions{})
+		if err != nil {
+			return meta, template, nil, err
+		}
+		return d.ObjectMeta, d.Spec.Template, d, nil
+	}
+	s, err := apps.StatefulSets(ch.Namespace).Get(ctx, ch.Name, metav1.GetOptions{})
+	if err != nil {
+		return meta, template, nil, err
+	}
+	return s.ObjectMeta, s.Spec.Template, nil, nil
 }
 
 // pods reads the pods that the upgrade made.

@@ -45,6 +45,10 @@ type Ref struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Storage   string `json:"storage"` // chart.StorageSecrets or chart.StorageConfigMaps
+	// Manager is the field manager that the release was applied by, where that is not
+	// Helm's command. By another's name the API server would take what a drill applies
+	// for somebody else's, and refuse it as a conflict.
+	Manager string `json:"manager,omitempty"`
 }
 
 func (r Ref) String() string { return r.Namespace + "/" + r.Name }
@@ -57,13 +61,10 @@ type Client struct {
 	ref Ref
 }
 
-// applyManager is the field manager of Helm's command. Without it the API server
-// takes what a drill applies for somebody else's, and refuses it as a conflict.
-var applyManager = sync.OnceFunc(func() { helmkube.ManagedFieldsManager = "helm" })
-
 // New returns a client whose operations end with ctx.
 func New(ctx context.Context, c *cluster.Cluster, ref Ref) (*Client, error) {
-	applyManager()
+	// Helm knows one manager for the whole process. Drills never overlap.
+	helmkube.ManagedFieldsManager = cmp.Or(ref.Manager, "helm")
 	cfg := action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler))
 	if err := cfg.Init(newGetter(ctx, c.Config, ref.Namespace), ref.Namespace, ref.Storage); err != nil {
 		return nil, fmt.Errorf("Helm's client: %w", err) //nolint:staticcheck // a name
