@@ -30,3 +30,8 @@ var Trivy []byte
 //
 //go:embed drill.yaml
 var Drill []byte
+
+// Rollback lets who is bound to it in a namespace do rollback drills there.
+//
+//go:embed rollback.yaml
+var Rollback []byte
