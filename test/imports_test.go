@@ -165,6 +165,8 @@ var importRules = []importRule{
 
 	{why: "client-go lives under collectors, in internal/cluster and in cmd", exempt: []string{"collectors", "internal/cluster", "cmd"}, forbid: clientGo},
 	{why: "Helm lives under collectors", exempt: []string{"collectors"}, forbid: helm},
+	{why: "one package upgrades and rolls back", exempt: []string{"collectors/internal/helmop"}, forbid: []string{"helm.sh/helm/v4/pkg/action", "helm.sh/helm/v4/pkg/kube"}},
+	{why: "policies are judged without informers", from: "collectors/policy", far: whole, forbid: []string{"k8s.io/client-go/informers"}},
 	{why: "a cloud SDK lives in its repository backend, those of key services in internal/kms", exempt: []string{"evidence/repository/gcs", "internal/kms"}, forbid: cloudSDKs},
 	{why: "gofpdf lives in report/pdf", exempt: []string{"report/pdf"}, forbid: []string{"github.com/jung-kurt/gofpdf"}},
 	{why: "viper lives in config", exempt: []string{"config"}, forbid: []string{"github.com/spf13/viper"}},

@@ -29,7 +29,9 @@ func linked(t *testing.T, tags string) []string {
 // that anybody runs compiles all of it. Raise a limit when what is new is worth it.
 func TestLinked(t *testing.T) {
 	t.Parallel()
-	const limit, cloudLimit = 1700, 2140
+	// Helm's actions are 214 of them: informers and listers, which its waiting links by
+	// way of controller-runtime, are 122, and its SQL storage 20.
+	const limit, cloudLimit = 1950, 2380
 	cloud := []string{
 		"cloud.google.com/go/storage", "cloud.google.com/go/kms", "google.golang.org/api", "github.com/googleapis/gax-go", "github.com/aws", "github.com/Azure/azure-sdk-for-go",
 		"google.golang.org/grpc/xds", "github.com/envoyproxy/go-control-plane",
