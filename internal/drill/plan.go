@@ -119,9 +119,13 @@ type RollbackPlan struct {
 
 // LoadPlan is a constant arrival rate.
 type LoadPlan struct {
-	Rate float64           `json:"rate"` // requests a second, held
-	Ramp evidence.Duration `json:"ramp"` // from nothing to Rate
-	Hold evidence.Duration `json:"hold"`
+	// Address is http://host:port/path of a Service of the release, or of loopback;
+	// empty: that of the first HTTP probe.
+	Address string            `json:"address,omitempty"`
+	Timeout evidence.Duration `json:"timeout,omitempty"` // of a request; 0: that probe's, or 5s
+	Rate    float64           `json:"rate"`              // requests a second, held
+	Ramp    evidence.Duration `json:"ramp"`              // from nothing to Rate
+	Hold    evidence.Duration `json:"hold"`
 	// P99 is the latency objective under load; 0: none.
 	P99 evidence.Duration `json:"p99,omitempty"`
 	// Headroom is what must be left of a container's limits at the peak, 0.1 for a tenth.

@@ -1,0 +1,277 @@
+// Package loadgen sends HTTP requests at a rate that grows to a target and is then
+// held, each request when it is due and not when the one before has been answered
+// (an open loop). It tells its own limits from those of what it loads. It knows no
+// Kubernetes.
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/companyos/helmproof/internal/loadrecord"
+	"github.com/companyos/helmproof/internal/probe"
+)
+
+// Limits of one run.
+const (
+	MaxTimeout = 30 * time.Second // of a request
+	// MaxBusy requests may be under way at once. A plan that could need more, were no
+	// request answered within its timeout, is refused: so that a slow service can
+	// never use up the generator.
+	MaxBusy = 10_000
+	// MaxSamples of the hold are kept one by one; of more, seconds with histograms.
+	MaxSamples = 300_000
+	// stopAfter the last request was due, those that were not sent yet are not sent.
+	stopAfter = time.Second
+)
+
+// Options says what to send, where and how fast.
+type Options struct {
+	URL string
+	// Addresses are what may be dialled, by the host:port that the URL names: ip:port.
+	Addresses map[string]string
+	Rate      float64 // requests a second
+	Ramp      time.Duration
+	Hold      time.Duration
+	Timeout   time.Duration
+}
+
+// busy is how many requests are under way at most.
+func (o *Options) busy() int { return int(o.Rate*o.Timeout.Seconds()*1.1) + 10 }
+
+// Validate says why requests will not be sent so.
+func (o *Options) Validate() error {
+	u, err := url.Parse(o.URL)
+	switch {
+	case err != nil:
+		return fmt.Errorf("load: %w", err)
+	case u.Scheme != "http" || u.Host == "" || u.User != nil:
+		return fmt.Errorf("load: %q is not http://host:port/path", u.Redacted())
+	case !(o.Rate > 0) || math.IsInf(o.Rate, 0): // NaN is not > 0 either
+		return fmt.Errorf("load: a rate of %g requests a second", o.Rate)
+	case o.Ramp < 0 || o.Hold < time.Second || o.Ramp > loadrecord.MaxLength || o.Hold > loadrecord.MaxLength || o.Ramp+o.Hold > loadrecord.MaxLength:
+		return fmt.Errorf("load: a ramp of %s and a hold of %s: at least a second held, and %s together at most", o.Ramp, o.Hold, loadrecord.MaxLength)
+	case o.Timeout <= 0 || o.Timeout > MaxTimeout:
+		return fmt.Errorf("load: a timeout of %s: at most %s", o.Timeout, MaxTimeout)
+	case o.Rate*(o.Ramp/2+o.Hold).Seconds() > loadrecord.MaxRequests:
+		return fmt.Errorf("load: %.0f requests: at most %d", o.Rate*(o.Ramp/2+o.Hold).Seconds(), loadrecord.MaxRequests)
+	case o.busy() > MaxBusy:
+		return fmt.Errorf("load: at %g a second and a timeout of %s, %d requests could be under way at once, and %d may: lower one of them", o.Rate, o.Timeout, o.busy(), MaxBusy)
+	case loadrecord.Held(o.Rate, o.Hold) == 0:
+		return fmt.Errorf("load: no request is due within %s at %g a second", o.Hold, o.Rate)
+	}
+	if o.Addresses[hostPort(u)] == "" {
+		return fmt.Errorf("load: %s is none of the addresses that may be loaded", u.Host)
+	}
+	return nil
+}
+
+// Dialled is the ip:port that requests go to; the error is Validate's.
+func (o *Options) Dialled() (string, error) {
+	if err := o.Validate(); err != nil {
+		return "", err
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return "", err
+	}
+	return o.Addresses[hostPort(u)], nil
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// ramped is the number of requests that are due before.
+func ramped(rate float64, ramp time.Duration) int { return int(rate * ramp.Seconds() / 2) }
+
+// due is when request i is due, from the beginning of the ramp, within which the
+// rate grows steadily from nothing.
+func (o *Options) due(i int) time.Duration {
+	n := ramped(o.Rate, o.Ramp)
+	if i < n {
+		return time.Duration(math.Sqrt(2*float64(i)*o.Ramp.Seconds()/o.Rate) * float64(time.Second))
+	}
+	return o.Ramp + time.Duration(float64(i-n)/o.Rate*float64(time.Second))
+}
+
+// Result is what came of a run. Of Samples and Seconds one is set.
+type Result struct {
+	Began     time.Time           // of the ramp
+	Start     time.Time           // of the hold
+	Ramp      []loadrecord.Second // each second of the ramp
+	Samples   []probe.Sample      // each request of the hold
+	Seconds   []loadrecord.Second // each second of the hold
+	Generator loadrecord.Generator
+}
+
+// Run sends the requests. It ends by itself, or with ctx, whose cause it returns
+// then along with what it had.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	pace := &pacer{o: &o, ramped: ramped(o.Rate, o.Ramp)}
+	pace.total = pace.ramped + loadrecord.Held(o.Rate, o.Hold)
+	rec := newRecorder(&o, pace.ramped, pace.total)
+	tr := newTransport(&o)
+	defer tr.base.CloseIdleConnections()
+	attacker := vegeta.NewAttacker(vegeta.MaxWorkers(uint64(o.busy())), vegeta.MaxBody(0), vegeta.Client(&http.Client{ //nolint:gosec // small, positive
+		Transport: tr, Timeout: o.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}))
+	stopped := context.AfterFunc(ctx, func() { attacker.Stop() })
+	defer stopped()
+	target := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: o.URL, Header: http.Header{"User-Agent": {"helmproof-load"}}})
+	for r := range attacker.Attack(target, pace, 0, "") {
+		i := int(r.Seq) //nolint:gosec // at most loadrecord.MaxRequests
+		sent := r.Timestamp.Sub(pace.began)
+		rec.add(i, o.due(i), sent, r.Latency, outcome(r.Code, r.Error))
+	}
+	res := rec.result()
+	res.Began, res.Start = pace.began, pace.began.Add(o.Ramp)
+	res.Generator = loadrecord.Generator{Busy: int(tr.most.Load()), MaxBusy: o.busy(), Procs: runtime.GOMAXPROCS(0), Wait: pace.waits.p99()}
+	return res, context.Cause(ctx)
+}
+
+// pacer is vegeta's view of what is due when. vegeta calls it from one goroutine.
+type pacer struct {
+	o             *Options
+	ramped, total int
+	began         time.Time
+	waits         waits
+}
+
+// Pace implements vegeta.Pacer.
+func (p *pacer) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool) {
+	i := int(hits) //nolint:gosec // at most loadrecord.MaxRequests
+	if i == 0 {
+		p.began = time.Now().Add(-elapsed)
+	}
+	if i == p.ramped && p.waits.before == nil {
+		p.waits.before = schedLatencies()
+	}
+	if i >= p.total || elapsed > p.o.Ramp+p.o.Hold+stopAfter {
+		return 0, true
+	}
+	return max(0, p.o.due(i)-elapsed), false
+}
+
+// Rate implements vegeta.Pacer.
+func (p *pacer) Rate(elapsed time.Duration) float64 {
+	if elapsed < p.o.Ramp {
+		return p.o.Rate * elapsed.Seconds() / p.o.Ramp.Seconds()
+	}
+	return p.o.Rate
+}
+
+// waits is how long goroutines waited for a processor since a moment.
+type waits struct{ before *metrics.Float64Histogram }
+
+func schedLatencies() *metrics.Float64Histogram {
+	s := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() != metrics.KindFloat64Histogram {
+		return nil
+	}
+	return s[0].Value.Float64Histogram()
+}
+
+// p99 is the upper edge of the bucket that the 99th percentile is in.
+func (w waits) p99() time.Duration {
+	after := schedLatencies()
+	if w.before == nil || after == nil || len(w.before.Counts) != len(after.Counts) {
+		return 0
+	}
+	var all, seen uint64
+	for i, n := range after.Counts {
+		all += n - w.before.Counts[i]
+	}
+	for i, n := range after.Counts {
+		if seen += n - w.before.Counts[i]; all > 0 && float64(seen) >= 0.99*float64(all) {
+			edge := after.Buckets[i+1]
+			if math.IsInf(edge, 1) {
+				edge = after.Buckets[i]
+			}
+			return time.Duration(edge * float64(time.Second))
+		}
+	}
+	return 0
+}
+
+// transport dials what it may and nothing else, and counts what is under way.
+type transport struct {
+	base             *http.Transport
+	every            int64 // request of a connection that closes it
+	sent, busy, most atomic.Int64
+}
+
+// maxDials is how many connections are made in a second. A connection stays with the
+// pod that it was made to: were they all kept, a few pods would have all of the load.
+const maxDials = 200
+
+func newTransport(o *Options) *transport {
+	dialer := &net.Dialer{Timeout: o.Timeout}
+	return &transport{every: int64(math.Ceil(o.Rate / maxDials)), base: &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			to, ok := o.Addresses[address]
+			if !ok {
+				return nil, errors.New("this address may not be loaded")
+			}
+			return dialer.DialContext(ctx, network, to)
+		},
+		DisableCompression: true, MaxIdleConnsPerHost: o.busy(), MaxResponseHeaderBytes: 64 << 10,
+	}}
+}
+
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := t.busy.Add(1)
+	defer t.busy.Add(-1)
+	for most := t.most.Load(); n > most && !t.most.CompareAndSwap(most, n); most = t.most.Load() {
+	}
+	if t.sent.Add(1)%t.every == 0 {
+		last := *r
+		last.Close = true
+		r = &last
+	}
+	return t.base.RoundTrip(r)
+}
+
+// outcome sorts what vegeta says of a request: it has errors as text only.
+func outcome(code uint16, text string) string {
+	switch {
+	case code >= 200 && code < 400 && text == "":
+		return probe.Good
+	case code != 0 && (code < 200 || code >= 400):
+		return strconv.Itoa(int(code))
+	}
+	for _, k := range []struct{ word, outcome string }{
+		// Our own limits: the service is not to blame for them.
+		{"cannot assign requested address", probe.Unsent}, {"too many open files", probe.Unsent}, {"no buffer space", probe.Unsent},
+		{"Client.Timeout", probe.Timeout}, {"deadline exceeded", probe.Timeout}, {"i/o timeout", probe.Timeout},
+		{"connection refused", probe.Refused}, {"connection reset", probe.Reset}, {"broken pipe", probe.Reset},
+		{"no route to host", probe.Unreachable}, {"unreachable", probe.Unreachable}, {"EOF", probe.EOF},
+	} {
+		if strings.Contains(text, k.word) {
+			return k.outcome
+		}
+	}
+	return probe.Other
+}
