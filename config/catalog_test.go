@@ -22,7 +22,7 @@ var groups = []struct {
 	id    string
 	count int
 }{
-	{"CHT", 5}, {"RES", 3}, {"HLT", 4}, {"AVL", 4}, {"SEC", 7}, {"IMG", 6}, {"SCR", 4}, {"ASC", 6},
+	{"CHT", 5}, {"RES", 4}, {"HLT", 4}, {"AVL", 4}, {"SEC", 7}, {"IMG", 6}, {"SCR", 4}, {"ASC", 6},
 	{"ADM", 5}, {"CIS", 3}, {"DRF", 1}, {"RSL", 4}, {"POL", 1},
 }
 

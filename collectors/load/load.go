@@ -1,0 +1,223 @@
+// Package load sends requests to a release at a constant rate of arrival, and looks
+// at what its containers do meanwhile: what they use, whether they reach their
+// limits, are killed or restarted. What was measured is a baseline for their requests.
+package load
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/internal/drillrun"
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/loadgen"
+	"github.com/companyos/helmproof/internal/loadrecord"
+	"github.com/companyos/helmproof/internal/probe"
+)
+
+// Name is the collector's name in the catalog.
+const Name = "load"
+
+// The rules.
+const (
+	RuleRate      = "load/rate"      // the stated rate was sent
+	RuleErrors    = "load/errors"    // the error objective held
+	RuleLatency   = "load/latency"   // the latency objective held
+	RuleThrottled = "load/throttled" // no CPU limit was reached
+	RuleOOM       = "load/oom"       // nothing was killed for want of memory
+	RuleRestarts  = "load/restarts"  // nothing ended otherwise
+	RuleHeadroom  = "load/headroom"  // what is left of the limits at the peak
+	RuleBaseline  = "load/baseline"  // requests are what is used
+)
+
+// Options are what a drill is asked for.
+type Options struct {
+	// Plan is what to do, complete and valid; nil: nothing. Findings need none.
+	Plan *drill.Plan
+	// Progress is told what the drill does, a line each; nil: nobody is.
+	Progress func(string)
+}
+
+type collector struct{ o Options }
+
+// New returns the collector.
+func New(o Options) collectors.Lasting { return &collector{o} }
+
+func (*collector) Name() string { return Name }
+
+func (*collector) Rules() []string { return rules.Names() }
+
+// TimeLimit is the plan's deadline, and what comes before it.
+func (c *collector) TimeLimit() time.Duration {
+	if c.o.Plan == nil {
+		return time.Minute
+	}
+	return time.Duration(c.o.Plan.Phases.Deadline) + time.Duration(c.o.Plan.Phases.Recover) + 3*time.Minute
+}
+
+// CleanupLimit is how long the last requests and restoring may take.
+func (*collector) CleanupLimit() time.Duration { return drillrun.CleanupLimit + loadgen.MaxTimeout }
+
+// Collect sends the load and seals what was seen.
+func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
+	s, err := c.session(in, out)
+	if err != nil {
+		return err
+	}
+	return drillrun.Run(ctx, *s, out)
+}
+
+// Preflight asks what Collect would ask first, and changes nothing.
+func Preflight(ctx context.Context, o Options, in collectors.Input) ([]drill.Check, error) {
+	s, err := (&collector{o}).session(in, nil)
+	if err != nil {
+		return nil, err
+	}
+	return drillrun.Preflight(ctx, *s)
+}
+
+func (c *collector) session(in collectors.Input, out evidence.ArtifactWriter) (*drillrun.Session, error) {
+	switch {
+	case in.Cluster == nil:
+		return nil, collectors.ErrNoCluster
+	case in.Release == nil:
+		return nil, errors.New("a drill is about a release, and none is given")
+	case c.o.Plan == nil || c.o.Plan.Experiment != drill.Load:
+		return nil, errors.New("no load drill was asked for")
+	}
+	if err := c.o.Plan.Validate(); err != nil {
+		return nil, err
+	}
+	set, err := in.Release.Objects()
+	if err != nil {
+		return nil, err
+	}
+	s := &drillrun.Session{
+		Cluster: in.Cluster, Plan: *c.o.Plan, Release: in.Release.Info, Objects: set, Now: in.Now, Progress: c.o.Progress,
+		Probe: drillrun.Probing, Ask: drillrun.AskOnce,
+		Rights: []drillrun.Right{{Verb: "get", Resource: "nodes", Subresource: "proxy"}}, // kubelets' metrics: nothing else counts throttling
+	}
+	for _, ns := range s.Plan.AllowNamespaces {
+		s.Rights = append(s.Rights, drillrun.Right{Verb: "get", Resource: "services", Namespace: ns})
+	}
+	x := &experiment{s: s, out: out}
+	s.Checks = []drillrun.Question{{Name: "load", Ask: x.ask}}
+	s.Fault = x.run
+	return s, nil
+}
+
+// experiment is the load itself.
+type experiment struct {
+	s       *drillrun.Session
+	out     evidence.ArtifactWriter
+	options loadgen.Options
+}
+
+// ask says whether the load may be sent to where it should be.
+func (x *experiment) ask(ctx context.Context, _ *drillrun.World) (bool, string, error) {
+	l := x.s.Plan.Load
+	address, timeout := l.Address, time.Duration(l.Timeout)
+	for _, p := range x.s.Plan.Probes {
+		if p.Kind == probe.HTTP && address == "" {
+			address, timeout = p.Address, cmp.Or(timeout, time.Duration(p.Timeout))
+		}
+	}
+	if address == "" {
+		return false, "no address to send the load to: it is sent by HTTP alone; name one in load.address, or an HTTP probe", nil
+	}
+	addresses, err := addressesOf(ctx, x.s)
+	if err != nil {
+		return false, "", err
+	}
+	x.options = loadgen.Options{
+		URL: address, Addresses: addresses, Rate: l.Rate, Ramp: time.Duration(l.Ramp), Hold: time.Duration(l.Hold), Timeout: cmp.Or(timeout, 5*time.Second),
+	}
+	to, err := x.options.Dialled()
+	if err != nil {
+		return false, err.Error() + ": a Service of the release in an allowed namespace may be, by its name, its cluster address or its load balancer's, and loopback", nil //nolint:nilerr // it is the answer
+	}
+	return true, fmt.Sprintf("%g requests a second to %s (%s)", l.Rate, address, to), nil
+}
+
+// run sends the load and watches. It seals what there is, also where it was stopped.
+func (x *experiment) run(ctx context.Context, l *drillrun.Live) error {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	w := newWatcher(x.s, l)
+	w.look(ctx) // before anything is sent
+	done := make(chan struct{})
+	go func() { defer close(done); w.watch(watching) }()
+
+	began := l.Elapsed()
+	result, stopped := loadgen.Run(ctx, x.options)
+	if result == nil {
+		stop()
+		<-done
+		return stopped
+	}
+	after := l.Elapsed()
+	if stopped == nil {
+		// Kubelets look every 10 to 15 seconds: the end of the hold shows late.
+		x.say("the load is over; waiting for what kubelets have to say of it")
+		stopped = pause(ctx, settle)
+	}
+	stop()
+	<-done
+	w.look(context.WithoutCancel(ctx)) // what was killed last
+	return errors.Join(x.seal(result, w, began, after, stopped), stopped)
+}
+
+func (x *experiment) say(what string) {
+	if x.s.Progress != nil {
+		x.s.Progress(what)
+	}
+}
+
+func (x *experiment) seal(r *loadgen.Result, w *watcher, began, after time.Duration, stopped error) error {
+	o := &x.options
+	to, err := o.Dialled()
+	if err != nil {
+		return err
+	}
+	run := loadrecord.Run{
+		Address: o.URL, Dialled: to, Rate: o.Rate, Ramp: o.Ramp, Hold: o.Hold, Timeout: o.Timeout,
+		From: began + r.Start.Sub(r.Began), To: min(began+r.Start.Sub(r.Began)+o.Hold, after), Generator: r.Generator,
+	}
+	if stopped != nil {
+		run.Stopped = stopped.Error()
+	}
+	ramp, err := loadrecord.EncodeSeconds(r.Ramp)
+	if err != nil {
+		return err
+	}
+	hold, name := []byte(nil), loadrecord.SamplesFile
+	if r.Samples != nil {
+		hold, err = loadrecord.EncodeSamples(probe.Header{
+			Version: 1, Name: "load", Kind: probe.HTTP, Address: o.URL, Rate: o.Rate, Timeout: o.Timeout, Start: r.Start.UTC(), From: "outside",
+		}, r.Samples)
+	} else {
+		name = loadrecord.SecondsFile
+		hold, err = loadrecord.EncodeSeconds(r.Seconds)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(collectors.WriteJSON(x.out, loadrecord.RunFile, run), x.out.Write(loadrecord.RampFile, ramp),
+		x.out.Write(name, hold), x.out.Write(loadrecord.UsageFile, append(bytes.Clone(w.text.Bytes()), "end\n"...)))
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
