@@ -64,12 +64,15 @@ func (w *watcher) put(at time.Duration, s loadrecord.Seen) {
 	if w.full {
 		return
 	}
-	if w.text.Len()+len(line) > loadrecord.MaxUsage-4096 {
-		w.failed(at, "usage", errors.New("there is more than may be sealed: nothing was recorded from here"))
-		w.full = true
-		return
+	w.full = w.text.Len()+len(line) > loadrecord.MaxUsage-4096
+	if w.full {
+		line = fullLine(at)
 	}
 	w.text.Write(line)
+}
+
+func fullLine(at time.Duration) []byte {
+	return fmt.Appendf(nil, `{"at":%d,"failed":{"what":"usage","error":"there is more than may be sealed: nothing was recorded from here"}}`+"\n", at)
 }
 
 func (w *watcher) failed(at time.Duration, what string, err error) {

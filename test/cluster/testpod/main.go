@@ -8,7 +8,10 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -23,7 +26,7 @@ func main() {
 		wait()
 	case "echo": // echo WORD…
 		fmt.Println(strings.Join(os.Args[2:], " "))
-	case "serve": // serve ADDRESS: the pod's name to every request
+	case "serve": // serve [ADDRESS] [burn=5ms] [alloc=1Mi]: the pod's name to every request
 		serve(os.Args[2:])
 	default:
 		fmt.Fprintf(os.Stderr, "testpod: no action %q: wait, echo or serve\n", action)
@@ -57,10 +60,67 @@ func wait() {
 	}
 }
 
+// load is what each request costs: time of a processor, and memory that is kept.
+type load struct {
+	burn  time.Duration
+	alloc int
+	mu    sync.Mutex
+	kept  [][]byte
+}
+
+func (l *load) take() error {
+	if l.burn > 0 {
+		if err := burn(l.burn); err != nil {
+			return err
+		}
+	}
+	if l.alloc > 0 {
+		b := make([]byte, l.alloc)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1 // the kernel gives a page when it is written to
+		}
+		l.mu.Lock()
+		l.kept = append(l.kept, b)
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// burn uses that much time of a processor, however long that takes.
+func burn(d time.Duration) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	used := func() (time.Duration, error) {
+		var u syscall.Rusage
+		const thread = 1 // RUSAGE_THREAD
+		if err := syscall.Getrusage(thread, &u); err != nil {
+			return 0, err
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+	}
+	start, err := used()
+	for now := start; err == nil && now-start < d; now, err = used() {
+	}
+	return err
+}
+
 func serve(args []string) {
 	addr := ":8080"
-	if len(args) > 0 {
-		addr = args[0]
+	var l load
+	for _, a := range args {
+		var err error
+		if v, ok := strings.CutPrefix(a, "burn="); ok {
+			l.burn, err = time.ParseDuration(v)
+		} else if v, ok := strings.CutPrefix(a, "alloc="); ok {
+			l.alloc, err = strconv.Atoi(strings.TrimSuffix(v, "Mi"))
+			l.alloc <<= 20
+		} else {
+			addr = a
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "testpod: %s: %v\n", a, err)
+			os.Exit(2)
+		}
 	}
 	name, err := os.Hostname()
 	if err != nil {
@@ -68,6 +128,10 @@ func serve(args []string) {
 		os.Exit(1)
 	}
 	srv := &http.Server{Addr: addr, ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := l.take(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
 		fmt.Fprintln(w, name)
 	})}
 	go func() {
