@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,6 +52,7 @@ func TestAddresses(t *testing.T) {
 		Cluster: &cluster.Cluster{Kube: kube}, Objects: set, Release: evidence.Release{Namespace: "shop"},
 		Plan: drill.Plan{AllowNamespaces: []string{"shop"}, Load: &drill.LoadPlan{Address: "http://127.0.0.1:8080/"}, Probes: []drill.Probe{{Address: "http://198.51.100.1/"}}},
 	}
+	s.Plan.Phases.Deadline = evidence.Duration(time.Minute)
 	got, err := addressesOf(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +85,11 @@ func TestAddresses(t *testing.T) {
 	s.Plan.Load = &drill.LoadPlan{Rate: 10, Hold: evidence.Duration(1e10)}
 	s.Plan.Probes = []drill.Probe{{Kind: "http", Address: "http://web.shop/a"}}
 	x := &experiment{s: s}
+	s.Plan.Phases.Deadline = evidence.Duration(26 * time.Second)
+	if ok, said, err := x.ask(t.Context(), nil); ok || err != nil || said != "it takes 26s, and has to be done within 26s: raise phases.deadline" {
+		t.Errorf("%v %q %v", ok, said, err)
+	}
+	s.Plan.Phases.Deadline++
 	if ok, said, err := x.ask(t.Context(), nil); !ok || err != nil || said != "10 requests a second to http://web.shop/a (10.0.0.1:80)" {
 		t.Errorf("%v %q %v", ok, said, err)
 	}

@@ -127,6 +127,10 @@ func (x *experiment) ask(ctx context.Context, _ *drillrun.World) (bool, string, 
 			address, timeout = p.Address, cmp.Or(timeout, time.Duration(p.Timeout))
 		}
 	}
+	phases := x.s.Plan.Phases
+	if need, limit := time.Duration(phases.Before+l.Ramp+l.Hold+phases.After)+settle, time.Duration(phases.Deadline); need >= limit {
+		return false, fmt.Sprintf("it takes %s, and has to be done within %s: raise phases.deadline", need, limit), nil
+	}
 	if address == "" {
 		return false, "no address to send the load to: it is sent by HTTP alone; name one in load.address, or an HTTP probe", nil
 	}
@@ -160,7 +164,12 @@ func (x *experiment) run(ctx context.Context, l *drillrun.Live) error {
 		<-done
 		return stopped
 	}
-	after := l.Elapsed()
+	from := began + result.Start.Sub(result.Began)
+	to := min(from+x.options.Hold, l.Elapsed())
+	if stopped == nil {
+		to = from + x.options.Hold // the last request is due before
+		stopped = pause(ctx, to-l.Elapsed())
+	}
 	if stopped == nil {
 		// Kubelets look every 10 to 15 seconds: the end of the hold shows late.
 		x.say("the load is over; waiting for what kubelets have to say of it")
@@ -169,7 +178,7 @@ func (x *experiment) run(ctx context.Context, l *drillrun.Live) error {
 	stop()
 	<-done
 	w.look(context.WithoutCancel(ctx)) // what was killed last
-	return errors.Join(x.seal(result, w, began, after, stopped), stopped)
+	return errors.Join(x.seal(result, w, from, to, stopped), stopped)
 }
 
 func (x *experiment) say(what string) {
@@ -178,15 +187,15 @@ func (x *experiment) say(what string) {
 	}
 }
 
-func (x *experiment) seal(r *loadgen.Result, w *watcher, began, after time.Duration, stopped error) error {
+func (x *experiment) seal(r *loadgen.Result, w *watcher, from, to time.Duration, stopped error) error {
 	o := &x.options
-	to, err := o.Dialled()
+	dialled, err := o.Dialled()
 	if err != nil {
 		return err
 	}
 	run := loadrecord.Run{
-		Address: o.URL, Dialled: to, Rate: o.Rate, Ramp: o.Ramp, Hold: o.Hold, Timeout: o.Timeout,
-		From: began + r.Start.Sub(r.Began), To: min(began+r.Start.Sub(r.Began)+o.Hold, after), Generator: r.Generator,
+		Address: o.URL, Dialled: dialled, Rate: o.Rate, Ramp: o.Ramp, Hold: o.Hold, Timeout: o.Timeout,
+		From: from, To: max(from, to), Generator: r.Generator,
 	}
 	if stopped != nil {
 		run.Stopped = stopped.Error()

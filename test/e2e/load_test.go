@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,6 +105,16 @@ func TestLoad(t *testing.T) {
 			}
 			c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=60s")
 			address := "http://" + c.Kubectl(t, "get", "-n", ns, "service", "web", "-o", "jsonpath={.spec.clusterIP}") + "/"
+			kube.Eventually(t, time.Minute, "the Service to answer", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer, err := http.DefaultClient.Do(r)
+				return err == nil && answer.Body.Close() == nil
+			})
 			second := evidence.Duration(time.Second)
 			plan := drill.Plan{
 				Experiment: drill.Load, AllowNamespaces: []string{ns}, SLO: drill.SLO{Objective: 0.95},
