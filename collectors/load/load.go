@@ -204,7 +204,8 @@ func (x *experiment) seal(r *loadgen.Result, w *watcher, from, to time.Duration,
 	if err != nil {
 		return err
 	}
-	hold, name := []byte(nil), loadrecord.SamplesFile
+	var hold []byte
+	name := loadrecord.SamplesFile
 	if r.Samples != nil {
 		hold, err = loadrecord.EncodeSamples(probe.Header{
 			Version: 1, Name: "load", Kind: probe.HTTP, Address: o.URL, Rate: o.Rate, Timeout: o.Timeout, Start: r.Start.UTC(), From: "outside",

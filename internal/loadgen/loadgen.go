@@ -244,7 +244,11 @@ func newTransport(o *Options) *transport {
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	n := t.busy.Add(1)
 	defer t.busy.Add(-1)
-	for most := t.most.Load(); n > most && !t.most.CompareAndSwap(most, n); most = t.most.Load() {
+	for {
+		most := t.most.Load()
+		if n <= most || t.most.CompareAndSwap(most, n) {
+			break
+		}
 	}
 	if t.sent.Add(1)%t.every == 0 {
 		last := *r
