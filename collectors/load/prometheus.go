@@ -105,7 +105,7 @@ func (k known) which(source string, labels map[string]string) (key [3]string, ok
 		return key, false
 	}
 	name, ok := k.byID[m[1]]
-	return [3]string{name[0], name[1], m[1]}, ok
+	return [3]string{name[0], name[1], m[1][:12]}, ok
 }
 
 // parseLabels reads name="value",… up to the brace, and returns what is behind it.

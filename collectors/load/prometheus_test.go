@@ -29,9 +29,9 @@ func TestCounters(t *testing.T) {
 container_cpu_cfs_periods_total{container="",id="/kubepods/burstable/podX/` + id1 + `",pod=""} 70 1000
 container_cpu_cfs_throttled_periods_total{container="",id="/kubepods/burstable/podX/` + id1 + `",pod=""} 7 1000
 container_memory_working_set_bytes{container="",id="/kubepods/burstable/podX/` + id1 + `",pod=""} 2.5e+06 1000
-`, one(loadrecord.Counter{Source: "cadvisor", Pod: "shop/web-1", Container: "main", ID: id1, Time: 1000, Periods: v(70), Throttled: v(7), Memory: v(2.5e6)})},
+`, one(loadrecord.Counter{Source: "cadvisor", Pod: "shop/web-1", Container: "main", ID: id1[:12], Time: 1000, Periods: v(70), Throttled: v(7), Memory: v(2.5e6)})},
 		{"systemd", loadrecord.Cadvisor, `container_oom_events_total{id="/kubepods.slice/kubepods-podX.slice/cri-containerd-` + id2 + `.scope",name="a\"b\\c\n"} 1` + "\n",
-			one(loadrecord.Counter{Source: "cadvisor", Pod: "shop/web-2", Container: "main", ID: id2, Time: anyTime, OOM: v(1)})},
+			one(loadrecord.Counter{Source: "cadvisor", Pod: "shop/web-2", Container: "main", ID: id2[:12], Time: anyTime, OOM: v(1)})},
 		{"the pod's own group, somebody else's container", loadrecord.Cadvisor, `container_cpu_usage_seconds_total{id="/kubepods/podX",pod="web-1",namespace="shop"} 3 1000
 container_cpu_usage_seconds_total{id="/kubepods/podX/` + strings.Repeat("0", 64) + `"} 3 1000
 `, nil},

@@ -245,12 +245,29 @@ func (w *watcher) lookAtKubelet(ctx context.Context, node, source string) {
 	at := w.elapsed()
 	for _, c := range list {
 		key := c.Source + " " + c.Pod + " " + c.Container + " " + c.ID
-		if c.Time <= w.times[key] {
-			continue // the kubelet repeats itself
+		if last, ok := w.times[key]; ok && c.Time <= last+w.gap().Milliseconds() {
+			continue // the kubelet repeats itself, or there is more than may be sealed
 		}
 		w.times[key] = c.Time
 		w.put(at, loadrecord.Seen{Counter: &c})
 	}
+}
+
+// perLook is what two sources say of a container at one time, in bytes.
+const perLook = 500
+
+// gap is the time between what is sealed of one container: with many of them and a
+// long load it grows.
+func (w *watcher) gap() time.Duration {
+	load := w.s.Plan.Load
+	if load == nil {
+		return 0
+	}
+	d := time.Duration(load.Ramp+load.Hold) * perLook / loadrecord.MaxUsage * time.Duration(len(w.of.byName))
+	if d < lookEvery {
+		return 0
+	}
+	return d
 }
 
 // unlessOver writes down what failed, unless it did because the load is over.

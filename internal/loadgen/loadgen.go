@@ -33,7 +33,7 @@ const (
 	// never use up the generator.
 	MaxBusy = 10_000
 	// MaxSamples of the hold are kept one by one; of more, seconds with histograms.
-	MaxSamples = 300_000
+	MaxSamples = 200_000
 	// stopAfter the last request was due, those that were not sent yet are not sent.
 	stopAfter = time.Second
 )

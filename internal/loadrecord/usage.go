@@ -92,7 +92,7 @@ type Failed struct {
 
 // Bounds of UsageFile.
 const (
-	MaxUsage = 4 << 20 // bytes
+	MaxUsage = 2 << 20 // bytes
 	maxLine  = 1 << 20
 	most     = 1 << 50 // of any amount: a petabyte
 )
