@@ -84,7 +84,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 		return usageErr("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newCollect(a), newCheck(a), newHarden(a), newVerify(a), newAttach(a), newGate(a), newList(a), newShow(a), newReport(a), newDiff(a),
+		newCollect(a), newCheck(a), newHarden(a), newVerify(a), newAttach(a), newGate(a), newForecast(a), newList(a), newShow(a), newReport(a), newDiff(a),
 		newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
 	)
 	for _, cmd := range root.Commands() {

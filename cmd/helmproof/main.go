@@ -9,6 +9,7 @@
 //	helmproof collect --cluster    the cluster itself: CIS benchmark, admission
 //	helmproof verify ID            signature, signer, replay, reports
 //	helmproof gate CHART           the verdict on what is about to be deployed
+//	helmproof forecast             what draining nodes and zones would come to
 //	helmproof harden               a Helm post-renderer for other people's charts
 //
 // Exit codes, the same for every output format:

@@ -22,7 +22,7 @@ import (
 
 // schemaOf is which published schema a command's `-o json` document follows.
 var schemaOf = map[string]string{
-	"collect": "report", "check": "report", "verify": "verify", "gate": "gate", "list": "list", "show": "show", "diff": "diff", "harden": "harden",
+	"collect": "report", "check": "report", "verify": "verify", "gate": "gate", "forecast": "forecast", "list": "list", "show": "show", "diff": "diff", "harden": "harden",
 	"controls": "controls", "config check": "config-check", "config show": "config-show", "keygen": "keygen", "version": "version",
 	"db update": "db", "db status": "db", "attach": "attach",
 }
@@ -97,6 +97,8 @@ func printAll(t *testing.T) []printed {
 	do(exitPass, "harden", "harden", "--report", weak)
 	input = "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec: {containers: [{name: app, image: x}]}\n"
 	do(exitPass, "harden", "harden")
+	do(exitPass, "forecast", "forecast", service, "--nodes", "6", "--zones", "3", "--node", "node-1")
+	do(exitVerdict, "forecast", "forecast", weak)
 	do(exitVerdict, "report", "check", service, weak)
 	do(exitVerdict, "report", "check", service, "--registry-allow", "ghcr.io/other")
 	do(exitUsage, "report", "check", service, filepath.Join(dir, "nothing"))

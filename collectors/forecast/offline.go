@@ -147,6 +147,7 @@ func (im imagined) workload(o *manifest.Object, namespace string) error {
 			p.Name = fmt.Sprintf("%s-%d", o.GetName(), i)
 		}
 		p.Node = im.farthest(&p)
+		p.Ready = p.Node != ""
 		im.Pods = append(im.Pods, p)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/companyos/helmproof/collectors/autoscaling"
 	"github.com/companyos/helmproof/collectors/chaos"
 	"github.com/companyos/helmproof/collectors/externalsecrets"
+	"github.com/companyos/helmproof/collectors/forecast"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/kubebench"
@@ -74,6 +75,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		{Collector: live.New(), scopes: release, live: true, stored: true},
 		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
 		{Collector: autoscaling.New(), scopes: release, live: true, stored: true},
+		{Collector: forecast.New(), scopes: release, live: true, stored: true},
 		{Collector: kubebench.New(o.bench), scopes: cluster, live: true, asked: true},
 		{Collector: chaos.New(o.chaos), scopes: drills, live: true, idle: o.chaos.Plan == nil},
 	}, nil
