@@ -127,10 +127,10 @@ func TestDamaged(t *testing.T) {
 		"":           "file does not exist",
 		`{"nodes":[`: "parse snapshot.json",
 		`{}`:         "it does not say when the cluster was asked",
-		`{"at":"2026-11-01T12:00:00Z","pods":[{"shape":1}]}`:                              "pod 0 has no shape",
-		`{"at":"2026-11-01T12:00:00Z","shapes":[{"requests":{"cpu":-1}}]}`:                "shape 0 has requests that cannot be",
-		`{"at":"2026-11-01T12:00:00Z","nodes":[{"allocatable":{"cpu":9000000000000000000}}]}`:            "node 0 has resources that cannot be",
-		`{"at":"2026-11-01T12:00:00Z","budgets":[` + strings.Repeat("{},", 5000) + `{}]}`: "it is too large",
+		`{"at":"2026-11-01T12:00:00Z","pods":[{"shape":1}]}`:                                  "pod 0 has no shape",
+		`{"at":"2026-11-01T12:00:00Z","shapes":[{"requests":{"cpu":-1}}]}`:                    "shape 0 has requests that cannot be",
+		`{"at":"2026-11-01T12:00:00Z","nodes":[{"allocatable":{"cpu":9000000000000000000}}]}`: "node 0 has resources that cannot be",
+		`{"at":"2026-11-01T12:00:00Z","budgets":[` + strings.Repeat("{},", 5000) + `{}]}`:     "it is too large",
 	} {
 		var artifact []byte
 		if raw != "" {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -217,8 +219,23 @@ func (d *drain) evict(i int, p *Pod) {
 	}
 }
 
-// added are the labels that controllers give to pods besides those of the template.
-var added = []string{"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}
+// added are the labels that controllers, and the API server when a pod is bound,
+// give to pods besides those of the template.
+var added = append([]string{"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}, placeLabels...)
+
+// placeLabels say where a pod runs: the pod that replaces it has others.
+var placeLabels = []string{corev1.LabelTopologyZone, corev1.LabelTopologyRegion}
+
+// byPlace reports whether a selector asks where pods run.
+func byPlace(s *metav1.LabelSelector) bool {
+	if s == nil {
+		return false
+	}
+	return slices.ContainsFunc(placeLabels, func(key string) bool {
+		_, ok := s.MatchLabels[key]
+		return ok || slices.ContainsFunc(s.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool { return r.Key == key })
+	})
+}
 
 func sameLabels(template, pod map[string]string) bool {
 	without := func(m map[string]string) map[string]string {

@@ -148,6 +148,8 @@ func (r *reader) budgets(ctx context.Context) error {
 			out.Stale = "its status is not up to date"
 		case len(b.Status.DisruptedPods) > 0:
 			out.Stale = "pods of it are being evicted"
+		case byPlace(b.Spec.Selector):
+			out.Stale = "it selects pods by where they run"
 		}
 		r.s.Budgets = append(r.s.Budgets, out)
 	})
@@ -440,6 +442,9 @@ func (s *Shape) readSelectors(own map[string]string) {
 	bad := func(l *metav1.LabelSelector) {
 		if _, err := metav1.LabelSelectorAsSelector(l); err != nil {
 			s.Unknown = append(s.Unknown, "has a selector that cannot be read: "+err.Error())
+		}
+		if byPlace(l) {
+			s.Unknown = append(s.Unknown, "has a selector that asks where pods run")
 		}
 	}
 	for _, t := range slices.Concat(s.Affinity, s.AntiAffinity) {
