@@ -448,3 +448,33 @@ func TestNoFalseDrains(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkForecast is the largest cluster that is looked at: 5,000 pods on 500
+// nodes, a release of 50 pods whose node and zone spreads are not to be violated.
+func BenchmarkForecast(b *testing.B) {
+	w := newWorld(500)
+	var nodes []string
+	for i := range w.Nodes {
+		w.Nodes[i].Allocatable["cpu"] = 16000
+		nodes = append(nodes, w.Nodes[i].Name)
+	}
+	for i := range 100 {
+		w.deploy(fmt.Sprintf("other%d", i), 200, apart(corev1.LabelHostname, fmt.Sprintf("other%d", i)), nodes[i*4:i*4+49]...)
+	}
+	w.deploy("web", 500, func(s *Shape) {
+		spread(corev1.LabelHostname, "web", 1)(s)
+		spread(corev1.LabelTopologyZone, "web", 1)(s)
+	}, nodes[:50]...)
+	w.budget("web", 49)
+	var pods []int
+	for i := range w.Pods {
+		if w.Pods[i].OwnerUID == "web" {
+			pods = append(pods, i)
+		}
+	}
+	for b.Loop() {
+		if list := w.Forecast(pods); len(list) != 53 || list[0].Outcome != Drains {
+			b.Fatalf("%d forecasts: %s: %s", len(list), list[0].Outcome, list[0].Why())
+		}
+	}
+}

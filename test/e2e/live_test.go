@@ -435,6 +435,20 @@ subjects: [{kind: ServiceAccount, name: storage, namespace: helmproof}, {kind: S
 			}
 		}
 	}
+	// Of the drain forecast nothing is hidden from the reader.
+	seen := 0
+	for name, r := range got {
+		for _, f := range r.Findings {
+			if strings.HasPrefix(f.Rule, "forecast/") {
+				if seen++; strings.Contains(f.Message, "forbidden") {
+					t.Errorf("as reader: %s: %s %s: %s", name, f.Outcome, f.Target.Name, f.Message)
+				}
+			}
+		}
+	}
+	if seen < len(got) {
+		t.Errorf("as reader: %d findings of the drain forecast", seen)
+	}
 	expect(t, got["r07"].Findings, "live/object", "fail", "Deployment r07", `"cluster.test/other:2"`, "compared by reading", "cannot patch resource")
 
 	got, _, stderr = runLive(t, kubeconfigOf(t, c, "helmproof", "storage"), "check", "--release", "r00", "-n", "live-a")
