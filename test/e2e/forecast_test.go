@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -401,14 +400,12 @@ func (p *pool) drain(ctx context.Context, c *testCluster) (why string, err error
 			return "", err
 		}
 	}
-	var failed []string
+	var g errgroup.Group
 	for _, name := range p.drained {
-		if err := drain.RunNodeDrain(h, name); err != nil {
-			failed = append(failed, err.Error())
-		}
+		g.Go(func() error { return drain.RunNodeDrain(h, name) })
 	}
-	if len(failed) > 0 {
-		return strings.Join(failed, "; "), nil
+	if err := g.Wait(); err != nil {
+		return err.Error(), nil //nolint:nilerr // that is what is asked for
 	}
 	if err := until(ctx, "pods to be back", limit, func() (bool, error) { return p.settled(ctx, c, false) == nil, nil }); err != nil {
 		return fmt.Sprintf("%v: %v", err, p.settled(ctx, c, false)), nil
