@@ -263,7 +263,7 @@ func serverTime(ctx context.Context, cfg *rest.Config) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, base.JoinPath("version").String(), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath("version").String(), http.NoBody)
 	if err != nil {
 		return time.Time{}, err
 	}
