@@ -189,8 +189,9 @@ spec:
 // controllerRights looks as the account that is shipped, and as one that may
 // identify the cluster and nothing else.
 func controllerRights(t *testing.T, c *kube.Cluster, ns string, look func(string) []finding, admin []finding) {
-	c.Apply(t, strings.NewReplacer("name: helmproof\n", "name: "+ns+"\n", "namespace: helmproof\n", "namespace: "+ns+"\n",
-		"serviceaccount:helmproof:", "serviceaccount:"+ns+":", "helmproof-admission", "controllers-admission").Replace(string(rbac.Admission)))
+	const account = "controllers-account" // a namespace of its own: the shipped one enforces restricted
+	c.Apply(t, strings.NewReplacer("name: helmproof\n", "name: "+account+"\n", "namespace: helmproof\n", "namespace: "+account+"\n",
+		"serviceaccount:helmproof:", "serviceaccount:"+account+":", "helmproof-admission", "controllers-admission").Replace(string(rbac.Admission)))
 	c.Apply(t, fmt.Sprintf(`
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -204,7 +205,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: controll
 subjects: [{kind: ServiceAccount, name: default, namespace: %s}]
 `, ns))
 	t.Cleanup(func() {
-		for _, what := range []string{"clusterrolebinding,clusterrole controllers-identify controllers-admission", "validatingadmissionpolicybinding,validatingadmissionpolicy controllers-admission-dry-runs"} {
+		for _, what := range []string{"clusterrolebinding,clusterrole controllers-identify controllers-admission", "validatingadmissionpolicybinding,validatingadmissionpolicy controllers-admission-dry-runs", "namespace controllers-account --wait=false"} {
 			if _, err := c.TryKubectl(context.Background(), "", append([]string{"delete"}, strings.Fields(what)...)...); err != nil {
 				t.Error(err)
 			}
@@ -219,7 +220,7 @@ subjects: [{kind: ServiceAccount, name: default, namespace: %s}]
 		}
 		return out
 	}
-	want, got := said(admin), said(look(kubeconfigOf(t, c, ns, "controllers-admission")))
+	want, got := said(admin), said(look(kubeconfigOf(t, c, account, "controllers-admission")))
 	for f := range want {
 		if !got[f] {
 			t.Errorf("with the rights that are shipped nobody says: %s", f)

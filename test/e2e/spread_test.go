@@ -37,7 +37,9 @@ func TestSpread(t *testing.T) {
 	}
 	const ns = "spread"
 	labelled(t, c, ns, "")
-	const apart = `topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: apart}}}]`
+	// Simulated nodes do not count as domains; each ReplicaSet is spread by itself.
+	const apart = `topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: apart}},
+        nodeTaintsPolicy: Honor, matchLabelKeys: [pod-template-hash]}]`
 	const kwok = `tolerations: [{key: kwok.x-k8s.io/node, operator: Exists}]
       nodeSelector: {type: kwok, topology.kubernetes.io/zone: kz-1}`
 	workload := func(kind, name string, replicas int, where string) string {
@@ -52,6 +54,12 @@ func TestSpread(t *testing.T) {
 	}, map[string]any{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, err := c.TryKubectl(context.Background(), "", "describe", "pods", "-n", ns)
+			t.Log(out, err)
+		}
+	})
 	for _, what := range []string{"deployment/apart", "deployment/stacked", "statefulset/one", "deployment/zone"} {
 		c.Kubectl(t, "rollout", "status", what, "-n", ns, "--timeout=120s")
 	}
