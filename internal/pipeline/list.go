@@ -9,16 +9,20 @@ import (
 	"github.com/companyos/helmproof/collectors/admission"
 	"github.com/companyos/helmproof/collectors/autoscaling"
 	"github.com/companyos/helmproof/collectors/chaos"
+	"github.com/companyos/helmproof/collectors/controllers"
 	"github.com/companyos/helmproof/collectors/externalsecrets"
 	"github.com/companyos/helmproof/collectors/forecast"
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/live"
+	"github.com/companyos/helmproof/collectors/load"
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/collectors/policy"
+	"github.com/companyos/helmproof/collectors/rollback"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/collectors/signatures"
+	"github.com/companyos/helmproof/collectors/spread"
 	"github.com/companyos/helmproof/collectors/workload"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
@@ -45,7 +49,6 @@ type collectorOptions struct {
 	signatures signatures.Options
 	unsigned   string
 	images     images.Options
-	chaos      chaos.Options
 }
 
 // collectorList is the one list of collectors.
@@ -75,9 +78,14 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		{Collector: live.New(), scopes: release, live: true, stored: true},
 		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
 		{Collector: autoscaling.New(), scopes: release, live: true, stored: true},
+		{Collector: spread.New(), scopes: release, live: true, stored: true},
 		{Collector: forecast.New(), scopes: release, live: true, stored: true},
 		{Collector: kubebench.New(o.bench), scopes: cluster, live: true, asked: true},
-		{Collector: chaos.New(o.chaos), scopes: drills, live: true, idle: o.chaos.Plan == nil},
+		{Collector: controllers.New(), scopes: cluster, live: true},
+		// One of these, with its plan, is all that runs for a drill: Pipeline.Drill.
+		{Collector: chaos.New(chaos.Options{}), scopes: drills, idle: true},
+		{Collector: rollback.New(rollback.Options{}), scopes: drills, idle: true},
+		{Collector: load.New(load.Options{}), scopes: drills, idle: true},
 	}, nil
 }
 
