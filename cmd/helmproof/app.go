@@ -85,7 +85,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 	})
 	root.AddCommand(
 		newCollect(a), newCheck(a), newHarden(a), newVerify(a), newAttach(a), newGate(a), newForecast(a), newList(a), newShow(a), newReport(a), newDiff(a),
-		newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
+		newDrill(a), newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
 	)
 	for _, cmd := range root.Commands() {
 		if cmd.Name() != "report" {

@@ -62,12 +62,16 @@ func oneReplica(d *drilltest.Drill) {
 			e.Ready = max(e.Ready-2, 0)
 		}
 	}
-	d.Drop(func(e drill.Event) bool { return e.Pod != nil && (e.Pod.UID == "uid-b" || e.Pod.UID == "uid-c") || e.Budget != nil })
+	d.Drop(func(e drill.Event) bool {
+		return e.Pod != nil && (e.Pod.UID == "uid-b" || e.Pod.UID == "uid-c") || e.Budget != nil
+	})
 	d.Fail(10.1, 14.2, probe.Refused)
 }
 
 func evictAgain(d *drilltest.Drill, from, to float64) {
-	d.Drop(func(e drill.Event) bool { return e.Action != nil && e.Action.Verb == verbEvict || e.Pod != nil && e.At > 0 })
+	d.Drop(func(e drill.Event) bool {
+		return e.Action != nil && e.Action.Verb == verbEvict || e.Pod != nil && e.At > 0
+	})
 	for s := from; s < to; s++ {
 		d.Add(s, drill.Action{Verb: verbEvict, Object: "Pod shop/web-a", UID: "uid-a", Code: 429, Budget: "web"})
 	}
@@ -126,7 +130,9 @@ func TestFail(t *testing.T) {
 		}, nil, []want{{aboutAvailability, fail, "likely since no endpoint was ready"}, {aboutAvailability, fail, fixAllAway}}},
 		{"failures of no known reason", drill.PodKill, func(d *drilltest.Drill) { d.Fail(1, 5, "500") }, nil, []want{{aboutAvailability, fail, fixUnspecific}}},
 		{"aborted since the budget is spent", drill.PodKill, func(d *drilltest.Drill) {
-			d.Drop(func(e drill.Event) bool { return e.Mark == drill.MarkRecover || e.Mark == drill.MarkAfter || e.At > drilltest.Second(13.8) && e.Mark == "" })
+			d.Drop(func(e drill.Event) bool {
+				return e.Mark == drill.MarkRecover || e.Mark == drill.MarkAfter || e.At > drilltest.Second(13.8) && e.Mark == ""
+			})
 			d.End.Length, d.End.Aborted = drilltest.Second(14), "error budget exhausted: probe web has spent 3.65 of 3.60 s"
 			d.Events[slices.IndexFunc(d.Events, func(e drill.Event) bool { return e.Mark == drill.MarkEnd })].At = d.End.Length
 			d.Fail(10, 14, probe.Reset)

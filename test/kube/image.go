@@ -25,10 +25,22 @@ type Image struct {
 
 // LoadImage makes an image known to both real nodes.
 func (c *Cluster) LoadImage(ctx context.Context, img Image) error {
-	content, err := img.tar()
+	_, err := c.PinImage(ctx, img)
+	return err
+}
+
+// PinImage is LoadImage for pods that name the image by its digest, which it
+// returns: "sha256:…".
+func (c *Cluster) PinImage(ctx context.Context, img Image) (digest string, err error) {
+	content, digest, err := img.tar()
 	if err != nil {
-		return fmt.Errorf("make image %s: %w", img.Ref, err)
+		return "", fmt.Errorf("make image %s: %w", img.Ref, err)
 	}
+	repository := img.Ref[:strings.LastIndexByte(img.Ref, ':')] // tar holds that there is a tag
+	return digest, c.load(ctx, img, content, repository+"@"+digest)
+}
+
+func (c *Cluster) load(ctx context.Context, img Image, content []byte, pinned string) error {
 	f, err := os.CreateTemp(c.Dir, "image-*.tar")
 	if err != nil {
 		return fmt.Errorf("make image %s: %w", img.Ref, err)
@@ -39,7 +51,11 @@ func (c *Cluster) LoadImage(ctx context.Context, img Image) error {
 		return fmt.Errorf("make image %s: %w", img.Ref, err)
 	}
 	for _, n := range nodes {
-		if err := c.ctr(ctx, n, "images", "import", f.Name()); err != nil {
+		err := c.ctr(ctx, n, "images", "import", f.Name())
+		if err == nil {
+			err = c.ctr(ctx, n, "images", "tag", "--force", img.Ref, pinned)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -47,15 +63,15 @@ func (c *Cluster) LoadImage(ctx context.Context, img Image) error {
 }
 
 // tar is an OCI image layout with one layer, which holds the program as /app and
-// a /tmp.
-func (img Image) tar() ([]byte, error) {
+// a /tmp. It comes with the manifest's digest.
+func (img Image) tar() (layout []byte, digest string, err error) {
 	binary, err := os.ReadFile(img.Binary)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	layer, err := archive(tarFile{"app", 0o755, binary}, tarFile{"tmp/", 0o1777, nil})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	user := img.User
 	if user == "" {
@@ -77,23 +93,25 @@ func (img Image) tar() ([]byte, error) {
 		"rootfs": object{"type": "layers", "diff_ids": []any{layerDescriptor["digest"]}},
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	manifest, err := json.Marshal(object{"schemaVersion": 2, "mediaType": oci + "manifest.v1+json", "config": add(oci+"config.v1+json", config), "layers": []object{layerDescriptor}})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	descriptor := add(oci+"manifest.v1+json", manifest)
+	sum := sha256.Sum256(manifest)
 	_, tag, ok := strings.Cut(filepath.Base(img.Ref), ":")
 	if !ok {
-		return nil, errors.New("the reference has no tag")
+		return nil, "", errors.New("the reference has no tag")
 	}
 	descriptor["annotations"] = object{"io.containerd.image.name": img.Ref, "org.opencontainers.image.ref.name": tag}
 	index, err := json.Marshal(object{"schemaVersion": 2, "manifests": []object{descriptor}})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return archive(append([]tarFile{{"oci-layout", 0o644, []byte(`{"imageLayoutVersion":"1.0.0"}`)}, {"index.json", 0o644, index}}, blobs...)...)
+	layout, err = archive(append([]tarFile{{"oci-layout", 0o644, []byte(`{"imageLayoutVersion":"1.0.0"}`)}, {"index.json", 0o644, index}}, blobs...)...)
+	return layout, "sha256:" + hex.EncodeToString(sum[:]), err
 }
 
 type tarFile struct {
