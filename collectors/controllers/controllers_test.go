@@ -178,6 +178,8 @@ func TestFindings(t *testing.T) {
 		}),
 			[]string{"not-applicable resource-metrics no HorizontalPodAutoscaler goes by cpu or memory"}},
 		{"metrics of no node", func(s *Seen) { s.Metrics = nil }, []string{"fail resource-metrics it knows the usage of no node"}},
+		{"metrics without the kind", func(s *Seen) { s.NodeMetrics, s.Metrics = Listing{}, nil }, []string{"fail resource-metrics the API server has no such kind"}},
+		{"discovery still names what is gone", func(s *Seen) { s.APIServices, s.NodeMetrics, s.Metrics = s.APIServices[:2], Listing{}, nil }, []string{"fail resource-metrics is not in the cluster, and 3"}},
 		{"metrics stale", func(s *Seen) { s.Metrics[0].At, s.Metrics[1].At = at.Add(-time.Hour), time.Time{} }, []string{"fail resource-metrics what it knows of 2 nodes is older than 5m0s"}},
 		{"metrics of the future", func(s *Seen) { s.Metrics[0].At, s.Metrics[1].At = at.Add(time.Hour), at.Add(time.Hour) }, []string{"fail resource-metrics what it knows of 2 nodes"}},
 		{"metrics of one node stale", func(s *Seen) { s.Metrics[0].At = at.Add(-time.Hour) }, []string{"warn resource-metrics it has no fresh usage of 1 node: node-a"}},

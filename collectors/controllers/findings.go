@@ -305,13 +305,15 @@ func (d derivation) refreshes(c *controller) {
 	}
 }
 
-// served holds an aggregated API to being served: its APIService is Available. A
-// service without endpoints is a finding of the APIService's own.
+// served holds an aggregated API to being served: its APIService is there, which
+// discovery says with a delay, and Available. A service without endpoints is a
+// finding of the APIService's own.
 func (d derivation) served(c *controller, group string) {
 	if d.seen.APIServicesError != "" {
 		c.unknown("APIServices could not be read: "+d.seen.APIServicesError, readAgain, "/apiServicesError")
 		return
 	}
+	c.present = false
 	for i := range d.seen.APIServices {
 		a := &d.seen.APIServices[i]
 		if a.Group != group {
@@ -355,6 +357,8 @@ func (d derivation) metrics(nodesError string) {
 	case !c.present || c.failed():
 	case s.NodeMetrics.Error != "":
 		c.unknown("it was asked for the usage of nodes, without an answer: "+s.NodeMetrics.Error, readAgain, "/nodeMetrics")
+	case !s.NodeMetrics.Served:
+		c.fail("it does not know the usage of nodes: the API server has no such kind", "Read metrics-server's log.", "/nodeMetrics")
 	case len(s.Metrics) == 0:
 		c.fail("it knows the usage of no node", "Read metrics-server's log: it cannot read the kubelets.", "/metrics")
 	default:
