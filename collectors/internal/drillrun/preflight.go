@@ -90,14 +90,34 @@ func (s *Session) preflight(ctx context.Context) (*World, []drill.Check, error) 
 	return w, checks, context.Cause(ctx)
 }
 
-// whenRestored is preflight; what an earlier drill had left behind and was restored a
-// moment ago gets the plan's time to recover first.
-func (s *Session) whenRestored(ctx context.Context, restored bool) (*World, []drill.Check, error) {
-	until := s.Now().Add(time.Duration(s.Plan.Phases.Recover))
+// patience is how long the preflight waits for what passes by itself: pods that an
+// earlier drill or rollout has left ending, a budget that has not been counted again.
+const patience = 30 * time.Second
+
+// passing reports whether all that refuses the drill may pass by itself.
+func passing(checks []drill.Check) bool {
+	return !slices.ContainsFunc(checks, func(c drill.Check) bool {
+		return !c.OK && !slices.Contains([]string{"steady", "alone", "budget"}, c.Name)
+	})
+}
+
+// whenSteady is preflight, repeated for a while where what refuses may pass by itself.
+// What an earlier drill had left behind and was restored a moment ago gets the plan's
+// time to recover.
+func (s *Session) whenSteady(ctx context.Context, restored bool) (*World, []drill.Check, error) {
+	limit := time.Duration(s.Plan.Phases.Recover)
+	if !restored {
+		limit = min(limit, patience)
+	}
+	until, said := s.Now().Add(limit), false
 	for {
 		w, checks, err := s.preflight(ctx)
-		if err != nil || !restored || refused(checks) == "" || s.Now().After(until) {
+		if err != nil || refused(checks) == "" || !restored && !passing(checks) || s.Now().After(until) {
 			return w, checks, err
+		}
+		if !said {
+			s.say("waits for what may pass by itself: " + refused(checks))
+			said = true
 		}
 		if err := pause(ctx, time.Second); err != nil {
 			return nil, nil, err

@@ -45,7 +45,7 @@ func Run(ctx context.Context, s Session, out evidence.ArtifactWriter) error {
 	for i := range restored {
 		restored[i] += ", which an earlier drill had left behind"
 	}
-	w, more, err := s.whenRestored(ctx, len(restored) > 0)
+	w, more, err := s.whenSteady(ctx, len(restored) > 0)
 	checks = append(checks, more...)
 	if err != nil || refused(checks) != "" {
 		if e := g.cleanRelease(ctx); err == nil {
