@@ -37,7 +37,7 @@ const Name = "controllers"
 
 // The rules.
 const (
-	RuleExternalSecrets = "controllers/external-secrets"
+	RuleExternalSecrets = "controllers/external-secrets" //nolint:gosec // a name
 	RuleMetrics         = "controllers/resource-metrics"
 	RuleCustomMetrics   = "controllers/custom-metrics"
 	RuleExternalMetrics = "controllers/external-metrics"

@@ -26,7 +26,7 @@ const (
 )
 
 // relies says which controls are worth nothing without what a rule is about.
-var relies = map[string]string{
+var relies = map[string]string{ //nolint:gosec // names
 	RuleExternalSecrets: "SCR-2 to SCR-4 rely on it",
 	RuleMetrics:         "ASC-1, ASC-5 and RSL-4 rely on it",
 	RuleCustomMetrics:   "ASC-1 and ASC-5 rely on it",
