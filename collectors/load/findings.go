@@ -104,7 +104,9 @@ func (d derivation) requests(sound bool) {
 	case sound:
 		d.Add(RuleErrors, d.all, evidence.OutcomePass, message, "", at)
 	}
-	d.latency(sound, at)
+	if sound {
+		d.latency(at)
+	}
 }
 
 func (d derivation) reasons() string {
@@ -121,7 +123,7 @@ func (d derivation) reasons() string {
 	return ": " + strings.Join(parts, ", ")
 }
 
-func (d derivation) latency(sound bool, at evidence.Pointer) {
+func (d derivation) latency(at evidence.Pointer) {
 	f, limit := d.f, time.Duration(d.f.Plan.Load.P99)
 	const fix = "Find what is slow under load, raise the limits or replicas, and repeat the drill."
 	say := func(t *time.Duration) string {
@@ -134,9 +136,7 @@ func (d derivation) latency(sound bool, at evidence.Pointer) {
 	case limit == 0:
 		d.Add(RuleLatency, d.all, evidence.OutcomeNotApplicable, "the plan sets no latency objective (load.p99)", "", at)
 	case f.P99 != nil && *f.P99 <= limit:
-		if sound {
-			d.Add(RuleLatency, d.all, evidence.OutcomePass, say(f.P99), "", at)
-		}
+		d.Add(RuleLatency, d.all, evidence.OutcomePass, say(f.P99), "", at)
 	case f.Served99 != nil && *f.Served99 <= limit:
 		// From when they were sent they were in time: the delay is the generator's own.
 		d.Add(RuleLatency, d.all, evidence.OutcomeError, say(f.P99)+fmt.Sprintf(", and counted from when it was sent it is %s: the generator was late", f.Served99.Round(10*time.Microsecond)), "Run helmproof where it has more processors, and repeat the drill.", at)
@@ -184,8 +184,9 @@ func (d derivation) target(c *loadrecord.ContainerFigures) evidence.Target {
 	return evidence.Target{APIVersion: "apps/v1", Kind: kind, Name: name, Namespace: c.Namespace, Container: c.Container}
 }
 
-// container derives the findings about one container. What went wrong is said
-// whatever else is amiss; that all is well, only of a load that was what it should be.
+// container derives the findings about one container. What went wrong counts whatever
+// else is amiss, unless the generator was at its limits: it may have sent in bursts what
+// nobody has asked for. That all is well counts only of a load that was what it should be.
 type container struct {
 	derivation
 	*loadrecord.ContainerFigures
@@ -194,13 +195,21 @@ type container struct {
 	sound  bool
 }
 
-func (c *container) fail(rule, message string) {
-	c.Add(rule, c.target, evidence.OutcomeFail, message, c.advice(), c.at)
+func (c *container) fail(rule, message, fix string) {
+	if len(c.f.Weak) > 0 {
+		c.unsound(rule, message)
+		return
+	}
+	c.Add(rule, c.target, evidence.OutcomeFail, message, fix, c.at)
+}
+
+func (c *container) unsound(rule, message string) {
+	c.Add(rule, c.target, evidence.OutcomeNotChecked, "the load was not what it should be, and nothing is concluded from what was seen: "+message, again, c.at)
 }
 
 func (c *container) well(rule, message string) {
 	if !c.sound {
-		c.Add(rule, c.target, evidence.OutcomeNotChecked, "the load was not what it should be, and nothing is concluded from what was seen: "+message, again, c.at)
+		c.unsound(rule, message)
 		return
 	}
 	c.Add(rule, c.target, evidence.OutcomePass, message, "", c.at)
@@ -248,7 +257,7 @@ func (c *container) throttled() {
 	case c.Limit.CPU == 0:
 		c.Add(RuleThrottled, c.target, evidence.OutcomeNotApplicable, "it has no CPU limit", "", c.at)
 	case c.Share() > loadrecord.MaxThrottled:
-		c.fail(RuleThrottled, share)
+		c.fail(RuleThrottled, share, c.advice())
 	case len(c.Unwatched) > 0 || c.Periods == 0 && c.Measured == 0:
 		c.unknown(RuleThrottled, "how often its CPU limit was reached was not counted for half of the hold in "+cmp.Or(strings.Join(c.Unwatched, ", "), "any pod"))
 	default:
@@ -258,7 +267,7 @@ func (c *container) throttled() {
 
 func (c *container) oom() {
 	if c.OOMKilled > 0 {
-		c.fail(RuleOOM, fmt.Sprintf("OOMKilled %d times under load: it reached its memory limit of %s", c.OOMKilled, cmp.Or(bytesText(c.Limit.Memory), "none, so that its node had no more")))
+		c.fail(RuleOOM, fmt.Sprintf("OOMKilled %d times under load: it reached its memory limit of %s", c.OOMKilled, cmp.Or(bytesText(c.Limit.Memory), "none, so that its node had no more")), c.advice())
 		return
 	}
 	c.well(RuleOOM, "nothing of it was killed for want of memory")
@@ -276,7 +285,7 @@ func (c *container) ends() {
 		parts = append(parts, "its pods went away under load: "+strings.Join(c.Gone, ", "))
 	}
 	if len(parts) > 0 {
-		c.Add(RuleRestarts, c.target, evidence.OutcomeFail, strings.Join(parts, "; "), "Find why it ended (kubectl logs --previous, kubectl describe pod), and repeat the drill.", c.at)
+		c.fail(RuleRestarts, strings.Join(parts, "; "), "Find why it ended (kubectl logs --previous, kubectl describe pod), and repeat the drill.")
 		return
 	}
 	c.well(RuleRestarts, "it ran without a restart")
@@ -303,7 +312,7 @@ func (c *container) headroom() {
 	case len(said) == 0:
 		c.Add(RuleHeadroom, c.target, evidence.OutcomeNotApplicable, "it has no limits", "", c.at)
 	case len(over) > 0:
-		c.fail(RuleHeadroom, fmt.Sprintf("less than %.0f %% of its limits is left at the peak: %s", free*100, strings.Join(over, ", ")))
+		c.fail(RuleHeadroom, fmt.Sprintf("less than %.0f %% of its limits is left at the peak: %s", free*100, strings.Join(over, ", ")), c.advice())
 	case c.Measured == 0 || len(c.Unmeasured) > 0:
 		c.unknown(RuleHeadroom, "its use was not measured for half of the hold in "+cmp.Or(strings.Join(c.Unmeasured, ", "), "any pod"))
 	default:
@@ -345,7 +354,7 @@ func (c *container) baseline() {
 	}
 	switch {
 	case len(wrong) > 0:
-		c.fail(RuleBaseline, strings.Join(wrong, "; "))
+		c.fail(RuleBaseline, strings.Join(wrong, "; "), c.advice())
 	case !measured:
 		c.unknown(RuleBaseline, "its use was not measured for half of the hold in "+cmp.Or(strings.Join(c.Unmeasured, ", "), "any pod"))
 	default:

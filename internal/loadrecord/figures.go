@@ -114,6 +114,8 @@ func (r *reader) run(length time.Duration) bool {
 		r.problem("%s: it is of another plan", RunFile)
 	case plan.Address != "" && run.Address != plan.Address:
 		r.problem("%s: it was sent to another address than the plan's", RunFile)
+	case run.Stopped != "" && r.f.Aborted == "":
+		r.problem("%s: it was stopped (%s), and the drill was not aborted", RunFile, run.Stopped)
 	case run.From < 0 || run.To < run.From || run.To > length || run.Stopped == "" && run.To-run.From != run.Hold:
 		r.problem("%s: a hold from %s to %s", RunFile, run.From, run.To)
 	default:
@@ -213,6 +215,8 @@ func (f *Figures) conclude() string {
 		return "not measured: " + f.Problems[0]
 	case len(f.Weak) > 0:
 		return "not sustained by the generator: " + strings.Join(f.Weak, "; ")
+	case f.Aborted != "":
+		return "aborted: " + f.Aborted
 	}
 	parts := []string{fmt.Sprintf("%g requests a second for %s: %d of %d failed", f.Run.Rate, f.Run.Hold, f.Bad()+f.Slow, f.Due)}
 	if f.P99 != nil {

@@ -59,16 +59,14 @@ const MaxWait = 20 * time.Millisecond
 const maxLateShare = 0.01
 
 // Weak says in which ways the generator was at its own limits; with one of them
-// nothing is said of the service.
+// nothing is said of the service. What was not sent since the drill was aborted is none of
+// them.
 func (r *Run) Weak(q *Requests) []string {
 	var out []string
-	if r.Stopped != "" {
-		out = append(out, "it was stopped: "+r.Stopped)
-	}
-	if q.Unsent > 0 {
+	if q.Unsent > 0 && r.Stopped == "" {
 		out = append(out, fmt.Sprintf("%d of %d requests were not sent", q.Unsent, q.Due))
 	}
-	if float64(q.Late) > maxLateShare*float64(q.Due) {
+	if float64(q.Late) > maxLateShare*float64(q.Due-q.Unsent) {
 		out = append(out, fmt.Sprintf("%d of %d requests were sent more than %s late", q.Late, q.Due, MaxLate))
 	}
 	if r.Generator.Busy >= r.Generator.MaxBusy {

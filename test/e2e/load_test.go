@@ -69,10 +69,10 @@ func TestLoad(t *testing.T) {
 		not                                                  []string
 		suggested                                            string
 	}{
-		{"sane", "burn=2ms", "100m", "32Mi", "1", "128Mi", 30, 40 * time.Second,
+		{"sane", "burn=2ms", "250m", "32Mi", "1", "128Mi", 30, 32 * time.Second,
 			[]string{"pass load/rate", "pass load/errors", "pass load/latency", "pass load/throttled its CPU limit of 1 was reached in", "pass load/oom", "pass load/restarts", "pass load/headroom", "pass load/baseline"},
-			[]string{"fail", "error", "not-checked"}, ""},
-		{"tight CPU limit", "burn=5ms", "50m", "32Mi", "100m", "128Mi", 30, 40 * time.Second,
+			[]string{"fail load", "error load", "not-checked"}, ""},
+		{"tight CPU limit", "burn=5ms", "50m", "32Mi", "100m", "128Mi", 30, 32 * time.Second,
 			[]string{"fail load/throttled its CPU limit of 100m was reached in", "fail load/baseline it needs more than its CPU limit of 100m", "pass load/oom", "pass load/rate"},
 			nil, "limits.cpu 15"},
 		{"tight memory limit", "alloc=1Mi", "100m", "40Mi", "1", "48Mi", 20, 20 * time.Second,
@@ -80,7 +80,7 @@ func TestLoad(t *testing.T) {
 			nil, "limits.memory 72Mi"},
 		{"more than the generator can send", "burn=1ms", "100m", "32Mi", "1", "128Mi", 9000, 3 * time.Second,
 			[]string{"error load/rate 9000 requests a second were not sustained by the generator"},
-			[]string{"load/errors", "load/latency", "pass"}, ""},
+			[]string{"load/errors", "load/latency", "pass load", "fail load"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ns := "load-" + strings.ReplaceAll(strings.ToLower(tt.name), " ", "-")
@@ -119,7 +119,7 @@ func TestLoad(t *testing.T) {
 			plan := drill.Plan{
 				Experiment: drill.Load, AllowNamespaces: []string{ns}, SLO: drill.SLO{Objective: 0.95},
 				Probes: []drill.Probe{{Name: "outside", Address: address, Rate: 2}},
-				Phases: drill.Phases{Before: 2 * second, After: second, Recover: 20 * second},
+				Phases: drill.Phases{Before: 2 * second, After: second, Recover: 10 * second},
 				Load:   &drill.LoadPlan{Rate: tt.rate, Ramp: 2 * second, Hold: evidence.Duration(tt.hold), P99: second, Headroom: 0.1},
 			}
 			plan.Complete()
