@@ -292,6 +292,7 @@ func TestRollbackRefused(t *testing.T) {
 	cfg := helmFor(t, c.Cluster, ns, "secrets")
 	up := action.NewUpgrade(cfg)
 	up.Namespace, up.WaitStrategy, up.Timeout, up.Labels = ns, helmkube.HookOnlyStrategy, time.Minute, map[string]string{"helmproof.dev/drill": "rollback"}
+	up.ForceConflicts = true
 	made, err := up.Run("web", rollbackChart(), map[string]any{"image": "cluster.test/none:1"})
 	if err != nil {
 		t.Fatal(err)

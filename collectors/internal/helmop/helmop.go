@@ -300,9 +300,11 @@ func (c *Client) Upgrade(from int, manifests []byte, timeout time.Duration) erro
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(c.ctx, timeout) // hooks and all: each of Helm's waits has timeout for itself
+	defer cancel()
 	up := action.NewUpgrade(c.cfg)
 	up.Namespace, up.Timeout = c.ref.Namespace, timeout
-	up.WaitStrategy, up.WaitOptions, up.WaitForJobs = helmkube.StatusWatcherStrategy, []helmkube.WaitOption{helmkube.WithWaitContext(c.ctx)}, true
+	up.WaitStrategy, up.WaitOptions, up.WaitForJobs = helmkube.StatusWatcherStrategy, []helmkube.WaitOption{helmkube.WithWaitContext(ctx)}, true
 	up.SkipSchemaValidation = true // the values are those that were deployed
 	up.PostRenderer, up.Labels = rendered(manifests), map[string]string{DrillLabel: "rollback"}
 	ch := &chartv2.Chart{Metadata: r.Chart.Metadata, Lock: r.Chart.Lock, Values: r.Chart.Values, Schema: r.Chart.Schema, Files: r.Chart.Files}
@@ -315,20 +317,22 @@ func (c *Client) Upgrade(from int, manifests []byte, timeout time.Duration) erro
 // RollbackOptions say how to roll back.
 type RollbackOptions struct {
 	Revision int
-	Timeout  time.Duration // of the waiting, and of each hook
+	Timeout  time.Duration // of all the waiting, for hooks too
 	// Quick leaves out hooks, and waits for nothing.
 	Quick bool
 }
 
 // Rollback rolls the release back as helm rollback --wait does.
 func (c *Client) Rollback(o RollbackOptions) error {
+	ctx, cancel := context.WithTimeout(c.ctx, o.Timeout)
+	defer cancel()
 	back := action.NewRollback(c.cfg)
 	back.Version, back.Timeout, back.DisableHooks = o.Revision, o.Timeout, o.Quick
 	back.WaitStrategy, back.WaitForJobs = helmkube.StatusWatcherStrategy, true
 	if o.Quick {
 		back.WaitStrategy, back.WaitForJobs = helmkube.HookOnlyStrategy, false
 	}
-	back.WaitOptions = []helmkube.WaitOption{helmkube.WithWaitContext(c.ctx)}
+	back.WaitOptions = []helmkube.WaitOption{helmkube.WithWaitContext(ctx)}
 	back.Description = fmt.Sprintf("Rollback to %d by a drill of helmproof", o.Revision)
 	return back.Run(c.ref.Name)
 }
