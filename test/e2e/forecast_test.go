@@ -96,9 +96,9 @@ func TestForecastAgainstDrains(t *testing.T) {
 			}
 			return nil
 		})
+		t.Logf("until round %d: said %v; of these drained %v; false \"drains\": %d; the round took %s", round, tally, drained, falseDrains, time.Since(began).Round(time.Second))
 		each(t, pools, func(p *pool) error { return p.clear(t.Context(), c) })
 	}
-	t.Logf("said %v; of these drained %v; false \"drains\": %d", tally, drained, falseDrains)
 	for _, o := range []forecast.Outcome{forecast.Drains, forecast.Blocks, forecast.Unplaced, forecast.Violates} {
 		if tally[o] < 5 {
 			t.Errorf("%s was said of %d only", o, tally[o])
