@@ -23,7 +23,7 @@ KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) 
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
 
 # Tests on a cluster, one package after the other: each starts its own.
-E2E := ./test/e2e ./collectors/internal/prober/test/e2e
+E2E := ./test/e2e ./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e
 
 .PHONY: kube cluster e2e build test golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build

@@ -24,7 +24,7 @@ import (
 var schemaOf = map[string]string{
 	"collect": "report", "check": "report", "verify": "verify", "gate": "gate", "forecast": "forecast", "list": "list", "show": "show", "diff": "diff", "harden": "harden",
 	"controls": "controls", "config check": "config-check", "config show": "config-show", "keygen": "keygen", "version": "version",
-	"db update": "db", "db status": "db", "attach": "attach",
+	"drill": "report", "drill restore": "drill-restore", "db update": "db", "db status": "db", "attach": "attach",
 }
 
 // printed is the output of one command line.
