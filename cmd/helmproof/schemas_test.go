@@ -17,7 +17,9 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/spf13/cobra"
 
+	"github.com/companyos/helmproof/internal/drill"
 	"github.com/companyos/helmproof/internal/imagetest"
+	"github.com/companyos/helmproof/report"
 )
 
 // schemaOf is which published schema a command's `-o json` document follows.
@@ -225,6 +227,28 @@ func schemas(t *testing.T) map[string]*jsonschema.Schema {
 	return out
 }
 
+// drillOutput is what drill prints where it judges nothing; test/e2e runs it on a cluster.
+func drillOutput(t *testing.T) []printed {
+	t.Helper()
+	plan := drill.Plan{Experiment: drill.Eviction, Probes: []drill.Probe{{Address: "http://10.0.0.1:80/"}}, AllowNamespaces: []string{"shop"}}
+	plan.Complete()
+	if err := plan.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	marshal := func(v any) []byte {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	checks := []drill.Check{{Name: "rights", Reason: "may not patch nodes"}}
+	return []printed{
+		{"drill-plan", "drill eviction --dry-run", marshal(report.DrillDryRunJSON{Drills: []report.DrillPlanJSON{{Plan: plan, Preflight: checks}}})},
+		{"drill-restore", "drill restore", marshal(report.DrillRestoredJSON{Restored: []string{"uncordoned node-a"}})},
+	}
+}
+
 // TestSchemas runs every command for real, and holds what it prints to the
 // published schema; then each schema must refuse whatever is changed in a document
 // that it accepts, so that none of them allows anything.
@@ -233,7 +257,7 @@ func TestSchemas(t *testing.T) {
 	compiled := schemas(t)
 	used := map[string]bool{}
 	examples := map[string][]any{}
-	for _, p := range printAll(t) {
+	for _, p := range append(printAll(t), drillOutput(t)...) {
 		s := compiled[p.schema]
 		if s == nil {
 			t.Fatalf("no schema %s", p.schema)
