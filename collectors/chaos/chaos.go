@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/forecast"
 	"github.com/companyos/helmproof/collectors/internal/drillrun"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
@@ -19,8 +20,11 @@ import (
 // Name is the collector's name in the catalog.
 const Name = "chaos"
 
-// checkBudget is the preflight's question whether PodDisruptionBudgets let pods go.
-const checkBudget = "budget"
+// Questions of the preflight whose no is the release's own fault.
+const (
+	checkBudget   = "budget"   // do PodDisruptionBudgets let pods go
+	checkForecast = "forecast" // would the drain come to its end
+)
 
 // Options are what a drill is asked for.
 type Options struct {
@@ -98,8 +102,37 @@ func (c *collector) session(in collectors.Input) (*drillrun.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &drillrun.Session{
+	s := &drillrun.Session{
 		Cluster: in.Cluster, Plan: *c.o.Plan, Release: in.Release.Info, Objects: set, Now: in.Now, Progress: c.o.Progress,
 		Fault: fault, Probe: drillrun.Probing, Ask: drillrun.AskOnce,
-	}, nil
+	}
+	if e := c.o.Plan.Experiment; e == drill.NodeDrain || e == drill.ZoneDrain {
+		for group, resources := range map[string][]string{
+			"":     {"namespaces", "persistentvolumeclaims", "persistentvolumes", "resourcequotas"},
+			"apps": {"daemonsets", "deployments", "replicasets", "statefulsets"}, "storage.k8s.io": {"csinodes"},
+			"admissionregistration.k8s.io": {"mutatingwebhookconfigurations", "validatingwebhookconfigurations"},
+		} {
+			for _, r := range resources {
+				s.Rights = append(s.Rights, drillrun.Right{Verb: "list", Group: group, Resource: r})
+			}
+		}
+		s.Checks = append(s.Checks, drillrun.Question{Name: checkForecast, Ask: func(ctx context.Context, w *drillrun.World) (bool, string, error) {
+			return wouldDrain(ctx, in, w.Drain)
+		}})
+	}
+	return s, nil
+}
+
+// wouldDrain forecasts the drain. Where the forecast cannot tell, the drill will.
+func wouldDrain(ctx context.Context, in collectors.Input, nodes []string) (bool, string, error) {
+	snapshot, err := forecast.Take(ctx, in.Cluster, in.Now())
+	if err != nil {
+		return false, "", err
+	}
+	f := snapshot.Drain(nodes...)
+	reason := string(f.Outcome)
+	if why := f.Why(); why != "" {
+		reason += ": " + why
+	}
+	return f.Outcome == forecast.Drains || f.Outcome == forecast.Unknown, reason, nil
 }

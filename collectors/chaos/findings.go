@@ -135,8 +135,11 @@ func (j *judge) refused(c *drill.Check) {
 	at := j.Own(drill.PreflightFile, fmt.Sprintf("/%d", i))
 	message := "the drill did not begin: " + c.Name + ": " + c.Reason
 	outcome, fix := evidence.OutcomeNotChecked, "Put right what the preflight refused, and repeat the drill."
-	if c.Name == checkBudget {
+	switch c.Name {
+	case checkBudget:
 		outcome, fix = evidence.OutcomeFail, fixBlocked
+	case checkForecast:
+		outcome, fix = evidence.OutcomeFail, fixForecast
 	}
 	j.add(aboutAll, j.all, outcome, message, fix, at)
 	for _, about := range []string{aboutAvailability, aboutDisruption, aboutRecovery} {

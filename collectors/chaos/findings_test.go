@@ -195,6 +195,9 @@ func TestFail(t *testing.T) {
 		{"refused since the budget blocks", drill.Eviction, func(d *drilltest.Drill) {
 			d.Checks = []drill.Check{{Name: checkBudget, Reason: "budget shop/web allows no disruption"}}
 		}, refused, []want{{aboutAll, fail, "budget shop/web allows no disruption"}, {aboutAll, fail, fixBlocked}, {aboutAvailability, unchecked, ""}}},
+		{"refused since it would not drain", drill.NodeDrain, func(d *drilltest.Drill) {
+			d.Checks = []drill.Check{{Name: checkBudget, OK: true}, {Name: checkForecast, Reason: "cannot reschedule: pod shop/web-a fits no node"}}
+		}, refused, []want{{aboutAll, fail, "forecast: cannot reschedule: pod shop/web-a"}, {aboutAll, fail, fixForecast}, {aboutAvailability, unchecked, ""}}},
 		{"the query says no", drill.PodKill, func(d *drilltest.Drill) {
 			d.Plan.Prometheus = &drill.Prometheus{URL: "http://p:1", Query: "q"}
 			for s := range 25 {

@@ -10,6 +10,7 @@ import (
 
 // What to do about each likely reason.
 const (
+	fixForecast    = "Do what the forecast names: a budget that lets a pod go, room on the other nodes, a spread that can be kept; helmproof forecast shows it without a drill."
 	fixRestore     = "Run `helmproof drill restore`, and see that no node is left cordoned (kubectl uncordon)."
 	fixBlocked     = "Let the PodDisruptionBudget allow a disruption: maxUnavailable of at least 1, or minAvailable below the replicas, and one budget for each pod."
 	fixSingle      = "Run at least two replicas, on different nodes: with one, each disruption is an outage."
