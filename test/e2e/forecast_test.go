@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -29,10 +31,24 @@ import (
 )
 
 const (
-	forecastPools  = 40 // side by side, each of five nodes in three zones
-	forecastRounds = 5
-	poolLabel      = "forecast-pool"
+	forecastPools = 40 // side by side, each of five nodes in three zones
+	poolLabel     = "forecast-pool"
 )
+
+// forecastRounds is how often the pools are filled and drained: once, or as often as
+// HELMPROOF_FORECAST_ROUNDS says.
+func forecastRounds(t *testing.T) int {
+	t.Helper()
+	n := os.Getenv("HELMPROOF_FORECAST_ROUNDS")
+	if n == "" {
+		return 1
+	}
+	rounds, err := strconv.Atoi(n)
+	if err != nil || rounds < 1 {
+		t.Fatalf("HELMPROOF_FORECAST_ROUNDS=%s: want a number of rounds", n)
+	}
+	return rounds
+}
 
 // pool is a few nodes that nobody else uses, and what runs there in this round.
 type pool struct {
@@ -56,7 +72,8 @@ func TestForecastAgainstDrains(t *testing.T) {
 	pools := makePools(t, c)
 	var mu sync.Mutex
 	tally, drained, falseDrains := map[forecast.Outcome]int{}, map[forecast.Outcome]int{}, 0
-	for round := range forecastRounds {
+	rounds := forecastRounds(t)
+	for round := range rounds {
 		each(t, pools, func(p *pool) error {
 			p.namespace = fmt.Sprintf("%s-%d", p.name, round)
 			return p.fill(t.Context(), c)
@@ -100,7 +117,7 @@ func TestForecastAgainstDrains(t *testing.T) {
 		each(t, pools, func(p *pool) error { return p.clear(t.Context(), c) })
 	}
 	for _, o := range []forecast.Outcome{forecast.Drains, forecast.Blocks, forecast.Unplaced, forecast.Violates} {
-		if tally[o] < 5 {
+		if tally[o] < rounds {
 			t.Errorf("%s was said of %d only", o, tally[o])
 		}
 	}
