@@ -129,6 +129,7 @@ func TestRefused(t *testing.T) {
 				t.Error("the fault was begun")
 				return nil
 			})
+			s.Plan.Phases.Recover = evidence.Duration(time.Second) // what does not pass by itself is not waited for
 			if tt.spoil != nil {
 				tt.spoil(&s)
 			}
