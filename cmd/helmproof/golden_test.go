@@ -15,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -32,10 +33,17 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chaos"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/signatures/signtest"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest/tsatest"
+	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/drill/drilltest"
 	"github.com/companyos/helmproof/internal/imagetest"
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -222,6 +230,8 @@ func (g *golden) step(words []string) {
 		g.cluster.spoil()
 	case "objects":
 		g.objects(words[1])
+	case "drill":
+		g.drill(words[1], arg(2) == "badly")
 	case "release":
 		g.release(words[1], words[2], arg(3), arg(4))
 	default:
@@ -248,6 +258,52 @@ func (g *golden) seal(words []string) {
 		g.t.Fatalf("%v: %d bundles of %d releases", words, len(after), len(doc.Releases))
 	}
 	g.rows += fmt.Sprintf("| %s | `%.12s` | %s | `helmproof %s` (exit code %d) |\n", g.kind, after[0], doc.Releases[0].Verdict.Outcome, strings.Join(words[1:], " "), want)
+}
+
+// recorded is a collector of drills that has done its drill already.
+type recorded struct {
+	collectors.Lasting
+	files drilltest.Files
+}
+
+func (r recorded) Collect(_ context.Context, _ collectors.Input, out evidence.ArtifactWriter) error {
+	for _, name := range r.files.Names() {
+		raw, err := r.files.Read(name)
+		if err == nil {
+			err = out.Write(strings.TrimPrefix(name, "artifacts/"+r.Name()+"/"), raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drill seals a drill of which the record is made up: there is no cluster to do it on.
+func (g *golden) drill(experiment string, badly bool) {
+	e := drill.Experiment(experiment)
+	d := drilltest.New(e)
+	if badly {
+		d.Fail(10, 16, "refused")
+	}
+	rules, err := pipeline.LoadRules(pipeline.RulesOptions{Profile: "drill"})
+	must(g.t, err)
+	rules, err = rules.ForDrill(e)
+	must(g.t, err)
+	rel, err := chart.Load(g.t.Context(), "charts/tiny", chart.LoadOptions{ReleaseName: "web", Namespace: "shop"})
+	must(g.t, err)
+	g.t.Cleanup(func() { must(g.t, rel.Close()) })
+	p := &pipeline.Pipeline{
+		Rules: rules, Tool: tool(), Formats: []string{"md", "html"}, Now: time.Now, Log: newUserLog(io.Discard),
+		Cluster: &cluster.Cluster{Info: cluster.Info{Fingerprint: "golden", Version: "v1.37.2", Platform: "kubernetes", Nodes: []cluster.Node{}}},
+	}
+	p.Repo, err = pipeline.OpenRepository(g.t.Context(), g.repo)
+	must(g.t, err)
+	p.Signer, err = pipeline.OpenSigner(g.t.Context(), g.keyFile, "", func() ([]byte, error) { return []byte{}, nil })
+	must(g.t, err)
+	j, err := p.DrillBy(g.t.Context(), rel, recorded{chaos.New(chaos.Options{}), d.Files(chaos.Name)})
+	must(g.t, err)
+	g.rows += fmt.Sprintf("| %s | `%s` | %s | a made-up record of %s |\n", g.kind, j.Bundle.Short(), j.Verdict.Outcome, e)
 }
 
 // newKey makes the key to seal by, as keygen does or of another kind, and puts its

@@ -93,6 +93,11 @@ func (r Rules) ForDrill(e drill.Experiment) (Rules, error) {
 // pipeline has a signer and a repository, seals and stores it. The rules have to
 // be those of ForDrill.
 func (p *Pipeline) Drill(ctx context.Context, rel *chart.Release, plan drill.Plan, progress func(string)) (*Judged, error) {
+	return p.DrillBy(ctx, rel, drillOf(plan, progress).Lasting)
+}
+
+// DrillBy is Drill by a collector that the caller made.
+func (p *Pipeline) DrillBy(ctx context.Context, rel *chart.Release, by collectors.Lasting) (*Judged, error) {
 	found, redactor, err := secrets.Scan(ctx, rel)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
@@ -106,7 +111,7 @@ func (p *Pipeline) Drill(ctx context.Context, rel *chart.Release, plan drill.Pla
 	if err := p.sealRelease(rel, art, &info); err != nil {
 		return nil, err
 	}
-	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor, drill: drillOf(plan, progress).Lasting})
+	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor, drill: by})
 }
 
 // drillFigures are those of a drill's record, or why there are none.
