@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/drill"
 	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
@@ -25,6 +26,7 @@ func printJudged(t *terminal, j *pipeline.Judged) {
 	}
 	t.line(t.bold(printable(head)))
 	t.para("", "", about(&j.Release)+", profile "+j.By.Profile.Text())
+	printMeasured(t, j.Figures, j.Unread)
 	for _, run := range j.Runs.Collectors {
 		if run.Outcome == evidence.OutcomeError {
 			t.para(t.mark(report.FindingMark(run.Outcome), 8)+" ", "         ", fmt.Sprintf("collector %s: %s", run.Collector, run.Error))
@@ -41,6 +43,18 @@ func printJudged(t *terminal, j *pipeline.Judged) {
 	printResults(t, j.Verdict, cat, byID, shownFindings, rest)
 	printGroups(t, j.Verdict, cat)
 	printWaivers(t, j.Verdict)
+}
+
+// printMeasured writes what a drill measured, or why that cannot be said; nothing
+// for what is no drill.
+func printMeasured(t *terminal, f *drill.Figures, unread string) {
+	switch {
+	case unread != "":
+		t.line("")
+		t.notMeasured(unread)
+	case f != nil:
+		printDrill(t, f)
+	}
 }
 
 // about says where a release, or which cluster, was judged.

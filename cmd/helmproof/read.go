@@ -96,6 +96,7 @@ one that is not verified.`,
 			}
 			t.line(t.bold(printable(strings.TrimSpace(j.Release.Chart + " " + j.Release.Version))))
 			t.para("", "", fmt.Sprintf("%s, profile %s, judged %s", about(&j.Release), in.Profile.Text(), j.Verdict.EvaluatedAt.UTC().Format(time.RFC3339)))
+			printMeasured(t, in.Drill, in.DrillUnread)
 			printResults(t, j.Verdict, cat, byID, len(j.Findings), "")
 			printGroups(t, j.Verdict, cat)
 			printWaivers(t, j.Verdict)
