@@ -74,7 +74,7 @@ func TestLoad(t *testing.T) {
 			[]string{"fail load", "error load", "not-checked"}, ""},
 		{"tight CPU limit", "burn=5ms", "50m", "32Mi", "100m", "128Mi", 30, 32 * time.Second,
 			[]string{"fail load/throttled its CPU limit of 100m was reached in", "fail load/baseline it needs more than its CPU limit of 100m", "pass load/oom", "pass load/rate"},
-			nil, "limits.cpu 15"},
+			nil, "limits.cpu 1"},
 		{"tight memory limit", "alloc=1Mi", "100m", "40Mi", "1", "48Mi", 20, 20 * time.Second,
 			[]string{"fail load/oom OOMKilled", "fail load/restarts", "fail load/baseline it needs more memory than its limit of 48Mi"},
 			nil, "limits.memory 72Mi"},
