@@ -62,7 +62,7 @@ spec:
         {{- if .Values.graceful }}
         lifecycle: {preStop: {sleep: {seconds: 4}}}
         {{- end }}
-        readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}
+        readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1, initialDelaySeconds: {{ .Values.delay }}}
 `
 
 // shop is a release that serves on the real nodes.
@@ -80,7 +80,7 @@ func install(t *testing.T, c *kube.Cluster, ns, template string, values ...strin
 	t.Helper()
 	dir := t.TempDir()
 	files := map[string]string{
-		"Chart.yaml": "{apiVersion: v2, name: shop, version: 1.0.0}", "values.yaml": "{replicas: 4, available: 2, graceful: true}", "templates/all.yaml": template,
+		"Chart.yaml": "{apiVersion: v2, name: shop, version: 1.0.0}", "values.yaml": "{replicas: 4, available: 2, graceful: true, delay: 0}", "templates/all.yaml": template,
 	}
 	for name, content := range files {
 		file := filepath.Join(dir, filepath.FromSlash(name))
@@ -244,9 +244,8 @@ func TestChaosDrills(t *testing.T) {
 		})
 	})
 	t.Run("one replica", func(t *testing.T) {
-		s := newShop(t, c, "chaos-one", "replicas=1,available=0")
+		s := newShop(t, c, "chaos-one", "replicas=1,available=0,graceful=false,delay=8")
 		p := s.plan(drill.PodKill)
-		p.SLO.Share, p.Target.GraceSeconds = 0.1, new(int64) // at once: one that ends in peace serves until the next one does
 		found, _ := s.drilled(t, p)
 		wanted(t, found, drill.PodKill, map[string]string{"": "fail: Run at least two replicas", "/availability": "fail: single replica", "/restored": "pass"})
 	})
