@@ -123,10 +123,23 @@ func TestLoad(t *testing.T) {
 				Load:   &drill.LoadPlan{Rate: tt.rate, Ramp: 2 * second, Hold: evidence.Duration(tt.hold), P99: second, Headroom: 0.1},
 			}
 			plan.Complete()
-			found, artifacts := loaded(t, mine, rel, plan)
+			// On a busy machine the generator falls behind, and says so: then nothing was shown.
+			var found []evidence.Finding
+			var artifacts *collectors.Artifacts
 			var got []string
-			for _, f := range found {
-				got = append(got, fmt.Sprintf("%s %s %s", f.Outcome, f.Rule, f.Message))
+			for try := range 3 {
+				found, artifacts = loaded(t, mine, rel, plan)
+				got = nil
+				for _, f := range found {
+					got = append(got, fmt.Sprintf("%s %s %s", f.Outcome, f.Rule, f.Message))
+				}
+				behind := slices.ContainsFunc(got, func(g string) bool {
+					return strings.HasPrefix(g, "error load/rate") && strings.Contains(g, "not sustained by the generator")
+				})
+				if !behind || tt.rate > 1000 || try == 2 {
+					break
+				}
+				t.Log("the generator fell behind: once more")
 			}
 			t.Log(strings.Join(got, "\n"))
 			for _, w := range tt.want {
