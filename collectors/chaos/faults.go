@@ -207,7 +207,7 @@ func (e *evictions) roundTrip(next http.RoundTripper, req *http.Request) (*http.
 	var res *http.Response
 	var err error // of the connection, which is the round tripper's to return
 	answer := e.l.Act(drill.Action{Verb: verbEvict, Object: "Pod " + name, UID: string(uid)}, http.StatusCreated, func() error {
-		if res, err = next.RoundTrip(req); err != nil {
+		if res, err = next.RoundTrip(req); err != nil { //nolint:bodyclose // the caller's to close
 			return err
 		}
 		return statusOf(res)

@@ -21,7 +21,7 @@ func newWorld(nodes int) *world {
 	for i := range nodes {
 		name := fmt.Sprintf("n%d", i+1)
 		w.Nodes = append(w.Nodes, Node{
-			Name: name, Ready: true, Labels: map[string]string{corev1.LabelHostname: name, corev1.LabelTopologyZone: string("z" + "abc"[i%3:i%3+1])},
+			Name: name, Ready: true, Labels: map[string]string{corev1.LabelHostname: name, corev1.LabelTopologyZone: "z" + "abc"[i%3:i%3+1]},
 			Allocatable: map[string]int64{"cpu": 4000, "memory": 8 << 30, "pods": 110},
 		})
 	}

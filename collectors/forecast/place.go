@@ -301,7 +301,7 @@ func (s *placing) domains(p *Pod, c int) map[string]int {
 	con, sel := sh.Spread[c], sh.spread[c]
 	out := map[string]int{}
 	for at := range s.s.Nodes {
-		if !s.counts(p, sh, con, at) {
+		if !s.counts(sh, con, at) {
 			continue
 		}
 		v := s.s.Nodes[at].Labels[con.TopologyKey]
@@ -319,7 +319,7 @@ func (s *placing) domains(p *Pod, c int) map[string]int {
 }
 
 // counts reports whether a constraint counts the pods of a node.
-func (d *drain) counts(p *Pod, sh *shape, con corev1.TopologySpreadConstraint, at int) bool {
+func (d *drain) counts(sh *shape, con corev1.TopologySpreadConstraint, at int) bool {
 	n := &d.s.Nodes[at]
 	for _, c := range sh.Spread {
 		if _, ok := n.Labels[c.TopologyKey]; !ok {

@@ -37,7 +37,10 @@ const maxPods = 50
 
 // OptIn is the label, with its value, of namespaces in which a release may be
 // upgraded so that it fails.
-const OptIn, OptInValue = "helmproof.dev/drill", "allowed"
+const (
+	OptIn      = "helmproof.dev/drill"
+	OptInValue = "allowed"
+)
 
 // Options are what a drill is asked for.
 type Options struct {
@@ -243,7 +246,7 @@ func (r *run) history(ctx context.Context, _ *drillrun.World) (bool, string, err
 	}
 	spoiled, change, err := spoil(content, r.ref.Namespace, r.plan.Target, r.plan.Rollback.Fault)
 	if err != nil {
-		return false, err.Error(), nil
+		return false, err.Error(), nil //nolint:nilerr // the answer is no, and why
 	}
 	r.spoiled, r.seen.Change, r.seen.Before = spoiled, &change, all
 	meta, _, _, err := r.read(ctx)

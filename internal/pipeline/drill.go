@@ -119,15 +119,15 @@ func drillFigures(rel *evidence.Release, in evidence.ArtifactReader, runs []evid
 	if rel.Scope != evidence.ScopeDrill {
 		return nil, ""
 	}
-	for _, run := range runs {
-		r, err := drill.ReadRecord(in, run.Collector)
-		if err != nil {
-			return nil, fmt.Sprintf("the record of the drill cannot be read: %v", err)
-		}
-		f := r.Figures()
-		return &f, ""
+	if len(runs) == 0 {
+		return nil, "no collector ran"
 	}
-	return nil, "no collector ran"
+	r, err := drill.ReadRecord(in, runs[0].Collector)
+	if err != nil {
+		return nil, fmt.Sprintf("the record of the drill cannot be read: %v", err)
+	}
+	f := r.Figures()
+	return &f, ""
 }
 
 // Preflight asks whether a drill may be run, and touches nothing.

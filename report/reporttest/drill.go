@@ -110,14 +110,14 @@ func Drills() map[string]*drill.Figures {
 	always := func(good int) func(int) int { return func(int) int { return good } }
 	out := map[string]*drill.Figures{
 		"eviction": Figures(90, func(i int) int {
-			switch {
-			case i == 25:
+			switch i {
+			case 25:
 				return 62
-			case i == 33:
+			case 33:
 				return 0
-			case i == 34:
+			case 34:
 				return 88
-			case i == 42:
+			case 42:
 				return 99
 			}
 			return 100

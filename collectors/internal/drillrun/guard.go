@@ -23,8 +23,9 @@ import (
 )
 
 const (
-	// Namespace and LeaseName say where a cluster keeps who drills.
+	// Namespace is where a cluster keeps who drills.
 	Namespace = "helmproof"
+	// LeaseName is the Lease that says so.
 	LeaseName = "helmproof-drill"
 	// restoreKey is the Lease's annotation that holds the record.
 	restoreKey = "helmproof.dev/restore"

@@ -50,11 +50,10 @@ type recorder struct {
 	failed error // a watch that will never work
 	full   map[string]bool
 
-	state    state
-	changed  time.Time     // the last change of what settled looks at
-	news     chan struct{} // closed at the next change
-	probe    Prober
-	failures map[string]int // of probes, when settled looked last
+	state   state
+	changed time.Time     // the last change of what settled looks at
+	news    chan struct{} // closed at the next change
+	probe   Prober
 }
 
 func newRecorder(s *Session, began time.Time) *recorder {

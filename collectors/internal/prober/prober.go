@@ -32,7 +32,9 @@ type Options struct {
 
 	// Image of the prober's pod (cmd/prober); empty: this process probes, and what
 	// follows does not matter.
-	Image     string
+	Image string
+	// Before is told the pod, "namespace/name", before it is made; nil: nobody is.
+	Before    func(ctx context.Context, pod string) error
 	Kube      kubernetes.Interface
 	Namespace string
 	// AvoidNodes are those on which the pod must not run, since they will be drained.
