@@ -13,6 +13,7 @@ import (
 	helmkube "helm.sh/helm/v4/pkg/kube"
 	releasecommon "helm.sh/helm/v4/pkg/release/common"
 	releasev1 "helm.sh/helm/v4/pkg/release/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
@@ -21,6 +22,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/templates/rbac"
 	"github.com/companyos/helmproof/test/kube"
 )
 
@@ -178,14 +180,34 @@ func runRollback(t *testing.T, cl *cluster.Cluster, rel *chart.Release, p *drill
 	return out, seen
 }
 
+// rollbackRights makes the namespace of the drills' Lease, and what templates/rbac
+// has for them.
+func rollbackRights(t *testing.T, c *testCluster) {
+	t.Helper()
+	c.Apply(t, string(rbac.Drill))
+	c.Apply(t, string(rbac.Rollback))
+}
+
+// asDrill is the cluster as the ServiceAccount of templates/rbac sees it, bound to
+// what a rollback in the namespace needs.
+func asDrill(t *testing.T, c *testCluster, ns string) *cluster.Cluster {
+	t.Helper()
+	c.Kubectl(t, "create", "rolebinding", "helmproof-rollback", "-n", ns, "--clusterrole", "helmproof-rollback", "--serviceaccount", "helmproof:helmproof-drill")
+	cfg := rest.AnonymousClientConfig(c.config)
+	cfg.BearerToken = token(t, c, "helmproof", "helmproof-drill")
+	cl, err := cluster.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
 func TestRollback(t *testing.T) {
 	c := needCluster(t, kube.TierC)
 	if err := c.LoadImage(t.Context(), kube.Image{Ref: "cluster.test/rollback:1", Binary: c.TestPod()}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.TryKubectl(t.Context(), "", "get", "namespace", "helmproof"); err != nil {
-		namespace(t, c.Cluster, "helmproof", "restricted")
-	}
+	rollbackRights(t, c)
 	hard := map[string]any{"type": "Recreate"}
 	for _, tt := range []struct {
 		name, fault, remove string
@@ -217,6 +239,9 @@ func TestRollback(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ns := "rollback-" + tt.name
 			cl, rel := installForRollback(t, c, ns, tt.values)
+			if tt.name == "image" || tt.name == "hook" { // as somebody who has no more rights than needed
+				cl = asDrill(t, c, ns)
+			}
 			if tt.remove != "" {
 				c.Kubectl(t, "delete", tt.remove, "-n", ns)
 			}
@@ -263,6 +288,7 @@ func TestRollbackRefused(t *testing.T) {
 	if err := c.LoadImage(t.Context(), kube.Image{Ref: "cluster.test/rollback:1", Binary: c.TestPod()}); err != nil {
 		t.Fatal(err)
 	}
+	rollbackRights(t, c)
 	ns := "rollback-refused"
 	cl, rel := installForRollback(t, c, ns, nil)
 	p := rollbackPlan(t, c, ns, rollback.BadImage, 20*time.Second, 20*time.Second)
