@@ -131,7 +131,7 @@ func rollbackPlan(t *testing.T, c *testCluster, ns, fault string, detect, back t
 		Experiment: drill.Rollback, AllowNamespaces: []string{ns},
 		SLO:      drill.SLO{Objective: 0.99, Window: evidence.Duration(time.Hour)},
 		Probes:   []drill.Probe{{Name: "web", Kind: "http", Address: "http://" + ip + ":80/", Rate: 10, Timeout: evidence.Duration(2 * time.Second)}},
-		Phases:   drill.Phases{Before: evidence.Duration(3 * time.Second), After: evidence.Duration(3 * time.Second), Recover: evidence.Duration(30 * time.Second)},
+		Phases:   drill.Phases{Before: evidence.Duration(3 * time.Second), After: evidence.Duration(3 * time.Second), Recover: evidence.Duration(15 * time.Second)},
 		Rollback: &drill.RollbackPlan{Fault: fault, Detect: evidence.Duration(detect), Back: evidence.Duration(back)},
 	}
 	p.Complete()
@@ -245,7 +245,7 @@ func TestRollback(t *testing.T) {
 			if tt.remove != "" {
 				c.Kubectl(t, "delete", tt.remove, "-n", ns)
 			}
-			p := rollbackPlan(t, c, ns, tt.fault, 25*time.Second, 40*time.Second)
+			p := rollbackPlan(t, c, ns, tt.fault, 15*time.Second, 30*time.Second)
 			if tt.broken { // the drill goes on though nobody answers
 				p.SLO.Objective, p.SLO.Window, p.SLO.Share = 0.9, evidence.Duration(24*time.Hour), 1
 				delete(tt.want, rollback.RuleBudget)
