@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -137,6 +138,7 @@ func drainNodes(parent context.Context, l *drillrun.Live) error {
 		err := drain.RunNodeDrain(&drain.Helper{
 			Ctx: ctx, Client: client, GracePeriodSeconds: grace, IgnoreAllDaemonSets: true, DeleteEmptyDirData: true, ChunkSize: 500,
 			EvictErrorRetryDelay: retryEvery, Out: io.Discard, ErrOut: io.Discard,
+			AdditionalFilters: []drain.PodFilter{only(l.Plan.AllowNamespaces)},
 			OnPodDeletionOrEvictionStarted:  func(p *corev1.Pod, _ bool) { rec.about(p) },
 			OnPodDeletionOrEvictionFinished: func(*corev1.Pod, bool, error) { patience.moved() },
 		}, node)
@@ -150,6 +152,22 @@ func drainNodes(parent context.Context, l *drillrun.Live) error {
 		}
 	}
 	return nil
+}
+
+// only keeps a drain to the namespaces that were named. The preflight has asked for those
+// of the pods that were there then: others may have come since, and the drain is not
+// begun. Pods that have ended stay, as nobody has allowed for them; kubectl would
+// remove them.
+func only(namespaces []string) drain.PodFilter {
+	return func(p corev1.Pod) drain.PodDeleteStatus {
+		switch {
+		case p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
+			return drain.MakePodDeleteStatusSkip()
+		case !slices.Contains(namespaces, p.Namespace):
+			return drain.MakePodDeleteStatusWithError("pods of a namespace in which nothing may be touched")
+		}
+		return drain.MakePodDeleteStatusOkay()
+	}
 }
 
 // evictions records what a client's evictions are answered. kubectl's drain tells
