@@ -203,7 +203,7 @@ func TestFail(t *testing.T) {
 			for s := range 25 {
 				d.Add(float64(s), drill.Sampled{Value: 0.5})
 			}
-		}, nil, []want{{aboutAll, fail, "12.5 of 3.6 s"}, {aboutAvailability, fail, "by the query and the probes together: 12.5"}, {aboutAvailability, pass, "probe web"}}},
+		}, nil, []want{{aboutAll, fail, "12.0 of 3.6 s"}, {aboutAvailability, fail, "by the query and the probes together: 12.0"}, {aboutAvailability, pass, "probe web"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -249,5 +249,20 @@ func TestOtherExperiment(t *testing.T) {
 	files["release.json"] = []byte(`{"chart":"shop"}`)
 	if _, err := New(Options{}).Findings(collectors.NewSealed(files, config.RuleControls())); err == nil || !strings.Contains(err.Error(), "experiment load is another collector's") {
 		t.Error(err)
+	}
+}
+
+// A pod that was gone before it was deleted was not killed by the drill.
+func TestGoneBefore(t *testing.T) {
+	t.Parallel()
+	d := drilltest.New(drill.PodKill)
+	for i := range d.Events {
+		if a := d.Events[i].Action; a != nil {
+			a.Code, a.Error = 404, "not found"
+		}
+	}
+	outcomes, text := outcomeOf(find(t, d.Files(Name)), "chaos/pod-kill")
+	if !slices.Equal(outcomes, []evidence.Outcome{evidence.OutcomeError}) {
+		t.Errorf("%v %s", outcomes, text)
 	}
 }

@@ -300,7 +300,7 @@ func (c *computation) query() {
 	}
 	spent, failed, n := 0.0, 0, 0
 	reason := ""
-	last := time.Duration(-1)
+	last := time.Duration(0)
 	if before, ok := c.f.Phase(MarkBefore); ok {
 		last = before.From
 	}
@@ -317,8 +317,11 @@ func (c *computation) query() {
 			continue
 		}
 		n++
-		spent += 1 - q.Value
-		gap = max(gap, c.Events[i].At-last)
+		// An answer speaks for the time since the one before: a slow Prometheus is asked
+		// less often than once a second.
+		since := max(c.Events[i].At-last, 0)
+		spent += (1 - q.Value) * since.Seconds()
+		gap = max(gap, since)
 		last = c.Events[i].At
 	}
 	if k := len(c.f.Phases); k > 0 {

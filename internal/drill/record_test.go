@@ -116,6 +116,19 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// Answers that come seldom count for the time between them.
+func TestSlowQuery(t *testing.T) {
+	t.Parallel()
+	d := drilltest.New(drill.PodKill)
+	d.Plan.Prometheus = &drill.Prometheus{URL: "http://prometheus:9090", Query: "good"}
+	for s := 0.0; s < 25; s += 4 {
+		d.Add(s, drill.Sampled{Value: 0.75})
+	}
+	if f := figures(t, d.Files("chaos")); len(f.Problems) > 0 || f.Budget.Spent != 6 || !f.Budget.Over() {
+		t.Errorf("%v %+v", f.Problems, f.Budget)
+	}
+}
+
 // Not recovered is what is not whole at the end, or does not answer for a second.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
