@@ -255,9 +255,24 @@ func (j *judge) healthy() {
 		add(evidence.OutcomeError, j.why(), again)
 	case j.f.Recover == nil:
 		add(evidence.OutcomeFail, fmt.Sprintf("Helm called the rollback done after %s, but not all was ready and answering within %s more", short(op.Took), time.Duration(j.rec.Plan.Phases.Recover)), fixHealthy)
+	case j.late() > 0:
+		add(evidence.OutcomeFail, fmt.Sprintf("Helm called the rollback done after %s, and all was ready and answering only %s later, %s is allowed", short(op.Took), short(j.late()), time.Duration(j.rec.Plan.Phases.Recover)), fixHealthy)
 	default:
 		add(evidence.OutcomePass, fmt.Sprintf("rolled back and ready after %s (of %s); all answers %s after the upgrade began", short(op.Took), limit, short(*j.f.Recover)), "")
 	}
+}
+
+// late is how long after the rollback all was ready and answering again, where that is
+// longer than the plan allows; else 0.
+func (j *judge) late() time.Duration {
+	fault, ok := j.f.Phase(drill.MarkFault)
+	if !ok || j.f.RecoveredAt == nil {
+		return 0
+	}
+	if late := *j.f.RecoveredAt - fault.To; late > time.Duration(j.rec.Plan.Phases.Recover) {
+		return late
+	}
+	return 0
 }
 
 func (j *judge) budget() {

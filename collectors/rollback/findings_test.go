@@ -83,6 +83,8 @@ func TestFindings(t *testing.T) {
 		{"not whole again", func(d *drilltest.Drill, _ *Seen) {
 			d.Drop(func(e drill.Event) bool { return e.Workload != nil && e.At > drilltest.Second(14) })
 		}, map[string]string{RuleHealthy: "fail not all was ready and answering"}},
+		{"whole again too late", func(d *drilltest.Drill, _ *Seen) { d.Plan.Phases.Recover = evidence.Duration(time.Second) }, map[string]string{
+			RuleHealthy: "fail only 2.1s later, 1s is allowed"}},
 		{"hook failed", func(_ *drilltest.Drill, s *Seen) { hooked(s, "Failed"); s.Rollback.Error = "job failed" }, map[string]string{
 			RuleManifests: "fail job failed", RuleHealthy: "fail stopped at hook Job/migrate: job failed", RuleHooks: "fail failed: Job/migrate in the rollback; not run: Job/migrate (post-upgrade: the upgrade failed before): job failed"}},
 		{"hook cut off", func(_ *drilltest.Drill, s *Seen) { hooked(s, "Running"); s.Rollback.Error = "job failed" }, map[string]string{
