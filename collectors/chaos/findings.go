@@ -237,7 +237,7 @@ func (j *judge) attempts(verb string) []*tried {
 			out = append(out, t)
 		}
 		switch {
-		case a.OK(), a.Code == http.StatusNotFound: // it was gone already
+		case a.OK(), a.Code == http.StatusNotFound && verb == verbEvict: // it was gone already, as a drain wants it
 			t.done = true
 		case a.Code == http.StatusTooManyRequests && verb == verbEvict:
 			ns, _, _ := strings.Cut(t.name, "/")
