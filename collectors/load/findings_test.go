@@ -221,6 +221,10 @@ func TestFindings(t *testing.T) {
 			r.pod(40*time.Second, loadrecord.Container{Ended: ended("Error", 2), Restarts: 1})
 			slices.SortStableFunc(r.usage, func(a, b loadrecord.Seen) int { return int(a.At - b.At) })
 		}, []string{"fail load/restarts restarted 1 times under load; ended: Error (exit code 2)"}},
+		{"pods unread after the load", func(r *record) {
+			r.usage = append(r.usage, loadrecord.Seen{At: 80 * time.Second, Failed: &loadrecord.Failed{What: loadrecord.Pods, Error: "too many requests"}})
+		}, []string{"error load/rate whether containers were killed or restarted is not known", "error load/baseline whether", "not-checked load/throttled " + none,
+			"not-checked load/oom " + none, "not-checked load/restarts " + none, "not-checked load/headroom " + none, "not-checked load/baseline " + none}},
 		{"its pod went away", func(r *record) {
 			r.pod(70*time.Second, loadrecord.Container{})
 			r.usage[len(r.usage)-1].Pod.Gone = true

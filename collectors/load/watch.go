@@ -130,7 +130,7 @@ func (w *watcher) lookAtPods(ctx context.Context) []string {
 	at := w.elapsed()
 	var nodes []string
 	if err != nil {
-		w.unlessOver(ctx, "pods", err)
+		w.unlessOver(ctx, loadrecord.Pods, err)
 		for _, p := range w.pods {
 			nodes = append(nodes, p.Node)
 		}

@@ -162,9 +162,13 @@ func (r *reader) usage() {
 		return
 	}
 	r.f.Containers = append(r.f.Containers, Containers(list, r.f.Run.From, r.f.Run.To)...)
-	times, last := map[string]int{}, map[string]string{}
+	times, last, said := map[string]int{}, map[string]string{}, false
 	for i := range list {
 		if x := list[i].Failed; x != nil {
+			if x.What == Pods && list[i].At >= r.f.Run.To && !said {
+				said = true
+				r.problem("whether containers were killed or restarted is not known: pods could not be looked at after the load: %s", x.Error)
+			}
 			times[x.What]++
 			last[x.What] = x.Error
 		}

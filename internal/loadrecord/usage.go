@@ -84,9 +84,12 @@ type Metric struct {
 	Memory    string        `json:"memory"`
 }
 
+// Pods is what failed where the pods of the release could not be looked at.
+const Pods = "pods"
+
 // Failed is a look that gave nothing.
 type Failed struct {
-	What  string `json:"what"` // pods, kubelet node-a, metrics API
+	What  string `json:"what"` // Pods, kubelet node-a, metrics API
 	Error string `json:"error"`
 }
 
