@@ -23,7 +23,7 @@ const (
 	maxEvents   = 200_000
 	maxFile     = 1 << 20 // of plan, preflight and end
 	// cleanup is how long restoring, which watches see too, may take after the end.
-	cleanup = 2 * time.Minute
+	cleanup = 5 * time.Minute
 )
 
 // Marks, in the order in which phases begin.

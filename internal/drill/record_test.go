@@ -252,7 +252,7 @@ func TestProblems(t *testing.T) {
 			d.Events = append(d.Events, drill.Event{At: drilltest.Second(13), Mark: drill.MarkFault})
 		}, nil, `mark "fault" is not known, or out of order`},
 		{"pod without UID", func(d *drilltest.Drill) { d.Add(13, drill.Pod{Name: "shop/x"}) }, nil, "a pod without a name or a UID"},
-		{"event after the end", func(d *drilltest.Drill) { d.Add(200, drilltest.Pod("z")) }, nil, "its last event is 2m55s after the end"},
+		{"event after the end", func(d *drilltest.Drill) { d.Add(400, drilltest.Pod("z")) }, nil, "its last event is 6m15s after the end"},
 		{"end missing", nil, drop("end.json"), "end.json is missing"},
 		{"end cut", nil, edit("end.json", func(b []byte) []byte { return b[:len(b)/2] }), "end.json: unexpected EOF"},
 		{"end twice", nil, edit("end.json", func(b []byte) []byte { return slices.Concat(b, b) }), "something stands after the value"},

@@ -58,10 +58,28 @@ type guard struct {
 	now     func() time.Time
 	holder  string // "host/random"
 
+	lost chan error // why the Lease is no longer ours
+	stop func()     // ends renewing
+
 	mu      sync.Mutex // over requests too: they are one after the other
 	lease   *coordinationv1.Lease
 	record  record
 	renewed time.Time
+}
+
+// keep renews the Lease, from when it is ours until it is given up: also while what was
+// left behind is restored, and the preflight waits.
+func (g *guard) keep(parent context.Context) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	ended := make(chan struct{})
+	g.lost = make(chan error, 1)
+	g.stop = func() { cancel(); <-ended }
+	go func() {
+		defer close(ended)
+		if err := g.renew(ctx); err != nil {
+			g.lost <- err
+		}
+	}()
 }
 
 func newHolder() (string, error) {
@@ -95,6 +113,7 @@ func take(ctx context.Context, c *cluster.Cluster, now func() time.Time, say fun
 		if err != nil {
 			return nil, nil, noLease(err)
 		}
+		g.keep(ctx)
 		return g, nil, nil
 	}
 	if err != nil {
@@ -113,10 +132,14 @@ func take(ctx context.Context, c *cluster.Cluster, now func() time.Time, say fun
 	if err := g.update(ctx, old); err != nil {
 		return nil, nil, err
 	}
+	g.keep(ctx)
 	if !left.empty() {
 		say("restoring what the drill of " + left.Holder + " left behind")
 		var problems []string
-		if done, problems = g.restore(ctx); len(problems) > 0 {
+		within, cancel := context.WithTimeout(ctx, restoreLimit)
+		done, problems = g.restore(within, true)
+		cancel()
+		if len(problems) > 0 {
 			// Whoever comes next must find the record.
 			return nil, done, errors.Join(fmt.Errorf("restore what the drill of %s left behind: %s", left.Holder, strings.Join(problems, "; ")), g.cleanRelease(ctx))
 		}
@@ -142,9 +165,11 @@ func dead(ctx context.Context, kube kubernetes.Interface, l *coordinationv1.Leas
 	if holder == "" {
 		return l, nil
 	}
-	term := leaseTerm
+	// A holder that cannot reach the API server finds that out a little later.
+	const late = 2 * renewEvery
+	term := leaseTerm + late
 	if s := l.Spec.LeaseDurationSeconds; s != nil && *s > 0 && *s < 3600 {
-		term = time.Duration(*s) * time.Second
+		term = time.Duration(*s)*time.Second + late
 	}
 	say(fmt.Sprintf("%s holds the Lease: looking for up to %s whether it is still there", holder, term))
 	over := time.NewTimer(term)
@@ -360,11 +385,21 @@ func (g *guard) renew(ctx context.Context) error {
 	}
 }
 
-// restore puts back what is in the record. What could not be stays there.
-func (g *guard) restore(ctx context.Context) (done, problems []string) {
+// restore puts back what is in the record. What could not be stays there, and pods do
+// unless they are asked for. The Lease is renewed meanwhile.
+func (g *guard) restore(ctx context.Context, pods bool) (done, problems []string) {
+	g.mu.Lock()
+	r := g.record
+	g.mu.Unlock()
+	var kept []string
+	if !pods {
+		r.Pods, kept = nil, r.Pods
+	}
+	done, left, problems := restore(ctx, g.cluster, r)
+	left.Pods = append(left.Pods, kept...)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	done, g.record, problems = restore(ctx, g.cluster, g.record)
+	g.record = left
 	return done, problems
 }
 
@@ -377,6 +412,7 @@ func (g *guard) cleanRelease(ctx context.Context) error {
 
 // release gives the Lease up, with its record as it is.
 func (g *guard) release(ctx context.Context) error {
+	g.stop()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return patient(ctx, "give up the Lease", func() error {

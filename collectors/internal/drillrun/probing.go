@@ -20,8 +20,10 @@ const skewLimit = 500 * time.Millisecond
 func Probing(ctx context.Context, l *Live) (Prober, error) {
 	r, err := prober.Start(ctx, prober.Options{
 		Probes: l.Plan.Probes, Slow: time.Duration(l.Plan.SLO.Latency), Began: l.began, Now: l.Now,
-		Before: func(ctx context.Context, pod string) error { return l.Before(ctx, Restore{Pods: []string{pod}}) },
-		Image:  l.Plan.Prober.Image, Kube: l.Cluster.Kube, Namespace: l.Release.Namespace, AvoidNodes: l.World.Drain,
+		Image: l.Plan.Prober.Image, Kube: l.Cluster.Kube, Namespace: l.Release.Namespace, AvoidNodes: l.World.Drain,
+		Before: func(ctx context.Context, pod string) error {
+			return l.Before(ctx, Restore{Pods: []string{l.Release.Namespace + "/" + pod}})
+		},
 		Life: time.Duration(l.Plan.Phases.Deadline) + 5*time.Minute,
 	})
 	if err != nil {

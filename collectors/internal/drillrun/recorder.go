@@ -266,7 +266,10 @@ func (r *recorder) follow(ctx context.Context, s source, first chan struct{}) {
 		}
 		r.away(s.what)
 		switch {
-		case err == nil: // the API server ends each watch some time
+		case err == nil: // the API server ends each watch some time, and a proxy may end it at once
+			if pause(ctx, 100*time.Millisecond) != nil {
+				return
+			}
 			continue
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsNotFound(err), apierrors.IsInvalid(err):
 			r.mu.Lock()

@@ -53,7 +53,8 @@ func Clean(ctx context.Context, c *cluster.Cluster, now func() time.Time, say fu
 	if err := g.update(ctx, l); err != nil {
 		return nil, err
 	}
-	done, problems := g.restore(ctx)
+	g.keep(ctx)
+	done, problems := g.restore(ctx, true)
 	if force {
 		g.record.Notes = nil
 	}

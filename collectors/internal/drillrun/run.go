@@ -108,8 +108,10 @@ func (d *run) run(parent context.Context) error {
 	defer stop()
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := d.g.renew(lasting); err != nil {
+		select {
+		case err := <-d.g.lost:
 			abort(abortf("%v", err))
+		case <-lasting.Done():
 		}
 	})
 	failure := d.drill(ctx, lasting, abort, live, &group)
@@ -117,15 +119,13 @@ func (d *run) run(parent context.Context) error {
 	d.end.Length = rec.at()
 	abort(nil) // who monitors has nothing more to do
 
-	clean, cancel := context.WithTimeout(context.WithoutCancel(parent), CleanupLimit)
+	// What was touched comes first, whatever becomes of the probes. Those are stopped
+	// before their pod is removed, which holds what they measured.
+	d.restore(parent, false)
+	d.stopProbes(context.WithoutCancel(parent), rec)
+	d.restore(parent, true)
+	clean, cancel := context.WithTimeout(context.WithoutCancel(parent), restoreLimit)
 	defer cancel()
-	if failure != nil { // what was touched comes first
-		d.restore(clean)
-	}
-	d.stopProbes(clean, rec)
-	if failure == nil {
-		d.restore(clean)
-	}
 	if parent.Err() == nil {
 		skew, bound, err := clockSkew(clean, d.s.Cluster, d.s.Now)
 		if err != nil {
@@ -154,13 +154,16 @@ func (d *run) run(parent context.Context) error {
 	return nil
 }
 
-func (d *run) restore(ctx context.Context) {
-	done, problems := d.g.restore(ctx)
+// restore puts back what is in the record, in a time of its own.
+func (d *run) restore(parent context.Context, pods bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), restoreLimit)
+	defer cancel()
+	done, problems := d.g.restore(ctx, pods)
 	for _, what := range done {
 		d.s.say(what)
 	}
 	d.end.Restored = append(d.end.Restored, done...)
-	d.end.NotRestored = append(d.end.NotRestored, problems...)
+	d.end.NotRestored = problems // of before, those that are still there
 }
 
 func (d *run) stopProbes(ctx context.Context, rec *recorder) {
@@ -204,7 +207,7 @@ func (d *run) drill(ctx, lasting context.Context, abort context.CancelCauseFunc,
 		return abortReason(ctx, err)
 	}
 	if err := steady(rec); err != nil {
-		return err
+		return abortReason(ctx, err)
 	}
 	rec.mark("fault")
 	if err := s.fault(ctx, l); err != nil {
@@ -249,11 +252,15 @@ func abortReason(ctx context.Context, err error) error {
 	return err
 }
 
-// steady refuses to begin the fault where probes do not answer before it.
+// steady refuses to begin the fault where the release is not whole any more, as it was
+// for the preflight, or probes do not answer.
 func steady(rec *recorder) error {
 	rec.mu.Lock()
-	p := rec.probe
+	p, whole := rec.probe, rec.state.whole()
 	rec.mu.Unlock()
+	if !whole {
+		return abortf("the release is not steady any more: a pod of it is not ready, or a rollout has begun, before the fault")
+	}
 	if p == nil {
 		return nil
 	}

@@ -14,9 +14,16 @@ import (
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
-// CleanupLimit is how long restoring may take after a drill has ended, also when it
-// was interrupted.
-const CleanupLimit = time.Minute
+const (
+	// restoreLimit is how long restoring may take, each time; stopLimit is what stopping
+	// the probes may: a request's longest timeout, the reading of their log, and the
+	// removal of their pod.
+	restoreLimit = 45 * time.Second
+	stopLimit    = 30*time.Second + 20*time.Second + 45*time.Second
+	// CleanupLimit is how long all that may take after a drill has ended, also when it
+	// was interrupted.
+	CleanupLimit = 3*restoreLimit + stopLimit
+)
 
 // Session is one drill on one release.
 type Session struct {

@@ -93,13 +93,13 @@ func startPod(ctx context.Context, r *Running) (*podSource, error) {
 	if err != nil {
 		return nil, err
 	}
+	p := &podSource{r: r, name: pod.Name, patience: longest(r.configs) + linger*2/3, retry: &jobrun.Runner{Poll: r.o.Poll, Now: r.o.Now}, changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	p.demux.Heard = p.sample
 	if r.o.Before != nil {
-		if err := r.o.Before(ctx, pod.Namespace+"/"+pod.Name); err != nil {
+		if err := r.o.Before(ctx, pod.Name); err != nil {
 			return nil, err
 		}
 	}
-	p := &podSource{r: r, name: pod.Name, patience: longest(r.configs) + linger*2/3, retry: &jobrun.Runner{Poll: r.o.Poll, Now: r.o.Now}, changed: make(chan struct{}, 1), ended: make(chan struct{})}
-	p.demux.Heard = p.sample
 	p.created = r.o.Now()
 	err = p.retry.Retry(ctx, "make the pod", func() error {
 		made, err := p.api().Create(ctx, pod, metav1.CreateOptions{})

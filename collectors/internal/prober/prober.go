@@ -32,11 +32,12 @@ type Options struct {
 
 	// Image of the prober's pod (cmd/prober); empty: this process probes, and what
 	// follows does not matter.
-	Image string
-	// Before is told the pod, "namespace/name", before it is made; nil: nobody is.
-	Before    func(ctx context.Context, pod string) error
+	Image     string
 	Kube      kubernetes.Interface
 	Namespace string
+	// Before is told the pod's name before it is made, for it to be removed should this
+	// process die; nil: nobody is.
+	Before func(ctx context.Context, pod string) error
 	// AvoidNodes are those on which the pod must not run, since they will be drained.
 	AvoidNodes []string
 	// Life is after how long the pod ends whatever became of us; 0: an hour.
