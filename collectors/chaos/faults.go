@@ -138,7 +138,7 @@ func drainNodes(parent context.Context, l *drillrun.Live) error {
 		err := drain.RunNodeDrain(&drain.Helper{
 			Ctx: ctx, Client: client, GracePeriodSeconds: grace, IgnoreAllDaemonSets: true, DeleteEmptyDirData: true, ChunkSize: 500,
 			EvictErrorRetryDelay: retryEvery, Out: io.Discard, ErrOut: io.Discard,
-			AdditionalFilters: []drain.PodFilter{only(l.Plan.AllowNamespaces)},
+			AdditionalFilters:               []drain.PodFilter{only(l.Plan.AllowNamespaces)},
 			OnPodDeletionOrEvictionStarted:  func(p *corev1.Pod, _ bool) { rec.about(p) },
 			OnPodDeletionOrEvictionFinished: func(*corev1.Pod, bool, error) { patience.moved() },
 		}, node)
