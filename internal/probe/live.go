@@ -17,8 +17,8 @@ type Live struct {
 // Counts are what Live says.
 type Counts struct {
 	Done   int64 // requests that are over, in whatever way
-	Failed int64 // of them: not good, or too slow
-	Unsent int64 // of them: not sent, which is not the service's fault
+	Failed int64 // of them: sent, and not good, or too slow
+	Unsent int64 // not sent, which is not the service's fault; none of Failed
 	// Spent is the error budget that the failed ones cost, in seconds: 1/rate each.
 	Spent float64
 	Late  time.Duration // the greatest so far

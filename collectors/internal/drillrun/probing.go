@@ -37,10 +37,15 @@ type probing struct{ r *prober.Running }
 func (p probing) Live() []Count {
 	var out []Count
 	for _, s := range p.r.Live() {
-		// What was not sent is the prober's fault, and costs the service nothing.
-		out = append(out, Count{Probe: s.Name, Due: int(s.Done), Failed: int(s.Failed - s.Unsent)})
+		out = append(out, countOf(s))
 	}
 	return out
+}
+
+// countOf is what came of a probe's requests. What was not sent is the prober's fault, and
+// is none of those that failed.
+func countOf(s prober.State) Count {
+	return Count{Probe: s.Name, Due: int(s.Done), Failed: int(s.Failed)}
 }
 
 func (p probing) Err() error {
@@ -53,8 +58,8 @@ func (p probing) Err() error {
 }
 
 func (p probing) Stop(ctx context.Context) (map[string][]byte, error) {
-	ahead, within := p.r.Skew()
 	files, gaps, err := p.r.Stop(ctx)
+	ahead, within := p.r.Skew() // which its end makes surer
 	if ahead.Abs() > skewLimit+within {
 		err = errors.Join(err, fmt.Errorf("the prober's clock is %s ahead of ours", ahead))
 	}
