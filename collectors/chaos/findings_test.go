@@ -266,3 +266,17 @@ func TestGoneBefore(t *testing.T) {
 		t.Errorf("%v %s", outcomes, text)
 	}
 }
+
+// A drill of one workload says nothing about the release's others, and the verdict says so.
+func TestOneOfSeveral(t *testing.T) {
+	t.Parallel()
+	d := drilltest.New(drill.PodKill)
+	for _, s := range []float64{0, 13} {
+		d.Add(s, drill.Workload{Name: "shop/StatefulSet/db", Want: 2, Ready: 2, Updated: 2, Available: 2, Current: true})
+	}
+	outcomes, text := outcomeOf(find(t, d.Files(Name)), "chaos/pod-kill")
+	slices.Sort(outcomes)
+	if !slices.Equal(outcomes, []evidence.Outcome{evidence.OutcomeNotChecked, evidence.OutcomePass}) || !strings.Contains(text, "StatefulSet shop/db: the drill was for Deployment/web alone") {
+		t.Errorf("%v %s", outcomes, text)
+	}
+}
