@@ -256,7 +256,7 @@ func (c *composer) by(e *candidate, pc evidence.ProfileControl, maxAge time.Dura
 // needed judges a control whose evidence comes from several bundles: for each family
 // of its rules the newest decides, and the control is the worst of them. A family
 // that it needs and that nobody collected makes it incomplete; of the others those
-// count that were.
+// count that were, as long as they are new enough.
 func (c *composer) needed(pc evidence.ProfileControl, control evidence.Control, maxAge time.Duration) evidence.ControlResult {
 	out := evidence.ControlResult{Control: pc.ID, Required: !pc.Optional, Outcome: evidence.ControlNotApplicable}
 	var reasons, missing []string
@@ -294,6 +294,8 @@ func (c *composer) needed(pc evidence.ProfileControl, control evidence.Control, 
 			return e.has(pc.ID, of) || need && e.silent(pc.ID, control.Collector)
 		})
 		switch {
+		case at >= 0 && !need && c.in.At.Sub(c.usable[at].EvaluatedAt) > maxAge:
+			// Nobody has to repeat what was not asked for.
 		case at >= 0 && c.usable[at].has(pc.ID, of):
 			add(c.by(c.usable[at], pc, maxAge, name, of))
 		case at >= 0: // its collector failed: which family it was about does not show
