@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -407,6 +408,21 @@ func TestSilence(t *testing.T) {
 	eventually(t, "what came later", func() bool { return r.Live()[0].Done == 15 })
 	if _, gaps, err := r.Stop(t.Context()); err != nil || len(gaps) > 0 {
 		t.Errorf("%v, gaps %v", err, gaps)
+	}
+}
+
+// TestBefore: the pod is told of before it is made, and not made where that fails.
+func TestBefore(t *testing.T) {
+	t.Parallel()
+	n, client := newNode(t)
+	o := options(client)
+	told := ""
+	o.Before = func(_ context.Context, pod string) error {
+		told = pod
+		return errors.New("no record")
+	}
+	if _, err := Start(t.Context(), o); err == nil || !strings.HasSuffix(err.Error(), "no record") || !strings.HasPrefix(told, namePrefix) || n.podThere() != nil {
+		t.Errorf("%v, told of %q", err, told)
 	}
 }
 
