@@ -354,7 +354,7 @@ func (a *app) drill(cmd *cobra.Command, args []string, f *drillFlags) error {
 		say := a.drillProgress(plan, i, len(plans))
 		job.Out, job.Err = p.Drill(ctx, rel, plan, say)
 		if cause := context.Cause(ctx); cause != nil {
-			return errors.Join(fmt.Errorf("interrupted: what the drill had changed was put back, and nothing was stored of it"), job.Err)
+			return errors.Join(errors.New("interrupted: nothing was stored of the drill; what it said was not put back, helmproof drill restore does"), job.Err)
 		}
 		done = append(done, job)
 	}

@@ -141,6 +141,9 @@ func (d *run) run(parent context.Context) error {
 	if err := d.g.release(clean); err != nil {
 		d.end.NotRestored = append(d.end.NotRestored, oneLine(err.Error()))
 	}
+	for _, what := range d.end.NotRestored { // an interrupted drill seals nothing that would say so
+		d.s.say("not put back: " + what + "; see helmproof drill restore")
+	}
 	if parent.Err() != nil {
 		err := context.Cause(parent)
 		if len(d.end.NotRestored) > 0 {
