@@ -250,6 +250,9 @@ func (f *drillFlags) over(cmd *cobra.Command, p *drill.Plan) error {
 			p.Probes = append(p.Probes, drill.Probe{Address: address})
 		}
 	}
+	if given("objective") && f.objective < 50 {
+		return usageErr("--objective %g: it is in percent: want 99.9 for 999 of 1000 good requests", f.objective)
+	}
 	if given("prometheus") != given("query") {
 		return usageErr("--prometheus and --query belong together")
 	}
@@ -258,6 +261,16 @@ func (f *drillFlags) over(cmd *cobra.Command, p *drill.Plan) error {
 	}
 	f.overKinds(given, p)
 	return nil
+}
+
+// overProbe is over for a probe, be it of the plan or made from a Service.
+func (f *drillFlags) overProbe(cmd *cobra.Command, b *drill.Probe) {
+	if cmd.Flags().Changed("rate") {
+		b.Rate = f.rate
+	}
+	if cmd.Flags().Changed("probe-timeout") {
+		b.Timeout = evidence.Duration(f.timeout)
+	}
 }
 
 // overKinds is over for what belongs to one experiment alone.
@@ -320,16 +333,13 @@ func (a *app) drill(cmd *cobra.Command, args []string, f *drillFlags) error {
 	}
 	defer func() { _ = rel.Close() }() // a folder of its own, nothing was written there
 	for i := range plans {
-		for j := range plans[i].Probes {
-			b := &plans[i].Probes[j]
-			if cmd.Flags().Changed("rate") {
-				b.Rate = f.rate
-			}
-			if cmd.Flags().Changed("probe-timeout") {
-				b.Timeout = evidence.Duration(f.timeout)
-			}
+		if plans[i], err = p.CompletePlan(ctx, rel, plans[i], func(b *drill.Probe) { f.overProbe(cmd, b) }); err != nil {
+			return err
 		}
-		if plans[i], err = p.CompletePlan(ctx, rel, plans[i]); err != nil {
+	}
+	judgedBy := make([]pipeline.Rules, len(plans))
+	for i, plan := range plans {
+		if judgedBy[i], err = rules.ForDrill(plan.Experiment); err != nil {
 			return err
 		}
 	}
@@ -347,13 +357,17 @@ func (a *app) drill(cmd *cobra.Command, args []string, f *drillFlags) error {
 	}
 	var done []pipeline.Job
 	for i, plan := range plans {
-		if p.Rules, err = rules.ForDrill(plan.Experiment); err != nil {
-			return err
-		}
+		p.Rules = judgedBy[i]
 		job := pipeline.Job{Ref: fmt.Sprintf("drill %s of %s", plan.Experiment, jobs[0].Ref), Stored: jobs[0].Stored}
 		say := a.drillProgress(plan, i, len(plans))
 		job.Out, job.Err = p.Drill(ctx, rel, plan, say)
 		if cause := context.Cause(ctx); cause != nil {
+			if len(done) > 0 { // the drills before it are stored
+				var verdict *exitError
+				if err := a.printJobs(p, done); !errors.As(err, &verdict) {
+					job.Err = errors.Join(job.Err, err)
+				}
+			}
 			return errors.Join(errors.New("interrupted: nothing was stored of the drill; what it said was not put back, helmproof drill restore does"), job.Err)
 		}
 		done = append(done, job)

@@ -137,3 +137,19 @@ func FuzzPlan(f *testing.F) {
 		_ = p.Validate() //nolint:errcheck // it must not panic
 	})
 }
+
+// A Service's name may be longer than a probe's.
+func TestProbeName(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("payments-", 7)[:62]
+	first := ProbeName(long, nil)
+	second := ProbeName(long, []Probe{{Name: first}})
+	if ProbeName("web", []Probe{{Name: "api"}}) != "web" || first == second {
+		t.Errorf("%q, then %q", first, second)
+	}
+	for _, n := range []string{first, second} {
+		if !probePattern.MatchString(n) {
+			t.Errorf("%q is no name of a probe", n)
+		}
+	}
+}

@@ -78,6 +78,18 @@ func (p *Plan) Complete() {
 	p.Limits.Nodes = cmp.Or(p.Limits.Nodes, 1)
 }
 
+// ProbeName is the name of a probe of a Service: the Service's, as far as a probe may
+// be called so, and none that another probe has.
+func ProbeName(service string, others []Probe) string {
+	const most = 40
+	name := service[:min(len(service), most)]
+	for i := 2; slices.ContainsFunc(others, func(b Probe) bool { return b.Name == name }); i++ {
+		end := fmt.Sprintf("-%d", i)
+		name = service[:min(len(service), most-len(end))] + end
+	}
+	return name
+}
+
 var (
 	workloadPattern  = regexp.MustCompile(`^(Deployment|StatefulSet)/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 	probePattern     = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)

@@ -66,15 +66,15 @@ func (r Rules) ForDrill(e drill.Experiment) (Rules, error) {
 	if r.Profile.Scope != evidence.ScopeDrill {
 		return r, inputErr("profile %s is of scope %s: drills are judged by profiles of scope drill, such as %s", r.Profile.Name, r.Profile.Scope, drillProfile)
 	}
-	rule := string(e) + "/"
+	rule, whole := string(e)+"/", true // all rules of a collector that does this experiment alone
 	if c := drillOf(drill.Plan{Experiment: e}, nil).Name(); c != string(e) {
-		rule = c + "/" + string(e)
+		rule, whole = c+"/"+string(e), false
 	}
 	var shown []evidence.ControlID
 	for _, c := range r.Catalog.Controls {
 		if slices.ContainsFunc(c.Rules, func(x string) bool {
 			prefix, open := strings.CutSuffix(x, "*")
-			return x == rule || open && strings.HasPrefix(rule, prefix)
+			return x == rule || open && strings.HasPrefix(rule, prefix) || whole && strings.HasPrefix(x, rule)
 		}) {
 			shown = append(shown, c.ID)
 		}
@@ -143,13 +143,16 @@ func RestoreDrill(ctx context.Context, c *cluster.Cluster, now func() time.Time,
 
 // CompletePlan fills in what a plan leaves out: its defaults, and a probe of each
 // Service of the release where none is given.
-func (p *Pipeline) CompletePlan(ctx context.Context, rel *chart.Release, plan drill.Plan) (drill.Plan, error) {
+func (p *Pipeline) CompletePlan(ctx context.Context, rel *chart.Release, plan drill.Plan, over func(*drill.Probe)) (drill.Plan, error) {
 	if len(plan.Probes) == 0 {
 		probes, err := p.serviceProbes(ctx, rel)
 		if err != nil {
 			return plan, err
 		}
 		plan.Probes = probes
+	}
+	for i := range plan.Probes {
+		over(&plan.Probes[i])
 	}
 	plan.Complete()
 	if err := plan.Validate(); err != nil {
@@ -189,7 +192,7 @@ func (p *Pipeline) serviceProbes(ctx context.Context, rel *chart.Release) ([]dri
 			continue
 		}
 		if b, ok := serviceProbe(svc, templates); ok {
-			b.Name = o.GetName()
+			b.Name = drill.ProbeName(o.GetName(), out)
 			out = append(out, b)
 		}
 	}
