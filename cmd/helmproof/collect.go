@@ -386,7 +386,7 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 		return nil
 	}
 	t := newTerminal(a.io.out, a.cfg.Color)
-	if len(done) > 3 {
+	if len(done) > 3 && done[0].Release.Scope != evidence.ScopeDrill { // a suite's drills are of one release
 		printMany(t, done)
 		return nil
 	}
