@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/forecast"
 	"github.com/companyos/helmproof/collectors/internal/drillrun"
@@ -116,6 +118,7 @@ func (c *collector) session(in collectors.Input) (*drillrun.Session, error) {
 				s.Rights = append(s.Rights, drillrun.Right{Verb: "list", Group: group, Resource: r})
 			}
 		}
+		s.Rights = append(s.Rights, drillrun.Right{Verb: "get", Resource: "configmaps", Namespace: metav1.NamespaceSystem, Name: "cluster-autoscaler-status"})
 		s.Checks = append(s.Checks, drillrun.Question{Name: checkForecast, Ask: func(ctx context.Context, w *drillrun.World) (bool, string, error) {
 			return wouldDrain(ctx, in, w.Drain)
 		}})

@@ -110,7 +110,11 @@ func (s *Session) rights(ctx context.Context) (string, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return "", fmt.Errorf("rights are missing, which templates/rbac/drill.yaml has: %s", strings.Join(missing, ", "))
+		where := "templates/rbac/drill.yaml has"
+		if s.Plan.Experiment == drill.Rollback {
+			where = "templates/rbac/drill.yaml and rollback.yaml have"
+		}
+		return "", fmt.Errorf("rights are missing, which %s: %s", where, strings.Join(missing, ", "))
 	}
 	return fmt.Sprintf("all %d rights that it needs", len(need)), nil
 }
