@@ -164,7 +164,9 @@ func (j *judge) refused(c *drill.Check) {
 func (j *judge) unmeasured() {
 	p := j.f.Problems
 	message := "not measured: " + p[0]
-	if n := len(p) - 1; n > 0 {
+	if j.f.Aborted != "" { // what is missing follows from that
+		message = "aborted, and not measured: " + j.f.Aborted
+	} else if n := len(p) - 1; n > 0 {
 		message += fmt.Sprintf("; and %d more", n)
 	}
 	for _, about := range []string{aboutAll, aboutAvailability, aboutDisruption, aboutRecovery} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,6 +126,9 @@ type demuxFile struct {
 	raw    bytes.Buffer
 }
 
+// begunBefore is how lines begin that a prober prints after its first.
+var begunBefore = regexp.MustCompile("^(" + beat + "|" + endLog + "$|[0-9]+ [0-9]+ )")
+
 // ErrGap is for a log of which a part is missing.
 var ErrGap = errors.New("a part of the log is missing")
 
@@ -135,6 +139,9 @@ func (d *Demux) Line(line []byte) error {
 		return d.begin(count)
 	}
 	if d.files == nil {
+		if !begunBefore.MatchString(text) {
+			return fmt.Errorf("it begins with %.200q, which no prober says: is the image one of cmd/prober, and does it run on this node?", text)
+		}
 		return fmt.Errorf("%w: it begins in the middle", ErrGap)
 	}
 	if ms, ok := strings.CutPrefix(text, beat); ok {

@@ -87,7 +87,7 @@ func TestDemuxRefuses(t *testing.T) {
 		"lines are missing":    {begin + "0 1 1,2, 1,2,\n0 5 1,2,\n", "of probe 0, lines 3 to 4", true},
 		"header is missing":    {begin + "1 1 1,2,\n", "of probe 1, lines 0 to 0", true},
 		"another probe":        {begin + "2 0 " + goodHeader + "\n", "is no line of a prober", false},
-		"of another program":   {"hello world\n", "it begins in the middle", true},
+		"of another program":   {"exec /app: no such file\n", `it begins with "exec /app: no such file", which no prober says`, false},
 		"somebody else's line": {begin + "panic: oh no\n", `"panic: oh no" is no line of a prober`, false},
 		"a sample is garbage":  {begin + "0 1 1,2, 7\n", `probe 0, line 2: "7" is not late,took,outcome`, false},
 		"no number":            {begin + "0 x 1,2,\n", "is no line of a prober", false},

@@ -307,7 +307,7 @@ func (s *Session) withinLimits(_ context.Context, w *World) (string, error) {
 		return "the experiment chooses no pods", nil
 	}
 	if len(hit) > l.Pods {
-		return "", fmt.Errorf("%d pods would be hit, at most %d may be", len(hit), l.Pods)
+		return "", fmt.Errorf("%d pods would be hit, at most %d may be (--max-pods)", len(hit), l.Pods)
 	}
 	for i := range w.Workloads {
 		load := &w.Workloads[i]
@@ -318,7 +318,7 @@ func (s *Session) withinLimits(_ context.Context, w *World) (string, error) {
 			}
 		}
 		if n*100 > l.Percent*len(load.Pods) {
-			return "", fmt.Errorf("%d of %d pods of %s would be hit, at most %d %% may be", n, len(load.Pods), load, l.Percent)
+			return "", fmt.Errorf("%d of %d pods of %s would be hit, at most %d %% may be (--max-percent)", n, len(load.Pods), load, l.Percent)
 		}
 	}
 	if drains(s.Plan.Experiment) {

@@ -455,7 +455,7 @@ func TestPodStart(t *testing.T) {
 				n.log = append(n.log, bytes.Replace(bytes.SplitAfter(n.log, []byte("\n"))[1], []byte("0 0"), []byte("1 0"), 1)...)
 			})
 		}, "it runs 2 probes of 1"},
-		{"another program", nil, func(n *node) { n.print("nginx: ready\n") }, "it begins in the middle"},
+		{"another program", nil, func(n *node) { n.print("nginx: ready\n") }, `it begins with "nginx: ready", which no prober says`},
 		{"says nothing", nil, func(*node) {}, "its log has no probes; is cluster.test/prober:1 an image of helmproof's prober?"},
 		{"ends at once", nil, func(n *node) {
 			n.update(func() {

@@ -99,8 +99,8 @@ func TestRefused(t *testing.T) {
 	}{
 		{name: "namespace", check: "namespaces", want: "allow it with --allow-namespace " + ns, spoil: func(s *drillrun.Session) { s.Plan.AllowNamespaces = []string{"other"} }},
 		{name: "budget spent", check: "error-budget", want: "leaves no error budget", spoil: func(s *drillrun.Session) { s.Plan.SLO.Objective = 1 }},
-		{name: "too many pods", check: "limits", want: "3 pods would be hit, at most 2", spoil: func(s *drillrun.Session) { s.Plan.Target.Count = 3 }},
-		{name: "too much of one", check: "limits", want: "2 of 3 pods of Deployment/web would be hit, at most 50 %", spoil: func(s *drillrun.Session) { s.Plan.Target.Count, s.Plan.Limits.Percent = 2, 50 }},
+		{name: "too many pods", check: "limits", want: "3 pods would be hit, at most 2 may be (--max-pods)", spoil: func(s *drillrun.Session) { s.Plan.Target.Count = 3 }},
+		{name: "too much of one", check: "limits", want: "2 of 3 pods of Deployment/web would be hit, at most 50 % may be (--max-percent)", spoil: func(s *drillrun.Session) { s.Plan.Target.Count, s.Plan.Limits.Percent = 2, 50 }},
 		{name: "no such workload", check: "steady", want: "the release has no Deployment/api", spoil: func(s *drillrun.Session) { s.Plan.Target.Workload = "Deployment/api" }},
 		{name: "no such node", check: "nodes", want: "there is no node nowhere", spoil: func(s *drillrun.Session) {
 			s.Plan.Experiment, s.Plan.Target.Node = drill.NodeDrain, "nowhere"
