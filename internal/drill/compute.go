@@ -33,7 +33,7 @@ func (r *Record) Figures() Figures {
 		Phases: r.phases(), Marks: []Mark{}, Probes: []ProbeFigures{}, Problems: slices.Clone(r.Problems),
 	}
 	if n := len(r.Events); f.Length == 0 && n > 0 {
-		f.Length = r.Events[n-1].At // there is no end, which is a problem already
+		f.Length = min(r.Events[n-1].At, 2*maxDeadline) // there is no end, which is a problem already
 	}
 	c := computation{Record: r, f: &f}
 	c.budgetSeconds()
@@ -432,16 +432,14 @@ func (c *computation) answers(s *probe.Series, from time.Duration) (time.Duratio
 func readyPoints(events []Event) []ReadyPoint {
 	var out []ReadyPoint
 	ready := map[string]int{}
+	n := 0
 	for i := range events {
 		e := events[i].Endpoints
 		if e == nil {
 			continue
 		}
+		n += e.Ready - ready[e.Service]
 		ready[e.Service] = e.Ready
-		n := 0
-		for _, r := range ready {
-			n += r
-		}
 		if k := len(out); k == 0 || out[k-1].Ready != n {
 			out = append(out, ReadyPoint{At: events[i].At, Ready: n})
 		}

@@ -22,6 +22,8 @@ const (
 	maxLine     = 64 << 10
 	maxEvents   = 200_000
 	maxFile     = 1 << 20 // of plan, preflight and end
+	// maxNames is how many budgets, Services, nodes and workloads there may be, of each.
+	maxNames = 1000
 	// cleanup is how long restoring, which watches see too, may take after the end.
 	cleanup = 5 * time.Minute
 )
@@ -165,6 +167,7 @@ func (r *Record) readTimeline(raw []byte) {
 		return
 	}
 	var last time.Duration
+	names := map[string]map[string]bool{}
 	marks := []string{MarkBefore, MarkFault, MarkRecover, MarkAfter, MarkEnd}
 	wrong := func(n int, err error) { r.problem("%s: line %d: %v", TimelineFile, n, err) }
 	n := 0
@@ -183,6 +186,9 @@ func (r *Record) readTimeline(raw []byte) {
 		err := strict(line, &e)
 		if err == nil {
 			err = e.check(last)
+		}
+		if err == nil {
+			err = e.named(names)
 		}
 		if err == nil && e.Mark != "" {
 			i := slices.Index(marks, e.Mark)
@@ -205,6 +211,31 @@ func (r *Record) readTimeline(raw []byte) {
 	if n == 0 {
 		r.problem("%s is empty", TimelineFile)
 	}
+}
+
+// named counts what there is of each kind: what follows from a record takes time for
+// each of it.
+func (e *Event) named(names map[string]map[string]bool) error {
+	kind, name := "", ""
+	switch {
+	case e.Budget != nil:
+		kind, name = "budgets", e.Budget.Name
+	case e.Endpoints != nil:
+		kind, name = "Services", e.Endpoints.Service
+	case e.Node != nil:
+		kind, name = "nodes", e.Node.Name
+	case e.Workload != nil:
+		kind, name = "workloads", e.Workload.Name
+	default:
+		return nil
+	}
+	if names[kind] == nil {
+		names[kind] = map[string]bool{}
+	}
+	if names[kind][name] = true; len(names[kind]) > maxNames {
+		return fmt.Errorf("more than %d %s", maxNames, kind)
+	}
+	return nil
 }
 
 func (e *Event) check(last time.Duration) error {

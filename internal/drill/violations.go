@@ -55,6 +55,7 @@ func selectorOf(b *Budget) (labels.Selector, error) {
 type replay struct {
 	pods     map[string]*watched
 	budgets  map[string]*guarded
+	sorted   map[string][]*guarded // by namespace, by name
 	done     []*Violation
 	problems []string
 }
@@ -63,7 +64,7 @@ type replay struct {
 // stopped being healthy, and without it fewer were healthy than the budget desired
 // at that time. Each pod counts once for a budget.
 func violations(events []Event, end time.Duration) ([]Violation, []string) {
-	r := replay{pods: map[string]*watched{}, budgets: map[string]*guarded{}}
+	r := replay{pods: map[string]*watched{}, budgets: map[string]*guarded{}, sorted: map[string][]*guarded{}}
 	for i := range events {
 		switch e := &events[i]; {
 		case e.Pod != nil:
@@ -96,11 +97,7 @@ func (r *replay) pod(at time.Duration, p *Pod) {
 	if p.Labels != nil {
 		w.labels = p.Labels
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.budgets)) {
-		g := r.budgets[name]
-		if namespaceOf(name) != namespaceOf(p.Name) {
-			continue
-		}
+	for _, g := range r.sorted[namespaceOf(p.Name)] {
 		had := g.healthy[p.UID]
 		g.count(p.UID, w)
 		if had && was && !w.healthy {
@@ -157,6 +154,8 @@ func (r *replay) budget(at time.Duration, b *Budget) {
 			g.open.To = at
 		}
 		delete(r.budgets, b.Name)
+		ns := namespaceOf(b.Name)
+		r.sorted[ns] = slices.DeleteFunc(r.sorted[ns], func(o *guarded) bool { return o == g })
 		return
 	}
 	selector, err := selectorOf(b)
@@ -167,6 +166,9 @@ func (r *replay) budget(at time.Duration, b *Budget) {
 	if g == nil {
 		g = &guarded{counted: map[string]bool{}}
 		r.budgets[b.Name] = g
+		ns := namespaceOf(b.Name)
+		at, _ := slices.BinarySearchFunc(r.sorted[ns], b.Name, func(o *guarded, name string) int { return cmp.Compare(o.Name, name) })
+		r.sorted[ns] = slices.Insert(r.sorted[ns], at, g)
 	}
 	g.Budget, g.selector, g.healthy = *b, selector, map[string]bool{}
 	for uid, w := range r.pods {
