@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -517,9 +518,70 @@ func (c *computation) problems() {
 	if d := (c.End.SkewEnd - c.End.SkewStart).Abs(); d > jumpLimit+2*c.End.SkewError {
 		c.problem("our clock and the API server's moved apart by %s during the drill", seconds(d))
 	}
+	c.consistent()
+	c.telling()
+	if len(c.Checks) == 0 {
+		c.problem("the preflight asked nothing")
+	}
 	for _, check := range c.Checks {
 		if !check.OK {
 			c.problem("the preflight was not passed: %s: %s", check.Name, check.Reason)
+		}
+	}
+}
+
+// consistent says where the record contradicts itself: phases that the plan has longer,
+// a fault outside of its phase, pods that went without anybody seeing them go.
+func (c *computation) consistent() {
+	if c.f.Aborted != "" {
+		return
+	}
+	for _, of := range []struct {
+		name string
+		want evidence.Duration
+	}{{MarkBefore, c.Plan.Phases.Before}, {MarkAfter, c.Plan.Phases.After}} {
+		if s, ok := c.f.Phase(of.name); ok && s.To-s.From < time.Duration(of.want)-edge/2 {
+			c.problem("the phase %s took %s, and %s is planned", of.name, seconds(s.To-s.From), seconds(time.Duration(of.want)))
+		}
+	}
+	fault, began := c.f.Phase(MarkFault)
+	known, gone := map[string]bool{}, map[string]time.Duration{}
+	for i := range c.Events {
+		if p := c.Events[i].Pod; p != nil {
+			known[p.UID] = true
+			if p.Deleting || p.Gone {
+				gone[p.UID] = c.Events[i].At
+			}
+		}
+	}
+	for i := range c.Events {
+		a := c.Events[i].Action
+		if a == nil || !a.disturbs() {
+			continue
+		}
+		if began && c.Events[i].At < fault.From {
+			c.problem("%s %s: before the phase %s", a.Verb, a.Object, MarkFault)
+		}
+		if at, ok := gone[a.UID]; (a.Verb == "delete" || a.Verb == "evict") && known[a.UID] && (!ok || at < c.Events[i].At-a.Took-edge) {
+			c.problem("%s %s: the watch did not see it go", a.Verb, a.Object)
+		}
+	}
+}
+
+// telling says where a drill of this plan could not have failed: a budget that an outage
+// for all of its time would not spend, requests so rare that an outage that spends it can
+// lie between two of them.
+func (c *computation) telling() {
+	if c.Plan.Experiment == Load {
+		return // which is judged by the share of its own requests
+	}
+	f := c.Plan.Phases
+	if longest := time.Duration(f.Before + f.Recover + f.After).Seconds(); c.f.Budget.Allowed >= longest {
+		c.problem("the plan lets the drill spend %.0f s of failed requests, and nothing that fails for all of its %.0f s would: ask for a higher objective, a shorter window or a smaller share", c.f.Budget.Allowed, longest)
+	}
+	for _, p := range c.Plan.Probes {
+		if step := 1 / p.Rate; step > c.f.Budget.Allowed*(1+1e-9) {
+			c.problem("probe %s: a request every %.1f s does not see an outage that spends the budget of %.1f s: raise its rate", p.Name, step, c.f.Budget.Allowed)
 		}
 	}
 }

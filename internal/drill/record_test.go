@@ -292,6 +292,38 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// A plan by which nothing could have failed, and a record that contradicts itself, are
+// no evidence, whoever signed them.
+func TestNothingToldByIt(t *testing.T) {
+	t.Parallel()
+	act := func(e drill.Event) bool { return e.Action != nil }
+	for name, tt := range map[string]struct {
+		touch func(*drilltest.Drill)
+		want  string
+	}{
+		"a budget that nothing spends": {func(d *drilltest.Drill) {
+			d.Plan.SLO.Objective, d.Plan.SLO.Window = 0.01, evidence.Duration(90*24*time.Hour)
+		}, "nothing that fails for all of its 140 s would"},
+		"a budget of a month":     {func(d *drilltest.Drill) { d.Plan.SLO.Window = evidence.Duration(30 * 24 * time.Hour) }, "lets the drill spend 2592 s"},
+		"requests that are rare":  {func(d *drilltest.Drill) { d.Plan.Probes[0].Rate = 0.1 }, "a request every 10.0 s does not see an outage"},
+		"no preflight":            {func(d *drilltest.Drill) { d.Checks = nil }, "the preflight asked nothing"},
+		"nobody saw the pod go":   {func(d *drilltest.Drill) { d.Drop(func(e drill.Event) bool { return e.Pod != nil && e.At > 0 }) }, "delete Pod shop/web-a: the watch did not see it go"},
+		"it went long before":     {func(d *drilltest.Drill) { d.Events[slices.IndexFunc(d.Events, act)].At = drilltest.Second(20) }, "the watch did not see it go"},
+		"a fault before its time": {func(d *drilltest.Drill) { d.Events[slices.IndexFunc(d.Events, act)].At = drilltest.Second(1) }, "before the phase fault"},
+		"the end cut off": {func(d *drilltest.Drill) {
+			d.Drop(func(e drill.Event) bool { return e.Mark == drill.MarkEnd })
+			d.End.Length = drilltest.Second(15.5)
+		}, "the phase after took 0.5 s, and 10.0 s is planned"},
+		"a budget taken away": {func(d *drilltest.Drill) { d.Add(9, drill.Budget{Name: "shop/web", Gone: true}) }, "PodDisruptionBudget shop/web was deleted at 9.0 s"},
+	} {
+		d := drilltest.New(drill.PodKill)
+		tt.touch(d)
+		if f := figures(t, d.Files("chaos")); !slices.ContainsFunc(f.Problems, func(p string) bool { return strings.Contains(p, tt.want) }) {
+			t.Errorf("%s: %q", name, f.Problems)
+		}
+	}
+}
+
 func TestNoPlan(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ plan, want string }{

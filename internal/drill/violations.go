@@ -150,9 +150,13 @@ func (g *guarded) settle(at time.Duration) {
 func (r *replay) budget(at time.Duration, b *Budget) {
 	g := r.budgets[b.Name]
 	if b.Gone {
-		if g != nil && g.open != nil {
+		if g == nil {
+			return
+		}
+		if g.open != nil {
 			g.open.To = at
 		}
+		r.problems = append(r.problems, fmt.Sprintf("PodDisruptionBudget %s was deleted at %s", b.Name, seconds(at)))
 		delete(r.budgets, b.Name)
 		ns := namespaceOf(b.Name)
 		r.sorted[ns] = slices.DeleteFunc(r.sorted[ns], func(o *guarded) bool { return o == g })

@@ -64,7 +64,7 @@ func TestViolations(t *testing.T) {
 			}
 		}
 		got, problems := violations(slices.Concat(three, tt.events), 9*s)
-		if diff := cmp.Diff(append([]Violation{}, tt.want...), got); diff != "" || len(problems) > 0 {
+		if diff := cmp.Diff(append([]Violation{}, tt.want...), got); diff != "" || len(problems) > 0 != (tt.name == "budget that goes") {
 			t.Errorf("%s: %s %v", tt.name, diff, problems)
 		}
 	}
