@@ -2,9 +2,13 @@ package chaos
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +74,9 @@ func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) 
 		return j.Out, nil
 	}
 	j.experiment()
+	if err := j.others(in, rel.Namespace); err != nil {
+		return nil, err
+	}
 	j.availability()
 	j.disruption()
 	j.recovery()
@@ -301,6 +308,48 @@ func (j *judge) targets() []evidence.Target {
 	return out
 }
 
+// others says of the release's workloads that the drill was not about that it shows
+// nothing of them. A drain is about what is on its nodes.
+func (j *judge) others(in *collectors.Sealed, namespace string) error {
+	if e := j.rec.Plan.Experiment; e == drill.NodeDrain || e == drill.ZoneDrain {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, l := range j.loads {
+		seen[l.name] = true
+	}
+	say := func(t evidence.Target, why string) {
+		if name := t.Namespace + "/" + t.Kind + "/" + t.Name; !seen[name] {
+			seen[name] = true
+			j.add(aboutAll, t, evidence.OutcomeNotChecked, why, "Repeat the drill without --workload.", j.timeline())
+		}
+	}
+	for i := range j.rec.Events {
+		if w := j.rec.Events[i].Workload; w != nil {
+			ns, kind, _ := strings.Cut(w.Name, "/")
+			kind, name, _ := strings.Cut(kind, "/")
+			say(evidence.Target{APIVersion: "apps/v1", Kind: kind, Name: name, Namespace: ns}, "the drill was about "+j.rec.Plan.Target.Workload+" alone")
+		}
+	}
+	set, err := in.Objects()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i := range set.Objects {
+		o := &set.Objects[i]
+		if k := o.GetKind(); (k != "Deployment" && k != "StatefulSet") || len(o.Hooks()) > 0 {
+			continue
+		}
+		t := o.Target("")
+		t.Namespace = cmp.Or(t.Namespace, namespace)
+		say(t, "the drill did not see it")
+	}
+	return nil
+}
+
 // ofLoad are the attempts on a workload's pods.
 func ofLoad(all []*tried, l *workload) []*tried {
 	return slices.DeleteFunc(slices.Clone(all), func(t *tried) bool { return t.owner != l.name })
@@ -336,6 +385,8 @@ func (j *judge) pods(verb, done string) {
 		switch {
 		case len(mine) == 0:
 			outcome, message, fix = evidence.OutcomeError, "no pod of it was "+done, again
+		case outcome == evidence.OutcomePass && len(mine) < j.rec.Plan.Target.Hits(int(l.want)):
+			outcome, message, fix = evidence.OutcomeError, fmt.Sprintf("%d of its pods were %s, and %d are planned", len(mine), done, j.rec.Plan.Target.Hits(int(l.want))), again
 		case outcome == evidence.OutcomePass:
 			message = fmt.Sprintf("%d of %d pods %s: %s", len(mine), l.want, done, j.f.Conclusion)
 		case outcome == evidence.OutcomeFail:
@@ -479,6 +530,10 @@ func (j *judge) availability() {
 		if why, _ := j.likely(); p.Failed > 0 {
 			message += why
 		}
+		if loopback(p.Address) {
+			j.add(aboutAvailability, j.all, evidence.OutcomeNotChecked, message+"; and "+p.Address+" is no Service of the release", "Probe a Service of the release, at its cluster address or by its name.", at)
+			continue
+		}
 		j.add(aboutAvailability, j.all, evidence.OutcomePass, message, "", at)
 	}
 	if j.rec.Plan.Prometheus != nil {
@@ -489,6 +544,17 @@ func (j *judge) availability() {
 		_, fix := j.likely()
 		j.add(aboutAvailability, j.all, outcome, "by the query and the probes together: "+b.String(), fix, j.timeline())
 	}
+}
+
+// loopback reports whether an address is of the machine that asks.
+func loopback(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	ip, err := netip.ParseAddr(host)
+	return err == nil && (ip.Unmap().IsLoopback() || ip.IsUnspecified()) || host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // short writes a time with three digits or so.

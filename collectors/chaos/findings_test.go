@@ -92,6 +92,14 @@ func TestFail(t *testing.T) {
 		files      func(drilltest.Files)
 		want       []want
 	}{
+		{"one workload of two", drill.PodKill, func(d *drilltest.Drill) {
+			d.Add(0, drill.Workload{Name: "shop/StatefulSet/db", Want: 3, Ready: 3, Updated: 3, Current: true})
+		}, nil, []want{{aboutAll, pass, "1 of 3 pods deleted"}, {aboutAll, unchecked, "StatefulSet shop/db: the drill was about Deployment/web alone"}}},
+		{"a workload that the drill did not see", drill.Eviction, func(d *drilltest.Drill) { d.Plan.Target.Workload = "" }, func(f drilltest.Files) {
+			f[collectors.ManifestsFile] = []byte("---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api}\n")
+		}, []want{{aboutAll, pass, "1 of 3 pods evicted"}, {aboutAll, unchecked, "Deployment shop/api: the drill did not see it"}}},
+		{"fewer than planned", drill.PodKill, func(d *drilltest.Drill) { d.Plan.Target.Count = 2 }, nil, []want{{aboutAll, problem, "1 of its pods were deleted, and 2 are planned"}}},
+		{"a probe of the prober's own machine", drill.PodKill, func(d *drilltest.Drill) { d.Plan.Probes[0].Address = "http://[::1]:8080/" }, nil, []want{{aboutAvailability, unchecked, "is no Service of the release"}}},
 		{"single replica", drill.PodKill, oneReplica, nil, []want{
 			{aboutAll, fail, "4.1 of 3.6 s of the error budget spent"}, {aboutAll, fail, fixSingle},
 			{aboutAvailability, fail, "failed: refused 82; likely since it has a single replica"}, {aboutDisruption, none, "no PodDisruptionBudget"}, {aboutRecovery, pass, "4.2s after the first action"}}},

@@ -61,6 +61,14 @@ type Target struct {
 	Seed int64 `json:"seed"`
 }
 
+// Hits is how many of a workload's pods are chosen.
+func (t *Target) Hits(pods int) int {
+	if t.Percent > 0 {
+		return min((pods*t.Percent+99)/100, pods)
+	}
+	return min(max(1, t.Count), pods)
+}
+
 // SLO is the service level objective that the drill is held to.
 type SLO struct {
 	Objective float64           `json:"objective"` // share of good requests, 0.999

@@ -272,19 +272,11 @@ func (s *Session) victims(w *World) []corev1.Pod {
 			continue
 		}
 		order := s.chance(load.Status.Name).Perm(len(load.Pods))
-		for _, j := range order[:min(s.hits(len(load.Pods)), len(order))] {
+		for _, j := range order[:s.Plan.Target.Hits(len(load.Pods))] {
 			out = append(out, load.Pods[j])
 		}
 	}
 	return out
-}
-
-// hits is how many of a workload's pods the plan is about.
-func (s *Session) hits(pods int) int {
-	if t := s.Plan.Target; t.Percent > 0 {
-		return (pods*t.Percent + 99) / 100
-	}
-	return max(1, s.Plan.Target.Count)
 }
 
 // nodesToDrain are those of the plan, or one (or a zone) that runs a pod of the
