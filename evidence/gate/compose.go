@@ -176,6 +176,9 @@ func wrongSubject(newestFirst []Evidence, cluster string) func(Evidence) string 
 			if !sameRelease(*subject, e.Release) {
 				return "about another chart, release, namespace or rendering"
 			}
+			if e.Release.Cluster == "" && e.Scope == evidence.ScopeDrill {
+				return "a drill that names no cluster"
+			}
 			if e.Release.Cluster == "" {
 				return "" // what the chart alone shows holds on every cluster
 			}

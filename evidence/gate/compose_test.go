@@ -126,6 +126,11 @@ func TestCompose(t *testing.T) {
 		}), cluster}, nil, evidence.VerdictPass,
 			result{evidence.ControlPass, "1 check passes", "drill"},
 			result{evidence.ControlPass, "1 check passes", "cluster"}},
+		{"a drill that names no cluster", []Evidence{edit(release, func(e *Evidence) { e.Findings, e.Runs = nil, nil }), edit(release, func(e *Evidence) {
+			e.Bundle, e.Scope, e.Release.Cluster = evidence.DigestOf([]byte("drill")), evidence.ScopeDrill, ""
+		}), cluster}, nil, evidence.VerdictIncomplete,
+			result{evidence.ControlIncomplete, "no evidence from collector first; 1 bundle left out: a drill that names no cluster", ""},
+			result{evidence.ControlPass, "1 check passes", "cluster"}},
 		{"a composed verdict is no evidence", []Evidence{edit(release, func(e *Evidence) { e.Scope = evidence.ScopeComposed })}, nil, evidence.VerdictIncomplete,
 			result{evidence.ControlIncomplete, `no evidence from collector first; 1 bundle left out: of scope "composed", which is no evidence`, ""},
 			result{evidence.ControlIncomplete, `no evidence from collector second; 1 bundle left out: of scope "composed", which is no evidence`, ""}},
