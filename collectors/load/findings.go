@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -52,6 +54,10 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		d.nothing(evidence.OutcomeNotChecked, "the drill was refused: "+f.Refused, "Mend what the preflight names, and repeat the drill.")
 		return d.Out, nil
 	}
+	if why := untold(f); why != "" && len(f.Problems) == 0 {
+		d.Add(RuleRate, d.all, evidence.OutcomeNotChecked, why, again, d.Own("plan.json", ""))
+		d.Add(RuleBaseline, d.all, evidence.OutcomeNotChecked, why, again, d.Own("plan.json", ""))
+	}
 	if len(f.Problems) > 0 {
 		d.nothing(evidence.OutcomeError, strings.Join(f.Problems, "; "), again)
 	}
@@ -59,6 +65,29 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	d.requests(sound)
 	d.containers(sound)
 	return d.Out, nil
+}
+
+const (
+	// minHold is the shortest hold of which kubelets, which look every 10 to 15 seconds,
+	// can say something.
+	minHold = 20 * time.Second
+	// minObjective is the least share of good requests that is worth being called one.
+	minObjective = 0.9
+)
+
+// untold says why a load of this plan shows nothing, however well it went.
+func untold(f *loadrecord.Figures) string {
+	u, err := url.Parse(f.Run.Address)
+	ip, _ := netip.ParseAddr(cmp.Or(u, &url.URL{}).Hostname())
+	switch {
+	case err != nil || ip.Unmap().IsLoopback():
+		return "the load was sent to " + f.Run.Address + ", which is no Service of the release"
+	case f.Run.Hold < minHold:
+		return fmt.Sprintf("the load was held for %s: kubelets look every 10 to 15 seconds, hold it for %s or more", f.Run.Hold, minHold)
+	case f.Plan.SLO.Objective < minObjective:
+		return fmt.Sprintf("an objective of %g lets more than one request in ten fail", f.Plan.SLO.Objective)
+	}
+	return ""
 }
 
 // nothing says that nothing can be concluded, of each control.
@@ -156,6 +185,7 @@ func (d derivation) containers(sound bool) {
 			d.Add(rule, d.all, evidence.OutcomeNotChecked, "no container of a Deployment or StatefulSet of the release was seen"+d.unseen(), "Let helmproof's account list pods, and repeat the drill.", at)
 		}
 	}
+	d.unseenOnes(at)
 	for i := range f.Containers {
 		c := container{derivation: d, ContainerFigures: &f.Containers[i], target: d.target(&f.Containers[i]), at: at, sound: sound}
 		c.throttled()
@@ -163,6 +193,34 @@ func (d derivation) containers(sound bool) {
 		c.ends()
 		c.headroom()
 		c.baseline()
+	}
+}
+
+// unseenOnes are the containers of the manifests that no pod was seen with.
+func (d derivation) unseenOnes(at evidence.Pointer) {
+	if len(d.f.Containers) == 0 {
+		return // it was said of all
+	}
+	for i := range d.set.Objects {
+		o := &d.set.Objects[i]
+		if k := o.GetKind(); (k != "Deployment" && k != "StatefulSet") || len(o.Hooks()) > 0 {
+			continue
+		}
+		template, ok, err := o.PodTemplate()
+		if err != nil || !ok {
+			continue
+		}
+		for _, c := range template.Spec.Containers {
+			ns, load := cmp.Or(o.GetNamespace(), d.all.Namespace), o.GetKind()+"/"+o.GetName()
+			if slices.ContainsFunc(d.f.Containers, func(x loadrecord.ContainerFigures) bool {
+				return x.Namespace == ns && x.Workload == load && x.Container == c.Name
+			}) {
+				continue
+			}
+			for _, rule := range []string{RuleRestarts, RuleBaseline} {
+				d.Add(rule, o.Target(c.Name), evidence.OutcomeNotChecked, "no pod of it was seen"+d.unseen(), "Repeat the drill while its pods run.", at)
+			}
+		}
 	}
 }
 

@@ -178,6 +178,22 @@ func TestFindings(t *testing.T) {
 				r.samples[i] = probe.Sample{Late: 20 * time.Millisecond, Took: 40 * time.Millisecond}
 			}
 		}, []string{"error load/latency the 99th percentile is 40ms, counted from when a request was due; the objective is 30ms, and counted from when it was sent it is 20ms: the generator was late"}},
+		{"loopback", func(r *record) { r.run.Address = "http://127.0.0.1:80/" }, []string{
+			"not-checked load/rate the load was sent to http://127.0.0.1:80/, which is no Service", "not-checked load/baseline the load was sent to"}},
+		{"an objective that is none", func(r *record) { r.plan.SLO.Objective = 0.01; failing(590, "503")(r); r.plan.Load.P99 = 0 }, []string{
+			"not-checked load/rate an objective of 0.01", "not-checked load/baseline an objective of 0.01", "not-applicable load/latency"}},
+		{"held for a moment", func(r *record) {
+			r.plan.Load.Hold, r.run.Hold, r.run.To, r.samples = evidence.Duration(time.Second), time.Second, 3*time.Second, r.samples[:10]
+		}, []string{"not-checked load/rate the load was held for 1s", "not-checked load/baseline the load was held for 1s"}},
+		{"a container that was not seen", func(r *record) {
+			for i := range r.usage {
+				if p := r.usage[i].Pod; p != nil {
+					p.Workload = "Deployment/other"
+				}
+			}
+		}, []string{"not-checked load/restarts no pod of it was seen", "not-checked load/baseline no pod of it was seen"}},
+		{"no preflight", func(r *record) { r.checks = nil }, []string{"error load/rate the preflight asked nothing", "error load/baseline the preflight asked nothing",
+			"not-checked load/throttled " + none, "not-checked load/oom " + none, "not-checked load/restarts " + none, "not-checked load/headroom " + none, "not-checked load/baseline " + none}},
 		{"no objective of latency", func(r *record) { r.plan.Load.P99 = 0 }, []string{"not-applicable load/latency"}},
 
 		{"not sent", failing(1, "unsent"), []string{

@@ -70,6 +70,9 @@ func Read(in evidence.ArtifactReader, collector string) (*Figures, error) {
 	}
 	f.Aborted = record.End.Aborted
 	f.Problems = append(f.Problems, record.Problems...)
+	if len(record.Checks) == 0 {
+		f.Problems = append(f.Problems, "the preflight asked nothing")
+	}
 	r := reader{in, collector, f}
 	if r.run(record.End.Length) {
 		r.requests()
