@@ -203,6 +203,9 @@ func (d *drain) evict(i int, p *Pod) {
 	for _, u := range shape.Unknown {
 		say(Unknown, "%s", u)
 	}
+	if tolerates(shape.Tolerations, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}) {
+		say(Unknown, "tolerates that a node is cordoned: the one that replaces it may run on the drained node again")
+	}
 	for _, v := range p.Volumes {
 		if v.Unknown != "" {
 			say(Unknown, "claims %s: %s", v.Claim, v.Unknown)

@@ -80,6 +80,10 @@ func TestDrain(t *testing.T) {
 	}{
 		{"nothing there", func(*world) {}, Drains, "", nil},
 		{"room elsewhere", func(w *world) { w.deploy("web", 500, nil, "n1", "n2"); w.budget("web", 1) }, Drains, "", nil},
+		{"one that comes back to a cordoned node", func(w *world) {
+			w.deploy("web", 500, func(s *Shape) { s.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}} }, "n1", "n2")
+			w.budget("web", 1)
+		}, Unknown, "may run on the drained node again", nil},
 		{"no replica to spare", func(w *world) { w.deploy("web", 500, nil, "n1", "n2"); w.budget("web", 2) }, Blocks, "PodDisruptionBudget shop/web allows no disruption: there is no replica to spare (minAvailable 2; 2 of 2 pods healthy, 2 needed)", nil},
 		{"two on one node, one at a time", func(w *world) { w.deploy("web", 500, nil, "n1", "n1", "n2"); w.budget("web", 2) }, Drains, "", nil},
 		{"pods missing", func(w *world) {
