@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/drill"
@@ -414,6 +416,8 @@ func (j *judge) drain() {
 		switch {
 		case len(mine) == 0:
 			outcome, message = evidence.OutcomeNotApplicable, "no pod of it was on the nodes that were drained"
+		case outcome == evidence.OutcomePass && len(j.cameBack(l)) > 0:
+			outcome, message, fix = evidence.OutcomeFail, strings.Join(j.cameBack(l), "; "), "Let the pods not tolerate "+corev1.TaintNodeUnschedulable+": a drained node has to become empty."
 		case outcome == evidence.OutcomePass:
 			message = fmt.Sprintf("%d nodes drained, %d of its %d pods evicted: %s", len(nodes), len(mine), l.want, j.f.Conclusion)
 		case outcome == evidence.OutcomeFail:
@@ -430,6 +434,26 @@ func (j *judge) drain() {
 	if touched == 0 || len(nodes) == 0 {
 		j.add(aboutAll, j.all, evidence.OutcomeError, fmt.Sprintf("%d nodes were drained, and none of the release's pods was on them", len(nodes)), "Name a node that runs pods of the release.", j.timeline())
 	}
+}
+
+// cameBack says which pods of a workload were put on a node while it was drained.
+func (j *judge) cameBack(l *workload) []string {
+	cordoned, before := map[string]bool{}, map[string]bool{}
+	var out []string
+	for i := range j.rec.Events {
+		switch e := &j.rec.Events[i]; {
+		case e.Action != nil && e.Action.Verb == "cordon" && e.Action.OK():
+			cordoned[strings.TrimPrefix(e.Action.Object, "Node ")] = true
+		case e.Action != nil && e.Action.Verb == "uncordon":
+			delete(cordoned, strings.TrimPrefix(e.Action.Object, "Node "))
+		case e.Pod != nil && e.Pod.Node != "" && !before[e.Pod.UID]:
+			before[e.Pod.UID] = true
+			if cordoned[e.Pod.Node] && j.owners[e.Pod.UID] == l.name {
+				out = append(out, e.Pod.Name+" was put on "+e.Pod.Node+" again, which was drained")
+			}
+		}
+	}
+	return out
 }
 
 // restart judges a rolling restart: it has to get to its end.

@@ -113,6 +113,13 @@ func TestFail(t *testing.T) {
 			d.Add(11, drill.Action{Verb: verbEvict, Object: "Pod shop/web-a", UID: "uid-a", Code: 500, Error: "more than one PodDisruptionBudget"})
 		}, nil, []want{{aboutAll, problem, "shop/web-a: more than one PodDisruptionBudget"}}},
 		{"a drain that blocks", drill.NodeDrain, func(d *drilltest.Drill) { evictAgain(d, 10, 12) }, nil, []want{{aboutAll, fail, "refused the eviction of shop/web-a until the end"}, {aboutRestored, pass, "put back: uncordoned node-a"}}},
+		{"a pod that comes back to a node that is drained", drill.NodeDrain, func(d *drilltest.Drill) {
+			for i := range d.Events {
+				if p := d.Events[i].Pod; p != nil && p.UID == "uid-d" {
+					p.Node = "node-a"
+				}
+			}
+		}, nil, []want{{aboutAll, fail, "shop/web-d was put on node-a again, which was drained"}}},
 		{"a drain of a node without the release", drill.NodeDrain, func(d *drilltest.Drill) {
 			d.Drop(func(e drill.Event) bool { return e.Action != nil && e.Action.Verb == verbEvict })
 		}, nil, []want{{aboutAll, none, "no pod of it was on the nodes"}, {aboutAll, problem, "1 nodes were drained, and none of the release's pods was on them"}}},
