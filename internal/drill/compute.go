@@ -22,6 +22,8 @@ const (
 	edge = 2 * time.Second
 	// queryGap is how long Prometheus may leave unanswered.
 	queryGap = 5 * time.Second
+	// patience is how long requests may wait for a good answer where less is to be spent.
+	patience = 5 * time.Second
 	// answering is how long a probe's requests have to be good, all of them, until
 	// the service is said to answer again.
 	answering = time.Second
@@ -556,6 +558,9 @@ func (c *computation) consistent() {
 	}
 	for i := range c.Events {
 		a := c.Events[i].Action
+		if a != nil && a.Code == 404 && known[a.UID] && gone[a.UID] == 0 {
+			c.problem("%s %s: it was gone, says the API server, and the watch did not see it go", a.Verb, a.Object)
+		}
 		if a == nil || !a.disturbs() {
 			continue
 		}
@@ -580,6 +585,9 @@ func (c *computation) telling() {
 		c.problem("the plan lets the drill spend %.0f s of failed requests, and nothing that fails for all of its %.0f s would: ask for a higher objective, a shorter window or a smaller share", c.f.Budget.Allowed, longest)
 	}
 	for _, p := range c.Plan.Probes {
+		if waits := time.Duration(cmp.Or(c.Plan.SLO.Latency, p.Timeout)); min(waits, time.Duration(p.Timeout)).Seconds() > max(c.f.Budget.Allowed, patience.Seconds()) {
+			c.problem("probe %s: requests that wait for %s count as good, which hides an outage as long: shorten its timeout, or set a latency objective", p.Name, min(waits, time.Duration(p.Timeout)))
+		}
 		if step := 1 / p.Rate; step > c.f.Budget.Allowed*(1+1e-9) {
 			c.problem("probe %s: a request every %.1f s does not see an outage that spends the budget of %.1f s: raise its rate", p.Name, step, c.f.Budget.Allowed)
 		}

@@ -304,8 +304,12 @@ func TestNothingToldByIt(t *testing.T) {
 		"a budget that nothing spends": {func(d *drilltest.Drill) {
 			d.Plan.SLO.Objective, d.Plan.SLO.Window = 0.01, evidence.Duration(90*24*time.Hour)
 		}, "nothing that fails for all of its 140 s would"},
-		"a budget of a month":     {func(d *drilltest.Drill) { d.Plan.SLO.Window = evidence.Duration(30 * 24 * time.Hour) }, "lets the drill spend 2592 s"},
-		"requests that are rare":  {func(d *drilltest.Drill) { d.Plan.Probes[0].Rate = 0.1 }, "a request every 10.0 s does not see an outage"},
+		"a budget of a month":    {func(d *drilltest.Drill) { d.Plan.SLO.Window = evidence.Duration(30 * 24 * time.Hour) }, "lets the drill spend 2592 s"},
+		"requests that are rare": {func(d *drilltest.Drill) { d.Plan.Probes[0].Rate = 0.1 }, "a request every 10.0 s does not see an outage"},
+		"requests that wait":     {func(d *drilltest.Drill) { d.Plan.Probes[0].Timeout = evidence.Duration(30 * time.Second) }, "requests that wait for 30s count as good"},
+		"gone, and there": {func(d *drilltest.Drill) {
+			d.Add(10, drill.Action{Verb: "delete", Object: "Pod shop/web-b", UID: "uid-b", Code: 404})
+		}, "it was gone, says the API server, and the watch did not"},
 		"no preflight":            {func(d *drilltest.Drill) { d.Checks = nil }, "the preflight asked nothing"},
 		"nobody saw the pod go":   {func(d *drilltest.Drill) { d.Drop(func(e drill.Event) bool { return e.Pod != nil && e.At > 0 }) }, "delete Pod shop/web-a: the watch did not see it go"},
 		"it went long before":     {func(d *drilltest.Drill) { d.Events[slices.IndexFunc(d.Events, act)].At = drilltest.Second(20) }, "the watch did not see it go"},

@@ -1,9 +1,13 @@
 package pipeline
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/admission"
@@ -26,6 +30,7 @@ import (
 	"github.com/companyos/helmproof/collectors/workload"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/drill"
 )
 
 // listed is a collector and when it runs. Replay knows every collector; a run
@@ -110,6 +115,11 @@ func Replay(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, run := range runs.Collectors {
+		if err := drilledThen(in, run); err != nil {
+			return nil, nil, err
+		}
+	}
 	if runs.RulesVersion() != evidence.RulesVersion {
 		return replayOther(in, policies, runs.Collectors)
 	}
@@ -121,6 +131,24 @@ func Replay(in evidence.ArtifactReader, runs *evidence.Runs) ([]evidence.Finding
 		return nil, nil, fmt.Errorf("the sealed policies are not those of this version: %s", strings.Join(changed, ", "))
 	}
 	return derive(in, policies, runs.Collectors)
+}
+
+// drilledThen refuses the record of a drill from another time than its collector's run:
+// how old evidence may be counts from when it was sealed.
+func drilledThen(in evidence.ArtifactReader, run evidence.CollectorRun) error {
+	raw, err := in.Read(collectors.Artifact(run.Collector, drill.EndFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var end drill.End
+	if err != nil || json.Unmarshal(raw, &end) != nil || end.Began.IsZero() {
+		return err // the collector says what is wrong with it
+	}
+	const apart = time.Minute
+	if end.Began.Before(run.StartedAt.Add(-apart)) || end.Began.Add(end.Length).After(run.FinishedAt.Add(apart)) {
+		return fmt.Errorf("the drill began at %s and took %s, and collector %s ran from %s to %s", end.Began.Format(time.RFC3339), end.Length, run.Collector, run.StartedAt.Format(time.RFC3339), run.FinishedAt.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // replayOther derives what another version's rules sealed by this version's. Where

@@ -4,10 +4,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/drill/drilltest"
 )
 
 func list(t *testing.T) []listed {
@@ -74,6 +77,23 @@ func TestProfileChart(t *testing.T) {
 		in := slices.ContainsFunc(profile.Controls, func(pc evidence.ProfileControl) bool { return pc.ID == x.ID })
 		if in != alone[x.Collector] {
 			t.Errorf("%s of collector %s: in profile chart: %v", x.ID, x.Collector, in)
+		}
+	}
+}
+
+// A drill of last year does not become fresh by being sealed again.
+func TestDrillsAreOfTheirRun(t *testing.T) {
+	t.Parallel()
+	files := drilltest.New(drill.PodKill).Files("chaos")
+	run := evidence.CollectorRun{Collector: "chaos", Outcome: evidence.OutcomePass, StartedAt: drilltest.Began.Add(-30 * time.Second), FinishedAt: drilltest.Began.Add(40 * time.Second)}
+	if err := drilledThen(files, run); err != nil {
+		t.Error(err)
+	}
+	for _, by := range []time.Duration{-2 * time.Minute, 2 * time.Minute, 365 * 24 * time.Hour} {
+		later := run
+		later.StartedAt, later.FinishedAt = run.StartedAt.Add(by), run.FinishedAt.Add(by)
+		if err := drilledThen(files, later); err == nil || !strings.Contains(err.Error(), "the drill began at 2026-11-02T10:00:00Z and took 25s, and collector chaos ran from") {
+			t.Errorf("%s: %v", by, err)
 		}
 	}
 }
