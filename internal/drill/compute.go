@@ -547,18 +547,18 @@ func (c *computation) consistent() {
 		}
 	}
 	fault, began := c.f.Phase(MarkFault)
-	known, gone := map[string]bool{}, map[string]time.Duration{}
+	known, gone := map[string]bool{}, map[string]bool{} // by UID
 	for i := range c.Events {
 		if p := c.Events[i].Pod; p != nil {
 			known[p.UID] = true
 			if p.Deleting || p.Gone {
-				gone[p.UID] = c.Events[i].At
+				gone[p.UID] = true
 			}
 		}
 	}
 	for i := range c.Events {
 		a := c.Events[i].Action
-		if a != nil && a.Code == 404 && known[a.UID] && gone[a.UID] == 0 {
+		if a != nil && a.Code == 404 && known[a.UID] && !gone[a.UID] {
 			c.problem("%s %s: it was gone, says the API server, and the watch did not see it go", a.Verb, a.Object)
 		}
 		if a == nil || !a.disturbs() {
@@ -567,7 +567,7 @@ func (c *computation) consistent() {
 		if began && c.Events[i].At < fault.From {
 			c.problem("%s %s: before the phase %s", a.Verb, a.Object, MarkFault)
 		}
-		if at, ok := gone[a.UID]; (a.Verb == "delete" || a.Verb == "evict") && known[a.UID] && (!ok || at < c.Events[i].At-a.Took-edge) {
+		if (a.Verb == "delete" || a.Verb == "evict") && known[a.UID] && !gone[a.UID] {
 			c.problem("%s %s: the watch did not see it go", a.Verb, a.Object)
 		}
 	}
