@@ -128,7 +128,7 @@ func (d *drain) missing() {
 			continue
 		}
 		like := slices.IndexFunc(d.s.Pods, func(p Pod) bool { return p.OwnerUID == w.UID })
-		if like < 0 || lack > maxPods {
+		if like < 0 || len(d.rivals)+lack > maxPods {
 			d.add(Reason{Outcome: Unknown, Message: fmt.Sprintf("%s in %s wants %d pods that are not there: what they will take is not known", w.Top, w.Namespace, lack)})
 			continue
 		}

@@ -84,6 +84,13 @@ func TestDrain(t *testing.T) {
 			w.deploy("web", 500, func(s *Shape) { s.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}} }, "n1", "n2")
 			w.budget("web", 1)
 		}, Unknown, "may run on the drained node again", nil},
+		{"more that are wanted than there may be", func(w *world) {
+			w.deploy("web", 500, nil, "n1", "n2")
+			for _, name := range []string{"a", "b"} {
+				w.deploy(name, 0, nil, "n2")
+				w.Workloads[len(w.Workloads)-1].Replicas = 4000
+			}
+		}, Unknown, "Deployment/b in shop wants 3999 pods that are not there", nil},
 		{"no replica to spare", func(w *world) { w.deploy("web", 500, nil, "n1", "n2"); w.budget("web", 2) }, Blocks, "PodDisruptionBudget shop/web allows no disruption: there is no replica to spare (minAvailable 2; 2 of 2 pods healthy, 2 needed)", nil},
 		{"two on one node, one at a time", func(w *world) { w.deploy("web", 500, nil, "n1", "n1", "n2"); w.budget("web", 2) }, Drains, "", nil},
 		{"pods missing", func(w *world) {
