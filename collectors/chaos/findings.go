@@ -261,8 +261,8 @@ func (j *judge) attempts(verb string) []*tried {
 		case a.Code == http.StatusTooManyRequests && verb == verbEvict:
 			ns, _, _ := strings.Cut(t.name, "/")
 			t.refused, t.budget = t.refused+1, cmp.Or(a.Budget, "a PodDisruptionBudget")
-			if a.Budget != "" && !strings.Contains(a.Budget, "/") {
-				t.budget = "PodDisruptionBudget " + ns + "/" + a.Budget
+			if a.Budget != "" {
+				t.budget = "PodDisruptionBudget " + ns + "/" + strings.TrimPrefix(a.Budget, ns+"/")
 			}
 		default:
 			t.failure = cmp.Or(a.Error, fmt.Sprintf("status %d", a.Code))

@@ -73,7 +73,7 @@ func evictAgain(d *drilltest.Drill, from, to float64) {
 		return e.Action != nil && e.Action.Verb == verbEvict || e.Pod != nil && e.At > 0
 	})
 	for s := from; s < to; s++ {
-		d.Add(s, drill.Action{Verb: verbEvict, Object: "Pod shop/web-a", UID: "uid-a", Code: 429, Budget: "web"})
+		d.Add(s, drill.Action{Verb: verbEvict, Object: "Pod shop/web-a", UID: "uid-a", Code: 429, Budget: "shop/web"})
 	}
 }
 
