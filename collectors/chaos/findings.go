@@ -68,9 +68,6 @@ func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) 
 		return j.Out, nil
 	}
 	j.restored()
-	for _, t := range j.others {
-		j.add(aboutAll, t, evidence.OutcomeNotChecked, "the drill was for "+rec.Plan.Target.Workload+" alone", "Repeat it without --workload.", j.Own(drill.PlanFile, "/target/workload"))
-	}
 	if len(j.f.Problems) > 0 {
 		j.unmeasured()
 		return j.Out, nil
@@ -101,7 +98,6 @@ type judge struct {
 	all  evidence.Target // what findings of the drill as a whole are about
 
 	loads  []*workload
-	others []evidence.Target // workloads of the release that the plan leaves out
 	owners map[string]string // of pods, by UID: namespace/Kind/name
 	names  map[string]string // of pods, by UID
 }
@@ -123,11 +119,8 @@ func (j *judge) load() {
 		left := j.rec.Plan.Target.Workload != "" && j.rec.Plan.Target.Workload != kind
 		kind, name, _ := strings.Cut(kind, "/")
 		t := evidence.Target{APIVersion: "apps/v1", Kind: kind, Name: name, Namespace: ns}
-		switch {
-		case !left:
+		if !left {
 			j.loads = append(j.loads, &workload{name: w.Name, want: w.Want, target: t})
-		case w.Want > 0 && !slices.Contains(j.others, t):
-			j.others = append(j.others, t)
 		}
 	}
 	if len(j.loads) == 1 {

@@ -291,7 +291,7 @@ func TestOneOfSeveral(t *testing.T) {
 	}
 	outcomes, text := outcomeOf(find(t, d.Files(Name)), "chaos/pod-kill")
 	slices.Sort(outcomes)
-	if !slices.Equal(outcomes, []evidence.Outcome{evidence.OutcomeNotChecked, evidence.OutcomePass}) || !strings.Contains(text, "StatefulSet shop/db: the drill was for Deployment/web alone") {
+	if !slices.Equal(outcomes, []evidence.Outcome{evidence.OutcomeNotChecked, evidence.OutcomePass}) || !strings.Contains(text, "StatefulSet shop/db: the drill was about Deployment/web alone") {
 		t.Errorf("%v %s", outcomes, text)
 	}
 }
