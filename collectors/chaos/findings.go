@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -547,8 +545,8 @@ func (j *judge) availability() {
 		if why, _ := j.likely(); p.Failed > 0 {
 			message += why
 		}
-		if loopback(p.Address) {
-			j.add(aboutAvailability, j.all, evidence.OutcomeNotChecked, message+"; and "+p.Address+" is no Service of the release", "Probe a Service of the release, at its cluster address or by its name.", at)
+		if why := j.rec.Plan.Weak(); why != "" {
+			j.add(aboutAvailability, j.all, evidence.OutcomeNotChecked, message+"; but "+why, fixWeak, j.Own(drill.PlanFile, ""), at)
 			continue
 		}
 		j.add(aboutAvailability, j.all, evidence.OutcomePass, message, "", at)
@@ -561,17 +559,6 @@ func (j *judge) availability() {
 		_, fix := j.likely()
 		j.add(aboutAvailability, j.all, outcome, "by the query and the probes together: "+b.String(), fix, j.timeline())
 	}
-}
-
-// loopback reports whether an address is of the machine that asks.
-func loopback(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil {
-		return false
-	}
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	ip, err := netip.ParseAddr(host)
-	return err == nil && (ip.Unmap().IsLoopback() || ip.IsUnspecified()) || host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // short writes a time with three digits or so.

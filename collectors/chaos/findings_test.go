@@ -99,7 +99,8 @@ func TestFail(t *testing.T) {
 			f[collectors.ManifestsFile] = []byte("---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api}\n")
 		}, []want{{aboutAll, pass, "1 of 3 pods evicted"}, {aboutAll, unchecked, "Deployment shop/api: the drill did not see it"}}},
 		{"fewer than planned", drill.PodKill, func(d *drilltest.Drill) { d.Plan.Target.Count = 2 }, nil, []want{{aboutAll, problem, "1 of its pods were deleted, and 2 are planned"}}},
-		{"a probe of the prober's own machine", drill.PodKill, func(d *drilltest.Drill) { d.Plan.Probes[0].Address = "http://[::1]:8080/" }, nil, []want{{aboutAvailability, unchecked, "is no Service of the release"}}},
+		{"probes of something else", drill.PodKill, func(d *drilltest.Drill) { d.Plan.Probes[0].Service = "" }, nil, []want{{aboutAvailability, unchecked, "no probe sends its requests to a Service of the release"}, {aboutAvailability, unchecked, fixWeak}}},
+		{"a lax objective", drill.PodKill, func(d *drilltest.Drill) { d.Plan.SLO.Objective = 0.98 }, nil, []want{{aboutAvailability, unchecked, "the plan lets 72 s of requests fail"}}},
 		{"single replica", drill.PodKill, oneReplica, nil, []want{
 			{aboutAll, fail, "4.1 of 3.6 s of the error budget spent"}, {aboutAll, fail, fixSingle},
 			{aboutAvailability, fail, "failed: refused 82; likely since it has a single replica"}, {aboutDisruption, none, "no PodDisruptionBudget"}, {aboutRecovery, pass, "4.2s after the first action"}}},

@@ -10,6 +10,7 @@ import (
 
 // What to do about each likely reason.
 const (
+	fixWeak        = "Probe a Service of the release at its cluster address or by its name, and hold the drill to a service level: --objective and --window, or a --budget-share of a long window."
 	fixForecast    = "Do what the forecast names: a budget that lets a pod go, room on the other nodes, a spread that can be kept; helmproof forecast shows it without a drill."
 	fixRestore     = "Run `helmproof drill restore`, and see that no node is left cordoned (kubectl uncordon)."
 	fixBlocked     = "Let the PodDisruptionBudget allow a disruption: maxUnavailable of at least 1, or minAvailable below the replicas, and one budget for each pod."

@@ -8,9 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/companyos/helmproof/collectors/internal/drillrun"
@@ -31,7 +29,7 @@ func addressesOf(ctx context.Context, s *drillrun.Session) (map[string]string, e
 		if err != nil {
 			return nil, fmt.Errorf("read Service %s/%s: %w", ns, o.GetName(), err)
 		}
-		serviceAddresses(svc, out)
+		drillrun.ServiceAddresses(svc, out)
 	}
 	loads := []string{s.Plan.Load.Address}
 	for _, p := range s.Plan.Probes {
@@ -48,36 +46,4 @@ func addressesOf(ctx context.Context, s *drillrun.Session) (map[string]string, e
 		}
 	}
 	return out, nil
-}
-
-// serviceAddresses adds those of one Service: its names and its cluster addresses,
-// and those that a load balancer gave it. A headless one has none.
-func serviceAddresses(svc *corev1.Service, to map[string]string) {
-	var ips []string
-	for _, ip := range svc.Spec.ClusterIPs {
-		if _, err := netip.ParseAddr(ip); err == nil { // else "None"
-			ips = append(ips, ip)
-		}
-	}
-	for i := range svc.Spec.Ports {
-		p := &svc.Spec.Ports[i]
-		if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
-			continue
-		}
-		port := strconv.Itoa(int(p.Port))
-		for _, ip := range ips {
-			to[net.JoinHostPort(ip, port)] = net.JoinHostPort(ip, port)
-		}
-		for _, in := range svc.Status.LoadBalancer.Ingress {
-			if _, err := netip.ParseAddr(in.IP); err == nil {
-				to[net.JoinHostPort(in.IP, port)] = net.JoinHostPort(in.IP, port)
-			}
-		}
-		if len(ips) == 0 {
-			continue
-		}
-		for _, name := range []string{svc.Name + "." + svc.Namespace, svc.Name + "." + svc.Namespace + ".svc", svc.Name + "." + svc.Namespace + ".svc.cluster.local"} {
-			to[net.JoinHostPort(name, port)] = net.JoinHostPort(ips[0], port)
-		}
-	}
 }

@@ -285,6 +285,8 @@ func (j *judge) budget() {
 		j.Add(RuleBudget, j.target, evidence.OutcomeError, j.why(), again, j.Own(drill.EndFile, ""))
 	case len(j.f.Probes) == 0:
 		j.Add(RuleBudget, j.target, evidence.OutcomeError, "nobody sent requests", again, at)
+	case j.rec.Plan.Weak() != "":
+		j.Add(RuleBudget, j.target, evidence.OutcomeNotChecked, j.f.Conclusion+"; but "+j.rec.Plan.Weak(), "Probe a Service of the release at its cluster address, and hold the drill to a service level (--objective, --window, --budget-share).", j.Own(drill.PlanFile, ""))
 	default:
 		j.Add(RuleBudget, j.target, evidence.OutcomePass, j.f.Conclusion, "", at)
 	}

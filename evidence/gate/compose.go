@@ -171,7 +171,7 @@ func wrongSubject(newestFirst []Evidence, cluster string) func(Evidence) string 
 		case evidence.ScopeCluster:
 		case evidence.ScopeRelease, evidence.ScopeDrill:
 			if subject == nil {
-				return "no evidence of scope release says which release is meant"
+				return "no evidence of scope release says which release is meant (helmproof collect --release NAME makes it)"
 			}
 			if !sameRelease(*subject, e.Release) {
 				return "about another chart, release, namespace or rendering"
@@ -293,17 +293,25 @@ func (c *composer) needed(pc evidence.ProfileControl, control evidence.Control, 
 		name, _ := strings.CutSuffix(rule, "*")
 		of := func(f evidence.Finding) bool { return matches(rule, f) }
 		need := i < len(control.Needs)
-		at := slices.IndexFunc(c.usable, func(e *candidate) bool {
-			return e.has(pc.ID, of) || need && e.silent(pc.ID, control.Collector)
-		})
+		if !need {
+			// Nobody has to repeat what was not asked for and showed nothing, or is too old:
+			// the newest that showed something counts.
+			for _, e := range c.usable {
+				if !e.has(pc.ID, of) || c.in.At.Sub(e.EvaluatedAt) > maxAge || e.judge(pc, c, of).Outcome == evidence.ControlIncomplete {
+					continue
+				}
+				add(c.by(e, pc, maxAge, name, of))
+				break
+			}
+			continue
+		}
+		at := slices.IndexFunc(c.usable, func(e *candidate) bool { return e.has(pc.ID, of) || e.silent(pc.ID, control.Collector) })
 		switch {
-		case at >= 0 && !need && c.in.At.Sub(c.usable[at].EvaluatedAt) > maxAge:
-			// Nobody has to repeat what was not asked for.
 		case at >= 0 && c.usable[at].has(pc.ID, of):
 			add(c.by(c.usable[at], pc, maxAge, name, of))
 		case at >= 0: // its collector failed: which family it was about does not show
 			add(c.by(c.usable[at], pc, maxAge, "", nil))
-		case need:
+		default:
 			missing = append(missing, name)
 		}
 	}

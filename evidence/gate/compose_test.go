@@ -250,6 +250,10 @@ func TestComposeNeeds(t *testing.T) {
 		{"one is too old", []Evidence{release, evict, drill("old", 30*time.Hour, about("drill/kill", pass))}, evidence.ControlIncomplete, "drill/kill: evidence is 30h old, the limit is 24h", 2},
 		{"one that nobody asked for fails", []Evidence{release, kill, evict, drill("restart", time.Hour, about("drill/restart", fail))}, evidence.ControlFail, "1 finding fails (1 high)", 3},
 		{"one that nobody asked for is too old", []Evidence{release, kill, evict, drill("restart", 30*time.Hour, about("drill/restart", pass))}, evidence.ControlPass, "1 check passes", 2},
+		{"one that nobody asked for showed nothing", []Evidence{release, kill, evict, drill("restart", time.Hour, about("drill/restart", evidence.OutcomeNotChecked))}, evidence.ControlPass, "1 check passes", 2},
+		{"one that nobody asked for failed, and then showed nothing", []Evidence{
+			release, kill, evict, drill("restart", 2*time.Hour, about("drill/restart", fail)), drill("later", time.Hour, about("drill/restart", evidence.OutcomeError)),
+		}, evidence.ControlFail, "1 finding fails (1 high)", 3},
 		{"the newest could not be made", []Evidence{release, kill, evict, broken}, evidence.ControlIncomplete, "collector drill failed: no API", 1},
 		{"one that could not be made, repeated", []Evidence{release, broken, drill("again", 0, about("drill/kill", pass)), drill("too", 0, about("drill/evict", pass))}, evidence.ControlPass, "1 check passes", 2},
 		{"an own policy is against it", []Evidence{own, kill, evict}, evidence.ControlFail, "1 finding fails (1 high); collector drill did not run", 3},

@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/companyos/helmproof/evidence"
@@ -85,6 +87,9 @@ type Probe struct {
 	Address string            `json:"address"` // http://host:port/path, grpc://host:port[/service], tcp://host:port
 	Rate    float64           `json:"rate"`    // per second
 	Timeout evidence.Duration `json:"timeout"`
+	// Service of the release, "namespace/name", whose address this is; the drill asks
+	// the cluster, whatever the plan says. Empty: it is none's.
+	Service string `json:"service,omitempty"`
 }
 
 // Prober says where probes are sent from.
@@ -138,6 +143,22 @@ type LoadPlan struct {
 	P99 evidence.Duration `json:"p99,omitempty"`
 	// Headroom is what must be left of a container's limits at the peak, 0.1 for a tenth.
 	Headroom float64 `json:"headroom"`
+}
+
+// maxAllowed is the most that a drill may be allowed to spend, in seconds of failed
+// requests, for its verdict to say anything: 1 % of an hour.
+const maxAllowed = 36
+
+// Weak says why the plan is too lax for what it shows to count as the service level
+// being held; empty: it is not.
+func (p *Plan) Weak() string {
+	if a := p.SLO.Allowed(); a > maxAllowed*(1+1e-9) {
+		return fmt.Sprintf("the plan lets %.0f s of requests fail, and more than %d s is no service level", a, maxAllowed)
+	}
+	if !slices.ContainsFunc(p.Probes, func(b Probe) bool { return b.Service != "" }) {
+		return "no probe sends its requests to a Service of the release"
+	}
+	return ""
 }
 
 // Seconds is the error budget of the whole window, in seconds of failed requests.

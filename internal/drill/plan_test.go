@@ -30,8 +30,8 @@ func TestPlanDefaults(t *testing.T) {
 		Experiment: NodeDrain, Target: Target{Node: "node-a", Count: 1, GraceSeconds: &grace}, AllowNamespaces: []string{"shop"},
 		SLO: SLO{Objective: 0.999, Window: evidence.Duration(time.Hour), Share: 1},
 		Probes: []Probe{
-			{"http-1", "http", "https://shop.example/healthz", 20, evidence.Duration(time.Second)},
-			{"tcp-2", "tcp", "tcp://10.0.0.1:5432", 2.5, evidence.Duration(3 * time.Second)},
+			{"http-1", "http", "https://shop.example/healthz", 20, evidence.Duration(time.Second), ""},
+			{"tcp-2", "tcp", "tcp://10.0.0.1:5432", 2.5, evidence.Duration(3 * time.Second), ""},
 		},
 		Phases: Phases{evidence.Duration(10 * time.Second), evidence.Duration(10 * time.Second), evidence.Duration(2 * time.Minute), evidence.Duration(15 * time.Minute)},
 		Limits: Limits{10, 50, 1},

@@ -54,7 +54,22 @@ func (s *Session) beforeLease(ctx context.Context) ([]drill.Check, error) {
 	checks = append(checks, check("namespaces", reason, err))
 	reason, err = s.budgetLeft(ctx)
 	checks = append(checks, check("error-budget", reason, err))
+	err = s.bind(ctx)
+	checks = append(checks, check("services", s.bound(), err))
 	return checks, context.Cause(ctx)
+}
+
+// bound says which probes are of a Service of the release.
+func (s *Session) bound() string {
+	var out []string
+	for _, b := range s.Plan.Probes {
+		of := "no Service of the release"
+		if b.Service != "" {
+			of = "Service " + b.Service
+		}
+		out = append(out, b.Address+" is "+of)
+	}
+	return strings.Join(out, ", ")
 }
 
 // preflight asks all the rest.

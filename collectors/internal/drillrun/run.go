@@ -28,6 +28,7 @@ func abortf(format string, args ...any) error { return &abortError{fmt.Sprintf(f
 // and returns why ctx ended.
 func Run(ctx context.Context, s Session, out evidence.ArtifactWriter) error {
 	began := s.Now()
+	s.Plan.Probes = slices.Clone(s.Plan.Probes)
 	checks, err := s.beforeLease(ctx)
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func New(e drill.Experiment) *Drill {
 	d := &Drill{
 		Plan: drill.Plan{
 			Experiment: e, Target: drill.Target{Workload: "Deployment/web"}, AllowNamespaces: []string{"shop"},
-			Probes: []drill.Probe{{Name: "web", Address: "http://10.96.0.10:80/"}},
+			Probes: []drill.Probe{{Name: "web", Address: "http://10.96.0.10:80/", Service: "shop/web"}},
 		},
 		Checks: []drill.Check{{Name: "steady", OK: true, Reason: "3 of 3 pods are ready"}},
 		End:    drill.End{Began: Began, Length: 25 * time.Second, Restored: []string{}},
