@@ -293,8 +293,13 @@ func (g *golden) drill(experiment string, badly bool) {
 	rel, err := chart.Load(g.t.Context(), "charts/tiny", chart.LoadOptions{ReleaseName: "web", Namespace: "shop"})
 	must(g.t, err)
 	g.t.Cleanup(func() { must(g.t, rel.Close()) })
+	asked := 0
+	now := func() time.Time { // it runs while the drill was made
+		asked++
+		return drilltest.Began.Add(time.Duration(asked-1) * time.Minute)
+	}
 	p := &pipeline.Pipeline{
-		Rules: rules, Tool: tool(), Formats: []string{"md", "html"}, Now: time.Now, Log: newUserLog(io.Discard),
+		Rules: rules, Tool: tool(), Formats: []string{"md", "html"}, Now: now, Log: newUserLog(io.Discard),
 		Cluster: &cluster.Cluster{Info: cluster.Info{Fingerprint: "golden", Version: "v1.37.2", Platform: "kubernetes", Nodes: []cluster.Node{}}},
 	}
 	p.Repo, err = pipeline.OpenRepository(g.t.Context(), g.repo)

@@ -25,7 +25,7 @@ type block struct{ mark, argument, language, text string }
 
 var (
 	blocks = regexp.MustCompile("(?ms)(?:^<!-- (values|file|output): ([^\n]+) -->\n)?^```([a-z]+)\n(.*?)^```$")
-	flags  = regexp.MustCompile(`(?m)^ +(?:-([a-zA-Z]), )? *--([a-z-]+)`)
+	flags  = regexp.MustCompile(`(?m)^ +(?:-([a-zA-Z]), )? *--([a-z0-9-]+)`)
 )
 
 func blocksOf(tb testing.TB, file string) []block {
