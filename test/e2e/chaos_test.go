@@ -58,11 +58,11 @@ spec:
       - name: main
         image: cluster.test/shop:1
         imagePullPolicy: Never
-        args: [serve, ":8080"]
+        args: [serve, ":8080", "late={{ .Values.late | default "0s" }}"]
         {{- if .Values.graceful }}
         lifecycle: {preStop: {sleep: {seconds: 4}}}
         {{- end }}
-        readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1, initialDelaySeconds: {{ .Values.delay }}}
+        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, initialDelaySeconds: {{ .Values.delay }}}
 `
 
 // shop is a release that serves on the real nodes.
@@ -123,7 +123,7 @@ func newShop(t *testing.T, c *kube.Cluster, ns string, values ...string) *shop {
 	})
 	kube.Eventually(t, time.Minute, "an answer", func() bool {
 		res, err := (&http.Client{Timeout: time.Second}).Get(s.address)
-		return err == nil && res.Body.Close() == nil
+		return err == nil && res.Body.Close() == nil && res.StatusCode == http.StatusOK
 	})
 	return s
 }
@@ -255,6 +255,13 @@ func TestChaosDrills(t *testing.T) {
 		p.SLO.Objective, p.Target.Count, p.Probes[0].Rate = 0.99999, 2, 100
 		found, _ := s.drilled(t, p)
 		wanted(t, found, drill.Eviction, map[string]string{"/availability": "fail: connections are lost when a pod ends", "": "fail: preStop"})
+	})
+	t.Run("a readiness probe that lies", func(t *testing.T) {
+		s := newShop(t, c, "chaos-lies", "late=8s")
+		p := s.plan(drill.PodKill)
+		p.Target.Count, p.SLO.Share, p.Probes[0].Rate = 2, 0.2, 50
+		found, _ := s.drilled(t, p)
+		wanted(t, found, drill.PodKill, map[string]string{"/availability": "fail: new pods were Ready before they served", "/restored": "pass"})
 	})
 	t.Run("a budget that blocks", func(t *testing.T) {
 		s := newShop(t, c, "chaos-block", "available=4")

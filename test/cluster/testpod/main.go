@@ -26,7 +26,7 @@ func main() {
 		wait()
 	case "echo": // echo WORD…
 		fmt.Println(strings.Join(os.Args[2:], " "))
-	case "serve": // serve [ADDRESS] [burn=5ms] [alloc=1Mi]: the pod's name to every request
+	case "serve": // serve [ADDRESS] [burn=5ms] [alloc=1Mi] [late=5s]: the pod's name to every request
 		serve(os.Args[2:])
 	default:
 		fmt.Fprintf(os.Stderr, "testpod: no action %q: wait, echo or serve\n", action)
@@ -107,6 +107,7 @@ func burn(d time.Duration) error {
 func serve(args []string) {
 	addr := ":8080"
 	var l load
+	var late time.Duration // after which anything but /ready is served
 	for _, a := range args {
 		var err error
 		if v, ok := strings.CutPrefix(a, "burn="); ok {
@@ -114,6 +115,8 @@ func serve(args []string) {
 		} else if v, ok := strings.CutPrefix(a, "alloc="); ok {
 			l.alloc, err = strconv.Atoi(strings.TrimSuffix(v, "Mi"))
 			l.alloc <<= 20
+		} else if v, ok := strings.CutPrefix(a, "late="); ok {
+			late, err = time.ParseDuration(v)
 		} else {
 			addr = a
 		}
@@ -127,7 +130,12 @@ func serve(args []string) {
 		fmt.Fprintln(os.Stderr, "testpod:", err)
 		os.Exit(1)
 	}
-	srv := &http.Server{Addr: addr, ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	began := time.Now()
+	srv := &http.Server{Addr: addr, ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/ready" && time.Since(began) < late {
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+			return
+		}
 		if err := l.take(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
