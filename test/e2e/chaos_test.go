@@ -121,9 +121,13 @@ func newShop(t *testing.T, c *kube.Cluster, ns string, values ...string) *shop {
 		b, err := mine.Kube.PolicyV1().PodDisruptionBudgets(ns).Get(t.Context(), "web", metav1.GetOptions{})
 		return err == nil && b.Status.ObservedGeneration == b.Generation && b.Status.CurrentHealthy == b.Status.ExpectedPods && b.Status.ExpectedPods > 0
 	})
-	kube.Eventually(t, time.Minute, "an answer", func() bool {
-		res, err := (&http.Client{Timeout: time.Second}).Get(s.address)
-		return err == nil && res.Body.Close() == nil && res.StatusCode == http.StatusOK
+	good := 0 // in a row: by then each pod has answered
+	kube.Eventually(t, time.Minute, "good answers", func() bool {
+		res, err := (&http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Get(s.address)
+		if good++; err != nil || res.Body.Close() != nil || res.StatusCode != http.StatusOK {
+			good = 0
+		}
+		return good >= 15
 	})
 	return s
 }
