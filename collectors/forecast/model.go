@@ -215,11 +215,32 @@ func (d *drain) evict(i int, p *Pod) {
 	if ns.Refuses != "" {
 		say(Unknown, "may not be made again: %s", ns.Refuses)
 	}
-	for _, h := range d.hooks {
-		if h.asked(ns, p) {
-			say(Unknown, "is up to the admission webhook %s (%s)", h.name, h.resource)
+	for i := range d.hooks {
+		if h := &d.hooks[i]; h.asked(ns, p) {
+			if ok, but := d.admits(h, p); !ok {
+				say(Unknown, "is up to the admission webhook %s (%s)%s", h.Name, h.Resource, but)
+			}
 		}
 	}
+}
+
+// admits reports whether a webhook lets a pod through that is like p. One that was
+// there when p was made has let p through, and p is what it made of it: it does the
+// same with the next as long as somebody answers for it. Evictions it may judge
+// otherwise each time.
+func (d *drain) admits(h *hook, p *Pod) (ok bool, but string) {
+	switch {
+	case h.Resource != "pods" || h.Since.IsZero() || len(h.AnsweredOn) == 0:
+		return false, ""
+	case p.Made.Before(h.Since):
+		return false, ", which was set up after the pod was made"
+	}
+	for _, name := range h.AnsweredOn {
+		if i, ok := d.node[name]; ok && !d.nodes[i] && d.s.Nodes[i].Ready {
+			return true, ""
+		}
+	}
+	return false, ", for which only pods on drained nodes answer"
 }
 
 // added are the labels that controllers, and the API server when a pod is bound,
@@ -318,12 +339,12 @@ type model struct {
 }
 
 type hook struct {
-	name, resource      string
+	*Webhook
 	namespaces, objects labels.Selector
 }
 
 func (h *hook) asked(ns *Namespace, p *Pod) bool {
-	return h.namespaces.Matches(labels.Set(ns.Labels)) && (h.resource != "pods" || h.objects.Matches(labels.Set(p.Labels)))
+	return h.namespaces.Matches(labels.Set(ns.Labels)) && (h.Resource != "pods" || h.objects.Matches(labels.Set(p.Labels)))
 }
 
 func newModel(s *Snapshot) *model {
@@ -347,8 +368,9 @@ func newModel(s *Snapshot) *model {
 	for i := range s.Budgets {
 		m.selectors = append(m.selectors, selector(s.Budgets[i].Selector))
 	}
-	for _, h := range s.Webhooks {
-		m.hooks = append(m.hooks, hook{h.Name, h.Resource, everything(h.Namespaces), everything(h.Objects)})
+	for i := range s.Webhooks {
+		h := &s.Webhooks[i]
+		m.hooks = append(m.hooks, hook{h, everything(h.Namespaces), everything(h.Objects)})
 	}
 	for i := range s.Pods {
 		p := &s.Pods[i]

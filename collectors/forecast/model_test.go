@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,6 +55,15 @@ func (w *world) budget(app string, desired int32) {
 		}
 	}
 	w.Budgets = append(w.Budgets, Budget{Namespace: "shop", Name: app, Selector: selecting(app), Says: fmt.Sprintf("minAvailable %d", desired), Healthy: n, Desired: desired, Expected: n, Allowed: max(0, n-desired)})
+}
+
+// guard is a webhook as old as all pods, which pods on the nodes answer for.
+func (w *world) guard(nodes ...string) {
+	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	for i := range w.Pods {
+		w.Pods[i].Made = at
+	}
+	w.Webhooks = []Webhook{{Name: "guard", Resource: "pods", Since: at, AnsweredOn: nodes}}
 }
 
 func spread(key, app string, skew int32) func(*Shape) {
@@ -155,6 +165,29 @@ func TestDrain(t *testing.T) {
 			w.deploy("web", 500, nil, "n1")
 			w.Webhooks = []Webhook{{Name: "inject", Resource: "pods"}}
 		}, Unknown, "is up to the admission webhook inject (pods)", nil},
+		{"webhook that let the pod through", func(w *world) {
+			w.deploy("web", 500, nil, "n1")
+			w.guard("n2", "n3")
+		}, Drains, "", nil},
+		{"webhook that was there later", func(w *world) {
+			w.deploy("web", 500, nil, "n1")
+			w.guard("n2", "n3")
+			w.Pods[0].Made = w.Webhooks[0].Since.Add(-time.Second)
+		}, Unknown, "is up to the admission webhook guard (pods), which was set up after the pod was made", nil},
+		{"webhook that is drained", func(w *world) {
+			w.deploy("web", 500, nil, "n1")
+			w.guard("n1", "n9")
+		}, Unknown, "is up to the admission webhook guard (pods), for which only pods on drained nodes answer", nil},
+		{"webhook on a node that is not Ready", func(w *world) {
+			w.deploy("web", 500, nil, "n1")
+			w.guard("n1", "n2")
+			w.Nodes[1].Ready = false
+		}, Unknown, "for which only pods on drained nodes answer", nil},
+		{"webhook of evictions", func(w *world) {
+			w.deploy("web", 500, nil, "n1")
+			w.guard("n2")
+			w.Webhooks[0].Resource = "pods/eviction"
+		}, Unknown, "is up to the admission webhook guard (pods/eviction)", nil},
 		{"webhook for others", func(w *world) {
 			w.deploy("web", 500, nil, "n1")
 			w.Webhooks = []Webhook{{Name: "inject", Resource: "pods", Namespaces: selecting("mesh")}}

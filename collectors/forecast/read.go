@@ -12,10 +12,12 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/resource"
 
 	"github.com/companyos/helmproof/internal/cluster"
@@ -308,7 +310,7 @@ func manyNodes(c *corev1.PersistentVolumeClaim) bool {
 func (r *reader) pod(p *corev1.Pod) Pod {
 	out := Pod{
 		Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, Labels: p.Labels, Pending: p.Status.Phase == corev1.PodPending, Terminating: p.DeletionTimestamp != nil,
-		Mirror: p.Annotations[corev1.MirrorPodAnnotationKey] != "",
+		Mirror: p.Annotations[corev1.MirrorPodAnnotationKey] != "", Made: p.CreationTimestamp.UTC(),
 	}
 	if owner := metav1.GetControllerOf(p); owner != nil {
 		out.OwnerKind, out.OwnerUID = owner.Kind, string(owner.UID)
@@ -503,10 +505,12 @@ func (r *reader) namespaces(ctx context.Context) error {
 
 // webhooks reads those that are asked when pods are made or evicted.
 func (r *reader) webhooks(ctx context.Context) error {
-	add := func(name string, rules []admissionv1.RuleWithOperations, namespaces, objects *metav1.LabelSelector) {
+	var services []*admissionv1.ServiceReference // of each webhook; nil: none
+	add := func(o *metav1.ObjectMeta, name string, rules []admissionv1.RuleWithOperations, namespaces, objects *metav1.LabelSelector, c *admissionv1.WebhookClientConfig) {
 		for _, resource := range []string{"pods", "pods/eviction"} {
 			if slices.ContainsFunc(rules, func(r admissionv1.RuleWithOperations) bool { return about(r, resource) }) {
-				r.s.Webhooks = append(r.s.Webhooks, Webhook{name, resource, namespaces, objects})
+				r.s.Webhooks = append(r.s.Webhooks, Webhook{Name: name, Resource: resource, Namespaces: namespaces, Objects: objects, Since: o.CreationTimestamp.UTC()})
+				services = append(services, c.Service)
 			}
 		}
 	}
@@ -515,20 +519,52 @@ func (r *reader) webhooks(ctx context.Context) error {
 		l, err := reg.MutatingWebhookConfigurations().List(ctx, o)
 		return l.Items, l.Continue, err
 	}, func(c *admissionv1.MutatingWebhookConfiguration) {
-		for _, w := range c.Webhooks {
-			add(w.Name, w.Rules, w.NamespaceSelector, w.ObjectSelector)
+		for i := range c.Webhooks {
+			w := &c.Webhooks[i]
+			add(&c.ObjectMeta, w.Name, w.Rules, w.NamespaceSelector, w.ObjectSelector, &w.ClientConfig)
 		}
 	}); err != nil {
 		return err
 	}
-	return pages(ctx, "validating webhooks", maxRead, func(ctx context.Context, o metav1.ListOptions) ([]admissionv1.ValidatingWebhookConfiguration, string, error) {
+	if err := pages(ctx, "validating webhooks", maxRead, func(ctx context.Context, o metav1.ListOptions) ([]admissionv1.ValidatingWebhookConfiguration, string, error) {
 		l, err := reg.ValidatingWebhookConfigurations().List(ctx, o)
 		return l.Items, l.Continue, err
 	}, func(c *admissionv1.ValidatingWebhookConfiguration) {
-		for _, w := range c.Webhooks {
-			add(w.Name, w.Rules, w.NamespaceSelector, w.ObjectSelector)
+		for i := range c.Webhooks {
+			w := &c.Webhooks[i]
+			add(&c.ObjectMeta, w.Name, w.Rules, w.NamespaceSelector, w.ObjectSelector, &w.ClientConfig)
+		}
+	}); err != nil {
+		return err
+	}
+	for i, s := range services {
+		if s != nil {
+			var err error
+			if r.s.Webhooks[i].AnsweredOn, err = r.answering(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// answering are the nodes of the Ready pods behind a Service.
+func (r *reader) answering(ctx context.Context, s *admissionv1.ServiceReference) ([]string, error) {
+	var nodes []string
+	err := pages(ctx, "endpoints of "+s.Namespace+"/"+s.Name, maxRead, func(ctx context.Context, o metav1.ListOptions) ([]discoveryv1.EndpointSlice, string, error) {
+		o.LabelSelector = labels.Set{discoveryv1.LabelServiceName: s.Name}.String()
+		l, err := r.c.Kube.DiscoveryV1().EndpointSlices(s.Namespace).List(ctx, o)
+		return l.Items, l.Continue, err
+	}, func(e *discoveryv1.EndpointSlice) {
+		for i := range e.Endpoints {
+			x := &e.Endpoints[i]
+			if x.NodeName != nil && (x.Conditions.Ready == nil || *x.Conditions.Ready) && !slices.Contains(nodes, *x.NodeName) {
+				nodes = append(nodes, *x.NodeName)
+			}
 		}
 	})
+	slices.Sort(nodes)
+	return nodes, err
 }
 
 // about reports whether a rule is about making that resource.

@@ -11,6 +11,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -78,6 +79,18 @@ func (s *shop) hook(name string, rule admissionv1.Rule) {
 	s.more = append(s.more, &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}, Webhooks: []admissionv1.MutatingWebhook{{
 		Name: name, Rules: []admissionv1.RuleWithOperations{{Operations: []admissionv1.OperationType{admissionv1.Create}, Rule: rule}},
 	}}})
+}
+
+// answers makes pods of the webhook answer on a node.
+func (s *shop) answers(node string, ready bool) {
+	at := metav1.NewTime(time.Date(2026, 11, 1, 11, 0, 0, 0, time.UTC))
+	c := s.more[len(s.more)-1].(*admissionv1.MutatingWebhookConfiguration)
+	s.pod.CreationTimestamp, c.CreationTimestamp = at, at
+	c.Webhooks[0].ClientConfig.Service = &admissionv1.ServiceReference{Namespace: "hooks", Name: "webhook"}
+	s.more = append(s.more, &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "hooks", Name: "webhook-1", Labels: map[string]string{discoveryv1.LabelServiceName: "webhook"}},
+		Endpoints:  []discoveryv1.Endpoint{{NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+	})
 }
 
 func (s *shop) take(t *testing.T, refused string) (*Snapshot, error) {
@@ -150,6 +163,18 @@ func TestTake(t *testing.T) {
 		{"webhook of pods", func(s *shop) {
 			s.hook("inject", admissionv1.Rule{APIGroups: []string{""}, Resources: []string{"pods"}})
 		}, Unknown, "admission webhook inject (pods)"},
+		{"webhook of pods that answers elsewhere", func(s *shop) {
+			s.hook("inject", admissionv1.Rule{APIGroups: []string{""}, Resources: []string{"pods"}})
+			s.answers("b", true)
+		}, Drains, ""},
+		{"webhook of pods whose pod is not Ready", func(s *shop) {
+			s.hook("inject", admissionv1.Rule{APIGroups: []string{""}, Resources: []string{"pods"}})
+			s.answers("b", false)
+		}, Unknown, "admission webhook inject (pods)"},
+		{"webhook of pods that answers on the node", func(s *shop) {
+			s.hook("inject", admissionv1.Rule{APIGroups: []string{""}, Resources: []string{"pods"}})
+			s.answers("a", true)
+		}, Unknown, "admission webhook inject (pods), for which only pods on drained nodes answer"},
 		{"webhook of evictions", func(s *shop) {
 			s.hook("guard", admissionv1.Rule{APIGroups: []string{"*"}, Resources: []string{"pods/*"}})
 		}, Unknown, "admission webhook guard (pods/eviction)"},

@@ -59,6 +59,7 @@ type Pod struct {
 	Terminating bool              `json:"terminating,omitempty"`
 	Mirror      bool              `json:"mirror,omitempty"` // of a static pod: a drain leaves it alone
 	Volumes     []Volume          `json:"volumes,omitempty"`
+	Made        time.Time         `json:"made,omitzero"`
 }
 
 // Ref is "namespace/name".
@@ -139,4 +140,8 @@ type Webhook struct {
 	Resource   string                `json:"resource"` // pods or pods/eviction
 	Namespaces *metav1.LabelSelector `json:"namespaces,omitempty"`
 	Objects    *metav1.LabelSelector `json:"objects,omitempty"`
+	// Since is when its configuration was made.
+	Since time.Time `json:"since,omitzero"`
+	// AnsweredOn are the nodes of the Ready pods that answer for it, if pods do.
+	AnsweredOn []string `json:"answeredOn,omitempty"`
 }
