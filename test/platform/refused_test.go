@@ -53,6 +53,8 @@ func TestRefused(t *testing.T) {
 		{"wildcard subject", keylessStart + "subject: '*'}}]}", "Use subjectRegExp"},
 		{"no subject", keylessStart + "}}]}", "exactly one of subject and subjectRegExp"},
 		{"private key", signedText + "key: {data: '-----BEGIN PRIVATE KEY-----'}}]}", "whoever reads the release could sign"},
+		{"keyless without a log", keylessStart + "subject: s}, noLogReason: there is no network}]}", "is proven by the transparency log alone"},
+		{"no log, hardly a reason", signedText + "key: {data: '-----BEGIN PUBLIC KEY-----'}, noLogReason: none}]}", "say why signatures need not be in the transparency log"},
 		{"no signer", signedText + "}]}", "exactly one of key and keyless"},
 		{"misspelt", "podSecurty: {}", "additional properties 'podSecurty' not allowed"},
 	}

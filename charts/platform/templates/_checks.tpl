@@ -63,6 +63,14 @@
 {{- if eq (hasKey $a "key") (hasKey $a "keyless") }}
 {{- fail (printf "%s: want exactly one of key and keyless" $at) }}
 {{- end }}
+{{- if $a.noLogReason }}
+{{- if $a.keyless }}
+{{- fail (printf "%s.noLogReason: a keyless signature is proven by the transparency log alone, since its certificate lives for minutes. Remove it, or sign with a key" $at) }}
+{{- end }}
+{{- if not (include "platform.said" $a.noLogReason) }}
+{{- fail (printf "%s.noLogReason: say why signatures need not be in the transparency log, in ten characters or more" $at) }}
+{{- end }}
+{{- end }}
 {{- with $a.key }}
 {{- if eq (hasKey . "data") (hasKey . "kms") }}
 {{- fail (printf "%s.key: want exactly one of data (a public key) and kms" $at) }}
