@@ -3,7 +3,7 @@ package evidence
 // Release is the content of release.json: what was judged, by digest.
 type Release struct {
 	Scope       Scope  `json:"scope"`
-	Source      string `json:"source"` // "chart" or "manifests"
+	Source      string `json:"source"` // "chart", "manifests", or "release" for what Helm stored
 	Chart       string `json:"chart"`  // the chart's name; the manifests' given name
 	Version     string `json:"version,omitempty"`
 	AppVersion  string `json:"appVersion,omitempty"`
@@ -18,15 +18,27 @@ type Release struct {
 	ValuesDigest  Digest `json:"valuesDigest"` // of the coalesced values, canonical JSON
 	// ManifestsDigest is that of the true rendered manifests; SealedManifestsDigest
 	// that of artifacts/release/manifests.yaml. They differ when secrets were redacted.
-	ManifestsDigest       Digest   `json:"manifestsDigest"`
-	SealedManifestsDigest Digest   `json:"sealedManifestsDigest"`
-	Redactions            int      `json:"redactions"` // how many secret values were redacted before sealing
-	Images                []string `json:"images"`     // sorted, as written in the manifests
+	ManifestsDigest       Digest `json:"manifestsDigest"`
+	SealedManifestsDigest Digest `json:"sealedManifestsDigest"`
+	// ObjectsDigest is that of the objects in the manifests, whatever their order and
+	// form. It is not sealed: who compares takes it from the sealed manifests.
+	ObjectsDigest Digest   `json:"-"`
+	Redactions    int      `json:"redactions"` // how many secret values were redacted before sealing
+	Images        []string `json:"images"`     // sorted, as written in the manifests
 
 	// Bound says, in a composed verdict, by what its inputs are about the release:
 	// one of the Bound constants; empty where an older version composed it.
 	Bound      Bound  `json:"bound,omitempty"`
 	BoundImage Digest `json:"boundImage,omitempty"` // with BoundToImage: the image's digest
+}
+
+// SameManifests reports whether two releases are of the same manifests: by their
+// digest; or, where one of them is what Helm stored in a cluster, which sorts
+// what it stores, by their objects.
+func (r *Release) SameManifests(o *Release) bool {
+	const stored = "release"
+	return r.ManifestsDigest != "" && r.ManifestsDigest == o.ManifestsDigest ||
+		(r.Source == stored) != (o.Source == stored) && r.ObjectsDigest != "" && r.ObjectsDigest == o.ObjectsDigest
 }
 
 // Bound is what ties a composed verdict to its inputs.

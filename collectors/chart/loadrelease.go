@@ -358,6 +358,17 @@ func (r *Rendering) compare(again []byte) {
 	r.Same = r.Rendered == r.Stored
 }
 
+// ObjectsDigest is the digest of the objects in manifests, whatever their order and
+// form; empty where one cannot be read.
+func ObjectsDigest(manifests []byte) (evidence.Digest, error) {
+	set, err := manifest.Parse(manifests)
+	if err != nil || len(set.Broken) > 0 {
+		return "", err
+	}
+	d, err := objectsDigest(set)
+	return evidence.Digest(d), err
+}
+
 // objectsDigest is the digest of the objects, whatever their order and form.
 func objectsDigest(set *manifest.ObjectSet) (string, error) {
 	list := make([]string, 0, len(set.Objects))

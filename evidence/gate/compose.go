@@ -198,8 +198,7 @@ func wrongSubject(newestFirst []Evidence, cluster string) func(Evidence) string 
 }
 
 func sameRelease(a, b evidence.Release) bool {
-	return a.ManifestsDigest != "" && a.ManifestsDigest == b.ManifestsDigest &&
-		a.Chart == b.Chart && a.ReleaseName == b.ReleaseName && a.Namespace == b.Namespace
+	return a.SameManifests(&b) && a.Chart == b.Chart && a.ReleaseName == b.ReleaseName && a.Namespace == b.Namespace
 }
 
 func (c *composer) control(pc evidence.ProfileControl) evidence.ControlResult {

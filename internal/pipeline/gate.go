@@ -56,6 +56,9 @@ func (r GateRequest) subject(ctx context.Context) (evidence.Release, error) {
 	if err != nil {
 		return out, fmt.Errorf("release record of %s: %w", r.Deploy.Info.Chart, err)
 	}
+	if out.ObjectsDigest, err = chart.ObjectsDigest(r.Deploy.Manifests); err != nil {
+		return out, fmt.Errorf("objects of %s: %w", r.Deploy.Info.Chart, err)
+	}
 	return out, nil
 }
 
@@ -196,8 +199,16 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged,
 	}
 	if len(bundles) > 0 {
 		// The newest about the release itself names it; a drill may know less.
+		// Evidence of the chart that a live release was installed from does not name it.
 		about := slices.IndexFunc(bundles, func(b *Verified) bool { return b.Release().Scope == evidence.ScopeRelease })
-		j.Release = *bundles[max(about, 0)].Release()
+		j.Release = withObjects(bundles[max(about, 0)].Bundle)
+		for _, b := range bundles {
+			live := withObjects(b.Bundle)
+			if live.Scope == evidence.ScopeRelease && live.Source == chart.SourceRelease && j.Release.Source == chart.SourceChart && live.SameManifests(&j.Release) {
+				j.Release = live
+				break
+			}
+		}
 		j.Release.Scope, j.Release.Source = evidence.ScopeComposed, "bundles"
 	}
 	var findings []evidence.Finding
@@ -206,7 +217,7 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged,
 			j.Release.Cluster = b.Release().Cluster // the newest evidence may be of the chart alone
 		}
 		e := gate.Evidence{
-			Bundle: b.ID(), Scope: b.Release().Scope, Release: *b.Release(), Findings: b.Findings(),
+			Bundle: b.ID(), Scope: b.Release().Scope, Release: withObjects(b.Bundle), Findings: b.Findings(),
 			Runs: b.Runs().Collectors, Verdict: *b.Verdict(), EvaluatedAt: b.Verdict().EvaluatedAt,
 		}
 		findings = append(findings, b.Findings()...)
@@ -346,19 +357,25 @@ func holdsBound(c *evidence.Release, rules int, inputs []*Verified) error {
 	if (c.Bound == evidence.BoundToImage) != (c.BoundImage != "") {
 		return fmt.Errorf("the composed verdict is bound to %q, and names image %q", string(c.Bound), string(c.BoundImage))
 	}
+	want := *c
 	for _, b := range inputs {
-		r := b.Release()
+		if live := withObjects(b.Bundle); live.Source == chart.SourceRelease && live.ManifestsDigest == c.ManifestsDigest {
+			want.Source, want.ObjectsDigest = live.Source, live.ObjectsDigest // see compose
+		}
+	}
+	for _, b := range inputs {
+		r := withObjects(b.Bundle)
 		if r.Scope == evidence.ScopeCluster {
 			continue
 		}
 		switch c.Bound {
 		case "", evidence.BoundToName:
 		case evidence.BoundToManifests:
-			if d := differences(*c, *r); len(d) > 0 {
+			if d := differences(want, r); len(d) > 0 {
 				return fmt.Errorf("the composed verdict is bound to manifests, but of input %s %s", b.ID().Short(), d[0].text())
 			}
 		case evidence.BoundToImage:
-			if !runs(r, c.BoundImage.Hex()) {
+			if !runs(&r, c.BoundImage.Hex()) {
 				return fmt.Errorf("the composed verdict is bound to image %s, which input %s does not run", c.BoundImage, b.ID().Short())
 			}
 		default:

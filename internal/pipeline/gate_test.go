@@ -275,6 +275,34 @@ func TestGateLive(t *testing.T) {
 	if !slices.Contains(j.Reasons, "the evidence is from what Helm stored in a cluster (gate --release), this is from a chart (gate CHART)") {
 		t.Errorf("a chart beside live evidence: %q", j.Reasons)
 	}
+
+	// The chart that it was installed from, which Helm does not store as it was: what
+	// renders the same objects counts, and what renders others does not.
+	whole := rel.Info
+	whole.Source, whole.Cluster, whole.ChartDigest = chart.SourceChart, "", evidence.DigestOf([]byte("chart"))
+	sorted := []byte("# rendered\n" + string(rel.Manifests))
+	whole.ManifestsDigest = evidence.DigestOf(sorted)
+	other := whole
+	otherManifests := []byte(strings.Replace(string(sorted), "name: a", "name: b", 1))
+	other.ManifestsDigest = evidence.DigestOf(otherManifests)
+	values := whole
+	values.ValuesDigest = evidence.DigestOf([]byte("values"))
+	fromChart := b.sealed(evidence.ScopeRelease, whole, sorted)
+	b.sealed(evidence.ScopeRelease, other, otherManifests)
+	b.sealed(evidence.ScopeRelease, values, sorted)
+	both := b.gate(GateRequest{Deploy: rel})[0]
+	if !slices.Equal(inputs(both), []evidence.Digest{fromChart, here}) {
+		t.Errorf("by %v, want %s and %s", inputs(both), fromChart, here)
+	}
+	if both.Release.ManifestsDigest != rel.Info.ManifestsDigest || both.Release.Cluster != "here" {
+		t.Errorf("it is about %+v", both.Release)
+	}
+	if err := b.SealGated(t.Context(), both); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenVerified(t.Context(), b.verifier, b.Repo, string(both.Bundle), ""); err != nil {
+		t.Errorf("sealed: %v", err)
+	}
 }
 
 // TestGateName: a name alone lets any rendering through, and says so; version and

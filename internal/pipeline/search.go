@@ -93,7 +93,7 @@ func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 		if listed && p != repository.NewPointer(id, b.Release(), b.Verdict()) {
 			return nil, integrityErr("bundle %s: its pointer in the repository does not say what the bundle says", id.Short())
 		}
-		if s.isAbout(b.Release()) {
+		if r := withObjects(b.Bundle); s.isAbout(&r) {
 			found = append(found, b)
 		}
 	}
@@ -151,11 +151,24 @@ func (s *search) look(ctx context.Context, id evidence.Digest) (glimpse, bool, e
 	if err != nil || b.ID() != id {
 		return glimpse{}, false, nil //nolint:nilerr // see above
 	}
-	g := glimpse{id: id, release: *b.Release(), at: b.Verdict().EvaluatedAt, tool: b.Runs().Tool}
+	g := glimpse{id: id, release: withObjects(b), at: b.Verdict().EvaluatedAt, tool: b.Runs().Tool}
 	if raw, err := b.Read(collectors.ChartFile); err == nil {
 		_ = json.Unmarshal(raw, &g.record) // it serves explanations only
 	}
 	return g, true, nil
+}
+
+// withObjects is what a bundle is about, with the digest of its objects. Where secrets
+// were redacted, or something cannot be read, there is none, and nothing is the same.
+func withObjects(b *bundle.Bundle) evidence.Release {
+	r := *b.Release()
+	if r.Redactions > 0 || r.Source != chart.SourceChart && r.Source != chart.SourceRelease {
+		return r
+	}
+	if raw, err := b.Read(collectors.ManifestsFile); err == nil && evidence.DigestOf(raw) == r.ManifestsDigest {
+		r.ObjectsDigest, _ = chart.ObjectsDigest(raw)
+	}
+	return r
 }
 
 // isCutOff tells a bundle whose storing was interrupted (no signature yet) from evidence.
@@ -222,8 +235,13 @@ func (d difference) text() string {
 }
 
 // differences are those of evidence from what is wanted, whose empty fields are
-// any. A drill does not have to know chart and values: it is about manifests.
+// any. A drill does not have to know chart and values: it is about manifests. So is
+// evidence of the chart that a live release was installed from: Helm stores charts in
+// another form, without subcharts, and sorts the manifests.
 func differences(want, have evidence.Release) []difference {
+	if want.Source == chart.SourceRelease && have.Source == chart.SourceChart && want.SameManifests(&have) {
+		want.ChartDigest, want.ManifestsDigest = "", ""
+	}
 	var out []difference
 	add := func(what, have, want string) {
 		if want != "" && have != want {
