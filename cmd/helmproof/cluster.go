@@ -24,6 +24,7 @@ type clusterFlags struct {
 	kubeconfig string
 	context    string
 	unsigned   string // an image without a signature
+	namespace  string // in which that is tried
 }
 
 func (f *clusterFlags) register(cmd *cobra.Command) {
@@ -34,6 +35,7 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 	fl.String("benchmark", "", "with --cluster: CIS `BENCHMARK`, such as cis-1.12; that of platform and version if empty")
 	fl.Int("kube-bench-parallel", 0, "with --cluster: nodes on which kube-bench runs at once")
 	fl.StringVar(&f.unsigned, "unsigned-image", "", "with --cluster: `IMAGE` without a trusted signature, which admission must refuse")
+	fl.StringVar(&f.namespace, "unsigned-namespace", "", "with --unsigned-image: `NAMESPACE` in which it is tried, in a dry-run (default)")
 }
 
 // registerConnection registers the flags that name a cluster.
@@ -59,6 +61,9 @@ func (f *clusterFlags) check(cmd *cobra.Command) error {
 	ignored, why := benchFlags, "means something with --cluster only"
 	if f.itself {
 		ignored, why = slices.Concat(chartFlags, imageFlagNames), "means nothing for --cluster"
+	}
+	if f.namespace != "" && f.unsigned == "" {
+		return usageErr("--unsigned-namespace means something with --unsigned-image only")
 	}
 	for _, name := range ignored {
 		if cmd.Flags().Changed(name) {

@@ -178,7 +178,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		return err
 	}
 	p := &pipeline.Pipeline{
-		Tool: tool(), Stored: f.live.asked(), UnsignedImage: f.cluster.unsigned, Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout,
+		Tool: tool(), Stored: f.live.asked(), UnsignedImage: f.cluster.unsigned, UnsignedNamespace: f.cluster.namespace, Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout,
 		Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
 	}
 	if p.Signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {

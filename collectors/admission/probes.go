@@ -4,6 +4,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -18,19 +19,22 @@ type Probe struct {
 
 const probeImage = "registry.k8s.io/pause@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
-// goodPod meets restricted; each probe breaks one rule of it.
+// goodPod meets restricted, and the policies that releases are judged by, which may be
+// in force where it is tried; each probe breaks one rule of restricted.
 func goodPod(namespace string) *corev1.Pod {
+	resources := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")}
 	return &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "helmproof-probe-", Namespace: namespace},
 		Spec: corev1.PodSpec{
-			AutomountServiceAccountToken: new(false),
+			AutomountServiceAccountToken: new(false), RestartPolicy: corev1.RestartPolicyNever,
 			SecurityContext: &corev1.PodSecurityContext{
 				RunAsNonRoot: new(true), RunAsUser: new(int64(65532)), FSGroup: new(int64(65532)),
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
 				Name: "probe", Image: probeImage,
+				Resources: corev1.ResourceRequirements{Requests: resources, Limits: resources},
 				SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},

@@ -53,6 +53,7 @@ type collectorOptions struct {
 	bench      kubebench.Options
 	signatures signatures.Options
 	unsigned   string
+	unsignedIn string
 	images     images.Options
 }
 
@@ -79,7 +80,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		{Collector: secrets.New(o.found), scopes: release},
 		{Collector: img, scopes: release, idle: len(o.images.Policy.Controls) == 0},
 		{Collector: sig, scopes: release, idle: len(o.signatures.Policies) == 0},
-		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned}), scopes: slices.Concat(release, cluster), live: true},
+		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned, ProbeNamespace: o.unsignedIn}), scopes: slices.Concat(release, cluster), live: true},
 		{Collector: live.New(), scopes: release, live: true, stored: true},
 		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
 		{Collector: autoscaling.New(), scopes: release, live: true, stored: true},

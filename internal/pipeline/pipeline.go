@@ -38,10 +38,11 @@ type Pipeline struct {
 
 	// UnsignedImage is an image without a signature, which admission must refuse;
 	// empty: signature admission is not tried.
-	UnsignedImage string
-	Signatures    signatures.Options // without policies image signatures are not verified
-	Images        images.Options     // without controls images are not judged
-	Bench         kubebench.Options
+	UnsignedImage     string
+	UnsignedNamespace string             // in which that is tried; empty: default
+	Signatures        signatures.Options // without policies image signatures are not verified
+	Images            images.Options     // without controls images are not judged
+	Bench             kubebench.Options
 
 	Signer  attest.Signer          // nil: nothing is sealed
 	Repo    *repository.Repository // nil: nothing is stored
@@ -125,7 +126,7 @@ type subject struct {
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error) {
 	all, err := collectorList(collectorOptions{
-		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, bench: p.Bench, unsigned: p.UnsignedImage, signatures: p.Signatures, images: p.Images,
+		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, bench: p.Bench, unsigned: p.UnsignedImage, unsignedIn: p.UnsignedNamespace, signatures: p.Signatures, images: p.Images,
 	})
 	if err != nil {
 		return nil, err
