@@ -25,7 +25,7 @@ KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) 
 # Tests on a cluster: each package starts its own.
 E2E := ./test/e2e ./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e
 
-.PHONY: kube cluster e2e build test golden race lint bench fuzz-short docs check tools deps clean
+.PHONY: kube cluster e2e acceptance build test golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build
 
 build:
@@ -66,6 +66,19 @@ $(BIN)/kube/testpod: test/cluster/go.mod $(wildcard test/cluster/testpod/*.go)
 $(BIN)/kube/busybox:
 	@mkdir -p $(BIN)/kube; d=$$(mktemp -d); (cd $$d && apt-get download -qq busybox-static >/dev/null 2>&1 && dpkg -x busybox-static_*.deb . && \
 		cp $$(find . -name busybox -type f -size +100k | head -n 1) $@) || echo 'note: busybox-static could not be fetched; tests on real nodes that need it will be skipped' >&2; rm -rf $$d
+
+# Real controllers, for the acceptance run: about ten minutes of processor time, and
+# then only what changed.
+CONTROLLERS := metrics-server vpa-recommender external-secrets policy-controller
+
+$(BIN)/controllers/%: tools/%/go.mod tools/%/go.sum
+	cd tools/$* && $(GO) build -ldflags '-s -w' -o $@ tool
+
+# From nothing to a PASS of profile release, on a real cluster with these controllers:
+# bin/acceptance has the evidence, the PDFs, and a transcript of every command.
+acceptance: deps build kube $(BIN)/cosign $(addprefix $(BIN)/controllers/,$(CONTROLLERS))
+	$(GO) build -ldflags '-s -w' -o $(BIN)/prober ./cmd/prober
+	HELMPROOF_ACCEPTANCE=1 HELMPROOF_TEST_TIER=c $(GO) test ./test/acceptance -count=1 -timeout 40m -v
 
 # A shell with KUBECONFIG set, beside a cluster that ends with it.
 # HELMPROOF_TEST_TIER=a|b|c chooses how much of one (docs/testing.md).

@@ -20,12 +20,13 @@ import (
 // controller is a real controller, built from its Go module (tools/<name>) and
 // installed with the manifests that the module publishes.
 type controller struct {
-	name   string   // of the module under tools, and of the binary
-	module string   // that has the manifests
-	files  []string // in the module, globs
-	more   string   // manifests that the module leaves to its Helm chart
-	args   []string // of the Deployment's container, where the module's do not fit; nil: as they are
-	deploy string   // namespace/name of its Deployment
+	name     string   // of the module under tools, and of the binary
+	module   string   // that has the manifests
+	files    []string // in the module, globs
+	more     string   // manifests that the module leaves to its Helm chart
+	args     []string // of the Deployment's container, where the module's do not fit; nil: as they are
+	deploy   string   // namespace/name of its Deployment
+	replicas int64    // 0: as the module has it
 }
 
 var controllers = []controller{
@@ -38,7 +39,7 @@ var controllers = []controller{
 	{
 		name: "vpa-recommender", module: "k8s.io/autoscaler/vertical-pod-autoscaler", deploy: "kube-system/vpa-recommender",
 		files: []string{"deploy/vpa-v1-crd-gen.yaml", "deploy/vpa-rbac.yaml", "deploy/recommender-deployment.yaml"},
-		args:  []string{"--recommender-interval=10s", "--memory-saver=true"},
+		args:  []string{"--recommender-interval=10s", "--memory-saver=true", "--pod-recommendation-min-cpu-millicores=5", "--pod-recommendation-min-memory-mb=16"},
 	},
 	{
 		name: "external-secrets", module: "github.com/external-secrets/external-secrets", deploy: "external-secrets/external-secrets",
@@ -49,6 +50,8 @@ var controllers = []controller{
 		files: []string{"config/[1-5]*.yaml", "config/config-*.yaml", "config/webhook.yaml"},
 		// Its public root would be fetched from a network that is not there; keys are enough.
 		args: []string{"--disable-tuf"},
+		// One on each node: while a node is drained, the other answers.
+		replicas: 2,
 	},
 }
 
@@ -135,6 +138,11 @@ func (k controller) own(t *testing.T, o *unstructured.Unstructured, ref string) 
 			args = append(args, a)
 		}
 		main["args"] = args
+	}
+	if k.replicas > 0 {
+		if err := unstructured.SetNestedField(o.Object, k.replicas, "spec", "replicas"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := unstructured.SetNestedSlice(o.Object, containers, "spec", "template", "spec", "containers"); err != nil {
 		t.Fatal(err)

@@ -132,38 +132,6 @@ func nothingLeft(t *testing.T, kube kubernetes.Interface) {
 	}
 }
 
-// benchOutput is kube-bench's output for these targets, with that many checks
-// each; the first check has the status first.
-func benchOutput(benchmark, first string, checks int, targets ...string) []byte {
-	section := map[string]int{"master": 1, "etcd": 2, "controlplane": 3, "node": 4}
-	controls := []map[string]any{}
-	for _, target := range targets {
-		n, results := map[string]int{}, []map[string]any{}
-		for i := range checks {
-			status := "PASS"
-			if i == 0 {
-				status = first
-			}
-			n[status]++
-			results = append(results, map[string]any{
-				"test_number": fmt.Sprintf("%d.1.%d", section[target], i+1), "test_desc": fmt.Sprintf("Setting %d is closed (Automated)", i+1), "audit": "stat", "AuditEnv": "", "AuditConfig": "",
-				"type": "", "remediation": "Close it.\n", "test_info": []string{"Close it.\n"}, "status": status, "actual_value": "permissions=644", "scored": true, "IsMultiple": false,
-				"expected_result": "permissions has permissions 644, expected 600 or more restrictive",
-			})
-		}
-		controls = append(controls, map[string]any{
-			"id": fmt.Sprint(section[target]), "version": benchmark, "detected_version": "none", "text": target, "node_type": target,
-			"tests":      []map[string]any{{"section": fmt.Sprintf("%d.1", section[target]), "type": "", "desc": target, "pass": n["PASS"], "fail": n["FAIL"], "warn": n["WARN"], "info": 0, "results": results}},
-			"total_pass": n["PASS"], "total_fail": n["FAIL"], "total_warn": n["WARN"], "total_info": 0,
-		})
-	}
-	raw, err := json.Marshal(controls)
-	if err != nil {
-		panic(err) // maps of text and numbers
-	}
-	return raw
-}
-
 // fakeNodes makes n KWOK nodes of a zone each, ready at once, and removes them.
 func fakeNodes(t *testing.T, kube kubernetes.Interface, prefix string, n int) []string {
 	t.Helper()
@@ -220,7 +188,7 @@ func TestKubeBenchOnFakeNodes(t *testing.T) {
 	var logs atomic.Int64
 	proxy.log = func(node string, reading int) []byte {
 		logs.Add(1)
-		full := benchtest.Log(benchOutput("cis-1.12", "FAIL", 25, "node"), 0, "")
+		full := benchtest.Log(benchtest.Output("cis-1.12", "FAIL", 25, "node"), 0, "")
 		if node == names[7] && reading == 1 { // a connection that drops
 			return full[:len(full)/2]
 		}
@@ -285,7 +253,7 @@ func TestKubeBenchNodesComeAndGo(t *testing.T) {
 	c := needCluster(t, kube.TierB)
 	names := fakeNodes(t, c.kube, "moving", 3)
 	proxy := newProxy(t, c.config)
-	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
+	proxy.log = func(string, int) []byte { return benchtest.Log(benchtest.Output("cis-1.12", "PASS", 3, "node"), 0, "") }
 	var once sync.Once
 	proxy.jobMade = func() {
 		once.Do(func() {
@@ -386,7 +354,7 @@ func TestKubeBenchCrash(t *testing.T) {
 	}
 	crashed := list.Items[0].Name
 	proxy := newProxy(t, c.config)
-	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
+	proxy.log = func(string, int) []byte { return benchtest.Log(benchtest.Output("cis-1.12", "PASS", 3, "node"), 0, "") }
 	o := kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
 	if _, err := runBench(t.Context(), t, proxy.config, o); err != nil {
 		t.Fatal(err)
@@ -410,7 +378,7 @@ func TestKubeBenchRestart(t *testing.T) {
 	c := needCluster(t, kube.TierB)
 	names := fakeNodes(t, c.kube, "restart", 6)
 	proxy := newProxy(t, c.config)
-	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
+	proxy.log = func(string, int) []byte { return benchtest.Log(benchtest.Output("cis-1.12", "PASS", 3, "node"), 0, "") }
 	var once sync.Once
 	proxy.jobMade = func() {
 		once.Do(func() {

@@ -33,7 +33,7 @@ func TestKubeBenchRights(t *testing.T) {
 	fakeNodes(t, c.kube, "rights", 2)
 	apply(t, c, rbac.KubeBench)
 	proxy := newProxy(t, c.config)
-	proxy.log = func(string, int) []byte { return benchtest.Log(benchOutput("cis-1.12", "PASS", 3, "node"), 0, "") }
+	proxy.log = func(string, int) []byte { return benchtest.Log(benchtest.Output("cis-1.12", "PASS", 3, "node"), 0, "") }
 	o := kubebench.Options{Image: anyImage(t, c), Benchmark: "cis-1.12", Parallel: 20, NodeTimeout: time.Minute}
 
 	mine := proxy.as(token(t, c, "helmproof", "helmproof-kube-bench"))

@@ -47,7 +47,7 @@ echo '"Results":[{"Target":"x","Class":"os-pkgs","Type":"debian","Vulnerabilitie
 // trivyImage puts the image with fakeTrivy on both real nodes.
 func trivyImage(t *testing.T, c *testCluster) string {
 	t.Helper()
-	box := staticBusybox()
+	box := c.Busybox()
 	if box == "" {
 		t.Skip("no static busybox to build an image with: `make kube` fetches it from the package busybox-static")
 	}

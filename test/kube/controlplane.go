@@ -86,6 +86,7 @@ func (c *Cluster) prepare() error {
 	}
 	service("kube-apiserver", "", "127.0.0.1", apiAddress, "10.96.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 	service("kube-apiserver-kubelet-client", "system:masters")
+	service("front-proxy-client", "") // the API server's own to those that extend it
 	err = errors.Join(err, c.pki.serviceAccountKeys())
 	user := func(name, commonName, organization string, hosts ...string) {
 		err = errors.Join(err, c.pki.kubeconfig(c.config(name), commonName, organization, hosts...))
@@ -146,6 +147,7 @@ func (c *Cluster) controlPlane(ctx context.Context) error {
 		"--kubelet-certificate-authority="+c.pki.path("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
 		"--requestheader-client-ca-file="+c.pki.path("ca.crt"), "--requestheader-allowed-names=front-proxy-client", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User",
+		"--proxy-client-cert-file="+c.pki.path("front-proxy-client.crt"), "--proxy-client-key-file="+c.pki.path("front-proxy-client.key"),
 		// Without it a privileged pod is refused by validation, before Pod Security
 		// admission sees it.
 		"--allow-privileged=true",

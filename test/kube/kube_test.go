@@ -67,10 +67,10 @@ func TestImageTar(t *testing.T) {
 	if err := os.WriteFile(binary, []byte("program"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := (Image{Ref: "cluster.test/x", Binary: binary}).tar(); err == nil || !strings.Contains(err.Error(), "no tag") {
+	if _, _, err := (Image{Ref: "cluster.test/x", Binary: binary}).OCI(); err == nil || !strings.Contains(err.Error(), "no tag") {
 		t.Errorf("reference without tag: %v", err)
 	}
-	b, _, err := Image{Ref: "cluster.test:5000/x:2", Binary: binary, Args: []string{"wait"}}.tar()
+	b, _, err := Image{Ref: "cluster.test:5000/x:2", Binary: binary, Args: []string{"wait"}}.OCI()
 	if err != nil {
 		t.Fatal(err)
 	}
