@@ -508,20 +508,12 @@ func printMany(t *terminal, done []*pipeline.Judged) {
 	if counts[evidence.VerdictFail] > 0 {
 		worst = evidence.VerdictFail
 	}
-	what := "release"
-	if len(list) > 0 && list[0].Release.Scope == evidence.ScopeDrill {
-		what = "drill"
-	}
-	t.line(fmt.Sprintf("%s  %s: %d pass, %d fail, %d incomplete", t.mark(report.VerdictMark(worst), 0), plural(len(list), what),
+	t.line(fmt.Sprintf("%s  %s: %d pass, %d fail, %d incomplete", t.mark(report.VerdictMark(worst), 0), plural(len(list), "release"),
 		counts[evidence.VerdictPass], counts[evidence.VerdictFail], counts[evidence.VerdictIncomplete]))
 }
 
-// rowName is the chart, or the live release; of a drill the profile, which names both
-// what it is judged by and the experiment.
+// rowName is the chart, or the live release.
 func rowName(j *pipeline.Judged) string {
-	if j.Release.Scope == evidence.ScopeDrill {
-		return j.Verdict.Profile
-	}
 	if j.Release.Source == chart.SourceRelease {
 		return j.Release.Namespace + "/" + j.Release.ReleaseName
 	}

@@ -137,8 +137,7 @@ func (r *run) observed(t *testing.T) {
 	}
 	delete(spec, "nodeName")
 	container := spec["containers"].([]any)[0].(map[string]any)
-	signed := container["image"]
-	for image, code := range map[any]int{signed: 0, r.unsigned: 1} {
+	for code, image := range []string{r.service, r.unsigned} {
 		container["image"] = image
 		r.writeYAML(t, "pod.yaml", map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "one", "namespace": namespace}, "spec": spec})
 		out := r.command(t, code, r.program("kubectl"), "create", "--dry-run=server", "-f", "pod.yaml")
