@@ -22,7 +22,7 @@ KUBERNETES := v1.37.2
 KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
 
-# Tests on a cluster: each package starts its own.
+# Tests on a cluster: one package after the other, since a drill notices a busy machine.
 E2E := ./test/e2e ./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e
 
 .PHONY: kube cluster e2e acceptance build test golden race lint bench fuzz-short docs check tools deps clean
@@ -87,11 +87,11 @@ cluster: deps kube
 	@$(BIN)/kube/shell
 
 e2e: deps kube build
-	$(GO) test -count=1 -p 2 -timeout 40m ./test/kube $(E2E) -v
+	$(GO) test -count=1 -p 1 -timeout 40m ./test/kube $(E2E) -v
 
 test: deps build kube $(BIN)/cosign
 	HELMPROOF_COSIGN=$(BIN)/cosign $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
-	$(GO) test -count=1 -p 2 -timeout 40m $(E2E) -v
+	$(GO) test -count=1 -p 1 -timeout 40m $(E2E) -v
 
 # Anew, the golden bundles of this version of the rules (evidence/version.go), which
 # every later version verifies. Those of older versions stay as they are.

@@ -60,22 +60,28 @@ func TestDrillCommand(t *testing.T) {
 		cmd.Env = append(cmd.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "KUBECONFIG="+c.Kubeconfig, "HELMPROOF_REPO="+repo)
 		return cmd
 	}
-	run := func(want int, args ...string) (string, string) {
+	var stderr string
+	try := func(args ...string) (stdout string, code int) {
 		t.Helper()
-		var stdout, stderr bytes.Buffer
+		var out, errs bytes.Buffer
 		cmd := command(args...)
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		code := 0
+		cmd.Stdout, cmd.Stderr = &out, &errs
 		var exit *exec.ExitError
 		if err := cmd.Run(); errors.As(err, &exit) {
 			code = exit.ExitCode()
 		} else if err != nil {
 			t.Fatal(err)
 		}
+		stderr = errs.String()
+		return out.String(), code
+	}
+	run := func(want int, args ...string) (string, string) {
+		t.Helper()
+		stdout, code := try(args...)
 		if code != want {
-			t.Fatalf("helmproof %s: exit %d, want %d\n%s%s", strings.Join(args, " "), code, want, stdout.String(), stderr.String())
+			t.Fatalf("helmproof %s: exit %d, want %d\n%s%s", strings.Join(args, " "), code, want, stdout, stderr)
 		}
-		return stdout.String(), stderr.String()
+		return stdout, stderr
 	}
 	on := func(args ...string) []string {
 		return append(args, "--release", "shop", "-n", ns, "--allow-namespace", ns, "--before", "3s", "--after", "3s", "--max-percent", "100")
@@ -90,20 +96,31 @@ func TestDrillCommand(t *testing.T) {
 	}
 
 	// What is asked before anything is touched.
-	_, stderr := run(2, on("drill", "pod-kill")...)
+	run(2, on("drill", "pod-kill")...)
 	contains(stderr, "confirm with --yes")
-	_, stderr = run(2, "drill", "pod-slap")
+	run(2, "drill", "pod-slap")
 	contains(stderr, `no experiment "pod-slap"`, "pod-kill")
 	stdout, _ := run(0, append(on("drill", "node-drain"), "--dry-run")...)
 	contains(stdout, "rights:", "PASS", "/readyz")
-	stdout, stderr = run(1, "drill", "eviction", "--release", "shop", "-n", ns, "--allow-namespace", "other", "--dry-run", "-o", "json")
+	stdout, _ = run(1, "drill", "eviction", "--release", "shop", "-n", ns, "--allow-namespace", "other", "--dry-run", "-o", "json")
 	contains(stdout, `"ok": false`, "in which nothing may be touched")
 	contains(stderr, "1 of 1 drill would be refused")
 
 	// Drills that pass, their evidence and their reports.
 	var bundles []string
+	stored := 0
 	for _, experiment := range []string{"pod-kill", "eviction"} {
-		stdout, _ = run(0, append(on("drill", experiment), "--yes", "-o", "json")...)
+		var code int
+		for range 3 { // on a busy machine the prober is held up, and says so: then nothing was shown
+			stdout, code = try(append(on("drill", experiment), "--yes", "-o", "json")...)
+			stored++
+			if !strings.Contains(stdout, "held up") {
+				break
+			}
+		}
+		if code != 0 {
+			t.Fatalf("%s: exit %d\n%s%s", experiment, code, stdout, stderr)
+		}
 		var doc struct {
 			Releases []struct {
 				Bundle string
@@ -180,7 +197,7 @@ func TestDrillCommand(t *testing.T) {
 	contains(stdout, "nothing to restore")
 
 	stdout, _ = run(0, "list", "-o", "json")
-	if n := strings.Count(stdout, `"scope"`); n != 2 {
-		t.Errorf("%d bundles: %s", n, stdout)
+	if n := strings.Count(stdout, `"scope"`); n != stored {
+		t.Errorf("%d bundles, of %d drills: %s", n, stored, stdout)
 	}
 }

@@ -129,7 +129,7 @@ func rollbackPlan(t *testing.T, c *testCluster, ns, fault string, detect, back t
 	ip := c.Kubectl(t, "get", "service", "web", "-n", ns, "-o", "jsonpath={.spec.clusterIP}")
 	p := &drill.Plan{
 		Experiment: drill.Rollback, AllowNamespaces: []string{ns},
-		SLO:      drill.SLO{Objective: 0.99, Window: evidence.Duration(time.Hour)},
+		SLO:      drill.SLO{Objective: 0.999, Window: evidence.Duration(time.Hour)},
 		Probes:   []drill.Probe{{Name: "web", Kind: "http", Address: "http://" + ip + ":80/", Rate: 10, Timeout: evidence.Duration(2 * time.Second)}},
 		Phases:   drill.Phases{Before: evidence.Duration(3 * time.Second), After: evidence.Duration(3 * time.Second), Recover: evidence.Duration(15 * time.Second)},
 		Rollback: &drill.RollbackPlan{Fault: fault, Detect: evidence.Duration(detect), Back: evidence.Duration(back)},

@@ -413,7 +413,7 @@ func TestAPIServerRestarts(t *testing.T) {
 	})
 	f := run(t, s)
 	end := f.end(t)
-	if end.Aborted != "" || len(end.Lost) == 0 {
+	if end.Aborted != "" { // an interruption of a moment is no gap: the watches go on from where they were
 		t.Fatalf("%+v\n%s", end, f.files[drill.PreflightFile])
 	}
 	for _, g := range end.Lost {
