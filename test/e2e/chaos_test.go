@@ -269,7 +269,9 @@ func TestChaosDrills(t *testing.T) {
 	})
 	t.Run("a budget that blocks", func(t *testing.T) {
 		s := newShop(t, c, "chaos-block", "available=4")
-		found, _ := s.drilled(t, s.plan(drill.Eviction))
+		p := s.plan(drill.Eviction)
+		p.Phases.Recover = evidence.Duration(2 * time.Second) // what does not pass by itself is not waited for
+		found, _ := s.drilled(t, p)
 		wanted(t, found, drill.Eviction, map[string]string{"": "fail: allows no disruption", "/availability": "not-checked", "/restored": "not-applicable"})
 	})
 	t.Run("a budget that blocks later", func(t *testing.T) {
