@@ -64,7 +64,8 @@ EXPERIMENT is one of
 Before anything is touched, a preflight asks whether the release is steady,
 whether its budgets allow the disruption, whether anybody else disturbs it, and
 whether the rights are there (templates/rbac/drill.yaml); --dry-run stops after
-that. A question that cannot be answered is a no. Only pods of namespaces that
+that. A question that cannot be answered is a no,
+but for the forecast of a drain: what that cannot tell, the drill shows. Only pods of namespaces that
 --allow-namespace names are touched, no more at once than --max-pods, --max-percent
 and --max-nodes say, and never while another drill runs in the cluster. A drill
 ends early when the error budget is spent, on Ctrl-C, and when the API server or

@@ -137,5 +137,8 @@ func wouldDrain(ctx context.Context, in collectors.Input, nodes []string) (bool,
 	if why := f.Why(); why != "" {
 		reason += ": " + why
 	}
+	if f.Outcome == forecast.Unknown {
+		reason = "cannot tell, so that the drill is what shows it: " + f.Why()
+	}
 	return f.Outcome == forecast.Drains || f.Outcome == forecast.Unknown, reason, nil
 }

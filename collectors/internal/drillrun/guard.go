@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/companyos/helmproof/collectors/internal/helmop"
 	"github.com/companyos/helmproof/internal/cluster"
 )
 
@@ -220,7 +219,7 @@ func recordOf(l *coordinationv1.Lease) (record, error) {
 	return r, nil
 }
 
-func (r *record) empty() bool { return len(r.Nodes)+len(r.Pods)+len(r.Releases)+len(r.Notes) == 0 }
+func (r *record) empty() bool { return len(r.Nodes)+len(r.Pods)+len(r.Releases) == 0 }
 
 // write puts the record into a Lease.
 func (r *record) write(l *coordinationv1.Lease) error {
@@ -275,20 +274,6 @@ func (g *guard) forget(ctx context.Context) error {
 	return g.write(ctx)
 }
 
-// after takes out of the record what has been put back.
-func (g *guard) after(ctx context.Context, r Restore) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	without := func(list, of []string) []string {
-		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(of, s) })
-	}
-	g.record.Nodes = without(g.record.Nodes, r.Nodes)
-	g.record.Pods = without(g.record.Pods, r.Pods)
-	g.record.Notes = without(g.record.Notes, r.Notes)
-	g.record.Releases = slices.DeleteFunc(slices.Clone(g.record.Releases), func(b helmop.Back) bool { return slices.Contains(r.Releases, b) })
-	return g.write(ctx)
-}
-
 // before adds to the record, and returns once it is in the cluster.
 func (g *guard) before(ctx context.Context, r Restore) error {
 	g.mu.Lock()
@@ -296,7 +281,6 @@ func (g *guard) before(ctx context.Context, r Restore) error {
 	old := g.record
 	g.record.Nodes = add(old.Nodes, r.Nodes)
 	g.record.Pods = add(old.Pods, r.Pods)
-	g.record.Notes = add(old.Notes, r.Notes)
 	g.record.Releases = append(slices.Clone(old.Releases), r.Releases...)
 	err := g.write(ctx)
 	if err != nil && !g.answered(err) {

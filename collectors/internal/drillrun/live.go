@@ -37,9 +37,6 @@ func (l *Live) Elapsed() time.Duration { return l.Now().Sub(l.began) }
 // before that is touched.
 func (l *Live) Before(ctx context.Context, r Restore) error { return l.guard.before(ctx, r) }
 
-// After takes out of the record what has been put back meanwhile.
-func (l *Live) After(ctx context.Context, r Restore) error { return l.guard.after(ctx, r) }
-
 // Act does one request and records it with its answer. success is the status that
 // the API server answers with where it does what it was asked. The error is that of do.
 func (l *Live) Act(a drill.Action, success int, do func() error) error {
@@ -117,16 +114,6 @@ func (l *Live) cordon(ctx context.Context, node string) error {
 	return l.Act(drill.Action{Verb: "cordon", Object: "Node " + node, UID: string(n.UID)}, http.StatusOK, func() error {
 		_, err := api.Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{})
 		return err
-	})
-}
-
-// Uncordon undoes Cordon. What is still cordoned when the drill ends is uncordoned then.
-func (l *Live) Uncordon(ctx context.Context, node string) error {
-	return l.again(func() error {
-		return l.Act(drill.Action{Verb: "uncordon", Object: "Node " + node}, http.StatusOK, func() error {
-			_, err := uncordon(ctx, l.Cluster.Kube, node, l.guard.holder)
-			return err
-		})
 	})
 }
 

@@ -157,7 +157,7 @@ func (s *Session) allowed() (string, error) {
 
 // budgetLeft: there is something to spend, and the service is not spending it already.
 func (s *Session) budgetLeft(ctx context.Context) (string, error) {
-	left := allowed(s.Plan.SLO)
+	left := s.Plan.SLO.Allowed()
 	if !(left > 0) {
 		return "", fmt.Errorf("the objective leaves no error budget: %g over %s, of which the drill may spend %g", s.Plan.SLO.Objective, time.Duration(s.Plan.SLO.Window), s.Plan.SLO.Share)
 	}

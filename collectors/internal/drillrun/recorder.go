@@ -133,7 +133,9 @@ func (r *recorder) end(length time.Duration) (timeline []byte, lost []drill.Gap)
 			r.gaps[i].To = length
 		}
 	}
-	return bytes.Clone(r.lines.Bytes()), slices.Clone(r.gaps)
+	// What was interrupted while things were put back is no gap in the drill.
+	lost = slices.DeleteFunc(slices.Clone(r.gaps), func(g drill.Gap) bool { return g.From >= length })
+	return bytes.Clone(r.lines.Bytes()), lost
 }
 
 // trouble is why the drill cannot go on: a watch that is refused, or was away for long.

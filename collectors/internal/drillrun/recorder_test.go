@@ -234,3 +234,15 @@ func TestOverBudget(t *testing.T) {
 		}
 	}
 }
+
+// What is interrupted once the drill has ended is no gap in it.
+func TestGapsAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	r := newRecorder(&Session{Now: func() time.Time { return began.Add(time.Minute) }}, began)
+	r.broken["pods"], r.broken["nodes"] = began.Add(5*time.Second), began.Add(20*time.Second)
+	_, lost := r.end(10 * time.Second)
+	if len(lost) != 1 || lost[0] != (drill.Gap{What: "pods", From: 5 * time.Second, To: 10 * time.Second}) {
+		t.Errorf("%+v", lost)
+	}
+}

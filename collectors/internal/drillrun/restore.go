@@ -18,8 +18,8 @@ import (
 )
 
 // Clean puts back what a drill left behind that did not end by itself, and says what
-// that was. While that drill is alive it refuses with a HeldError, unless it is forced;
-// forced, it also forgets the notes, which it says as its error. say may be nil.
+// that was. While that drill is alive it refuses with a HeldError, unless it is forced.
+// say may be nil.
 func Clean(ctx context.Context, c *cluster.Cluster, now func() time.Time, say func(string), force bool) (done []string, err error) {
 	kube := c.Kube
 	leases := kube.CoordinationV1().Leases(Namespace)
@@ -55,9 +55,6 @@ func Clean(ctx context.Context, c *cluster.Cluster, now func() time.Time, say fu
 	}
 	g.keep(ctx)
 	done, problems := g.restore(ctx, true)
-	if force {
-		g.record.Notes = nil
-	}
 	if len(problems) > 0 {
 		err = errors.New(strings.Join(problems, "; "))
 	}
@@ -106,9 +103,6 @@ func restore(ctx context.Context, c *cluster.Cluster, r record) (done []string, 
 		} else if what != "" {
 			done = append(done, what)
 		}
-	}
-	for _, note := range r.Notes {
-		left.Notes, problems = append(left.Notes, note), append(problems, "has to be put back by hand: "+note)
 	}
 	return done, left, problems
 }

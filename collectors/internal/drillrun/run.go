@@ -28,7 +28,6 @@ func abortf(format string, args ...any) error { return &abortError{fmt.Sprintf(f
 // and returns why ctx ended.
 func Run(ctx context.Context, s Session, out evidence.ArtifactWriter) error {
 	began := s.Now()
-	s.Plan.Probes = slices.Clone(s.Plan.Probes)
 	checks, err := s.beforeLease(ctx)
 	if err != nil {
 		return err
@@ -303,14 +302,9 @@ func (d *run) monitor(ctx context.Context, abort context.CancelCauseFunc, rec *r
 	}
 }
 
-// allowed is what a drill may spend of the error budget, in seconds.
-func allowed(slo drill.SLO) float64 {
-	return (1 - slo.Objective) * time.Duration(slo.Window).Seconds() * slo.Share
-}
-
 // overBudget says which probe has spent more than the drill may.
 func overBudget(plan *drill.Plan, counts []Count) error {
-	limit := allowed(plan.SLO)
+	limit := plan.SLO.Allowed()
 	for _, c := range counts {
 		i := slices.IndexFunc(plan.Probes, func(p drill.Probe) bool { return p.Name == c.Probe })
 		if i < 0 || plan.Probes[i].Rate <= 0 {

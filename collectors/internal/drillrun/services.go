@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +28,7 @@ func (s *Session) bind(ctx context.Context) error {
 			of[a] = n.namespace + "/" + n.name
 		}
 	}
+	s.Plan.Probes = slices.Clone(s.Plan.Probes) // the caller's stay as they are
 	for i := range s.Plan.Probes {
 		b := &s.Plan.Probes[i]
 		b.Service = ""
@@ -38,8 +40,9 @@ func (s *Session) bind(ctx context.Context) error {
 	return nil
 }
 
-// ServiceAddresses adds, with what is dialled for each, the addresses of one Service: its names and its cluster addresses,
-// and those that a load balancer gave it. A headless one has none.
+// ServiceAddresses adds, with what is dialled for each, the addresses of one Service:
+// its names, its cluster addresses, and those that a load balancer gave it. A headless
+// one has none.
 func ServiceAddresses(svc *corev1.Service, to map[string]string) {
 	var ips []string
 	for _, ip := range svc.Spec.ClusterIPs {

@@ -85,8 +85,6 @@ type Restore struct {
 	Pods []string `json:"pods,omitempty"`
 	// Releases that the drill upgrades, with the revision that each goes back to.
 	Releases []helmop.Back `json:"releases,omitempty"`
-	// Notes say what a person has to put back: "helm rollback web 3 -n shop".
-	Notes []string `json:"notes,omitempty"`
 }
 
 // Right is a verb that the drill needs.
