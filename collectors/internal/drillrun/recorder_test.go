@@ -19,6 +19,7 @@ import (
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // script is a source whose answers are told.
@@ -239,7 +240,7 @@ func TestOverBudget(t *testing.T) {
 func TestGapsAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
-	r := newRecorder(&Session{Now: func() time.Time { return began.Add(time.Minute) }}, began)
+	r := newRecorder(&Session{Now: func() time.Time { return began.Add(time.Minute) }, Objects: new(manifest.ObjectSet)}, began)
 	r.broken["pods"], r.broken["nodes"] = began.Add(5*time.Second), began.Add(20*time.Second)
 	_, lost := r.end(10 * time.Second)
 	if len(lost) != 1 || lost[0] != (drill.Gap{What: "pods", From: 5 * time.Second, To: 10 * time.Second}) {
