@@ -44,14 +44,14 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends the program at once
-	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	os.Exit(run(signals, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+// run is the program. The first of the signals ends the probes, the second the time
+// after them.
+func run(signals <-chan os.Signal, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("prober", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	config := flags.String("config", "", "the probes, as a JSON array (default: the variable PROBER_CONFIG)")
@@ -74,11 +74,28 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintln(stderr, "prober: configuration:", err)
 		return exitUsage
 	}
-	if err := probeAll(ctx, probes, stdout); err != nil {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	over := make(chan error, 1)
+	go func() { over <- probeAll(ctx, probes, stdout) }()
+	stopped := false
+	select {
+	case err = <-over:
+	case <-signals:
+		stopped = true
+		cancel()
+		err = <-over
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "prober:", err)
 		return exitFailure
 	}
-	wait(ctx, *linger)
+	if stopped { // what was printed stays to be read before the container ends
+		select {
+		case <-signals:
+		case <-time.After(*linger):
+		}
+	}
 	return exitDone
 }
 
@@ -158,19 +175,5 @@ func beat(mux *probe.Mux, over <-chan struct{}) error {
 		case <-over:
 			return nil
 		}
-	}
-}
-
-// wait lets what was printed be read before the container ends.
-func wait(ctx context.Context, linger time.Duration) {
-	if ctx.Err() == nil {
-		return // nobody said to end: the probes were over
-	}
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(again)
-	select {
-	case <-again:
-	case <-time.After(linger):
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +75,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"--config", config(t, good, bad)}, exitUsage, "rate 0 is not from"},
 	} {
 		var out, errs bytes.Buffer
-		code := run(t.Context(), tt.args, func(string) string { return "" }, &out, &errs)
+		code := run(nil, tt.args, func(string) string { return "" }, &out, &errs)
 		if code != tt.code || !strings.Contains(errs.String(), tt.want) || out.Len() > 0 {
 			t.Errorf("%q: %d, %s; want %d, %q", tt.args, code, &errs, tt.code, tt.want)
 		}
@@ -98,7 +97,7 @@ func TestStandardOutputBreaks(t *testing.T) {
 	defer srv.Close()
 	for after := range 5 {
 		var errs bytes.Buffer
-		code := run(t.Context(), []string{"--config", config(t, of("web", srv.URL))}, func(string) string { return "" }, &full{after}, &errs)
+		code := run(nil, []string{"--config", config(t, of("web", srv.URL))}, func(string) string { return "" }, &full{after}, &errs)
 		if code != exitFailure || !strings.Contains(errs.String(), "nobody reads any more") {
 			t.Errorf("after %d lines: %d, %s", after, code, &errs)
 		}
@@ -117,7 +116,7 @@ func TestProbesOfALength(t *testing.T) {
 	yes.Length, no.Length = 300*time.Millisecond, 300*time.Millisecond
 	var out, errs bytes.Buffer
 	env := map[string]string{"PROBER_CONFIG": config(t, yes, no), "POD_NAME": "p-1", "NODE_NAME": "node-a"}
-	if code := run(context.Background(), nil, func(k string) string { return env[k] }, &out, &errs); code != exitDone {
+	if code := run(nil, nil, func(k string) string { return env[k] }, &out, &errs); code != exitDone {
 		t.Fatalf("%d, %s", code, &errs)
 	}
 	d := read(t, out.String())
