@@ -530,7 +530,7 @@ func (j *judge) availability() {
 		at := j.Own(drill.ProbeFile(p.Name), "")
 		spent := drill.BudgetFigures{Allowed: b.Allowed, Spent: float64(p.Failed) / p.Rate}
 		message := fmt.Sprintf("probe %s: %.3f %% of %d requests good, %s, longest downtime %s, p99 %s before, %s during, %s after",
-			p.Name, 100*p.Availability, p.Due, spent, short(p.Longest), short(p.Before.P99), short(p.During.P99), short(p.After.P99))
+			p.Name, 100*p.Availability, p.Due, spent, short(p.Longest), p99(p.Before), p99(p.During), p99(p.After))
 		if p.Failed > 0 {
 			message += "; failed: " + outcomes(p.Outcomes)
 		}
@@ -559,6 +559,13 @@ func (j *judge) availability() {
 		_, fix := j.likely()
 		j.add(aboutAvailability, j.all, outcome, "by the query and the probes together: "+b.String(), fix, j.timeline())
 	}
+}
+
+func p99(l drill.Latency) string {
+	if l.Good == 0 {
+		return "none good"
+	}
+	return short(l.P99)
 }
 
 // short writes a time with three digits or so.
