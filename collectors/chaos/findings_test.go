@@ -136,6 +136,13 @@ func TestFail(t *testing.T) {
 			{aboutAvailability, fail, "likely since connections are lost when a pod ends"}, {aboutAvailability, fail, "preStop"}, {aboutAll, fail, fixTermination}}},
 		{"a readiness probe that lies", drill.PodKill, func(d *drilltest.Drill) { d.Fail(14.05, 18, probe.Refused) }, nil, []want{
 			{aboutAvailability, fail, "likely since new pods were Ready before they served"}, {aboutAvailability, fail, fixReadiness}}},
+		{"a new pod that is Ready just after one ended", drill.PodKill, func(d *drilltest.Drill) {
+			d.Plan.SLO.Objective = 0.9999
+			d.Drop(func(e drill.Event) bool { return e.Pod != nil && e.Pod.UID == "uid-d" })
+			d.Add(10.2, drilltest.Pod("d"))
+			d.Fail(10.4, 12.9, probe.Timeout)
+		}, nil, []want{
+			{aboutAvailability, fail, "likely since connections are lost when a pod ends, or since new pods were Ready before they served"}, {aboutAvailability, fail, fixTermination + " " + fixReadiness}}},
 		{"all away at once", drill.PodKill, func(d *drilltest.Drill) {
 			for i := range d.Events {
 				if e := d.Events[i].Endpoints; e != nil && e.Ready == 2 {

@@ -28,6 +28,8 @@ const (
 const (
 	// near is how long after an event requests that fail are put down to it.
 	near = 10 * time.Second
+	// ending is how long after a pod began to go connections to it are still tried.
+	ending = 3 * time.Second
 	// lag is how much later than it happened an event may have been seen.
 	lag = 300 * time.Millisecond
 	// slowPull is from when on pulling an image is worth a word.
@@ -35,7 +37,8 @@ const (
 )
 
 // likely says, for requests that failed, what the likely reason is and what to do. It
-// goes by what happened last before each of them.
+// goes by what happened last before each of them; a pod that became Ready just after
+// another went does not hide that one.
 func (j *judge) likely() (why, fix string) {
 	var gone, fresh []time.Duration // when pods began to go; when new ones became Ready
 	fault, _ := j.f.Phase(drill.MarkFault)
@@ -57,7 +60,7 @@ func (j *judge) likely() (why, fix string) {
 			fresh = append(fresh, e.At)
 		}
 	}
-	var none, ending, early, other int
+	var none, ended, early, either, other int
 	for i := range j.rec.Plan.Probes {
 		for _, at := range j.rec.Failures(i) {
 			g, f := last(gone, at), last(fresh, at)
@@ -66,28 +69,38 @@ func (j *judge) likely() (why, fix string) {
 				none++
 			case g < 0 && f < 0:
 				other++
-			case f > g:
-				early++
+			case f <= g:
+				ended++
+			case g >= 0 && at-g <= ending:
+				either++
 			default:
-				ending++
+				early++
 			}
 		}
+	}
+	if early > ended {
+		early += either
+	} else if ended > 0 {
+		ended += either
 	}
 	single := false
 	for _, l := range j.loads {
 		single = single || l.want < 2
 	}
-	switch most := max(none, ending, early, other); {
+	const lost, lied = "connections are lost when a pod ends", "new pods were Ready before they served"
+	switch most := max(none, ended, early, either, other); {
 	case most == 0:
 		return "", fixUnspecific
 	case single && most != other:
 		return "; likely since it has a single replica", fixSingle
 	case most == none:
 		return fmt.Sprintf("; likely since no endpoint was ready (%d requests)", none), fixAllAway
-	case most == ending:
-		return fmt.Sprintf("; likely since connections are lost when a pod ends (%d requests)", ending), fixTermination
+	case most == ended:
+		return fmt.Sprintf("; likely since %s (%d requests)", lost, ended), fixTermination
 	case most == early:
-		return fmt.Sprintf("; likely since new pods were Ready before they served (%d requests)", early), fixReadiness
+		return fmt.Sprintf("; likely since %s (%d requests)", lied, early), fixReadiness
+	case most == either:
+		return fmt.Sprintf("; likely since %s, or since %s (%d requests)", lost, lied, either), fixTermination + " " + fixReadiness
 	}
 	return "", fixUnspecific
 }

@@ -102,7 +102,7 @@ func install(t *testing.T, c *kube.Cluster, ns, template string, values ...strin
 	c.Apply(t, string(rbac.Drill))
 	c.Apply(t, "{apiVersion: v1, kind: Namespace, metadata: {name: "+ns+"}}")
 	t.Cleanup(func() {
-		if _, err := c.TryKubectl(context.Background(), "", "delete", "namespace", ns); err != nil {
+		if _, err := c.TryKubectl(context.Background(), "", "delete", "namespace", ns, "--wait=false"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -257,8 +257,16 @@ func TestChaosDrills(t *testing.T) {
 		s := newShop(t, c, "chaos-rude", "graceful=false")
 		p := s.plan(drill.Eviction)
 		p.SLO.Objective, p.Target.Count, p.Probes[0].Rate = 0.99999, 2, 100
-		found, _ := s.drilled(t, p)
-		wanted(t, found, drill.Eviction, map[string]string{"/availability": "fail: connections are lost when a pod ends", "": "fail: preStop"})
+		const lost = "connections are lost when a pod ends"
+		var found []evidence.Finding
+		for range 3 { // on a busy machine requests time out when none is lost, too
+			c.Kubectl(t, "rollout", "status", "-n", s.ns, "deployment/web", "--timeout=90s")
+			found, _ = s.drilled(t, p)
+			if slices.ContainsFunc(found, func(f evidence.Finding) bool { return strings.Contains(f.Message, lost) }) {
+				break
+			}
+		}
+		wanted(t, found, drill.Eviction, map[string]string{"/availability": "fail: " + lost, "": "fail: preStop"})
 	})
 	t.Run("a readiness probe that lies", func(t *testing.T) {
 		s := newShop(t, c, "chaos-lies", "late=8s")
