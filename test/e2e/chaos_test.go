@@ -214,10 +214,10 @@ func noneCordoned(t *testing.T, c *kube.Cluster) {
 	}
 }
 
-// TestChaosDrills disturbs a release on real nodes: it holds where it is built well, and
+// TestDrillPods disturbs a release on real nodes: it holds where it is built well, and
 // fails for the reason that it was given where it is not. There is one Lease per
 // cluster, so no drill is parallel to another.
-func TestChaosDrills(t *testing.T) {
+func TestDrillPods(t *testing.T) {
 	c := kube.Start(t, kube.TierC)
 	if err := c.LoadImage(t.Context(), kube.Image{Ref: "cluster.test/shop:1", Binary: c.TestPod()}); err != nil {
 		t.Fatal(err)
@@ -295,9 +295,9 @@ func TestChaosDrills(t *testing.T) {
 	})
 }
 
-// TestZoneDrainCounts drains a zone of simulated nodes while pods are deleted by force,
+// TestDrillZone drains a zone of simulated nodes while pods are deleted by force,
 // and holds the pods that were lost beyond budgets to those that a second watch counts.
-func TestZoneDrainCounts(t *testing.T) {
+func TestDrillZone(t *testing.T) {
 	c := kube.Start(t, kube.TierB)
 	const ns, loads, replicas = "chaos-zone", 20, 15
 	var template strings.Builder

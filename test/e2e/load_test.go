@@ -48,9 +48,9 @@ spec:
         readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 `
 
-// TestLoad loads a pod that is too small in one way or another, one that is not, and
+// TestDrillLoad loads a pod that is too small in one way or another, one that is not, and
 // one faster than anybody could. There is one drill at a time, so nothing is parallel.
-func TestLoad(t *testing.T) {
+func TestDrillLoad(t *testing.T) {
 	c := kube.Start(t, kube.TierC)
 	if err := c.LoadImage(t.Context(), kube.Image{Ref: "cluster.test/loaded:1", Binary: c.TestPod()}); err != nil {
 		t.Fatal(err)

@@ -202,7 +202,7 @@ func asDrill(t *testing.T, c *testCluster, ns string) *cluster.Cluster {
 	return cl
 }
 
-func TestRollback(t *testing.T) {
+func TestDrillRollback(t *testing.T) {
 	c := needCluster(t, kube.TierC)
 	if err := c.LoadImage(t.Context(), kube.Image{Ref: "cluster.test/rollback:1", Binary: c.TestPod()}); err != nil {
 		t.Fatal(err)
@@ -281,9 +281,9 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// TestRollbackRefused: no release is upgraded where nobody allowed it, or while Helm
+// TestDrillRollbackRefused: no release is upgraded where nobody allowed it, or while Helm
 // is at work on it.
-func TestRollbackRefused(t *testing.T) {
+func TestDrillRollbackRefused(t *testing.T) {
 	c := needCluster(t, kube.TierC)
 	if err := c.LoadImage(t.Context(), kube.Image{Ref: "cluster.test/rollback:1", Binary: c.TestPod()}); err != nil {
 		t.Fatal(err)
