@@ -25,11 +25,11 @@ KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) 
 # Tests on a cluster. Drills notice a busy machine: they run one after the other, and
 # the rest beside them, on a cluster of its own, with the time that they leave.
 DRILLS := TestDrill
-E2E = trap 'kill $$rest 2>/dev/null' INT TERM EXIT; \
+E2E = trap 'kill $$rest; exit 130' INT TERM; \
 	nice -n 19 $(GO) test -count=1 -timeout 40m ./test/e2e -skip '^$(DRILLS)' -v >$(BIN)/e2e-rest.log 2>&1 & rest=$$!; failed=; \
 	$(GO) test -count=1 -timeout 40m ./test/e2e -run '^$(DRILLS)' -v || failed=1; \
 	$(GO) test -count=1 -timeout 40m -p 1 ./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e -v || failed=1; \
-	wait $$rest || failed=1; trap - EXIT; cat $(BIN)/e2e-rest.log; test -z "$$failed"
+	wait $$rest || failed=1; cat $(BIN)/e2e-rest.log; test -z "$$failed"
 
 .PHONY: kube cluster e2e acceptance build test golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build
