@@ -26,7 +26,7 @@ KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) 
 # the rest beside them, on a cluster of its own, with the time that they leave.
 DRILLS := TestDrill
 E2E = trap 'kill $$rest; exit 130' INT TERM; \
-	nice -n 19 $(GO) test -count=1 -timeout 40m ./test/e2e -skip '^$(DRILLS)' -v >$(BIN)/e2e-rest.log 2>&1 & rest=$$!; failed=; \
+	nice -n 5 $(GO) test -count=1 -timeout 40m ./test/e2e -skip '^$(DRILLS)' -v >$(BIN)/e2e-rest.log 2>&1 & rest=$$!; failed=; \
 	$(GO) test -count=1 -timeout 40m ./test/e2e -run '^$(DRILLS)' -v || failed=1; \
 	$(GO) test -count=1 -timeout 40m -p 1 ./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e -v || failed=1; \
 	wait $$rest || failed=1; cat $(BIN)/e2e-rest.log; test -z "$$failed"
