@@ -137,5 +137,6 @@ type Runs struct {
 	Tool       string         `json:"tool"`              // "helmproof <version>"
 	Rules      int            `json:"rules,omitempty"`   // RulesVersion of that program; see Runs.RulesVersion
 	Reports    int            `json:"reports,omitempty"` // its ReportsVersion
+	LowS       bool           `json:"lowS,omitempty"`    // the bundle's ECDSA signatures have the low-S form, and no other
 	Collectors []CollectorRun `json:"collectors"`
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"time"
@@ -41,9 +42,10 @@ type Signer interface {
 }
 
 // LoadSigner reads a private key: cosign's encrypted PEM, PKCS #8, SEC 1 or
-// PKCS #1. password is called for encrypted keys only.
+// PKCS #1. password is called for encrypted keys only. As ssh does, it refuses a
+// file of this user that others may read or write.
 func LoadSigner(path string, password func() ([]byte, error)) (Signer, error) {
-	raw, err := readKey(path)
+	raw, err := readKey(path, checkPrivate)
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", path, err)
 	}
@@ -54,12 +56,20 @@ func LoadSigner(path string, password func() ([]byte, error)) (Signer, error) {
 	return s, nil
 }
 
-func readKey(path string) ([]byte, error) {
+// readKey reads a key whose file, once open, check does not refuse.
+func readKey(path string, check func(fs.FileInfo) error) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	if err == nil {
+		err = check(st)
+	}
+	if err != nil {
+		return nil, err
+	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err != nil {
 		return nil, err
@@ -69,6 +79,19 @@ func readKey(path string) ([]byte, error) {
 	}
 	return raw, nil
 }
+
+// checkPrivate refuses a private key of this user that anybody else may read or
+// write, encrypted or not. Files of other users, such as a mounted Secret of root's,
+// were given to this one so, and the system decides who reads them.
+func checkPrivate(st fs.FileInfo) error {
+	if mode := st.Mode().Perm(); ownFile(st) && mode&0o077 != 0 {
+		return fmt.Errorf("%w: its mode is %04o: chmod 600 it, and make a new key if somebody may have read it", ErrExposedKey, mode)
+	}
+	return nil
+}
+
+// ErrExposedKey says that a private key is not private.
+var ErrExposedKey = errors.New("others may read or write this private key")
 
 func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, error) {
 	block, rest := pem.Decode(raw)
@@ -149,14 +172,15 @@ func checkKey(pub crypto.PublicKey) error {
 	return cryptoutils.ValidatePubKey(pub)
 }
 
-// keyOf signs with a key in memory.
+// keyOf signs with a key in memory, deterministically (RFC 6979 for ECDSA): who
+// stores the same evidence again, after a crash, stores the same bytes.
 func keyOf(key any) (*keySigner, error) {
 	private, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("key of type %T: want ECDSA, RSA or Ed25519", key)
 	}
 	return signerOf(private.Public(), func(_ context.Context, digest []byte, hash crypto.Hash) ([]byte, error) {
-		return private.Sign(rand.Reader, digest, hash)
+		return private.Sign(nil, digest, hash)
 	})
 }
 
@@ -257,7 +281,10 @@ func (k keypair) SignData(ctx context.Context, data []byte) (sig, digest []byte,
 		h.Write(data)
 		digest = h.Sum(nil)
 	}
-	sig, err = k.s.sign(ctx, digest, k.s.hash)
+	if sig, err = k.s.sign(ctx, digest, k.s.hash); err != nil {
+		return nil, nil, err
+	}
+	sig, err = lowS(k.s.public, sig)
 	return sig, digest, err
 }
 

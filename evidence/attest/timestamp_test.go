@@ -40,7 +40,9 @@ func TestTimestamps(t *testing.T) {
 	plain, byGood, byOld := signed(t, s, statement()), by(good), by(old)
 
 	// A timestamp of another signature says nothing about this one.
-	borrowed := edit(t, plain, func(b map[string]any) {
+	another := statement()
+	another.Predicate = json.RawMessage(`{"outcome":"FAIL"}`)
+	borrowed := edit(t, signed(t, s, another), func(b map[string]any) {
 		var from map[string]any
 		if err := json.Unmarshal(byGood, &from); err != nil {
 			t.Fatal(err)

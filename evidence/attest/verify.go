@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,10 @@ type Signature struct {
 	KeyID string
 	// Timestamps are those of trusted authorities; none without such authorities.
 	Timestamps []time.Time
+	// HighS says that this is the form of an ECDSA signature that Sign does not write
+	// (see lowS). It holds, and other signers write it; bundles whose runs.json says
+	// lowS are altered if they have it.
+	HighS bool
 }
 
 // LoadTrust reads trusted keys: PEM files (public keys; certificates are the
@@ -81,7 +86,7 @@ func LoadTrust(paths []string) (*Trust, error) {
 			}
 		}
 		for _, f := range files {
-			raw, err := readKey(f)
+			raw, err := readKey(f, func(fs.FileInfo) error { return nil })
 			if err == nil {
 				err = t.Add(raw)
 			}
@@ -218,6 +223,13 @@ func (t *Trust) Verify(raw []byte, predicateType string, artifact evidence.Diges
 		return nil, nil, err
 	}
 	sig := &Signature{KeyID: keyID}
+	public, err := t.keys[keyID].PublicKey()
+	if err == nil {
+		sig.HighS, err = isHighS(public, b.GetDsseEnvelope().GetSignatures()[0].GetSig())
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrBadSignature, err)
+	}
 	if sig.Timestamps, err = t.timestamps(b); err != nil {
 		return nil, nil, err
 	}

@@ -28,7 +28,9 @@ type RenderFunc func(b *Bundle, keyID string) (map[string][]byte, error)
 
 // Seal packs the contents, renders the reports, and signs evidence, reports and verdict.
 func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderFunc) (*Package, error) {
-	zip, err := Pack(c)
+	sealed := *c
+	sealed.Runs.LowS = true // as a Signer signs
+	zip, err := Pack(&sealed)
 	if err != nil {
 		return nil, err
 	}

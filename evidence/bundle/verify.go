@@ -183,6 +183,7 @@ type verification struct {
 	result    *Result
 	statement *attest.Statement
 	stamps    []time.Time // trusted timestamps of the signature
+	highS     []string    // files whose signature has the form that is not written any more
 	b         *Bundle
 	// The versions of this program's rules and renderers.
 	rules, reports int
@@ -241,7 +242,19 @@ func (s *verification) signed(name, predicateType string, digest evidence.Digest
 	if again, err := jsoncanonicalizer.Transform(raw); err != nil || !bytes.Equal(raw, again) {
 		return nil, nil, fmt.Errorf("%s is altered: it is not in the canonical form that helmproof writes", name)
 	}
-	return st, sig, nil
+	if sig.HighS {
+		s.highS = append(s.highS, name)
+	}
+	return st, sig, s.checkForm()
+}
+
+// checkForm refuses the second form of an ECDSA signature, which anybody can make
+// of the first. Bundles of builds that wrote either form do not say lowS.
+func (s *verification) checkForm() error {
+	if s.b == nil || !s.b.runs.LowS || len(s.highS) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s is altered: its signature has the high-S form, which helmproof does not write", s.highS[0])
 }
 
 func (s *verification) checkContents() (string, error) {
@@ -250,6 +263,9 @@ func (s *verification) checkContents() (string, error) {
 		return "", err
 	}
 	s.b, s.result.bundle = b, b
+	if err := s.checkForm(); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("%d files in %s, nothing missing, nothing added", len(b.files), EvidenceFile), nil
 }
 
