@@ -1,13 +1,15 @@
 // Package dir keeps an evidence repository in a local directory, crash-safe:
-// whatever is visible is whole and on disk.
+// whatever is visible is whole and on disk. Who can write to the directory cannot
+// lead it out: everything below it is opened through os.Root, one directory after
+// the other, and only directories and regular files are, never a symbolic link.
 package dir
 
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -29,127 +31,137 @@ const staging = ".staging"
 // away by the next that writes; no write takes as long.
 const abandoned = 24 * time.Hour
 
-// Store is a directory.
-type Store struct{ root string }
+// Store is a directory. Its methods return when their context ends, whatever the
+// file system does: a call that hangs is left behind.
+type Store struct {
+	root string
+	sync func(*os.File) error // makes a file or the entries of a directory durable
+}
 
 // Open returns the store at root. The directory is made at the first write, so
 // that reading never creates anything.
-func Open(root string) *Store { return &Store{root: filepath.Clean(root)} }
+func Open(root string) *Store { return &Store{root: filepath.Clean(root), sync: (*os.File).Sync} }
 
 // URL implements repository.Store.
 func (s *Store) URL() string { return s.root }
 
-func (s *Store) file(key string) (string, error) {
-	if err := repository.CheckKey(key); err != nil {
-		return "", err
-	}
-	return filepath.Join(s.root, filepath.FromSlash(key)), nil
-}
-
 // Create implements repository.Store: a temporary file, fsync, then a hard
 // link, which unlike a rename never replaces what is there.
 func (s *Store) Create(ctx context.Context, key string, data []byte) error {
-	target, err := s.file(key)
+	if err := repository.CheckKey(key); err != nil {
+		return err
+	}
+	_, err := await(ctx, func() (none, error) { return none{}, s.create(ctx, key, data) })
+	return err
+}
+
+func (s *Store) create(ctx context.Context, key string, data []byte) error {
+	w, err := s.begin()
 	if err != nil {
 		return err
 	}
-	stage, err := s.stage()
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(stage)
-	tmp := filepath.Join(stage, "object")
-	if err := writeDurably(tmp, data); err != nil {
+	defer w.end()
+	if err := s.write(w.stage, "object", data); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := mkdirDurably(filepath.Dir(target)); err != nil {
+	parent, err := s.makeDir(w.root, path.Dir(key))
+	if err != nil {
 		return err
 	}
-	switch err := os.Link(tmp, target); {
+	defer parent.Close()
+	switch err := w.root.Link(path.Join(w.name, "object"), key); {
 	case errors.Is(err, fs.ErrExist):
-		return s.same(key, data)
+		return s.same(ctx, key, data)
 	case err != nil:
 		return err
 	}
-	return syncDir(filepath.Dir(target))
+	return s.syncDir(parent)
 }
 
 // CreateTree implements repository.TreeCreator: all files are written and synced in a
 // staging directory, which is then renamed to its place.
 func (s *Store) CreateTree(ctx context.Context, prefix string, files map[string][]byte) error {
-	target, err := s.file(strings.TrimSuffix(prefix, "/"))
-	if err != nil {
+	if err := repository.CheckKey(strings.TrimSuffix(prefix, "/")); err != nil {
 		return err
 	}
-	stage, err := s.stage()
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(stage)
-	tree := filepath.Join(stage, "tree")
-	if err := os.Mkdir(tree, 0o755); err != nil {
-		return err
-	}
-	names := make([]string, 0, len(files))
 	for name := range files {
 		if err := repository.CheckKey(name); err != nil || strings.Contains(name, "/") {
 			return fmt.Errorf("file name %q is not allowed in a bundle", name)
 		}
-		names = append(names, name)
 	}
-	slices.Sort(names)
+	_, err := await(ctx, func() (none, error) { return none{}, s.createTree(ctx, prefix, files) })
+	return err
+}
+
+func (s *Store) createTree(ctx context.Context, prefix string, files map[string][]byte) error {
+	w, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer w.end()
+	if err := w.stage.Mkdir("tree", 0o755); err != nil {
+		return err
+	}
+	tree, err := openDir(w.stage, "tree")
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
 	// A disk makes several files durable in about the time of one.
 	var g errgroup.Group
-	for _, name := range names {
-		g.Go(func() error { return writeDurably(filepath.Join(tree, name), files[name]) })
+	for name, data := range files {
+		g.Go(func() error { return s.write(tree, name, data) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := syncDir(tree); err != nil {
+	if err := s.syncDir(tree); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := mkdirDurably(filepath.Dir(target)); err != nil {
+	target := strings.TrimSuffix(prefix, "/")
+	parent, err := s.makeDir(w.root, path.Dir(target))
+	if err != nil {
 		return err
 	}
+	defer parent.Close()
 	// Renaming a directory over a non-empty one fails, so nothing is ever replaced.
-	if err := os.Rename(tree, target); err != nil {
-		if _, statErr := os.Stat(target); statErr != nil {
+	if err := w.root.Rename(path.Join(w.name, "tree"), target); err != nil {
+		if _, statErr := parent.Lstat(path.Base(target)); statErr != nil {
 			return err
 		}
-		return s.sameTree(prefix, names, files)
+		return s.sameTree(ctx, prefix, files)
 	}
-	return syncDir(filepath.Dir(target))
+	return s.syncDir(parent)
 }
 
-func (s *Store) sameTree(prefix string, names []string, files map[string][]byte) error {
-	var have []string
-	if err := s.List(context.Background(), prefix, func(key string) error {
-		have = append(have, strings.TrimPrefix(key, prefix))
-		return nil
-	}); err != nil {
+func (s *Store) sameTree(ctx context.Context, prefix string, files map[string][]byte) error {
+	have, err := s.list(ctx, prefix)
+	if err != nil {
 		return err
 	}
-	slices.Sort(have)
-	if !slices.Equal(have, names) {
+	if len(have) != len(files) {
 		return fmt.Errorf("%s: %w", strings.TrimSuffix(prefix, "/"), repository.ErrExists)
 	}
-	for _, name := range names {
-		if err := s.same(prefix+name, files[name]); err != nil {
+	for _, key := range have {
+		data, ok := files[strings.TrimPrefix(key, prefix)]
+		if !ok {
+			return fmt.Errorf("%s: %w", key, repository.ErrExists)
+		}
+		if err := s.same(ctx, key, data); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) same(key string, data []byte) error {
-	have, err := s.Read(context.Background(), key, int64(len(data)))
+func (s *Store) same(ctx context.Context, key string, data []byte) error {
+	have, err := s.read(ctx, key, int64(len(data)))
 	if errors.Is(err, repository.ErrTooLarge) || err == nil && !bytes.Equal(have, data) {
 		return fmt.Errorf("%s: %w", key, repository.ErrExists)
 	}
@@ -158,89 +170,19 @@ func (s *Store) same(key string, data []byte) error {
 
 // Read implements repository.Store.
 func (s *Store) Read(ctx context.Context, key string, limit int64) ([]byte, error) {
-	name, err := s.file(key)
-	if err != nil {
+	if err := repository.CheckKey(key); err != nil {
 		return nil, err
 	}
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", key)
-	}
-	if st.Size() > limit {
-		return nil, fmt.Errorf("%s: %d bytes: %w", key, st.Size(), repository.ErrTooLarge)
-	}
-	b := make([]byte, 0, st.Size()+1)
-	buf := bytes.NewBuffer(b)
-	if _, err := io.Copy(buf, io.LimitReader(f, limit+1)); err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
-	}
-	if int64(buf.Len()) > limit {
-		return nil, fmt.Errorf("%s: %w", key, repository.ErrTooLarge)
-	}
-	return buf.Bytes(), nil
+	return await(ctx, func() ([]byte, error) { return s.read(ctx, key, limit) })
 }
 
-// List implements repository.Store.
+// List implements repository.Store. What is neither a directory nor a regular file
+// is an error: it might hide evidence.
 func (s *Store) List(ctx context.Context, prefix string, yield func(key string) error) error {
-	dir := path.Dir(prefix + "x")
-	root := s.root
-	if dir != "." {
-		var err error
-		if root, err = s.file(dir); err != nil {
-			return err
-		}
-	}
-	// WalkDir visits a directory before its later siblings, "a/b" before "a-b";
-	// keys are listed in byte order, so they are collected and sorted.
-	var keys []string
-	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) && name == root {
-			return fs.SkipAll
-		}
-		if err != nil {
-			return err
-		}
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(s.root, name)
-		if err != nil {
-			return err
-		}
-		key := filepath.ToSlash(rel)
-		if name != root && strings.HasPrefix(d.Name(), ".") {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if d.IsDir() {
-			// Descend only where the prefix can match.
-			if name != root && !strings.HasPrefix(key+"/", prefix) && !strings.HasPrefix(prefix, key+"/") {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
-		}
-		return nil
-	})
+	keys, err := await(ctx, func() ([]string, error) { return s.list(ctx, prefix) })
 	if err != nil {
 		return err
 	}
-	slices.Sort(keys)
 	for _, k := range keys {
 		if err := yield(k); err != nil {
 			return err
@@ -249,57 +191,130 @@ func (s *Store) List(ctx context.Context, prefix string, yield func(key string) 
 	return nil
 }
 
-func (s *Store) stage() (string, error) {
-	base := filepath.Join(s.root, staging)
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		return "", fmt.Errorf("open repository: %w", err)
+// list returns the keys that begin with prefix, in byte order.
+func (s *Store) list(ctx context.Context, prefix string) ([]string, error) {
+	dir := path.Dir(prefix + "x")
+	if dir != "." {
+		if err := repository.CheckKey(dir); err != nil {
+			return nil, err
+		}
+	}
+	at, err := os.OpenRoot(s.root)
+	if err == nil {
+		root := at
+		at, err = openDir(root, dir)
+		err = errors.Join(err, root.Close())
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	if err := walk(ctx, at, strings.TrimPrefix(dir+"/", "./"), prefix, &keys); err != nil {
+		return nil, err
+	}
+	slices.Sort(keys) // a walk has "a/b" before "a-b"
+	return keys, nil
+}
+
+// walk adds the keys below a directory, whose own key is at, that begin with prefix.
+// It closes the directory.
+func walk(ctx context.Context, dir *os.Root, at, prefix string, keys *[]string) error {
+	defer dir.Close()
+	entries, err := readDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		key := at + e.Name()
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case e.IsDir():
+			// Descend only where the prefix can match.
+			if !strings.HasPrefix(key+"/", prefix) && !strings.HasPrefix(prefix, key+"/") {
+				continue
+			}
+			sub, err := openDir(dir, e.Name())
+			if err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+			if err := walk(ctx, sub, key+"/", prefix, keys); err != nil {
+				return err
+			}
+		case !strings.HasPrefix(key, prefix):
+		case !e.Type().IsRegular():
+			return fmt.Errorf("%s: %w", key, notRegular(e.Type()))
+		default:
+			*keys = append(*keys, key)
+		}
+	}
+	return nil
+}
+
+// writing is one write: what it makes is in stage until it is moved to its place.
+type writing struct {
+	root, base, stage *os.Root // base is the staging directory
+	name              string   // of stage, below root
+}
+
+// begin makes the repository where there is none, and a staging directory in it.
+func (s *Store) begin() (*writing, error) {
+	if err := s.makeRoot(s.root); err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	root, err := os.OpenRoot(s.root)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	base, err := s.makeDir(root, staging)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open repository: %w", err), root.Close())
 	}
 	sweep(base)
-	return os.MkdirTemp(base, "put-")
+	name := "put-" + rand.Text()
+	err = base.Mkdir(name, 0o700)
+	w := &writing{root: root, base: base, name: path.Join(staging, name)}
+	if err == nil {
+		w.stage, err = openDir(base, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, base.Close(), root.Close())
+	}
+	return w, nil
+}
+
+// end takes the stage away. What cannot be removed is never read, and swept later.
+func (w *writing) end() {
+	w.stage.Close()
+	_ = w.base.RemoveAll(path.Base(w.name))
+	w.base.Close()
+	w.root.Close()
 }
 
 // sweep removes what is abandoned in base. What cannot be removed, another
 // user's perhaps, takes room and is never read; it is no reason not to store.
-func sweep(base string) {
-	entries, err := os.ReadDir(base)
+func sweep(base *os.Root) {
+	entries, err := readDir(base)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > abandoned {
-			_ = os.RemoveAll(filepath.Join(base, e.Name()))
+		if st, err := base.Lstat(e.Name()); err == nil && time.Since(st.ModTime()) > abandoned {
+			_ = base.RemoveAll(e.Name())
 		}
 	}
 }
 
-func writeDurably(name string, data []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+func (s *Store) write(dir *os.Root, name string, data []byte) error {
+	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// mkdirDurably makes dir and its parents and syncs each parent that got a new entry.
-func mkdirDurably(dir string) error {
-	if st, err := os.Stat(dir); err == nil && st.IsDir() {
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if err := mkdirDurably(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(parent)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(err, s.sync(f), f.Close())
 }
