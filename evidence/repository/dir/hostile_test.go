@@ -61,7 +61,7 @@ var replacements = map[string]struct {
 		must(t, os.Rename(moved, inside))
 		must(t, os.Symlink(".moved", name))
 	}},
-	"pipe": {"named pipe", func(t *testing.T, name, _ string) { must(t, syscall.Mkfifo(name, 0o600)) }},
+	"pipe":   {"named pipe", func(t *testing.T, name, _ string) { must(t, syscall.Mkfifo(name, 0o600)) }},
 	"socket": {"socket", func(t *testing.T, name, _ string) { must(t, syscall.Mknod(name, syscall.S_IFSOCK|0o600, 0)) }},
 }
 
