@@ -34,6 +34,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/helmlog"
 	"github.com/companyos/helmproof/internal/pipeline"
 )
@@ -114,7 +115,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exit.code
 	case ctx.Err() != nil:
 		return exitFailure
-	case errors.As(err, &integrity):
+	case errors.As(err, &integrity), errors.Is(err, repository.ErrIrregular):
 		return exitIntegrity
 	case errors.As(err, &input), errors.As(err, &load), errors.As(err, &conf):
 		return exitUsage

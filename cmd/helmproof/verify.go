@@ -98,6 +98,13 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 		if err != nil {
 			return err
 		}
+		unfinished, err := repo.Unfinished(ctx)
+		if err != nil {
+			return err
+		}
+		for _, id := range unfinished {
+			a.log.Warn(fmt.Sprintf("bundle %s is not evidence: it is still being stored, its storing was cut off, or its evidence.zip was taken away", id.Short()))
+		}
 		if len(ids) == 0 {
 			return fmt.Errorf("verify %s: %w: the repository is empty", repo.URL(), fs.ErrNotExist)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,6 +19,10 @@ import (
 const (
 	bundlePrefix  = "bundles/"
 	pointerPrefix = "releases/"
+
+	// commitFile is the file of a bundle that is stored last. The bundle's id is its
+	// digest: without it there is no bundle, whatever else is there of one.
+	commitFile = "evidence.zip"
 
 	// MaxFileSize bounds one file of a bundle when it is read, in bytes.
 	MaxFileSize = 512 << 20
@@ -77,16 +82,20 @@ func New(store Store) *Repository { return &Repository{store: store} }
 // URL names the repository for people.
 func (r *Repository) URL() string { return r.store.URL() }
 
-// Put stores a bundle: its files first, then the pointer that makes it visible.
-// A crash in between leaves an invisible bundle that nothing reads as evidence.
+// Put stores a bundle: its files first, then the pointer that lists it. What a crash
+// leaves in between is either nothing that is read as a bundle, or all of it. Put again
+// with the same files finishes it; nothing is ever replaced or deleted.
 func (r *Repository) Put(ctx context.Context, p Pointer, files map[string][]byte) error {
+	if _, ok := files[commitFile]; !ok {
+		return fmt.Errorf("store bundle %s: without %s it is none", p.Bundle.Short(), commitFile)
+	}
 	prefix := bundlePrefix + p.Bundle.Hex() + "/"
 	if tc, ok := r.store.(TreeCreator); ok {
 		if err := tc.CreateTree(ctx, prefix, files); err != nil {
 			return fmt.Errorf("store bundle %s in %s: %w", p.Bundle.Short(), r.URL(), err)
 		}
 	} else {
-		for _, name := range sortedKeys(files) {
+		for _, name := range inOrder(files) {
 			if err := r.store.Create(ctx, prefix+name, files[name]); err != nil {
 				return fmt.Errorf("store bundle %s in %s: %w", p.Bundle.Short(), r.URL(), err)
 			}
@@ -102,8 +111,32 @@ func (r *Repository) Put(ctx context.Context, p Pointer, files map[string][]byte
 	return nil
 }
 
+// inOrder returns the names of a bundle's files in the order in which a store
+// without trees gets them: signatures first, which name the reports, so that other
+// files for an id that is taken meet them before anything is added; commitFile last.
+func inOrder(files map[string][]byte) []string {
+	rank := func(name string) int {
+		switch {
+		case name == commitFile:
+			return 2
+		case strings.HasSuffix(name, ".sigstore.json"):
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedFunc(maps.Keys(files), func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+}
+
+// inTrees reports whether bundles are stored in one step each. In other stores, those
+// without commitFile are still being stored, or were cut off, and count as none; here,
+// somebody took it away.
+func (r *Repository) inTrees() bool {
+	_, ok := r.store.(TreeCreator)
+	return ok
+}
+
 // Get returns all files of a bundle by name, as stored and unverified;
-// fs.ErrNotExist when the bundle is not there.
+// fs.ErrNotExist when the bundle is not there, or not whole yet.
 func (r *Repository) Get(ctx context.Context, id evidence.Digest) (map[string][]byte, error) {
 	prefix := bundlePrefix + id.Hex() + "/"
 	var keys []string
@@ -116,6 +149,8 @@ func (r *Repository) Get(ctx context.Context, id evidence.Digest) (map[string][]
 	})
 	if err == nil && len(keys) == 0 {
 		err = fs.ErrNotExist
+	} else if err == nil && !r.inTrees() && !slices.Contains(keys, prefix+commitFile) {
+		err = fmt.Errorf("%w: storing it was not finished", fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s in %s: %w", id.Short(), r.URL(), err)
@@ -189,22 +224,46 @@ func (r *Repository) List(ctx context.Context, f Filter) ([]Pointer, error) {
 // A bundle without a pointer is one whose Put was cut off, or whose pointer
 // somebody removed.
 func (r *Repository) Bundles(ctx context.Context) ([]evidence.Digest, error) {
-	var out []evidence.Digest
-	err := r.store.List(ctx, bundlePrefix, func(key string) error {
-		id, _, _ := strings.Cut(strings.TrimPrefix(key, bundlePrefix), "/")
+	whole, _, err := r.scan(ctx, "")
+	return whole, err
+}
+
+// Unfinished returns the ids of which something is stored, and no bundle (yet),
+// ascending: no evidence, and nothing that stands in the way of any.
+func (r *Repository) Unfinished(ctx context.Context) ([]evidence.Digest, error) {
+	_, unfinished, err := r.scan(ctx, "")
+	return unfinished, err
+}
+
+// scan lists the ids that begin with prefix.
+func (r *Repository) scan(ctx context.Context, prefix string) (whole, unfinished []evidence.Digest, err error) {
+	var ids []evidence.Digest
+	committed := map[evidence.Digest]bool{}
+	err = r.store.List(ctx, bundlePrefix+prefix, func(key string) error {
+		id, name, _ := strings.Cut(strings.TrimPrefix(key, bundlePrefix), "/")
 		d, err := evidence.ParseDigest(id)
 		if err != nil {
 			return fmt.Errorf("key %s: not a bundle id: %w", key, err)
 		}
-		if len(out) == 0 || out[len(out)-1] != d {
-			out = append(out, d)
+		if len(ids) == 0 || ids[len(ids)-1] != d {
+			ids = append(ids, d)
+		}
+		if name == commitFile || r.inTrees() {
+			committed[d] = true
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", r.URL(), err)
+		return nil, nil, fmt.Errorf("list %s: %w", r.URL(), err)
 	}
-	return out, nil
+	for _, d := range ids {
+		if committed[d] {
+			whole = append(whole, d)
+		} else {
+			unfinished = append(unfinished, d)
+		}
+	}
+	return whole, unfinished, nil
 }
 
 // Resolve finds the one bundle whose id begins with prefix (at least 4
@@ -227,21 +286,10 @@ func (r *Repository) Resolve(ctx context.Context, prefix string) (evidence.Diges
 	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
 		return "", fmt.Errorf("%w: %q: want at least 4 hexadecimal digits, or latest", ErrBadID, prefix)
 	}
-	var found []evidence.Digest
-	err := r.store.List(ctx, bundlePrefix+prefix, func(key string) error {
-		id, _, _ := strings.Cut(strings.TrimPrefix(key, bundlePrefix), "/")
-		d, err := evidence.ParseDigest(id)
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(found, d) {
-			found = append(found, d)
-		}
-		return nil
-	})
+	found, _, err := r.scan(ctx, prefix)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("bundle %s in %s: %w", prefix, r.URL(), err)
+		return "", fmt.Errorf("bundle %s: %w", prefix, err)
 	case len(found) == 0:
 		return "", fmt.Errorf("bundle %s in %s: %w: see helmproof list", prefix, r.URL(), fs.ErrNotExist)
 	case len(found) > 1:
@@ -252,12 +300,3 @@ func (r *Repository) Resolve(ctx context.Context, prefix string) (evidence.Diges
 
 // ErrBadID says that a bundle id cannot mean one bundle.
 var ErrBadID = errors.New("bundle id")
-
-func sortedKeys(m map[string][]byte) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}

@@ -16,6 +16,10 @@ import (
 // ErrExists says that a key is taken by other bytes. Evidence is write-once.
 var ErrExists = errors.New("already stored with different content")
 
+// ErrIrregular says that there is something in a repository that no Store makes, such
+// as a symbolic link or a named pipe.
+var ErrIrregular = errors.New("this is not helmproof's")
+
 // ErrTooLarge says that an object is larger than the reader's limit.
 var ErrTooLarge = errors.New("object is larger than the limit")
 

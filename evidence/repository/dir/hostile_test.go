@@ -172,7 +172,7 @@ func TestStagingIsALink(t *testing.T) {
 				must(t, err)
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), ".staging: not a directory: a symbolic link") {
+			if err == nil || !strings.Contains(err.Error(), ".staging: this is not helmproof's: not a directory: a symbolic link") {
 				t.Errorf("put: %v, want the link refused", err)
 			}
 		})

@@ -163,8 +163,8 @@ func openRegular(dir *os.Root, name string) (*os.File, fs.FileInfo, error) {
 }
 
 var (
-	errNotDir     = errors.New("not a directory")
-	errNotRegular = errors.New("not a regular file")
+	errNotDir     = fmt.Errorf("%w: not a directory", repository.ErrIrregular)
+	errNotRegular = fmt.Errorf("%w: not a regular file", repository.ErrIrregular)
 )
 
 func notRegular(mode fs.FileMode) error { return fmt.Errorf("%w: a %s", errNotRegular, kind(mode)) }

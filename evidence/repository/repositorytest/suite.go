@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ func Run(t *testing.T, open func(t *testing.T) repository.Store) {
 		"put twice":              putTwice,
 		"resolve":                resolve,
 		"bundle without pointer": withoutPointer,
+		"cut off":                cutOff,
+		"other files":            otherFiles,
 		"forged pointer":         forgedPointer,
 		"odd names":              oddNames,
 	}
@@ -272,6 +275,101 @@ func withoutPointer(t *testing.T, s repository.Store) {
 	must(t, r.Put(t.Context(), p, files)) // finishing the cut-off put
 	if list, err = r.List(t.Context(), repository.Filter{}); err != nil || len(list) != 1 {
 		t.Errorf("after finishing: %v, %v", list, err)
+	}
+}
+
+// objects is a store that stores one object after the other, and breaks after some.
+type objects struct {
+	repository.Store
+	left int
+}
+
+var errBroken = errors.New("the process was killed")
+
+func (o *objects) Create(ctx context.Context, key string, data []byte) error {
+	if o.left == 0 {
+		return errBroken
+	}
+	o.left--
+	return o.Store.Create(ctx, key, data)
+}
+
+// cutOff holds for every object that may be the last before a crash: what is not
+// whole is not seen, nothing else is in the way, and the next Put finishes it.
+func cutOff(t *testing.T, s repository.Store) {
+	other, otherFiles := bundle(100, day)
+	other.Chart = "other"
+	must(t, repository.New(&objects{s, -1}).Put(t.Context(), other, otherFiles))
+	want := []evidence.Digest{other.Bundle}
+	for n := range 5 {
+		p, files := bundle(n, day)
+		if err := repository.New(&objects{s, n}).Put(t.Context(), p, files); n < 4 && !errors.Is(err, errBroken) || n == 4 && err != nil {
+			t.Fatalf("put that breaks after %d objects: %v", n, err)
+		}
+		r := repository.New(&objects{s, -1})
+		if n >= 3 { // all files, with or without the pointer
+			want = append(want, p.Bundle)
+		}
+		wantBundles(t, r, want)
+		unfinished, err := r.Unfinished(t.Context())
+		must(t, err)
+		if begun := n > 0 && n < 3; slices.Contains(unfinished, p.Bundle) != begun {
+			t.Errorf("unfinished after %d objects: %v", n, unfinished)
+		}
+		if _, err := r.Get(t.Context(), p.Bundle); errors.Is(err, fs.ErrNotExist) != (n < 3) {
+			t.Errorf("get after %d objects: %v", n, err)
+		}
+		if _, err := r.Resolve(t.Context(), p.Bundle.Hex()[:20]); errors.Is(err, fs.ErrNotExist) != (n < 3) {
+			t.Errorf("resolve after %d objects: %v", n, err)
+		}
+		list, err := r.List(t.Context(), repository.Filter{})
+		must(t, err)
+		if slices.ContainsFunc(list, func(q repository.Pointer) bool { return q.Bundle == p.Bundle }) != (n == 4) {
+			t.Errorf("list after %d objects: %v", n, list)
+		}
+		must(t, r.Put(t.Context(), p, files))
+		got, err := r.Get(t.Context(), p.Bundle)
+		must(t, err)
+		if d := cmp.Diff(files, got); d != "" {
+			t.Errorf("finished after %d objects (-want +got):\n%s", n, d)
+		}
+		if n < 3 {
+			want = append(want, p.Bundle)
+		}
+		wantBundles(t, r, want)
+	}
+}
+
+func wantBundles(t *testing.T, r *repository.Repository, want []evidence.Digest) {
+	t.Helper()
+	got, err := r.Bundles(t.Context())
+	must(t, err)
+	if d := cmp.Diff(slices.Sorted(slices.Values(want)), got); d != "" {
+		t.Errorf("bundles (-want +got):\n%s", d)
+	}
+}
+
+// otherFiles holds that a bundle gets no file that it did not have: what names its
+// reports is met first.
+func otherFiles(t *testing.T, s repository.Store) {
+	for n, r := range []*repository.Repository{repository.New(s), repository.New(&objects{s, -1})} {
+		p, files := bundle(n, day)
+		files["reports.sigstore.json"] = []byte("report.pdf")
+		must(t, r.Put(t.Context(), p, files))
+		more := maps.Clone(files)
+		more["a-report.md"], more["reports.sigstore.json"] = []byte("md"), []byte("a-report.md, report.pdf")
+		if err := r.Put(t.Context(), p, more); !errors.Is(err, repository.ErrExists) {
+			t.Errorf("put with one more report: %v, want ErrExists", err)
+		}
+		got, err := r.Get(t.Context(), p.Bundle)
+		must(t, err)
+		if d := cmp.Diff(files, got); d != "" {
+			t.Errorf("get (-want +got):\n%s", d)
+		}
+		delete(more, "evidence.zip")
+		if err := r.Put(t.Context(), p, more); err == nil || !strings.Contains(err.Error(), "without evidence.zip it is none") {
+			t.Errorf("put without evidence: %v", err)
+		}
 	}
 }
 
