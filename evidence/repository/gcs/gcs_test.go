@@ -21,19 +21,21 @@ import (
 	"github.com/companyos/helmproof/evidence/repository/repositorytest"
 )
 
-// serve starts a fake GCS with one bucket; wrap may sit between client and server.
-func serve(t *testing.T, wrap func(http.Handler) http.Handler) option.ClientOption {
+// fake starts a fake GCS with one bucket.
+func fake(t *testing.T) http.Handler {
 	t.Helper()
-	fake, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, PublicHost: "storage.googleapis.com", Writer: io.Discard})
+	s, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, PublicHost: "storage.googleapis.com", Writer: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(fake.Stop)
-	fake.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "evidence"})
-	h := fake.HTTPHandler()
-	if wrap != nil {
-		h = wrap(h)
-	}
+	t.Cleanup(s.Stop)
+	s.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "evidence"})
+	return s.HTTPHandler()
+}
+
+// client is what makes a store talk to a fake.
+func client(t *testing.T, h http.Handler) option.ClientOption {
+	t.Helper()
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	to, err := url.Parse(srv.URL)
@@ -53,9 +55,19 @@ func (r redirect) RoundTrip(req *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(pr.Out)
 }
 
+// open returns a store in a fake of its own; wrap may sit between the two.
 func open(t *testing.T, prefix string, wrap func(http.Handler) http.Handler) *gcs.Store {
 	t.Helper()
-	s, err := gcs.Open(t.Context(), "evidence", prefix, serve(t, wrap))
+	h := fake(t)
+	if wrap != nil {
+		h = wrap(h)
+	}
+	return openAt(t, h, prefix)
+}
+
+func openAt(t *testing.T, h http.Handler, prefix string) *gcs.Store {
+	t.Helper()
+	s, err := gcs.Open(t.Context(), "evidence", prefix, client(t, h))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +165,7 @@ func TestCorruptedRead(t *testing.T) {
 
 func TestMissingBucket(t *testing.T) {
 	t.Parallel()
-	s, err := gcs.Open(t.Context(), "nobody", "", serve(t, nil))
+	s, err := gcs.Open(t.Context(), "nobody", "", client(t, fake(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
