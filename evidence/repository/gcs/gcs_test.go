@@ -21,7 +21,8 @@ import (
 	"github.com/companyos/helmproof/evidence/repository/repositorytest"
 )
 
-// fake starts a fake GCS with one bucket.
+// fake starts a fake GCS with one bucket. Like one whose objects are held or under
+// retention it takes no delete and no overwrite: asking for one fails the test.
 func fake(t *testing.T) http.Handler {
 	t.Helper()
 	s, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, PublicHost: "storage.googleapis.com", Writer: io.Discard})
@@ -30,7 +31,13 @@ func fake(t *testing.T) http.Handler {
 	}
 	t.Cleanup(s.Stop)
 	s.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "evidence"})
-	return s.HTTPHandler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		upload := r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/upload/")
+		if upload && r.URL.Query().Get("ifGenerationMatch") != "0" || r.Method == http.MethodDelete || r.Method == http.MethodPatch {
+			t.Errorf("%s %s might delete or replace an object", r.Method, r.URL)
+		}
+		s.HTTPHandler().ServeHTTP(w, r)
+	})
 }
 
 // client is what makes a store talk to a fake.
