@@ -32,8 +32,9 @@ func fake(t *testing.T) http.Handler {
 	t.Cleanup(s.Stop)
 	s.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "evidence"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		upload := r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/upload/")
-		if upload && r.URL.Query().Get("ifGenerationMatch") != "0" || r.Method == http.MethodDelete || r.Method == http.MethodPatch {
+		q := r.URL.Query()
+		begins := r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/upload/") && !q.Has("upload_id")
+		if begins && q.Get("ifGenerationMatch") != "0" || r.Method == http.MethodDelete || r.Method == http.MethodPatch {
 			t.Errorf("%s %s might delete or replace an object", r.Method, r.URL)
 		}
 		s.HTTPHandler().ServeHTTP(w, r)
