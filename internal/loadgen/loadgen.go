@@ -1,12 +1,12 @@
-// Package loadgen sends HTTP requests at a rate that grows to a target and is then
+// Package loadgen sends HTTP requests or gRPC calls at a rate that grows to a target and is then
 // held, each request when it is due and not when the one before has been answered
 // (an open loop). It tells its own limits from those of what it loads. It knows no
 // Kubernetes.
 package loadgen
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -14,9 +14,7 @@ import (
 	"net/url"
 	"runtime"
 	"runtime/metrics"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
@@ -40,7 +38,12 @@ const (
 
 // Options says what to send, where and how fast.
 type Options struct {
+	// URL is http://host:port/path, grpc://host:port[/service] or grpcs://host:port[/service].
 	URL string
+	// Method is the gRPC method that is called with the message Request, "package.Service/Method";
+	// empty: the health check of the URL's service.
+	Method  string
+	Request []byte
 	// Addresses are what may be dialled, by the host:port that the URL names: ip:port.
 	Addresses map[string]string
 	Rate      float64 // requests a second
@@ -58,8 +61,10 @@ func (o *Options) Validate() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("load: %w", err)
-	case u.Scheme != "http" || u.Host == "" || u.User != nil:
-		return fmt.Errorf("load: %q is not http://host:port/path", u.Redacted())
+	case u.Scheme != "http" && !o.grpc() || u.Host == "" || u.User != nil:
+		return fmt.Errorf("load: %q is not http://host:port/path, grpc://host:port or grpcs://host:port", u.Redacted())
+	case !o.grpc() && (o.Method != "" || len(o.Request) > 0):
+		return fmt.Errorf("load: a gRPC method for %q, which is not grpc://host:port or grpcs://host:port", u.Redacted())
 	case !(o.Rate > 0) || math.IsInf(o.Rate, 0): // NaN is not > 0 either
 		return fmt.Errorf("load: a rate of %g requests a second", o.Rate)
 	case o.Ramp < 0 || o.Hold < time.Second || o.Ramp > loadrecord.MaxLength || o.Hold > loadrecord.MaxLength || o.Ramp+o.Hold > loadrecord.MaxLength:
@@ -73,10 +78,42 @@ func (o *Options) Validate() error {
 	case loadrecord.Held(o.Rate, o.Hold) == 0:
 		return fmt.Errorf("load: no request is due within %s at %g a second", o.Hold, o.Rate)
 	}
+	if o.grpc() {
+		if _, err := o.call(); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+	}
 	if o.Addresses[hostPort(u)] == "" {
 		return fmt.Errorf("load: %s is none of the addresses that may be loaded", u.Host)
 	}
 	return nil
+}
+
+func (o *Options) grpc() bool {
+	return strings.HasPrefix(o.URL, "grpc://") || strings.HasPrefix(o.URL, "grpcs://")
+}
+
+const agent = "helmproof-load"
+
+// call is what is sent to a gRPC service.
+func (o *Options) call() (*probe.Call, error) {
+	return probe.NewCall(o.URL, o.Method, o.Request, o.Timeout, agent)
+}
+
+// Kind is the probe's kind that the requests are of.
+func (o *Options) Kind() string {
+	if o.grpc() {
+		return probe.GRPC
+	}
+	return probe.HTTP
+}
+
+// Called is the gRPC method that is called; empty: requests are HTTP's.
+func (o *Options) Called() string {
+	if !o.grpc() {
+		return ""
+	}
+	return cmp.Or(o.Method, probe.HealthCheck)
 }
 
 // Dialled is the ip:port that requests go to; the error is Validate's.
@@ -131,19 +168,22 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	pace := &pacer{o: &o, ramped: ramped(o.Rate, o.Ramp)}
 	pace.total = pace.ramped + loadrecord.Held(o.Rate, o.Hold)
 	rec := newRecorder(&o, pace.ramped, pace.total)
-	tr := newTransport(&o)
-	defer tr.base.CloseIdleConnections()
+	tr, err := newTransport(&o)
+	if err != nil {
+		return nil, err
+	}
+	defer tr.close()
 	attacker := vegeta.NewAttacker(vegeta.MaxWorkers(uint64(o.busy())), vegeta.MaxBody(0), vegeta.Client(&http.Client{ //nolint:gosec // small, positive
 		Transport: tr, Timeout: o.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}))
 	stopped := context.AfterFunc(ctx, func() { attacker.Stop() })
 	defer stopped()
-	target := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: o.URL, Header: http.Header{"User-Agent": {"helmproof-load"}}})
+	target := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: o.URL, Header: http.Header{"User-Agent": {agent}}})
 	for r := range attacker.Attack(target, pace, 0, "") {
 		i := int(r.Seq) //nolint:gosec // at most loadrecord.MaxRequests
 		sent := r.Timestamp.Sub(pace.began)
-		rec.add(i, o.due(i), sent, r.Latency, outcome(r.Code, r.Error))
+		rec.add(i, o.due(i), sent, r.Latency, tr.outcomeOf(r))
 	}
 	res := rec.result()
 	res.Began, res.Start = pace.began, pace.began.Add(o.Ramp)
@@ -214,68 +254,4 @@ func (w waits) p99() time.Duration {
 		}
 	}
 	return 0
-}
-
-// transport dials what it may and nothing else, and counts what is under way.
-type transport struct {
-	base             *http.Transport
-	every            int64 // request of a connection that closes it
-	sent, busy, most atomic.Int64
-}
-
-// maxDials is how many connections are made in a second. A connection stays with the
-// pod that it was made to: were they all kept, a few pods would have all of the load.
-const maxDials = 200
-
-func newTransport(o *Options) *transport {
-	dialer := &net.Dialer{Timeout: o.Timeout}
-	return &transport{every: int64(math.Ceil(o.Rate / maxDials)), base: &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			to, ok := o.Addresses[address]
-			if !ok {
-				return nil, errors.New("this address may not be loaded")
-			}
-			return dialer.DialContext(ctx, network, to)
-		},
-		DisableCompression: true, MaxIdleConnsPerHost: o.busy(), MaxResponseHeaderBytes: 64 << 10,
-	}}
-}
-
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	n := t.busy.Add(1)
-	defer t.busy.Add(-1)
-	for {
-		most := t.most.Load()
-		if n <= most || t.most.CompareAndSwap(most, n) {
-			break
-		}
-	}
-	if t.sent.Add(1)%t.every == 0 {
-		last := *r
-		last.Close = true
-		r = &last
-	}
-	return t.base.RoundTrip(r)
-}
-
-// outcome sorts what vegeta says of a request: it has errors as text only.
-func outcome(code uint16, text string) string {
-	switch {
-	case code >= 200 && code < 400 && text == "":
-		return probe.Good
-	case code != 0 && (code < 200 || code >= 400):
-		return strconv.Itoa(int(code))
-	}
-	for _, k := range []struct{ word, outcome string }{
-		// Our own limits: the service is not to blame for them.
-		{"cannot assign requested address", probe.Unsent}, {"too many open files", probe.Unsent}, {"no buffer space", probe.Unsent},
-		{"Client.Timeout", probe.Timeout}, {"deadline exceeded", probe.Timeout}, {"i/o timeout", probe.Timeout},
-		{"connection refused", probe.Refused}, {"connection reset", probe.Reset}, {"broken pipe", probe.Reset},
-		{"no route to host", probe.Unreachable}, {"unreachable", probe.Unreachable}, {"EOF", probe.EOF},
-	} {
-		if strings.Contains(text, k.word) {
-			return k.outcome
-		}
-	}
-	return probe.Other
 }

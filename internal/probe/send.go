@@ -1,22 +1,17 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // maxBody bounds what is read of an answer, in bytes. One that is longer is whole
@@ -54,21 +49,12 @@ func newSender(c *Config) (sender, error) {
 		t.Protocols.SetHTTP1(true)
 		return &httpSender{t, u.String()}, nil
 	}
-	g := &grpcSender{transport: t, timeout: strconv.FormatInt(c.Timeout.Milliseconds(), 10) + "m"}
-	base := url.URL{Scheme: "http", Host: u.Host, Path: "/grpc.health.v1.Health/Check"}
-	if u.Scheme == "grpcs" {
-		base.Scheme = "https"
-		t.Protocols.SetHTTP2(true)
-	} else {
-		t.Protocols.SetUnencryptedHTTP2(true)
+	call, err := NewCall(c.Address, "", nil, c.Timeout, "helmproof-probe")
+	if err != nil {
+		return nil, err
 	}
-	g.url = base.String()
-	var message []byte
-	if len(u.Path) > 1 {
-		message = protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), u.Path[1:])
-	}
-	g.body = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
-	return g, nil
+	t.Protocols = call.Protocols()
+	return &grpcSender{t, call}, nil
 }
 
 type tcpSender struct {
@@ -127,85 +113,6 @@ func httpStatus(code int) string {
 	return Other
 }
 
-// grpcSender asks grpc.health.v1.Health/Check. That is one message over HTTP/2,
-// which the standard library speaks; gRPC's own library would be twice the prober.
-type grpcSender struct {
-	transport    *http.Transport
-	url, timeout string
-	body         []byte
-}
-
-func (g *grpcSender) send(ctx context.Context) string {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url, bytes.NewReader(g.body))
-	if err != nil {
-		return Other
-	}
-	req.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "Grpc-Timeout": {g.timeout}, "User-Agent": {"helmproof-probe"}}
-	resp, err := g.transport.RoundTrip(req)
-	if err != nil {
-		return classify(ctx, err)
-	}
-	raw, err := readBody(resp)
-	if resp.StatusCode != http.StatusOK {
-		return httpStatus(resp.StatusCode)
-	}
-	if err != nil {
-		return classify(ctx, err)
-	}
-	status := resp.Trailer.Get("Grpc-Status")
-	if status == "" {
-		status = resp.Header.Get("Grpc-Status") // an answer of trailers alone
-	}
-	code, err := strconv.Atoi(status)
-	switch {
-	case err != nil || code < 0 || code >= len(grpcCodes):
-		return Other
-	case code == deadlineExceeded:
-		return Timeout
-	case code != 0:
-		return grpcCodes[code]
-	}
-	return healthOf(raw)
-}
-
-func (g *grpcSender) close() { g.transport.CloseIdleConnections() }
-
-// deadlineExceeded is gRPC's code for a request that the server gave up in time.
-const deadlineExceeded = 4
-
-// healthOf reads the status of a HealthCheckResponse: 1 is SERVING.
-func healthOf(raw []byte) string {
-	if len(raw) < 5 || raw[0] != 0 || int(binary.BigEndian.Uint32(raw[1:5])) != len(raw)-5 {
-		return Other
-	}
-	status := uint64(0)
-	for raw = raw[5:]; len(raw) > 0; {
-		field, kind, n := protowire.ConsumeTag(raw)
-		if n < 0 {
-			return Other
-		}
-		raw = raw[n:]
-		if n = protowire.ConsumeFieldValue(field, kind, raw); n < 0 {
-			return Other
-		}
-		if field == 1 && kind == protowire.VarintType {
-			status, _ = protowire.ConsumeVarint(raw)
-		}
-		raw = raw[n:]
-	}
-	switch status {
-	case 0:
-		return "UNKNOWN"
-	case 1:
-		return Good
-	case 2:
-		return "NOT_SERVING"
-	case 3:
-		return "SERVICE_UNKNOWN"
-	}
-	return Other
-}
-
 // streamError is the error of net/http for a stream that the server reset; the
 // fields are what errors.As goes by.
 type streamError struct {
@@ -246,6 +153,8 @@ func classify(ctx context.Context, err error) string {
 		return TLS
 	case is(syscall.ECONNREFUSED):
 		return Refused
+	case errors.As(err, &stream) && deadline(ctx):
+		return Timeout // gRPC's servers reset a stream whose deadline has passed
 	case is(syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED), errors.As(err, &stream):
 		return Reset
 	case is(syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN):
