@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -37,6 +38,7 @@ type drillFlags struct {
 	query     drill.Prometheus
 	rollback  drill.RollbackPlan
 	load      drill.LoadPlan
+	request   string // of load, as it was given
 }
 
 func newDrill(a *app) *cobra.Command {
@@ -57,7 +59,7 @@ EXPERIMENT is one of
   rolling-restart  as kubectl rollout restart does
   container-kill   end containers' main processes
   rollback         an upgrade that must fail, and the way back
-  load             requests at a stated rate, against the limits
+  load             requests at a stated rate, by HTTP or gRPC, against the limits
 
 --suite release does in turn what controls RSL-1 to RSL-4 ask for.
 
@@ -77,6 +79,7 @@ Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
   helmproof drill eviction --release shop -n shop --allow-namespace shop --yes
   helmproof drill node-drain --release shop -n shop --allow-namespace shop --node worker-3 --yes
   helmproof drill load --release shop -n shop --allow-namespace shop --load-rate 200 --hold 2m --yes
+  helmproof drill load --release cart -n shop --allow-namespace shop --probe grpc://cart.shop:9000 --load-method shop.Cart/Get --load-request hex:0a0161 --yes
   helmproof drill --plan drill.yaml --release shop -n shop --yes -o json
   helmproof drill --suite release --release shop -n shop --allow-namespace shop --yes
   helmproof drill restore --context prod`,
@@ -162,6 +165,8 @@ func (f *drillFlags) register(cmd *cobra.Command) {
 	duration(&f.rollback.Back, "back", "rollback: time within which the release has to be back and healthy (3m)")
 	_ = cmd.RegisterFlagCompletionFunc("fault", cobra.FixedCompletions([]string{"bad-image", "failing-readiness", "crash-loop"}, cobra.ShellCompDirectiveNoFileComp))
 	fl.Float64Var(&f.load.Rate, "load-rate", 0, "load: requests a second (50)")
+	fl.StringVar(&f.load.Method, "load-method", "", "load: `METHOD` of a gRPC service to call, package.Service/Method; the health check if empty")
+	fl.StringVar(&f.request, "load-request", "", "with --load-method: its `MESSAGE` in protobuf's encoding, hex:0a01…, base64:CgE… or @FILE; it is sealed")
 	duration(&f.load.Ramp, "ramp", "load: time to reach the rate (15s)")
 	duration(&f.load.Hold, "hold", "load: time to hold it (1m)")
 	duration(&f.load.P99, "p99", "load: largest latency of 99 of 100 requests")
@@ -260,6 +265,13 @@ func (f *drillFlags) over(cmd *cobra.Command, p *drill.Plan) error {
 	if given("prometheus") {
 		p.Prometheus = &f.query
 	}
+	if given("load-request") {
+		raw, err := loadRequest(f.request)
+		if err != nil {
+			return usageErr("--load-request: %w", err)
+		}
+		f.load.Request = base64.StdEncoding.EncodeToString(raw)
+	}
 	f.overKinds(given, p)
 	return nil
 }
@@ -289,10 +301,13 @@ func (f *drillFlags) overKinds(given func(string) bool, p *drill.Plan) {
 		"back":   func() { back.Back, p.Rollback = f.rollback.Back, back },
 
 		"load-rate": func() { load.Rate, p.Load = f.load.Rate, load },
-		"ramp":      func() { load.Ramp, p.Load = f.load.Ramp, load },
-		"hold":      func() { load.Hold, p.Load = f.load.Hold, load },
-		"p99":       func() { load.P99, p.Load = f.load.P99, load },
-		"headroom":  func() { load.Headroom, p.Load = f.load.Headroom, load },
+		// A message is of its method: another's does not stay.
+		"load-method":  func() { load.Method, load.Request, p.Load = f.load.Method, f.load.Request, load },
+		"load-request": func() { load.Request, p.Load = f.load.Request, load },
+		"ramp":         func() { load.Ramp, p.Load = f.load.Ramp, load },
+		"hold":         func() { load.Hold, p.Load = f.load.Hold, load },
+		"p99":          func() { load.P99, p.Load = f.load.P99, load },
+		"headroom":     func() { load.Headroom, p.Load = f.load.Headroom, load },
 	} {
 		if given(name) {
 			set()

@@ -72,6 +72,10 @@ func TestAddresses(t *testing.T) {
 		"https://10.0.0.1:80/":     "is not http://host:port/path",
 		"http://10.0.0.1:8080/":    "10.0.0.1:8080 is none of the addresses that may be loaded",
 		"http://10.0.0.1.nip.io/":  "10.0.0.1.nip.io is none of the addresses that may be loaded",
+		"grpc://10.0.0.1:8080":     "10.0.0.1:8080 is none of the addresses that may be loaded",
+		"grpc://10.0.0.2:80":       "10.0.0.2:80 is none of the addresses that may be loaded",
+		"grpc://10.0.0.1":          "address without a port",
+		"tcp://10.0.0.1:80":        "is not http://host:port/path",
 		"http://localhost:8080/":   "localhost:8080 is none of the addresses that may be loaded",
 		"http://peers.shop:7000/x": "peers.shop:7000 is none of the addresses that may be loaded",
 	} {
@@ -92,5 +96,64 @@ func TestAddresses(t *testing.T) {
 	s.Plan.Phases.Deadline++
 	if ok, said, err := x.ask(t.Context(), nil); !ok || err != nil || said != "10 requests a second to http://web.shop/a (10.0.0.1:80)" {
 		t.Errorf("%v %q %v", ok, said, err)
+	}
+}
+
+// Without an address of its own a load goes where the first probe does that can be
+// loaded, HTTP before gRPC, and that of a method to a gRPC service.
+func TestTarget(t *testing.T) {
+	t.Parallel()
+	second := evidence.Duration(time.Second)
+	tcp, web := drill.Probe{Kind: "tcp", Address: "tcp://a:1"}, drill.Probe{Kind: "http", Address: "http://a/x", Timeout: second}
+	health := drill.Probe{Kind: "grpc", Address: "grpc://a:1/shop.Cart", Timeout: 2 * second}
+	for _, tt := range []struct {
+		load    drill.LoadPlan
+		probes  []drill.Probe
+		address string
+		timeout time.Duration
+	}{
+		{drill.LoadPlan{}, nil, "", 0},
+		{drill.LoadPlan{}, []drill.Probe{tcp}, "", 0},
+		{drill.LoadPlan{}, []drill.Probe{tcp, web}, "http://a/x", time.Second},
+		{drill.LoadPlan{}, []drill.Probe{health, web}, "http://a/x", time.Second},
+		{drill.LoadPlan{}, []drill.Probe{tcp, health}, "grpc://a:1/shop.Cart", 2 * time.Second},
+		{drill.LoadPlan{Timeout: 3 * second}, []drill.Probe{health}, "grpc://a:1/shop.Cart", 3 * time.Second},
+		{drill.LoadPlan{Method: "shop.Cart/Get"}, []drill.Probe{web, health}, "grpc://a:1", 2 * time.Second},
+		{drill.LoadPlan{Method: "shop.Cart/Get"}, []drill.Probe{web}, "", 0},
+		{drill.LoadPlan{Address: "grpcs://b:2"}, []drill.Probe{web, health}, "grpcs://b:2", 0},
+	} {
+		p := drill.Plan{Load: &tt.load, Probes: tt.probes}
+		if address, timeout := target(&p); address != tt.address || timeout != tt.timeout {
+			t.Errorf("%+v, %v: %q %s", tt.load, tt.probes, address, timeout)
+		}
+	}
+}
+
+func TestAskGRPC(t *testing.T) {
+	t.Parallel()
+	set, err := manifest.Parse([]byte("{apiVersion: v1, kind: Service, metadata: {name: cart}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cart := service("shop", "cart", corev1.ServiceSpec{ClusterIPs: []string{"10.0.0.1"}, Ports: []corev1.ServicePort{{Port: 9000}}})
+	s := &drillrun.Session{
+		Cluster: &cluster.Cluster{Kube: fake.NewClientset(cart)}, Objects: set, Release: evidence.Release{Namespace: "shop"},
+		Plan: drill.Plan{AllowNamespaces: []string{"shop"}, Probes: []drill.Probe{{Kind: "grpc", Address: "grpc://cart.shop:9000/shop.Cart", Timeout: evidence.Duration(time.Second)}}},
+	}
+	s.Plan.Phases.Deadline = evidence.Duration(time.Minute)
+	for _, tt := range []struct {
+		method, request, want string
+	}{
+		{"", "", "10 requests a second to grpc://cart.shop:9000/shop.Cart (10.0.0.1:9000), method grpc.health.v1.Health/Check"},
+		{"shop.Cart/Get", "CgE=", "10 requests a second to grpc://cart.shop:9000 (10.0.0.1:9000), method shop.Cart/Get"},
+	} {
+		s.Plan.Load = &drill.LoadPlan{Rate: 10, Hold: evidence.Duration(1e10), Method: tt.method, Request: tt.request}
+		x := &experiment{s: s}
+		if ok, said, err := x.ask(t.Context(), nil); !ok || err != nil || said != tt.want {
+			t.Errorf("%v %q %v", ok, said, err)
+		}
+		if tt.request != "" && string(x.options.Request) != "\x0a\x01" {
+			t.Errorf("%x is sent", x.options.Request)
+		}
 	}
 }

@@ -116,13 +116,13 @@ func (d derivation) requests(sound bool) {
 	case len(f.Problems) > 0:
 		return // it was said already
 	case len(f.Weak) > 0:
-		d.Add(RuleRate, d.all, evidence.OutcomeError, fmt.Sprintf("%g requests a second were not sustained by the generator: %s", f.Run.Rate, strings.Join(f.Weak, "; ")),
+		d.Add(RuleRate, d.all, evidence.OutcomeError, fmt.Sprintf("%g requests a second%s were not sustained by the generator: %s", f.Run.Rate, f.Run.Called(), strings.Join(f.Weak, "; ")),
 			"Run helmproof where it has more processors and is nearer to the cluster, or lower the rate, and repeat the drill.", at)
 		return
 	case f.Aborted != "":
 		d.Add(RuleRate, d.all, evidence.OutcomeError, "the drill was aborted: "+f.Aborted, again, at)
 	default:
-		d.Add(RuleRate, d.all, evidence.OutcomePass, fmt.Sprintf("%g requests a second were sent for %s: %d requests, %d of them more than %s late", f.Run.Rate, f.Run.Hold, f.Due, f.Late, loadrecord.MaxLate), "", at)
+		d.Add(RuleRate, d.all, evidence.OutcomePass, fmt.Sprintf("%g requests a second%s were sent for %s: %d requests, %d of them more than %s late", f.Run.Rate, f.Run.Called(), f.Run.Hold, f.Due, f.Late, loadrecord.MaxLate), "", at)
 	}
 	bad := f.Bad() + f.Slow
 	share, allowed := float64(bad)/float64(max(f.Due, 1)), 1-f.Plan.SLO.Objective

@@ -114,13 +114,17 @@ func (r *record) seal(tb testing.TB) *collectors.Sealed {
 		usage.Write(must(loadrecord.EncodeSeen(&r.usage[i])))
 	}
 	usage.WriteString("end\n")
-	head := probe.Header{Version: 1, Name: "load", Kind: probe.HTTP, Address: r.run.Address, Rate: r.run.Rate, Timeout: r.run.Timeout, Start: r.end.Began, From: "outside"}
+	kind := probe.HTTP
+	if r.run.Method != "" {
+		kind = probe.GRPC
+	}
+	head := probe.Header{Version: 1, Name: "load", Kind: kind, Address: r.run.Address, Rate: r.run.Rate, Timeout: r.run.Timeout, Start: r.end.Began, From: "outside"}
 	files := map[string][]byte{
 		drill.PlanFile: jsonOf(r.plan), drill.PreflightFile: jsonOf(r.checks), drill.EndFile: jsonOf(r.end), drill.TimelineFile: timeline.Bytes(),
 		loadrecord.RunFile: jsonOf(r.run), loadrecord.RampFile: must(loadrecord.EncodeSeconds(r.ramp)), loadrecord.UsageFile: usage.Bytes(),
 		loadrecord.SamplesFile: must(loadrecord.EncodeSamples(head, r.samples)),
 	}
-	head.Name, head.Rate = "web", 1
+	head.Name, head.Kind, head.Address, head.Rate = "web", probe.HTTP, "http://10.0.0.1:80/", 1
 	files[drill.ProbeFile("web")] = must(loadrecord.EncodeSamples(head, make([]probe.Sample, 90)))
 	art := collectors.NewArtifacts(nil)
 	for name, edit := range r.edit {
@@ -141,6 +145,9 @@ func (r *record) seal(tb testing.TB) *collectors.Sealed {
 	}
 	return collectors.NewSealed(art, config.RuleControls())
 }
+
+// grpcOf makes the record one of gRPC's calls.
+func grpcOf(r *record, address, method string) { r.run.Address, r.run.Method = address, method }
 
 func TestFindings(t *testing.T) {
 	t.Parallel()
@@ -180,6 +187,22 @@ func TestFindings(t *testing.T) {
 		}, []string{"error load/latency the 99th percentile is 40ms, counted from when a request was due; the objective is 30ms, and counted from when it was sent it is 20ms: the generator was late"}},
 		{"loopback", func(r *record) { r.run.Address = "http://127.0.0.1:80/" }, []string{
 			"not-checked load/rate the load was sent to http://127.0.0.1:80/, which is no Service", "not-checked load/baseline the load was sent to"}},
+		{"gRPC", func(r *record) { grpcOf(r, "grpc://10.0.0.1:80", probe.HealthCheck) }, nil},
+		{"statuses of gRPC", func(r *record) {
+			grpcOf(r, "grpc://10.0.0.1:80", "shop.Cart/Get")
+			r.plan.Load.Method = "shop.Cart/Get"
+			failing(10, "UNAVAILABLE")(r)
+			r.samples[0].Outcome = "INTERNAL"
+		}, []string{
+			"fail load/errors 10 of 600 requests failed (1.667 %, 1.000 % may): 1 INTERNAL, 9 UNAVAILABLE", "fail load/latency more than one in a hundred requests failed"}},
+		{"gRPC of loopback", func(r *record) { grpcOf(r, "grpc://127.0.0.1:80", probe.HealthCheck) }, []string{
+			"not-checked load/rate the load was sent to grpc://127.0.0.1:80, which is no Service", "not-checked load/baseline the load was sent to"}},
+		{"calls that were not sent", func(r *record) {
+			grpcOf(r, "grpc://10.0.0.1:80", probe.HealthCheck)
+			failing(1, "unsent")(r)
+		}, []string{
+			"error load/rate 10 requests a second to grpc.health.v1.Health/Check were not sustained by the generator: 1 of 600 requests were not sent",
+			"not-checked load/throttled " + none, "not-checked load/oom " + none, "not-checked load/restarts " + none, "not-checked load/headroom " + none, "not-checked load/baseline " + none}},
 		{"an objective that is none", func(r *record) { r.plan.SLO.Objective = 0.01; failing(590, "503")(r); r.plan.Load.P99 = 0 }, []string{
 			"not-checked load/rate an objective of 0.01", "not-checked load/baseline an objective of 0.01", "not-applicable load/latency"}},
 		{"held for a moment", func(r *record) {
@@ -323,6 +346,15 @@ func TestFindingsOfBrokenRecords(t *testing.T) {
 	}{
 		{loadrecord.RunFile, gone, "load.json is missing"},
 		{loadrecord.RunFile, func(b []byte) []byte { return bytes.Replace(b, []byte(`"rate":10`), []byte(`"rate":9`), 1) }, "it is of another plan"},
+		{loadrecord.RunFile, func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"rate":10`), []byte(`"rate":10,"method":"shop.Cart/Get"`), 1)
+		}, "it called another method than the plan's"},
+		{loadrecord.RunFile, func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"rate":10`), []byte(`"rate":10,"method":"grpc.health.v1.Health/Check"`), 1)
+		}, "it called another method than the plan's"},
+		{drill.PlanFile, func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"load":{`), []byte(`"load":{"method":"shop.Cart/Get",`), 1)
+		}, "it called another method than the plan's"},
 		{loadrecord.RunFile, func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`"to":62000000000`), []byte(`"to":61000000000`), 1)
 		}, "a hold from 2s to 1m1s"},

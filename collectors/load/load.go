@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/companyos/helmproof/collectors"
@@ -121,31 +122,59 @@ type experiment struct {
 // ask says whether the load may be sent to where it should be.
 func (x *experiment) ask(ctx context.Context, _ *drillrun.World) (bool, string, error) {
 	l := x.s.Plan.Load
-	address, timeout := l.Address, time.Duration(l.Timeout)
-	for _, p := range x.s.Plan.Probes {
-		if p.Kind == probe.HTTP && address == "" {
-			address, timeout = p.Address, cmp.Or(timeout, time.Duration(p.Timeout))
-		}
+	address, timeout := target(&x.s.Plan)
+	request, err := l.Message()
+	if err != nil {
+		return false, "", err
 	}
 	phases := x.s.Plan.Phases
 	if need, limit := time.Duration(phases.Before+l.Ramp+l.Hold+phases.After)+settle, time.Duration(phases.Deadline); need >= limit {
 		return false, fmt.Sprintf("it takes %s, and has to be done within %s: raise phases.deadline", need, limit), nil
 	}
 	if address == "" {
-		return false, "no address to send the load to: it is sent by HTTP alone; name one in load.address, or an HTTP probe", nil
+		return false, "no address to send the load to: it is sent by HTTP and gRPC; name one in load.address, or an HTTP or gRPC probe", nil
 	}
 	addresses, err := addressesOf(ctx, x.s)
 	if err != nil {
 		return false, "", err
 	}
 	x.options = loadgen.Options{
-		URL: address, Addresses: addresses, Rate: l.Rate, Ramp: time.Duration(l.Ramp), Hold: time.Duration(l.Hold), Timeout: cmp.Or(timeout, 5*time.Second),
+		URL: address, Method: l.Method, Request: request, Addresses: addresses, Rate: l.Rate, Ramp: time.Duration(l.Ramp), Hold: time.Duration(l.Hold), Timeout: cmp.Or(timeout, 5*time.Second),
 	}
 	to, err := x.options.Dialled()
 	if err != nil {
 		return false, err.Error() + ": a Service of the release in an allowed namespace may be, by its name, its cluster address or its load balancer's, and loopback", nil //nolint:nilerr // it is the answer
 	}
-	return true, fmt.Sprintf("%g requests a second to %s (%s)", l.Rate, address, to), nil
+	of := ""
+	if m := x.options.Called(); m != "" {
+		of = ", method " + m
+	}
+	return true, fmt.Sprintf("%g requests a second to %s (%s)%s", l.Rate, address, to, of), nil
+}
+
+// target is where the load is sent to, and how long a request of it may take: what the
+// plan says, or what its first probe does that is of a kind that can be loaded; empty:
+// there is none.
+func target(p *drill.Plan) (address string, timeout time.Duration) {
+	l := p.Load
+	if l.Address != "" {
+		return l.Address, time.Duration(l.Timeout)
+	}
+	for _, kind := range []string{probe.HTTP, probe.GRPC} {
+		for i := range p.Probes {
+			b := &p.Probes[i]
+			if b.Kind != kind || l.Method != "" && kind != probe.GRPC {
+				continue
+			}
+			address, timeout = b.Address, cmp.Or(time.Duration(l.Timeout), time.Duration(b.Timeout))
+			if u, err := url.Parse(address); err == nil && l.Method != "" {
+				u.Path = "" // the service whose health the probe asks for
+				address = u.String()
+			}
+			return address, timeout
+		}
+	}
+	return "", 0
 }
 
 // run sends the load and watches. It seals what there is, also where it was stopped.
@@ -194,7 +223,7 @@ func (x *experiment) seal(r *loadgen.Result, w *watcher, from, to time.Duration,
 		return err
 	}
 	run := loadrecord.Run{
-		Address: o.URL, Dialled: dialled, Rate: o.Rate, Ramp: o.Ramp, Hold: o.Hold, Timeout: o.Timeout,
+		Address: o.URL, Dialled: dialled, Method: o.Called(), Rate: o.Rate, Ramp: o.Ramp, Hold: o.Hold, Timeout: o.Timeout,
 		From: from, To: max(from, to), Generator: r.Generator,
 	}
 	if stopped != nil {
@@ -208,7 +237,7 @@ func (x *experiment) seal(r *loadgen.Result, w *watcher, from, to time.Duration,
 	name := loadrecord.SamplesFile
 	if r.Samples != nil {
 		hold, err = loadrecord.EncodeSamples(probe.Header{
-			Version: 1, Name: "load", Kind: probe.HTTP, Address: o.URL, Rate: o.Rate, Timeout: o.Timeout, Start: r.Start.UTC(), From: "outside",
+			Version: 1, Name: "load", Kind: o.Kind(), Address: o.URL, Rate: o.Rate, Timeout: o.Timeout, Start: r.Start.UTC(), From: "outside",
 		}, r.Samples)
 	} else {
 		name = loadrecord.SecondsFile

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"time"
@@ -132,9 +133,15 @@ type RollbackPlan struct {
 
 // LoadPlan is a constant arrival rate.
 type LoadPlan struct {
-	// Address is http://host:port/path of a Service of the release, or of loopback;
-	// empty: that of the first HTTP probe.
-	Address string            `json:"address,omitempty"`
+	// Address is http://host:port/path, grpc://host:port[/service] or grpcs://… of a Service
+	// of the release, or of loopback; empty: that of the first HTTP probe, else of the
+	// first gRPC probe.
+	Address string `json:"address,omitempty"`
+	// Method of a gRPC service that is called, "package.Service/Method"; empty: the health
+	// check. Request is its message in protobuf's encoding, as base64. It is sealed, so
+	// nothing secret belongs there.
+	Method  string            `json:"method,omitempty"`
+	Request string            `json:"request,omitempty"`
 	Timeout evidence.Duration `json:"timeout,omitempty"` // of a request; 0: that probe's, or 5s
 	Rate    float64           `json:"rate"`              // requests a second, held
 	Ramp    evidence.Duration `json:"ramp"`              // from nothing to Rate
@@ -143,6 +150,15 @@ type LoadPlan struct {
 	P99 evidence.Duration `json:"p99,omitempty"`
 	// Headroom is what must be left of a container's limits at the peak, 0.1 for a tenth.
 	Headroom float64 `json:"headroom"`
+}
+
+// Message is the request as bytes; the error says that it is no base64.
+func (l *LoadPlan) Message() ([]byte, error) {
+	raw, err := base64.StdEncoding.Strict().DecodeString(l.Request)
+	if err != nil {
+		return nil, fmt.Errorf("load.request: want the bytes of a message as base64: %w", err)
+	}
+	return raw, nil
 }
 
 // maxAllowed is the most that a drill may be allowed to spend, in seconds of failed

@@ -110,6 +110,14 @@ func TestValidate(t *testing.T) {
 		{func(p *Plan) { p.Load = &LoadPlan{} }, "load: is for the experiment load alone"},
 		{func(p *Plan) { p.Experiment = Load }, "load: want a rate"},
 		{func(p *Plan) { p.Experiment, p.Load = Load, &LoadPlan{Rate: math.NaN(), Hold: 1} }, "load.rate: NaN"},
+		{func(p *Plan) { p.Experiment, p.Load = Load, &LoadPlan{Rate: 1, Hold: 1, Method: "Get"} }, `load.method: method "Get" is not package.Service/Method`},
+		{func(p *Plan) { p.Experiment, p.Load = Load, &LoadPlan{Rate: 1, Hold: 1, Request: "AQ=="} }, "load.method: a request without the method that it is of"},
+		{func(p *Plan) {
+			p.Experiment, p.Load = Load, &LoadPlan{Rate: 1, Hold: 1, Method: "shop.Cart/Get", Request: "0a01"[:3]}
+		}, "load.request: want the bytes of the method's message as base64"},
+		{func(p *Plan) {
+			p.Experiment, p.Load = Load, &LoadPlan{Rate: 1, Hold: 1, Method: "shop.Cart/Get", Request: strings.Repeat("AAAA", 5462)}
+		}, "load.method: a request of 16386 bytes: at most 16384"},
 		{func(p *Plan) { p.Experiment, p.Rollback = Rollback, &RollbackPlan{Fault: "typo"} }, `rollback.fault: "typo"`},
 	}
 	for _, tt := range tests {

@@ -248,6 +248,10 @@ func (p *Plan) validateKind(wrong wrongFunc) {
 	case p.Rollback != nil && (p.Rollback.Detect <= 0 || p.Rollback.Back <= 0):
 		wrong("rollback", "want detect and back, like 2m")
 	}
+	p.validateLoad(wrong)
+}
+
+func (p *Plan) validateLoad(wrong wrongFunc) {
 	l := p.Load
 	switch {
 	case p.Experiment == Load && l == nil:
@@ -261,5 +265,13 @@ func (p *Plan) validateKind(wrong wrongFunc) {
 		wrong("load.hold", "want how long the rate is held, like 1m")
 	case !(l.Headroom >= 0 && l.Headroom < 1):
 		wrong("load.headroom", "%v: want a share of the limits, like 0.1", l.Headroom)
+	}
+	if l == nil || l.Method == "" && l.Request == "" {
+		return
+	}
+	if raw, err := l.Message(); err != nil {
+		wrong("load.request", "want the bytes of the method's message as base64")
+	} else if _, err := probe.NewCall("grpc://of-the-service:1", l.Method, raw, time.Second, ""); err != nil {
+		wrong("load.method", "%v", err)
 	}
 }

@@ -117,6 +117,8 @@ func (r *reader) run(length time.Duration) bool {
 		r.problem("%s: it is of another plan", RunFile)
 	case plan.Address != "" && run.Address != plan.Address:
 		r.problem("%s: it was sent to another address than the plan's", RunFile)
+	case run.Method != plan.Method && (plan.Method != "" || run.Method != probe.HealthCheck), strings.HasPrefix(run.Address, "grpc") != (run.Method != ""):
+		r.problem("%s: it called another method than the plan's", RunFile)
 	case run.Stopped != "" && r.f.Aborted == "":
 		r.problem("%s: it was stopped (%s), and the drill was not aborted", RunFile, run.Stopped)
 	case run.From < 0 || run.To < run.From || run.To > length || run.Stopped == "" && run.To-run.From != run.Hold:
@@ -225,7 +227,7 @@ func (f *Figures) conclude() string {
 	case f.Aborted != "":
 		return "aborted: " + f.Aborted
 	}
-	parts := []string{fmt.Sprintf("%g requests a second for %s: %d of %d failed", f.Run.Rate, f.Run.Hold, f.Bad()+f.Slow, f.Due)}
+	parts := []string{fmt.Sprintf("%g requests a second%s for %s: %d of %d failed", f.Run.Rate, f.Run.Called(), f.Run.Hold, f.Bad()+f.Slow, f.Due)}
 	if f.P99 != nil {
 		parts = append(parts, "99th percentile "+f.P99.Round(100*time.Microsecond).String())
 	}

@@ -27,8 +27,11 @@ const (
 
 // Run is what was sent, and how the generator did.
 type Run struct {
-	Address string        `json:"address"`
-	Dialled string        `json:"dialled"` // ip:port
+	Address string `json:"address"`
+	Dialled string `json:"dialled"` // ip:port
+	// Method is the gRPC method that was called, "package.Service/Method"; empty: the
+	// requests were HTTP's.
+	Method  string        `json:"method,omitempty"`
 	Rate    float64       `json:"rate"`
 	Ramp    time.Duration `json:"ramp"`
 	Hold    time.Duration `json:"hold"`
@@ -39,6 +42,14 @@ type Run struct {
 	Generator Generator     `json:"generator"`
 	// Stopped says why not all was sent; empty: it was.
 	Stopped string `json:"stopped,omitempty"`
+}
+
+// Called says whose calls they were, where they were gRPC's: " to package.Service/Method".
+func (r *Run) Called() string {
+	if r.Method == "" {
+		return ""
+	}
+	return " to " + r.Method
 }
 
 // Generator is how the generator itself did.

@@ -165,8 +165,8 @@ func (p *Pipeline) CompletePlan(ctx context.Context, rel *chart.Release, plan dr
 const maxServiceProbes = 4
 
 // serviceProbes makes a probe of each Service in front of the release's workloads:
-// by HTTP, and the path of the readiness probe, where that is an HTTP probe of the
-// Service's port; else by TCP. Services are probed at their cluster address, since
+// as its pods' readiness probe does, where that is of the Service's port and by HTTP (with its
+// path) or gRPC (of its service); else by TCP. Services are probed at their cluster address, since
 // names may not resolve where helmproof runs.
 func (p *Pipeline) serviceProbes(ctx context.Context, rel *chart.Release) ([]drill.Probe, error) {
 	set, err := rel.Objects()
@@ -236,11 +236,19 @@ func serviceProbe(svc *corev1.Service, templates []*corev1.PodTemplateSpec) (dri
 			continue
 		}
 		for _, c := range t.Spec.Containers {
-			if c.ReadinessProbe == nil || c.ReadinessProbe.HTTPGet == nil {
+			if c.ReadinessProbe == nil {
 				continue
 			}
+			to := portNumber(c, cmp.Or(sp.TargetPort, intstr.FromInt32(sp.Port)))
+			if ask := c.ReadinessProbe.GRPC; ask != nil && ask.Port != 0 && ask.Port == to {
+				u := url.URL{Scheme: "grpc", Host: host}
+				if s := ask.Service; s != nil && *s != "" {
+					u.Path = "/" + *s
+				}
+				return drill.Probe{Kind: probe.GRPC, Address: u.String()}, true
+			}
 			get := c.ReadinessProbe.HTTPGet
-			if portNumber(c, get.Port) != 0 && portNumber(c, get.Port) == portNumber(c, cmp.Or(sp.TargetPort, intstr.FromInt32(sp.Port))) {
+			if get != nil && portNumber(c, get.Port) != 0 && portNumber(c, get.Port) == to {
 				scheme := "http"
 				if get.Scheme == corev1.URISchemeHTTPS {
 					scheme = "https"
