@@ -167,6 +167,7 @@ func (f *drillFlags) register(cmd *cobra.Command) {
 	fl.Float64Var(&f.load.Rate, "load-rate", 0, "load: requests a second (50)")
 	fl.StringVar(&f.load.Method, "load-method", "", "load: `METHOD` of a gRPC service to call, package.Service/Method; the health check if empty")
 	fl.StringVar(&f.request, "load-request", "", "with --load-method: its `MESSAGE` in protobuf's encoding, hex:0a01…, base64:CgE… or @FILE; it is sealed")
+	fl.BoolVar(&f.load.FromPod, "load-from-pod", false, "load: send it from a pod of --prober-image, not from here")
 	duration(&f.load.Ramp, "ramp", "load: time to reach the rate (15s)")
 	duration(&f.load.Hold, "hold", "load: time to hold it (1m)")
 	duration(&f.load.P99, "p99", "load: largest latency of 99 of 100 requests")
@@ -302,12 +303,13 @@ func (f *drillFlags) overKinds(given func(string) bool, p *drill.Plan) {
 
 		"load-rate": func() { load.Rate, p.Load = f.load.Rate, load },
 		// A message is of its method: another's does not stay.
-		"load-method":  func() { load.Method, load.Request, p.Load = f.load.Method, f.load.Request, load },
-		"load-request": func() { load.Request, p.Load = f.load.Request, load },
-		"ramp":         func() { load.Ramp, p.Load = f.load.Ramp, load },
-		"hold":         func() { load.Hold, p.Load = f.load.Hold, load },
-		"p99":          func() { load.P99, p.Load = f.load.P99, load },
-		"headroom":     func() { load.Headroom, p.Load = f.load.Headroom, load },
+		"load-method":   func() { load.Method, load.Request, p.Load = f.load.Method, f.load.Request, load },
+		"load-request":  func() { load.Request, p.Load = f.load.Request, load },
+		"load-from-pod": func() { load.FromPod, p.Load = f.load.FromPod, load },
+		"ramp":          func() { load.Ramp, p.Load = f.load.Ramp, load },
+		"hold":          func() { load.Hold, p.Load = f.load.Hold, load },
+		"p99":           func() { load.P99, p.Load = f.load.P99, load },
+		"headroom":      func() { load.Headroom, p.Load = f.load.Headroom, load },
 	} {
 		if given(name) {
 			set()

@@ -3,11 +3,12 @@
 //
 // Usage:
 //
-//	prober [--config JSON] [--linger 20s]
+//	prober [--config JSON | --load JSON] [--linger 20s]
 //
 // The configuration is a JSON array of probes (internal/probe, Config), from the
 // flag or from the environment variable PROBER_CONFIG. The log, on standard output,
-// holds the files of all probes. At SIGTERM the prober stops sending, waits for the
+// holds the files of all probes. With --load, or PROBER_LOAD, it sends a load instead
+// (internal/loadgen, Options), and the log says what came of it. At SIGTERM the prober stops sending, waits for the
 // requests that are under way, ends its files, and stays for the time of --linger,
 // or until the second signal, so that its log can be read.
 //
@@ -32,6 +33,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/companyos/helmproof/internal/loadgen"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -54,6 +56,7 @@ func main() {
 func run(signals <-chan os.Signal, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("prober", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	load := flags.String("load", "", "a load to send instead of probes, as JSON (default: the variable PROBER_LOAD)")
 	config := flags.String("config", "", "the probes, as a JSON array (default: the variable PROBER_CONFIG)")
 	linger := flags.Duration("linger", 20*time.Second, "how long to stay when all is done, for the log to be read")
 	switch err := flags.Parse(args); {
@@ -66,10 +69,10 @@ func run(signals <-chan os.Signal, args []string, getenv func(string) string, st
 		fmt.Fprintf(stderr, "prober: argument %q: there are none, see --help\n", flags.Arg(0))
 		return exitUsage
 	}
-	if *config == "" {
-		*config = getenv("PROBER_CONFIG")
+	if *config == "" && *load == "" {
+		*config, *load = getenv("PROBER_CONFIG"), getenv("PROBER_LOAD")
 	}
-	probes, err := parse([]byte(*config), from(getenv))
+	work, err := workOf(*config, *load, from(getenv), stdout)
 	if err != nil {
 		fmt.Fprintln(stderr, "prober: configuration:", err)
 		return exitUsage
@@ -77,7 +80,7 @@ func run(signals <-chan os.Signal, args []string, getenv func(string) string, st
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	over := make(chan error, 1)
-	go func() { over <- probeAll(ctx, probes, stdout) }()
+	go func() { over <- work(ctx) }()
 	stopped := false
 	select {
 	case err = <-over:
@@ -97,6 +100,38 @@ func run(signals <-chan os.Signal, args []string, getenv func(string) string, st
 		}
 	}
 	return exitDone
+}
+
+// workOf is what there is to do, until its context ends.
+func workOf(config, load, from string, stdout io.Writer) (func(ctx context.Context) error, error) {
+	switch {
+	case config != "" && load != "":
+		return nil, errors.New("probes and a load: want one of them")
+	case load != "":
+		o, err := parseLoad([]byte(load))
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) error { return loadgen.Print(ctx, *o, from, stdout) }, nil
+	}
+	probes, err := parse([]byte(config), from)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return probeAll(ctx, probes, stdout) }, nil
+}
+
+func parseLoad(raw []byte) (*loadgen.Options, error) {
+	var o loadgen.Options
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&o); err != nil {
+		return nil, err
+	}
+	if d.More() {
+		return nil, errors.New("something stands after the load")
+	}
+	return &o, o.Validate()
 }
 
 // from says where requests are sent from.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/loadrecord"
 	"github.com/companyos/helmproof/internal/manifest"
 )
@@ -122,7 +123,7 @@ func (d derivation) requests(sound bool) {
 	case f.Aborted != "":
 		d.Add(RuleRate, d.all, evidence.OutcomeError, "the drill was aborted: "+f.Aborted, again, at)
 	default:
-		d.Add(RuleRate, d.all, evidence.OutcomePass, fmt.Sprintf("%g requests a second%s were sent for %s: %d requests, %d of them more than %s late", f.Run.Rate, f.Run.Called(), f.Run.Hold, f.Due, f.Late, loadrecord.MaxLate), "", at)
+		d.Add(RuleRate, d.all, evidence.OutcomePass, fmt.Sprintf("%g requests a second%s were sent for %s: %d requests, %d of them more than %s late", f.Run.Rate, f.Run.Called(), f.Run.Hold, f.Due, f.Late, loadcount.MaxLate), "", at)
 	}
 	bad := f.Bad() + f.Slow
 	share, allowed := float64(bad)/float64(max(f.Due, 1)), 1-f.Plan.SLO.Objective

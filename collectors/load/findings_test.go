@@ -13,6 +13,7 @@ import (
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/loadrecord"
 	"github.com/companyos/helmproof/internal/probe"
 )
@@ -34,7 +35,7 @@ type record struct {
 	end     drill.End
 	run     loadrecord.Run
 	samples []probe.Sample
-	ramp    []loadrecord.Second
+	ramp    []loadcount.Second
 	usage   []loadrecord.Seen
 	edit    map[string]func([]byte) []byte // of files; nil leaves it out
 }
@@ -56,7 +57,7 @@ func good() *record {
 		end:    drill.End{Began: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), Length: 90 * time.Second, Restored: []string{}},
 		run: loadrecord.Run{
 			Address: "http://10.0.0.1:80/", Dialled: "10.0.0.1:80", Rate: 10, Hold: time.Minute, Timeout: time.Second, From: 2 * time.Second, To: 62 * time.Second,
-			Generator: loadrecord.Generator{Busy: 3, MaxBusy: 21, Procs: 2, Wait: time.Millisecond},
+			Generator: loadcount.Generator{Busy: 3, MaxBusy: 21, Procs: 2, Wait: time.Millisecond},
 		},
 		samples: slices.Repeat([]probe.Sample{{Late: time.Millisecond, Took: 20 * time.Millisecond}}, 600),
 		edit:    map[string]func([]byte) []byte{},
@@ -121,7 +122,7 @@ func (r *record) seal(tb testing.TB) *collectors.Sealed {
 	head := probe.Header{Version: 1, Name: "load", Kind: kind, Address: r.run.Address, Rate: r.run.Rate, Timeout: r.run.Timeout, Start: r.end.Began, From: "outside"}
 	files := map[string][]byte{
 		drill.PlanFile: jsonOf(r.plan), drill.PreflightFile: jsonOf(r.checks), drill.EndFile: jsonOf(r.end), drill.TimelineFile: timeline.Bytes(),
-		loadrecord.RunFile: jsonOf(r.run), loadrecord.RampFile: must(loadrecord.EncodeSeconds(r.ramp)), loadrecord.UsageFile: usage.Bytes(),
+		loadrecord.RunFile: jsonOf(r.run), loadrecord.RampFile: must(loadcount.EncodeSeconds(r.ramp)), loadrecord.UsageFile: usage.Bytes(),
 		loadrecord.SamplesFile: must(loadrecord.EncodeSamples(head, r.samples)),
 	}
 	head.Name, head.Kind, head.Address, head.Rate = "web", probe.HTTP, "http://10.0.0.1:80/", 1

@@ -14,8 +14,10 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/internal/drillrun"
+	"github.com/companyos/helmproof/collectors/internal/prober"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/loadgen"
 	"github.com/companyos/helmproof/internal/loadrecord"
 	"github.com/companyos/helmproof/internal/probe"
@@ -62,7 +64,9 @@ func (c *collector) TimeLimit() time.Duration {
 }
 
 // CleanupLimit is how long the last requests and restoring may take.
-func (*collector) CleanupLimit() time.Duration { return drillrun.CleanupLimit + loadgen.MaxTimeout }
+func (*collector) CleanupLimit() time.Duration {
+	return drillrun.CleanupLimit + prober.LoadCleanup + loadgen.MaxTimeout
+}
 
 // Collect sends the load and seals what was seen.
 func (c *collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
@@ -112,6 +116,9 @@ func (c *collector) session(in collectors.Input, out evidence.ArtifactWriter) (*
 	return s, nil
 }
 
+// podStart is how long the pod that sends the load may well take to start.
+const podStart = 30 * time.Second
+
 // experiment is the load itself.
 type experiment struct {
 	s       *drillrun.Session
@@ -127,8 +134,11 @@ func (x *experiment) ask(ctx context.Context, _ *drillrun.World) (bool, string, 
 	if err != nil {
 		return false, "", err
 	}
-	phases := x.s.Plan.Phases
-	if need, limit := time.Duration(phases.Before+l.Ramp+l.Hold+phases.After)+settle, time.Duration(phases.Deadline); need >= limit {
+	phases, start := x.s.Plan.Phases, time.Duration(0)
+	if l.FromPod {
+		start = podStart
+	}
+	if need, limit := time.Duration(phases.Before+l.Ramp+l.Hold+phases.After)+settle+start, time.Duration(phases.Deadline); need >= limit {
 		return false, fmt.Sprintf("it takes %s, and has to be done within %s: raise phases.deadline", need, limit), nil
 	}
 	if address == "" {
@@ -148,6 +158,9 @@ func (x *experiment) ask(ctx context.Context, _ *drillrun.World) (bool, string, 
 	of := ""
 	if m := x.options.Called(); m != "" {
 		of = ", method " + m
+	}
+	if l.FromPod {
+		of += ", from a pod of " + x.s.Plan.Prober.Image
 	}
 	return true, fmt.Sprintf("%g requests a second to %s (%s)%s", l.Rate, address, to, of), nil
 }
@@ -187,7 +200,7 @@ func (x *experiment) run(ctx context.Context, l *drillrun.Live) error {
 	go func() { defer close(done); w.watch(watching) }()
 
 	began := l.Elapsed()
-	result, stopped := loadgen.Run(ctx, x.options)
+	result, sender, stopped := x.send(ctx, l, func() { began = l.Elapsed() })
 	if result == nil {
 		stop()
 		<-done
@@ -207,7 +220,37 @@ func (x *experiment) run(ctx context.Context, l *drillrun.Live) error {
 	stop()
 	<-done
 	w.look(context.WithoutCancel(ctx)) // what was killed last
-	return errors.Join(x.seal(result, w, from, to, stopped), stopped)
+	run := loadrecord.Run{From: from, To: max(from, to), Sender: sender}
+	if stopped != nil {
+		run.Stopped = stopped.Error()
+	}
+	return errors.Join(x.seal(result, w, run), stopped)
+}
+
+// send sends the load from here or from a pod; the sender is that pod. began is called
+// when the ramp begins.
+func (x *experiment) send(ctx context.Context, l *drillrun.Live, began func()) (result *loadgen.Result, sender string, err error) {
+	if !l.Plan.Load.FromPod {
+		result, err = loadgen.Run(ctx, x.options)
+		return result, "", err
+	}
+	report, err := prober.Load(ctx, prober.Options{
+		Image: l.Plan.Prober.Image, Kube: l.Cluster.Kube, Namespace: l.Release.Namespace, Now: l.Now,
+		Before: func(ctx context.Context, pod string) error {
+			return l.Before(ctx, drillrun.Restore{Pods: []string{l.Release.Namespace + "/" + pod}})
+		},
+		Life: time.Duration(l.Plan.Phases.Deadline) + 5*time.Minute,
+	}, x.options, func() {
+		began()
+		x.say("the load is being sent from a pod")
+	})
+	if report == nil {
+		return nil, "", err
+	}
+	if err == nil && report.Stopped != "" {
+		err = fmt.Errorf("%s was stopped, and not by the drill: %s", report.From, report.Stopped)
+	}
+	return &report.Result, report.From, err
 }
 
 func (x *experiment) say(what string) {
@@ -216,20 +259,17 @@ func (x *experiment) say(what string) {
 	}
 }
 
-func (x *experiment) seal(r *loadgen.Result, w *watcher, from, to time.Duration, stopped error) error {
+// seal seals the run, of which sender, times and what stopped it are known, and what was
+// seen.
+func (x *experiment) seal(r *loadgen.Result, w *watcher, run loadrecord.Run) error {
 	o := &x.options
 	dialled, err := o.Dialled()
 	if err != nil {
 		return err
 	}
-	run := loadrecord.Run{
-		Address: o.URL, Dialled: dialled, Method: o.Called(), Rate: o.Rate, Ramp: o.Ramp, Hold: o.Hold, Timeout: o.Timeout,
-		From: from, To: max(from, to), Generator: r.Generator,
-	}
-	if stopped != nil {
-		run.Stopped = stopped.Error()
-	}
-	ramp, err := loadrecord.EncodeSeconds(r.Ramp)
+	run.Address, run.Dialled, run.Method, run.Generator = o.URL, dialled, o.Called(), r.Generator
+	run.Rate, run.Ramp, run.Hold, run.Timeout = o.Rate, o.Ramp, o.Hold, o.Timeout
+	ramp, err := loadcount.EncodeSeconds(r.Ramp)
 	if err != nil {
 		return err
 	}
@@ -237,11 +277,11 @@ func (x *experiment) seal(r *loadgen.Result, w *watcher, from, to time.Duration,
 	name := loadrecord.SamplesFile
 	if r.Samples != nil {
 		hold, err = loadrecord.EncodeSamples(probe.Header{
-			Version: 1, Name: "load", Kind: o.Kind(), Address: o.URL, Rate: o.Rate, Timeout: o.Timeout, Start: r.Start.UTC(), From: "outside",
+			Version: 1, Name: "load", Kind: o.Kind(), Address: o.URL, Rate: o.Rate, Timeout: o.Timeout, Start: r.Start.UTC(), From: cmp.Or(run.Sender, "outside"),
 		}, r.Samples)
 	} else {
 		name = loadrecord.SecondsFile
-		hold, err = loadrecord.EncodeSeconds(r.Seconds)
+		hold, err = loadcount.EncodeSeconds(r.Seconds)
 	}
 	if err != nil {
 		return err

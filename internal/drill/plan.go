@@ -143,8 +143,10 @@ type LoadPlan struct {
 	Method  string            `json:"method,omitempty"`
 	Request string            `json:"request,omitempty"`
 	Timeout evidence.Duration `json:"timeout,omitempty"` // of a request; 0: that probe's, or 5s
-	Rate    float64           `json:"rate"`              // requests a second, held
-	Ramp    evidence.Duration `json:"ramp"`              // from nothing to Rate
+	// FromPod sends it from a pod of Prober.Image; false: from where helmproof runs.
+	FromPod bool              `json:"fromPod,omitempty"`
+	Rate    float64           `json:"rate"` // requests a second, held
+	Ramp    evidence.Duration `json:"ramp"` // from nothing to Rate
 	Hold    evidence.Duration `json:"hold"`
 	// P99 is the latency objective under load; 0: none.
 	P99 evidence.Duration `json:"p99,omitempty"`

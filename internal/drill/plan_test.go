@@ -110,6 +110,7 @@ func TestValidate(t *testing.T) {
 		{func(p *Plan) { p.Load = &LoadPlan{} }, "load: is for the experiment load alone"},
 		{func(p *Plan) { p.Experiment = Load }, "load: want a rate"},
 		{func(p *Plan) { p.Experiment, p.Load = Load, &LoadPlan{Rate: math.NaN(), Hold: 1} }, "load.rate: NaN"},
+		{func(p *Plan) { p.Experiment, p.Load = Load, &LoadPlan{Rate: 1, Hold: 1, FromPod: true} }, "load.fromPod: want prober.image"},
 		{func(p *Plan) { p.Experiment, p.Load = Load, &LoadPlan{Rate: 1, Hold: 1, Method: "Get"} }, `load.method: method "Get" is not package.Service/Method`},
 		{func(p *Plan) { p.Experiment, p.Load = Load, &LoadPlan{Rate: 1, Hold: 1, Request: "AQ=="} }, "load.method: a request without the method that it is of"},
 		{func(p *Plan) {

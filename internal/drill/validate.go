@@ -265,6 +265,8 @@ func (p *Plan) validateLoad(wrong wrongFunc) {
 		wrong("load.hold", "want how long the rate is held, like 1m")
 	case !(l.Headroom >= 0 && l.Headroom < 1):
 		wrong("load.headroom", "%v: want a share of the limits, like 0.1", l.Headroom)
+	case l.FromPod && p.Prober.Image == "":
+		wrong("load.fromPod", "want prober.image, the image of that pod")
 	}
 	if l == nil || l.Method == "" && l.Request == "" {
 		return

@@ -19,7 +19,7 @@ import (
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
-	"github.com/companyos/helmproof/internal/loadrecord"
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -67,15 +67,15 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("load: a gRPC method for %q, which is not grpc://host:port or grpcs://host:port", u.Redacted())
 	case !(o.Rate > 0) || math.IsInf(o.Rate, 0): // NaN is not > 0 either
 		return fmt.Errorf("load: a rate of %g requests a second", o.Rate)
-	case o.Ramp < 0 || o.Hold < time.Second || o.Ramp > loadrecord.MaxLength || o.Hold > loadrecord.MaxLength || o.Ramp+o.Hold > loadrecord.MaxLength:
-		return fmt.Errorf("load: a ramp of %s and a hold of %s: at least a second held, and %s together at most", o.Ramp, o.Hold, loadrecord.MaxLength)
+	case o.Ramp < 0 || o.Hold < time.Second || o.Ramp > loadcount.MaxLength || o.Hold > loadcount.MaxLength || o.Ramp+o.Hold > loadcount.MaxLength:
+		return fmt.Errorf("load: a ramp of %s and a hold of %s: at least a second held, and %s together at most", o.Ramp, o.Hold, loadcount.MaxLength)
 	case o.Timeout <= 0 || o.Timeout > MaxTimeout:
 		return fmt.Errorf("load: a timeout of %s: at most %s", o.Timeout, MaxTimeout)
-	case o.Rate*(o.Ramp/2+o.Hold).Seconds() > loadrecord.MaxRequests:
-		return fmt.Errorf("load: %.0f requests: at most %d", o.Rate*(o.Ramp/2+o.Hold).Seconds(), loadrecord.MaxRequests)
+	case o.Rate*(o.Ramp/2+o.Hold).Seconds() > loadcount.MaxRequests:
+		return fmt.Errorf("load: %.0f requests: at most %d", o.Rate*(o.Ramp/2+o.Hold).Seconds(), loadcount.MaxRequests)
 	case o.busy() > MaxBusy:
 		return fmt.Errorf("load: at %g a second and a timeout of %s, %d requests could be under way at once, and %d may: lower one of them", o.Rate, o.Timeout, o.busy(), MaxBusy)
-	case loadrecord.Held(o.Rate, o.Hold) == 0:
+	case loadcount.Held(o.Rate, o.Hold) == 0:
 		return fmt.Errorf("load: no request is due within %s at %g a second", o.Hold, o.Rate)
 	}
 	if o.grpc() {
@@ -128,6 +128,15 @@ func (o *Options) Dialled() (string, error) {
 	return o.Addresses[hostPort(u)], nil
 }
 
+// HostPort is the host:port that the URL names; empty of one that is not valid.
+func (o *Options) HostPort() string {
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return ""
+	}
+	return hostPort(u)
+}
+
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -151,12 +160,12 @@ func (o *Options) due(i int) time.Duration {
 
 // Result is what came of a run. Of Samples and Seconds one is set.
 type Result struct {
-	Began     time.Time           // of the ramp
-	Start     time.Time           // of the hold
-	Ramp      []loadrecord.Second // each second of the ramp
-	Samples   []probe.Sample      // each request of the hold
-	Seconds   []loadrecord.Second // each second of the hold
-	Generator loadrecord.Generator
+	Began     time.Time          // of the ramp
+	Start     time.Time          // of the hold
+	Ramp      []loadcount.Second // each second of the ramp
+	Samples   []probe.Sample     // each request of the hold
+	Seconds   []loadcount.Second // each second of the hold
+	Generator loadcount.Generator
 }
 
 // Run sends the requests. It ends by itself, or with ctx, whose cause it returns
@@ -166,7 +175,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	pace := &pacer{o: &o, ramped: ramped(o.Rate, o.Ramp)}
-	pace.total = pace.ramped + loadrecord.Held(o.Rate, o.Hold)
+	pace.total = pace.ramped + loadcount.Held(o.Rate, o.Hold)
 	rec := newRecorder(&o, pace.ramped, pace.total)
 	tr, err := newTransport(&o)
 	if err != nil {
@@ -181,13 +190,13 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	defer stopped()
 	target := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: o.URL, Header: http.Header{"User-Agent": {agent}}})
 	for r := range attacker.Attack(target, pace, 0, "") {
-		i := int(r.Seq) //nolint:gosec // at most loadrecord.MaxRequests
+		i := int(r.Seq) //nolint:gosec // at most loadcount.MaxRequests
 		sent := r.Timestamp.Sub(pace.began)
 		rec.add(i, o.due(i), sent, r.Latency, tr.outcomeOf(r))
 	}
 	res := rec.result()
 	res.Began, res.Start = pace.began, pace.began.Add(o.Ramp)
-	res.Generator = loadrecord.Generator{Busy: int(tr.most.Load()), MaxBusy: o.busy(), Procs: runtime.GOMAXPROCS(0), Wait: pace.waits.p99()}
+	res.Generator = loadcount.Generator{Busy: int(tr.most.Load()), MaxBusy: o.busy(), Procs: runtime.GOMAXPROCS(0), Wait: pace.waits.p99()}
 	return res, context.Cause(ctx)
 }
 
@@ -201,7 +210,7 @@ type pacer struct {
 
 // Pace implements vegeta.Pacer.
 func (p *pacer) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool) {
-	i := int(hits) //nolint:gosec // at most loadrecord.MaxRequests
+	i := int(hits) //nolint:gosec // at most loadcount.MaxRequests
 	if i == 0 {
 		p.began = time.Now().Add(-elapsed)
 	}

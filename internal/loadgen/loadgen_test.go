@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/loadrecord"
 	"github.com/companyos/helmproof/internal/probe"
 )
@@ -108,7 +109,7 @@ func TestDue(t *testing.T) {
 	t.Parallel()
 	o := Options{Rate: 200, Ramp: 10 * time.Second, Hold: time.Minute}
 	n := ramped(o.Rate, o.Ramp)
-	if n != 1000 || loadrecord.Held(o.Rate, o.Hold) != 12000 {
+	if n != 1000 || loadcount.Held(o.Rate, o.Hold) != 12000 {
 		t.Fatalf("%d in the ramp", n)
 	}
 	for i := 1; i < n+100; i++ {
@@ -148,20 +149,20 @@ func TestSecondsAndSamples(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test
 	o := &Options{Rate: 150, Hold: 10 * time.Second, Timeout: time.Second}
-	n := loadrecord.Held(o.Rate, o.Hold)
+	n := loadcount.Held(o.Rate, o.Hold)
 	samples, binned := newRecorder(o, 0, n), newRecorder(o, 0, n)
-	binned.samples, binned.hold = nil, make([]loadrecord.Second, loadrecord.SecondsOf(o.Hold))
+	binned.samples, binned.hold = nil, make([]loadcount.Second, loadcount.SecondsOf(o.Hold))
 	for _, i := range r.Perm(n)[:n-7] {
 		late, took := time.Duration(r.Int64N(int64(60*time.Millisecond))), time.Duration(r.Int64N(int64(400*time.Millisecond)))
 		outcome := []string{"", "", "", "", "", "", "", "", "503", "timeout"}[r.IntN(10)]
 		samples.add(i, o.due(i), o.due(i)+late, took, outcome)
 		binned.add(i, o.due(i), o.due(i)+late, took, outcome)
 	}
-	raw, err := loadrecord.EncodeSeconds(binned.result().Seconds)
+	raw, err := loadcount.EncodeSeconds(binned.result().Seconds)
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := loadrecord.DecodeSeconds(raw)
+	list, err := loadcount.DecodeSeconds(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,7 @@ func TestSecondsAndSamples(t *testing.T) {
 		t.Error("a fifth failed, and the 99th percentile is a time")
 	}
 	for _, drop := range []int{0, 5, 9} {
-		less := append(append([]loadrecord.Second{}, list[:drop]...), list[drop+1:]...)
+		less := append(append([]loadcount.Second{}, list[:drop]...), list[drop+1:]...)
 		if _, err := loadrecord.FromSeconds(less, o.Rate, o.Hold); err == nil || !strings.Contains(err.Error(), "9 seconds, of a hold of 10s") {
 			t.Errorf("without second %d: %v", drop, err)
 		}

@@ -3,7 +3,7 @@ package loadgen
 import (
 	"time"
 
-	"github.com/companyos/helmproof/internal/loadrecord"
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -13,15 +13,15 @@ type recorder struct {
 	ramped, total int
 	samples       []probe.Sample // of the hold; nil where there would be too many
 	seen          []bool
-	ramp, hold    []loadrecord.Second
+	ramp, hold    []loadcount.Second
 }
 
 func newRecorder(o *Options, ramped, total int) *recorder {
-	r := &recorder{o: o, ramped: ramped, total: total, seen: make([]bool, total), ramp: make([]loadrecord.Second, loadrecord.SecondsOf(o.Ramp))}
+	r := &recorder{o: o, ramped: ramped, total: total, seen: make([]bool, total), ramp: make([]loadcount.Second, loadcount.SecondsOf(o.Ramp))}
 	if total-ramped <= MaxSamples {
 		r.samples = make([]probe.Sample, total-ramped)
 	} else {
-		r.hold = make([]loadrecord.Second, loadrecord.SecondsOf(o.Hold))
+		r.hold = make([]loadcount.Second, loadcount.SecondsOf(o.Hold))
 	}
 	return r
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -119,6 +120,8 @@ func (r *reader) run(length time.Duration) bool {
 		r.problem("%s: it was sent to another address than the plan's", RunFile)
 	case run.Method != plan.Method && (plan.Method != "" || run.Method != probe.HealthCheck), strings.HasPrefix(run.Address, "grpc") != (run.Method != ""):
 		r.problem("%s: it called another method than the plan's", RunFile)
+	case (run.Sender != "") != plan.FromPod:
+		r.problem("%s: it was not sent from where the plan says", RunFile)
 	case run.Stopped != "" && r.f.Aborted == "":
 		r.problem("%s: it was stopped (%s), and the drill was not aborted", RunFile, run.Stopped)
 	case run.From < 0 || run.To < run.From || run.To > length || run.Stopped == "" && run.To-run.From != run.Hold:
@@ -152,9 +155,9 @@ func (r *reader) requests() {
 	f.Weak = append(f.Weak, f.Run.Weak(q)...)
 	f.Seconds = list
 	raw := r.read(RampFile)
-	if ramp, err := DecodeSeconds(raw); err != nil {
+	if ramp, err := loadcount.DecodeSeconds(raw); err != nil {
 		r.problem("%s: %v", RampFile, err)
-	} else if len(ramp) != SecondsOf(f.Run.Ramp) {
+	} else if len(ramp) != loadcount.SecondsOf(f.Run.Ramp) {
 		r.problem("%s: %d seconds, of a ramp of %s", RampFile, len(ramp), f.Run.Ramp)
 	}
 }
@@ -184,8 +187,8 @@ func (r *reader) usage() {
 }
 
 // secondsOf sums up single requests for plots, by when they were due.
-func secondsOf(list []probe.Sample, rate float64, hold time.Duration) []Second {
-	out := make([]Second, SecondsOf(hold))
+func secondsOf(list []probe.Sample, rate float64, hold time.Duration) []loadcount.Second {
+	out := make([]loadcount.Second, loadcount.SecondsOf(hold))
 	for i, s := range list {
 		out[min(int(float64(i)/rate), len(out)-1)].Add(s)
 	}
@@ -193,7 +196,7 @@ func secondsOf(list []probe.Sample, rate float64, hold time.Duration) []Second {
 }
 
 // plot is what plots show of seconds.
-func plot(list []Second) []drill.Second {
+func plot(list []loadcount.Second) []drill.Second {
 	out := make([]drill.Second, len(list))
 	for i := range list {
 		s := &list[i]
@@ -201,7 +204,7 @@ func plot(list []Second) []drill.Second {
 		left := (s.Good*99 + 99) / 100
 		for _, e := range s.Took {
 			if left -= e[1]; left <= 0 {
-				out[i].P99 = edgeOf(e[0])
+				out[i].P99 = loadcount.Edge(e[0])
 				break
 			}
 		}

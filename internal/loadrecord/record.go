@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -31,15 +32,17 @@ type Run struct {
 	Dialled string `json:"dialled"` // ip:port
 	// Method is the gRPC method that was called, "package.Service/Method"; empty: the
 	// requests were HTTP's.
-	Method  string        `json:"method,omitempty"`
+	Method string `json:"method,omitempty"`
+	// Sender is the pod that sent them, as it says; empty: where helmproof ran.
+	Sender  string        `json:"sender,omitempty"`
 	Rate    float64       `json:"rate"`
 	Ramp    time.Duration `json:"ramp"`
 	Hold    time.Duration `json:"hold"`
 	Timeout time.Duration `json:"timeout"`
 	// From and To are the hold, counted from when the drill began.
-	From      time.Duration `json:"from"`
-	To        time.Duration `json:"to"`
-	Generator Generator     `json:"generator"`
+	From      time.Duration       `json:"from"`
+	To        time.Duration       `json:"to"`
+	Generator loadcount.Generator `json:"generator"`
 	// Stopped says why not all was sent; empty: it was.
 	Stopped string `json:"stopped,omitempty"`
 }
@@ -50,16 +53,6 @@ func (r *Run) Called() string {
 		return ""
 	}
 	return " to " + r.Method
-}
-
-// Generator is how the generator itself did.
-type Generator struct {
-	Busy    int `json:"busy"`    // requests under way at once, at most
-	MaxBusy int `json:"maxBusy"` // more were not possible
-	Procs   int `json:"procs"`   // processors that it could use
-	// Wait is how long its own tasks waited for a processor, at the 99th percentile
-	// and during the hold: where that is long it was saturated, and measured itself.
-	Wait time.Duration `json:"wait"`
 }
 
 // MaxWait is how long the generator's own tasks may wait for a processor.
@@ -78,7 +71,7 @@ func (r *Run) Weak(q *Requests) []string {
 		out = append(out, fmt.Sprintf("%d of %d requests were not sent", q.Unsent, q.Due))
 	}
 	if float64(q.Late) > maxLateShare*float64(q.Due-q.Unsent) {
-		out = append(out, fmt.Sprintf("%d of %d requests were sent more than %s late", q.Late, q.Due, MaxLate))
+		out = append(out, fmt.Sprintf("%d of %d requests were sent more than %s late", q.Late, q.Due, loadcount.MaxLate))
 	}
 	if r.Generator.Busy >= r.Generator.MaxBusy {
 		out = append(out, fmt.Sprintf("all %d requests that may be under way at once were", r.Generator.MaxBusy))
@@ -99,7 +92,7 @@ func (r *Run) Requests(samples, seconds []byte) (*Requests, []drill.Second, erro
 	case samples == nil && seconds == nil:
 		return nil, nil, errors.New("neither " + SamplesFile + " nor " + SecondsFile + " is there")
 	case seconds != nil:
-		list, err := DecodeSeconds(seconds)
+		list, err := loadcount.DecodeSeconds(seconds)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", SecondsFile, err)
 		}
@@ -116,7 +109,7 @@ func (r *Run) Requests(samples, seconds []byte) (*Requests, []drill.Second, erro
 	if h := s.Header; h.Rate != r.Rate || h.Address != r.Address || h.Timeout != r.Timeout {
 		return nil, nil, fmt.Errorf("%s: it is of another run than %s", SamplesFile, RunFile)
 	}
-	if want := Held(r.Rate, r.Hold); len(s.Samples) != want {
+	if want := loadcount.Held(r.Rate, r.Hold); len(s.Samples) != want {
 		return nil, nil, fmt.Errorf("%s: %d requests, where %d were due", SamplesFile, len(s.Samples), want)
 	}
 	if len(s.Jumps) > 0 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/companyos/helmproof/internal/loadcount"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -38,7 +39,7 @@ func FromSamples(list []probe.Sample) *Requests {
 			f.took = append(f.took, weighted{x.Took, 1})
 			f.served = append(f.served, weighted{x.Took - x.Late, 1})
 		}
-		if x.Late > MaxLate {
+		if x.Late > loadcount.MaxLate {
 			f.Late++
 		}
 	}
@@ -47,13 +48,13 @@ func FromSamples(list []probe.Sample) *Requests {
 }
 
 // FromSeconds sums up seconds. As many have to be due in each as rate says.
-func FromSeconds(list []Second, rate float64, hold time.Duration) (*Requests, error) {
+func FromSeconds(list []loadcount.Second, rate float64, hold time.Duration) (*Requests, error) {
 	f := &Requests{Failed: map[string]int{}}
-	if want := SecondsOf(hold); len(list) != want {
+	if want := loadcount.SecondsOf(hold); len(list) != want {
 		return nil, fmt.Errorf("%d seconds, of a hold of %s", len(list), hold)
 	}
 	due := make([]int, len(list))
-	for i := range Held(rate, hold) {
+	for i := range loadcount.Held(rate, hold) {
 		due[min(int(float64(i)/rate), len(due)-1)]++
 	}
 	took, served := map[int]int{}, map[int]int{}
@@ -78,14 +79,14 @@ func FromSeconds(list []Second, rate float64, hold time.Duration) (*Requests, er
 			served[e[0]] += e[1]
 		}
 	}
-	if want := Held(rate, hold); f.Due != want {
+	if want := loadcount.Held(rate, hold); f.Due != want {
 		return nil, fmt.Errorf("%d requests, where %d were due", f.Due, want)
 	}
 	for _, b := range slices.Sorted(maps.Keys(took)) {
-		f.took = append(f.took, weighted{edgeOf(b), took[b]})
+		f.took = append(f.took, weighted{loadcount.Edge(b), took[b]})
 	}
 	for _, b := range slices.Sorted(maps.Keys(served)) {
-		f.served = append(f.served, weighted{edgeOf(b), served[b]})
+		f.served = append(f.served, weighted{loadcount.Edge(b), served[b]})
 	}
 	return f, nil
 }

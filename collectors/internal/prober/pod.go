@@ -34,8 +34,8 @@ const (
 	removal = 45 * time.Second
 )
 
-// newPod is the prober's pod.
-func newPod(o *Options, configs []probe.Config) (*corev1.Pod, error) {
+// newPod is the prober's pod, which reads what it is to do from a variable.
+func newPod(o *Options, variable string, work any, grace time.Duration) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
 	if err := yaml.UnmarshalStrict(jobs.Prober, pod); err != nil {
 		return nil, fmt.Errorf("template of the pod: %w", err)
@@ -43,7 +43,7 @@ func newPod(o *Options, configs []probe.Config) (*corev1.Pod, error) {
 	if n := len(pod.Spec.Containers); n != 1 {
 		return nil, fmt.Errorf("template of the pod: %d containers, want one", n)
 	}
-	raw, err := json.Marshal(configs)
+	raw, err := json.Marshal(work)
 	if err != nil {
 		return nil, err
 	}
@@ -52,14 +52,15 @@ func newPod(o *Options, configs []probe.Config) (*corev1.Pod, error) {
 	pod.Name, pod.Namespace = namePrefix+rand.String(8), o.Namespace
 	life := int64(o.Life / time.Second)
 	pod.Spec.ActiveDeadlineSeconds = &life
-	grace := int64((longest(configs) + linger) / time.Second)
-	pod.Spec.TerminationGracePeriodSeconds = &grace
+	seconds := int64(grace / time.Second)
+	pod.Spec.TerminationGracePeriodSeconds = &seconds
 	c := &pod.Spec.Containers[0]
 	c.Image = o.Image
 	set := false
 	for i := range c.Env {
 		if c.Env[i].Name == configVariable {
 			// The kubelet would replace $(NAME); JSON has another way to write a dollar.
+			c.Env[i].Name = variable
 			c.Env[i].Value, set = strings.ReplaceAll(string(raw), "$", `\u0024`), true
 		}
 	}
@@ -89,19 +90,31 @@ func longest(configs []probe.Config) time.Duration {
 
 // startPod makes the pod and waits until all its probes have begun.
 func startPod(ctx context.Context, r *Running) (*podSource, error) {
-	pod, err := newPod(r.o, r.configs)
+	pod, err := newPod(r.o, configVariable, r.configs, longest(r.configs)+linger)
 	if err != nil {
 		return nil, err
 	}
 	p := &podSource{r: r, name: pod.Name, patience: longest(r.configs) + linger*2/3, retry: &jobrun.Runner{Poll: r.o.Poll, Now: r.o.Now}, changed: make(chan struct{}, 1), ended: make(chan struct{})}
 	p.demux.Heard = p.sample
-	if r.o.Before != nil {
-		if err := r.o.Before(ctx, pod.Name); err != nil {
-			return nil, err
+	if err := p.make(ctx, pod); err != nil {
+		return nil, err
+	}
+	if err := p.begin(ctx); err != nil {
+		p.endFollowing()
+		return nil, errors.Join(err, p.remove(ctx))
+	}
+	return p, nil
+}
+
+// make makes the pod, once somebody was told of it.
+func (p *podSource) make(ctx context.Context, pod *corev1.Pod) error {
+	if p.r.o.Before != nil {
+		if err := p.r.o.Before(ctx, pod.Name); err != nil {
+			return err
 		}
 	}
-	p.created = r.o.Now()
-	err = p.retry.Retry(ctx, "make the pod", func() error {
+	p.created = p.r.o.Now()
+	err := p.retry.Retry(ctx, "make the pod", func() error {
 		made, err := p.api().Create(ctx, pod, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) { // the answer to the try before was lost
 			made, err = p.api().Get(ctx, pod.Name, metav1.GetOptions{})
@@ -111,17 +124,10 @@ func startPod(ctx context.Context, r *Running) (*podSource, error) {
 		}
 		return err
 	})
-	if err != nil {
-		if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
-			err = errors.Join(err, p.remove(ctx)) // it may have been made all the same
-		}
-		return nil, err
+	if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
+		err = errors.Join(err, p.remove(ctx)) // it may have been made all the same
 	}
-	if err := p.begin(ctx); err != nil {
-		p.endFollowing()
-		return nil, errors.Join(err, p.remove(ctx))
-	}
-	return p, nil
+	return err
 }
 
 // begin waits until the container runs, follows its log, and waits until it holds

@@ -83,12 +83,16 @@ type outcome struct {
 	lost   string        // empty: the file is whole
 }
 
-// Start starts the probes, and returns when all of them are at work.
-func Start(ctx context.Context, o Options) (*Running, error) {
+func (o *Options) complete() {
 	o.Silence = cmp.Or(o.Silence, 15*time.Second)
 	o.Life = cmp.Or(o.Life, time.Hour)
 	o.StartLimit = cmp.Or(o.StartLimit, 2*time.Minute)
 	o.Poll = cmp.Or(o.Poll, 500*time.Millisecond)
+}
+
+// Start starts the probes, and returns when all of them are at work.
+func Start(ctx context.Context, o Options) (*Running, error) {
+	o.complete()
 	r := &Running{o: &o}
 	if len(o.Probes) == 0 {
 		return nil, errors.New("there is no probe")

@@ -503,7 +503,7 @@ func TestNewPod(t *testing.T) {
 	o := options(nil)
 	o.AvoidNodes, o.Life = []string{"node-b", "node-c"}, time.Minute
 	configs := []probe.Config{{Name: web.Name, Kind: web.Kind, Address: web.Address, Rate: web.Rate, Timeout: time.Duration(web.Timeout), Live: new(probe.Live)}}
-	pod, err := newPod(&o, configs)
+	pod, err := newPod(&o, configVariable, configs, longest(configs)+linger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,7 @@
-package loadrecord
+// Package loadcount is what the sender of a load counts: what became of its requests, in
+// seconds and histograms, and how it did itself. It knows no Kubernetes, so that the
+// sender can run in a pod.
+package loadcount
 
 import (
 	"bytes"
@@ -72,7 +75,8 @@ func bucketOf(d time.Duration) int {
 	return shift*subBuckets + int(us>>shift)
 }
 
-func edgeOf(bucket int) time.Duration {
+// Edge is the upper edge of a bucket.
+func Edge(bucket int) time.Duration {
 	if bucket < 2*subBuckets {
 		return time.Duration(bucket) * time.Microsecond
 	}
@@ -174,4 +178,14 @@ func decodeSecond(line []byte) (Second, error) {
 		return s, fmt.Errorf("%d due, %d good, %d failed, %d late", s.Due, s.Good, failed, s.Late)
 	}
 	return s, errors.Join(s.Took.validate(s.Good), s.Served.validate(s.Good))
+}
+
+// Generator is how the generator itself did.
+type Generator struct {
+	Busy    int `json:"busy"`    // requests under way at once, at most
+	MaxBusy int `json:"maxBusy"` // more were not possible
+	Procs   int `json:"procs"`   // processors that it could use
+	// Wait is how long its own tasks waited for a processor, at the 99th percentile
+	// and during the hold: where that is long it was saturated, and measured itself.
+	Wait time.Duration `json:"wait"`
 }
