@@ -11,11 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/companyos/helmproof/internal/loadgen"
 	"github.com/companyos/helmproof/internal/probe"
 )
 
@@ -68,6 +70,11 @@ func TestUsage(t *testing.T) {
 		{[]string{"--none"}, exitUsage, "flag provided but not defined"},
 		{[]string{"x"}, exitUsage, `argument "x"`},
 		{nil, exitUsage, "give --config or set PROBER_CONFIG"},
+		{[]string{"--config", "[]", "--load", "{}"}, exitUsage, "want one of them"},
+		{[]string{"--load", "[]"}, exitUsage, "cannot unmarshal array"},
+		{[]string{"--load", "{} {}"}, exitUsage, "something stands after the load"},
+		{[]string{"--load", `{"Url2":"x"}`}, exitUsage, `unknown field "Url2"`},
+		{[]string{"--load", `{"URL":"http://127.0.0.1:1/","Rate":1,"Hold":1000000000,"Timeout":1000000000}`}, exitUsage, "none of the addresses that may be loaded"},
 		{[]string{"--config", "{}"}, exitUsage, "cannot unmarshal object"},
 		{[]string{"--config", "[]"}, exitUsage, "there are no probes"},
 		{[]string{"--config", "[] []"}, exitUsage, "something stands after the array"},
@@ -100,6 +107,53 @@ func TestStandardOutputBreaks(t *testing.T) {
 		code := run(nil, []string{"--config", config(t, of("web", srv.URL))}, func(string) string { return "" }, &full{after}, &errs)
 		if code != exitFailure || !strings.Contains(errs.String(), "nobody reads any more") {
 			t.Errorf("after %d lines: %d, %s", after, code, &errs)
+		}
+	}
+}
+
+// A load that the variable asks for is sent, and its result is in the log; at the first
+// signal it stops.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	signals := make(chan os.Signal, 2)
+	var once sync.Once
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stop" {
+			once.Do(func() {
+				signals <- syscall.SIGTERM
+				signals <- syscall.SIGTERM
+			})
+		}
+	}))
+	defer srv.Close()
+	host := strings.TrimPrefix(srv.URL, "http://")
+	o := loadgen.Options{URL: srv.URL, Addresses: map[string]string{host: host}, Rate: 20, Hold: time.Second, Timeout: 10 * time.Second}
+	for path, stopped := range map[string]bool{"/": false, "/stop": true} {
+		o.URL = srv.URL + path
+		if stopped {
+			o.Hold = time.Minute
+		}
+		raw, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := map[string]string{"PROBER_LOAD": string(raw), "POD_NAME": "p", "NODE_NAME": "a"}
+		var out, errs bytes.Buffer
+		if code := run(signals, nil, func(name string) string { return env[name] }, &out, &errs); code != exitDone {
+			t.Fatalf("%d, %s", code, &errs)
+		}
+		r, _, err := loadgen.ReadLog(&out, &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := 0
+		for _, s := range r.Samples {
+			if s.OK(0) {
+				good++
+			}
+		}
+		if r.From != "pod p on node a" || (r.Stopped != "") != stopped || good == 0 || !stopped && good != 20 {
+			t.Errorf("%s: from %q, stopped %q, %d good of %d", path, r.From, r.Stopped, good, len(r.Samples))
 		}
 	}
 }

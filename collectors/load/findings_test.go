@@ -189,6 +189,9 @@ func TestFindings(t *testing.T) {
 		{"loopback", func(r *record) { r.run.Address = "http://127.0.0.1:80/" }, []string{
 			"not-checked load/rate the load was sent to http://127.0.0.1:80/, which is no Service", "not-checked load/baseline the load was sent to"}},
 		{"gRPC", func(r *record) { grpcOf(r, "grpc://10.0.0.1:80", probe.HealthCheck) }, nil},
+		{"from a pod", func(r *record) {
+			r.plan.Load.FromPod, r.plan.Prober.Image, r.run.Sender = true, "prober:1", "pod p on node a"
+		}, nil},
 		{"statuses of gRPC", func(r *record) {
 			grpcOf(r, "grpc://10.0.0.1:80", "shop.Cart/Get")
 			r.plan.Load.Method = "shop.Cart/Get"
@@ -353,6 +356,9 @@ func TestFindingsOfBrokenRecords(t *testing.T) {
 		{loadrecord.RunFile, func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`"rate":10`), []byte(`"rate":10,"method":"grpc.health.v1.Health/Check"`), 1)
 		}, "it called another method than the plan's"},
+		{loadrecord.RunFile, func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"rate":10`), []byte(`"rate":10,"sender":"pod p on node a"`), 1)
+		}, "it was not sent from where the plan says"},
 		{drill.PlanFile, func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`"load":{`), []byte(`"load":{"method":"shop.Cart/Get",`), 1)
 		}, "it called another method than the plan's"},

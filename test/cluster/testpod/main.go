@@ -26,7 +26,7 @@ func main() {
 		wait()
 	case "echo": // echo WORD…
 		fmt.Println(strings.Join(os.Args[2:], " "))
-	case "serve": // serve [ADDRESS] [burn=5ms] [alloc=1Mi] [late=5s]: the pod's name to every request
+	case "serve": // serve [ADDRESS] [burn=5ms] [alloc=1Mi] [late=5s]: the pod's name to every request, good health to gRPC's
 		serve(os.Args[2:])
 	default:
 		fmt.Fprintf(os.Stderr, "testpod: no action %q: wait, echo or serve\n", action)
@@ -104,6 +104,16 @@ func burn(d time.Duration) error {
 	return err
 }
 
+// healthy answers a health check of gRPC: it is serving.
+func healthy(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/grpc")
+	w.Header().Set("Trailer", "Grpc-Status")
+	if _, err := w.Write([]byte{0, 0, 0, 0, 2, 8, 1}); err != nil {
+		return // whoever asked is gone
+	}
+	w.Header().Set("Grpc-Status", "0")
+}
+
 func serve(args []string) {
 	addr := ":8080"
 	var l load
@@ -140,8 +150,15 @@ func serve(args []string) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			healthy(w)
+			return
+		}
 		fmt.Fprintln(w, name)
 	})}
+	srv.Protocols = new(http.Protocols)
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	go func() {
 		<-stopSignal()
 		os.Exit(0)

@@ -4,6 +4,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 	"github.com/companyos/helmproof/collectors/internal/prober"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/loadgen"
+	"github.com/companyos/helmproof/internal/loadrecord"
 	"github.com/companyos/helmproof/internal/probe"
 	"github.com/companyos/helmproof/test/kube"
 )
@@ -319,5 +322,29 @@ func TestProberOutlivesAPIServer(t *testing.T) {
 		if i >= int(steady) && !sample.OK(0) {
 			t.Errorf("request %d: %+v", i, sample)
 		}
+	}
+}
+
+// A load is sent from a pod, by gRPC, and leaves what a load from here does.
+func TestLoadFromPod(t *testing.T) {
+	c, client, probes := web(t, "prober-load")
+	host := strings.TrimSuffix(strings.TrimPrefix(probes[0].Address, "http://"), "/") + ":80"
+	kube.Eventually(t, time.Minute, "the Service to answer", func() bool {
+		conn, err := net.DialTimeout("tcp", host, time.Second)
+		return err == nil && conn.Close() == nil
+	})
+	o := loadgen.Options{URL: "grpc://" + host, Addresses: map[string]string{host: host}, Rate: 30, Ramp: time.Second, Hold: 3 * time.Second, Timeout: time.Second}
+	began := 0
+	report, err := prober.Load(t.Context(), options(client, "prober-load", nil), o, func() { began++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := loadrecord.FromSamples(report.Samples)
+	if began != 1 || f.Due != 90 || f.Good+f.Unsent < 80 || !strings.HasPrefix(report.From, "pod helmproof-prober-") || report.Stopped != "" {
+		t.Errorf("it began %d times; %d due, %d good, failed: %v, from %q, stopped %q", began, f.Due, f.Good, f.Failed, report.From, report.Stopped)
+	}
+	t.Logf("%+v", report.Generator)
+	if left := c.Kubectl(t, "get", "pods", "-n", "prober-load", "-l", "app.kubernetes.io/component=prober", "-o", "name"); left != "" {
+		t.Errorf("%s is left", left)
 	}
 }
