@@ -333,7 +333,7 @@ func TestLoadFromPod(t *testing.T) {
 		conn, err := net.DialTimeout("tcp", host, time.Second)
 		return err == nil && conn.Close() == nil
 	})
-	o := loadgen.Options{URL: "grpc://" + host, Addresses: map[string]string{host: host}, Rate: 30, Ramp: time.Second, Hold: 3 * time.Second, Timeout: time.Second}
+	o := loadgen.Options{URL: "grpc://" + host, Addresses: map[string]string{host: host}, Rate: 30, Ramp: time.Second, Hold: 3 * time.Second, Timeout: 10 * time.Second}
 	began := 0
 	report, err := prober.Load(t.Context(), options(client, "prober-load", nil), o, func() { began++ })
 	if err != nil {
