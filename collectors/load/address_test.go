@@ -143,11 +143,14 @@ func TestAskGRPC(t *testing.T) {
 	s.Plan.Phases.Deadline = evidence.Duration(time.Minute)
 	for _, tt := range []struct {
 		method, request, want string
+		image                 string // of a pod that sends it
 	}{
-		{"", "", "10 requests a second to grpc://cart.shop:9000/shop.Cart (10.0.0.1:9000), method grpc.health.v1.Health/Check"},
-		{"shop.Cart/Get", "CgE=", "10 requests a second to grpc://cart.shop:9000 (10.0.0.1:9000), method shop.Cart/Get"},
+		{"", "", "10 requests a second to grpc://cart.shop:9000/shop.Cart (10.0.0.1:9000), method grpc.health.v1.Health/Check", ""},
+		{"shop.Cart/Get", "CgE=", "10 requests a second to grpc://cart.shop:9000 (10.0.0.1:9000), method shop.Cart/Get", ""},
+		{"shop.Cart/Get", "CgE=", "10 requests a second to grpc://cart.shop:9000 (10.0.0.1:9000), method shop.Cart/Get, from a pod of prober:1", "prober:1"},
 	} {
-		s.Plan.Load = &drill.LoadPlan{Rate: 10, Hold: evidence.Duration(1e10), Method: tt.method, Request: tt.request}
+		s.Plan.Load = &drill.LoadPlan{Rate: 10, Hold: evidence.Duration(1e10), Method: tt.method, Request: tt.request, FromPod: tt.image != ""}
+		s.Plan.Prober.Image = tt.image
 		x := &experiment{s: s}
 		if ok, said, err := x.ask(t.Context(), nil); !ok || err != nil || said != tt.want {
 			t.Errorf("%v %q %v", ok, said, err)
@@ -155,5 +158,9 @@ func TestAskGRPC(t *testing.T) {
 		if tt.request != "" && string(x.options.Request) != "\x0a\x01" {
 			t.Errorf("%x is sent", x.options.Request)
 		}
+	}
+	s.Plan.Phases.Deadline = evidence.Duration(56 * time.Second) // with the time that a pod takes to start
+	if ok, said, err := (&experiment{s: s}).ask(t.Context(), nil); ok || err != nil || said != "it takes 56s, and has to be done within 56s: raise phases.deadline" {
+		t.Errorf("%v %q %v", ok, said, err)
 	}
 }
