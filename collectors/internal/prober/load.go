@@ -48,14 +48,16 @@ func Load(ctx context.Context, o Options, load loadgen.Options, began func()) (*
 	w := &loadWait{podSource: p, load: &load, began: began, until: o.Now().Add(o.StartLimit)}
 	report, err := w.wait(ctx)
 	if ctx.Err() != nil && report == nil {
-		cause := context.Cause(ctx)
+		err = context.Cause(ctx)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), load.Timeout+linger/2)
 		defer cancel()
-		err = p.retry.Retry(last, "tell it to end", func() error { return p.delete(last, int64(grace/time.Second)) })
-		if err == nil {
-			report, _ = w.wait(last) // the cause is why there may be none
+		lost := p.retry.Retry(last, "tell it to end", func() error { return p.delete(last, int64(grace/time.Second)) })
+		if lost == nil {
+			report, lost = w.wait(last)
 		}
-		err = cause
+		if lost != nil {
+			err = fmt.Errorf("%w; what it sent is not known: %w", err, lost)
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("generator in namespace %s: %w", o.Namespace, err)
