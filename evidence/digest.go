@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -17,6 +18,15 @@ const digestPrefix = "sha256:"
 func DigestOf(b []byte) Digest {
 	sum := sha256.Sum256(b)
 	return Digest(digestPrefix + hex.EncodeToString(sum[:]))
+}
+
+// DigestOfReader returns the SHA-256 digest of all that r reads, and r's error.
+func DigestOfReader(r io.Reader) (Digest, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return "", err
+	}
+	return Digest(digestPrefix + hex.EncodeToString(h.Sum(nil))), nil
 }
 
 // ParseDigest accepts "sha256:<64 hex>" or the bare 64 hexadecimal digits.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/internal/pipeline"
 )
 
@@ -41,7 +42,11 @@ func collectIn(t *testing.T, dir string) (sealed, stored map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, raw := range b.Files {
+	for _, name := range b.Files.Names() {
+		raw, err := bundle.ReadFile(b.Files, name, bundle.MaxReport)
+		if err != nil {
+			t.Fatal(err)
+		}
 		stored[name] = string(raw)
 	}
 	z, err := zip.NewReader(strings.NewReader(stored["evidence.zip"]), int64(len(stored["evidence.zip"])))

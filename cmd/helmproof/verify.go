@@ -119,10 +119,11 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 		if err != nil {
 			return err
 		}
-		r := newVerified(f, f.Verify(ctx, v))
-		if err := context.Cause(ctx); err != nil {
+		found := f.Verify(ctx, v)
+		if err := cmp.Or(context.Cause(ctx), found.Err()); err != nil {
 			return err
 		}
+		r := newVerified(f, found)
 		if r.Verdict == nil {
 			code = exitIntegrity
 		}

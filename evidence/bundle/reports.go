@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,13 +14,12 @@ import (
 // this evidence renders to.
 func (s *verification) checkReports() (string, error) {
 	var here []string
-	for name := range s.files {
+	for _, name := range s.names {
 		if !isOwnFile(name) {
 			here = append(here, name)
 		}
 	}
-	slices.Sort(here)
-	if _, ok := s.files[ReportsFile]; !ok {
+	if !s.has(ReportsFile) {
 		if len(here) == 0 {
 			return "", absent("no reports, and no " + ReportsFile + " that names any")
 		}
@@ -52,14 +50,18 @@ func (s *verification) checkReports() (string, error) {
 	if s.Render == nil {
 		return "", errors.New("nothing to render the reports with")
 	}
-	again, err := s.Render(s.b, s.result.KeyID)
+	again := map[string]evidence.Digest{}
+	err = s.Render(s.b, s.result.KeyID, func(name string, raw []byte) error {
+		again[name] = evidence.DigestOf(raw)
+		return nil
+	})
 	if err != nil {
 		return "", fmt.Errorf("render the reports again: %w", err)
 	}
-	for _, name := range here {
-		if raw, ok := again[name]; !ok {
+	for _, name := range here { // each has the digest that was signed
+		if d, ok := again[name]; !ok {
 			return "", fmt.Errorf("%s is not a report", name)
-		} else if !bytes.Equal(raw, s.files[name]) {
+		} else if d != signed[name] {
 			return "", fmt.Errorf("%s is not what this evidence renders to%s", name, s.otherTool())
 		}
 	}
@@ -70,7 +72,11 @@ func (s *verification) checkReports() (string, error) {
 // statement is verified about its own first subject, which need not be here.
 func (s *verification) signedReports() (map[string]evidence.Digest, error) {
 	var first evidence.Digest
-	if st, err := attest.Peek(s.files[ReportsFile]); err == nil {
+	raw, err := s.signature(ReportsFile)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := attest.Peek(raw); err == nil {
 		first = st.Subjects[0].Digest
 	}
 	st, sig, err := s.signed(ReportsFile, attest.ReportsType, first)
@@ -99,11 +105,20 @@ func (s *verification) signedReports() (map[string]evidence.Digest, error) {
 func (s *verification) compareReports(here []string, signed map[string]evidence.Digest) (missing []string, err error) {
 	var wrong []string
 	for _, name := range here {
-		if d, ok := signed[name]; !ok && s.whole {
+		d, ok := signed[name]
+		switch {
+		case !ok && s.whole:
 			wrong = append(wrong, name+" is extra")
-		} else if !ok {
+			continue
+		case !ok:
 			wrong = append(wrong, name+" is not signed: delete it")
-		} else if evidence.DigestOf(s.files[name]) != d {
+			continue
+		}
+		got, err := digestFile(s.src, name)
+		if err != nil {
+			return nil, err
+		}
+		if got != d {
 			wrong = append(wrong, name+" is altered")
 		}
 	}
@@ -145,7 +160,7 @@ func (s *verification) checkSummary() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, ok := s.files[VSAFile]; !ok && !s.whole {
+	if !s.has(VSAFile) && !s.whole {
 		return "", absent(VSAFile + " is absent")
 	}
 	st, sig, err := s.signed(VSAFile, attest.VSAType, want.Subjects[0].Digest)

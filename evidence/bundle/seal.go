@@ -22,12 +22,28 @@ type Package struct {
 	Files map[string][]byte
 }
 
-// RenderFunc renders the reports of a bundle by file name. keyID is the key
-// that signed. The same arguments must give the same bytes.
-type RenderFunc func(b *Bundle, keyID string) (map[string][]byte, error)
+// RenderFunc renders the reports of a bundle and hands each to emit, one at a time, so
+// that not all of them have to be held. keyID is the key that signed. The same
+// arguments must give the same bytes. It returns emit's error.
+type RenderFunc func(b *Bundle, keyID string, emit func(name string, raw []byte) error) error
 
 // Seal packs the contents, renders the reports, and signs evidence, reports and verdict.
 func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderFunc) (*Package, error) {
+	reports := map[string][]byte{}
+	p, err := SealTo(ctx, c, signer, render, func(name string, raw []byte) error {
+		reports[name] = raw
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(p.Files, reports)
+	return p, nil
+}
+
+// SealTo is Seal for reports that are kept elsewhere than in the package, which has the
+// other files: each is handed to keep, one at a time.
+func SealTo(ctx context.Context, c *Contents, signer attest.Signer, render RenderFunc, keep func(name string, raw []byte) error) (*Package, error) {
 	sealed := *c
 	sealed.Runs.LowS = true // as a Signer signs
 	zip, err := Pack(&sealed)
@@ -40,26 +56,26 @@ func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderF
 	if err != nil {
 		return nil, fmt.Errorf("seal what could not be opened again: %w", err)
 	}
-	reports, err := render(b, signer.KeyID())
+	p := &Package{ID: b.id, Files: map[string][]byte{EvidenceFile: zip}}
+	digests := map[string]evidence.Digest{}
+	err = render(b, signer.KeyID(), func(name string, raw []byte) error {
+		if !reportName(name) {
+			return fmt.Errorf("a report cannot be named %q", name)
+		}
+		if len(raw) > MaxReport {
+			return fmt.Errorf("%s would have %d MiB, more than the %d that are read again: leave its format out with --formats", name, len(raw)>>20, MaxReport>>20)
+		}
+		digests[name] = evidence.DigestOf(raw)
+		return keep(name, raw)
+	})
 	if err != nil {
 		return nil, err
-	}
-	p := &Package{ID: b.id, Files: map[string][]byte{EvidenceFile: zip}}
-	for name, raw := range reports {
-		if !reportName(name) {
-			return nil, fmt.Errorf("a report cannot be named %q", name)
-		}
-		p.Files[name] = raw
 	}
 	statements := map[string]func() (*attest.Statement, error){
 		SignatureFile: func() (*attest.Statement, error) { return evidenceStatement(b) },
 		VSAFile:       func() (*attest.Statement, error) { return vsaStatement(b) },
 	}
-	if len(reports) > 0 {
-		digests := make(map[string]evidence.Digest, len(reports))
-		for name, raw := range reports {
-			digests[name] = evidence.DigestOf(raw)
-		}
+	if len(digests) > 0 {
 		statements[ReportsFile] = func() (*attest.Statement, error) { return reportsStatement(b, digests) }
 	}
 	var g errgroup.Group

@@ -57,9 +57,11 @@ type Result struct {
 	Rules *Versions        `json:"rules,omitempty"`
 	Worse []evidence.Worse `json:"worse,omitempty"`
 
-	bundle   *Bundle
-	replayed *gate.Replayed
-	counts   evidence.Verdict
+	bundle     *Bundle
+	signatures Files
+	err        error
+	replayed   *gate.Replayed
+	counts     evidence.Verdict
 }
 
 // Versions are the rules that a bundle was sealed by, and this program's.
@@ -87,6 +89,13 @@ func (r *Result) Verified() *Bundle {
 	}
 	return r.bundle
 }
+
+// Err is why a file of the bundle could not be read: then the outcome, fail, says
+// nothing about the bundle.
+func (r *Result) Err() error { return r.err }
+
+// Signatures are the signature files that were verified, by name.
+func (r *Result) Signatures() Files { return r.signatures }
 
 // Reason is why a bundle is not verified: the first check that failed.
 func (r *Result) Reason() string {
@@ -121,7 +130,13 @@ func (u unmade) Error() string { return string(u) }
 // no other. Once a check fails, the later ones are not checked: they would judge
 // bytes that nobody vouches for.
 func (v *Verifier) Verify(ctx context.Context, files map[string][]byte, id evidence.Digest) *Result {
-	return v.verify(&verification{ctx: ctx, files: files, id: id, named: true, whole: true})
+	return v.VerifyFrom(ctx, Files(files), id)
+}
+
+// VerifyFrom is Verify of files that are read when they are needed: sizes first, then
+// the signature, and only then what was signed. Reports are read as streams.
+func (v *Verifier) VerifyFrom(ctx context.Context, src Source, id evidence.Digest) *Result {
+	return v.verify(&verification{ctx: ctx, src: src, id: id, named: true, whole: true})
 }
 
 // VerifyCopy checks a copy of a bundle, of which reports and their signature and
@@ -129,16 +144,19 @@ func (v *Verifier) Verify(ctx context.Context, files map[string][]byte, id evide
 // are the bundle's own and its reports, nothing else that lies beside them. id is
 // empty where nothing names the bundle but the digest of its evidence.
 func (v *Verifier) VerifyCopy(ctx context.Context, files map[string][]byte, id evidence.Digest) *Result {
-	named := id != ""
-	if !named {
-		id = evidence.DigestOf(files[EvidenceFile])
-	}
-	return v.verify(&verification{ctx: ctx, files: files, id: id, named: named})
+	return v.VerifyCopyFrom(ctx, Files(files), id)
+}
+
+// VerifyCopyFrom is VerifyCopy of files that are read when they are needed.
+func (v *Verifier) VerifyCopyFrom(ctx context.Context, src Source, id evidence.Digest) *Result {
+	return v.verify(&verification{ctx: ctx, src: src, id: id, named: id != ""})
 }
 
 func (v *Verifier) verify(s *verification) *Result {
-	r := &Result{Bundle: s.id, Outcome: evidence.OutcomePass}
-	s.Verifier, s.result, s.limits = v, r, v.Limits
+	r := &Result{Bundle: s.id, Outcome: evidence.OutcomePass, signatures: Files{}}
+	src := &reading{Source: s.src}
+	defer func() { r.err = src.err }()
+	s.Verifier, s.result, s.limits, s.src, s.names = v, r, v.Limits, src, s.src.Names()
 	if s.limits == (Limits{}) {
 		s.limits = DefaultLimits()
 	}
@@ -175,7 +193,8 @@ func (v *Verifier) verify(s *verification) *Result {
 type verification struct {
 	*Verifier
 	ctx       context.Context
-	files     map[string][]byte
+	src       Source
+	names     []string // of its files
 	id        evidence.Digest
 	named     bool // the id was given, not taken from the evidence
 	whole     bool // nothing may be absent or extra
@@ -190,21 +209,28 @@ type verification struct {
 }
 
 func (s *verification) checkID() (string, error) {
-	zip, ok := s.files[EvidenceFile]
-	if !ok {
+	if !s.has(EvidenceFile) {
 		return "", fmt.Errorf("%s is absent", EvidenceFile)
 	}
+	if err := s.checkSizes(); err != nil {
+		return "", err
+	}
+	got, err := digestFile(s.src, EvidenceFile)
+	if err != nil {
+		return "", err
+	}
 	if !s.named {
+		s.id, s.result.Bundle = got, got
 		return fmt.Sprintf("the id is the digest of %s; compare it with the one that you were given", EvidenceFile), nil
 	}
-	if got := evidence.DigestOf(zip); got != s.id {
+	if got != s.id {
 		return "", fmt.Errorf("%s has digest %s: it is altered, or belongs to another bundle", EvidenceFile, got)
 	}
 	return fmt.Sprintf("%s has the digest that names the bundle", EvidenceFile), nil
 }
 
 func (s *verification) checkSignature() (string, error) {
-	if _, ok := s.files[SignatureFile]; !ok {
+	if !s.has(SignatureFile) {
 		err := fmt.Errorf("%s is absent: nothing says who made this evidence", SignatureFile)
 		if !s.whole {
 			err = fmt.Errorf("%w; fetch it, or say with --signature where it is", err)
@@ -228,9 +254,9 @@ func (s *verification) checkSignature() (string, error) {
 // signed verifies one of the bundle's signatures. Its file must be what a Signer
 // writes, to the byte: also the name of the key, which no signature covers.
 func (s *verification) signed(name, predicateType string, digest evidence.Digest) (*attest.Statement, *attest.Signature, error) {
-	raw, ok := s.files[name]
-	if !ok {
-		return nil, nil, fmt.Errorf("%s is absent", name)
+	raw, err := s.signature(name)
+	if err != nil {
+		return nil, nil, err
 	}
 	st, sig, err := s.Trust.Verify(raw, predicateType, digest)
 	if err != nil {
@@ -257,10 +283,32 @@ func (s *verification) checkForm() error {
 	return fmt.Errorf("%s is altered: its signature has the high-S form, which helmproof does not write", s.highS[0])
 }
 
+// signature reads a signature file, once.
+func (s *verification) signature(name string) ([]byte, error) {
+	if raw, ok := s.result.signatures[name]; ok {
+		return raw, nil
+	}
+	if !s.has(name) {
+		return nil, fmt.Errorf("%s is absent", name)
+	}
+	raw, err := ReadFile(s.src, name, MaxSignature)
+	if err == nil {
+		s.result.signatures[name] = raw
+	}
+	return raw, err
+}
+
 func (s *verification) checkContents() (string, error) {
-	b, err := Open(s.files[EvidenceFile], s.limits)
+	zip, err := ReadFile(s.src, EvidenceFile, s.limits.MaxZip)
 	if err != nil {
 		return "", err
+	}
+	b, err := Open(zip, s.limits)
+	if err != nil {
+		return "", err
+	}
+	if b.id != s.id { // it is read a second time
+		return "", fmt.Errorf("%s was replaced while it was verified: it has digest %s", EvidenceFile, b.id)
 	}
 	s.b, s.result.bundle = b, b
 	if err := s.checkForm(); err != nil {

@@ -42,7 +42,7 @@ func TestVerify(t *testing.T) {
 func TestVerifyWithoutReports(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t)
-	none := func(*bundle.Bundle, string) (map[string][]byte, error) { return nil, nil }
+	none := func(*bundle.Bundle, string, func(string, []byte) error) error { return nil }
 	p, err := bundle.Seal(t.Context(), contents(t, "api"), s, none)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,14 @@ func TestSealRefuses(t *testing.T) {
 	s := newSigner(t)
 	broken := errors.New("out of ink")
 	rendering := func(files map[string][]byte, err error) bundle.RenderFunc {
-		return func(*bundle.Bundle, string) (map[string][]byte, error) { return files, err }
+		return func(_ *bundle.Bundle, _ string, emit func(string, []byte) error) error {
+			for name, raw := range files {
+				if err := emit(name, raw); err != nil {
+					return err
+				}
+			}
+			return err
+		}
 	}
 	named := func(name string) bundle.RenderFunc { return rendering(map[string][]byte{name: []byte("x")}, nil) }
 	for name, tt := range map[string]struct {
@@ -311,12 +318,15 @@ func TestVerifyNamesTheOtherVersion(t *testing.T) {
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "findings", "derive the findings again: no such policy")
 
 	v.Replay = replay
-	v.Render = func(b *bundle.Bundle, keyID string) (map[string][]byte, error) {
-		files, err := render(b, keyID)
-		files["report.txt"] = append(files["report.txt"], "one line more\n"...)
-		return files, err
+	v.Render = func(b *bundle.Bundle, keyID string, emit func(string, []byte) error) error {
+		return render(b, keyID, func(name string, raw []byte) error {
+			if name == "report.txt" {
+				raw = append(raw, "one line more\n"...)
+			}
+			return emit(name, raw)
+		})
 	}
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "reports", "report.txt is not what this evidence renders to "+said)
-	v.Render = func(*bundle.Bundle, string) (map[string][]byte, error) { return nil, errors.New("no font") }
+	v.Render = func(*bundle.Bundle, string, func(string, []byte) error) error { return errors.New("no font") }
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "reports", "render the reports again: no font")
 }

@@ -1,11 +1,13 @@
 package repository
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net/url"
@@ -86,6 +88,15 @@ func (r *Repository) URL() string { return r.store.URL() }
 // leaves in between is either nothing that is read as a bundle, or all of it. Put again
 // with the same files finishes it; nothing is ever replaced or deleted.
 func (r *Repository) Put(ctx context.Context, p Pointer, files map[string][]byte) error {
+	contents := make(map[string]Content, len(files))
+	for name, b := range files {
+		contents[name] = Bytes(b)
+	}
+	return r.PutContents(ctx, p, contents)
+}
+
+// PutContents is Put of files that need not be in memory; each is read when it is its turn.
+func (r *Repository) PutContents(ctx context.Context, p Pointer, files map[string]Content) error {
 	if _, ok := files[commitFile]; !ok {
 		return fmt.Errorf("store bundle %s: without %s it is none", p.Bundle.Short(), commitFile)
 	}
@@ -96,7 +107,11 @@ func (r *Repository) Put(ctx context.Context, p Pointer, files map[string][]byte
 		}
 	} else {
 		for _, name := range inOrder(files) {
-			if err := r.store.Create(ctx, prefix+name, files[name]); err != nil {
+			b, err := readContent(files[name])
+			if err == nil {
+				err = r.store.Create(ctx, prefix+name, b)
+			}
+			if err != nil {
 				return fmt.Errorf("store bundle %s in %s: %w", p.Bundle.Short(), r.URL(), err)
 			}
 		}
@@ -114,7 +129,7 @@ func (r *Repository) Put(ctx context.Context, p Pointer, files map[string][]byte
 // inOrder returns the names of a bundle's files in the order in which a store
 // without trees gets them: signatures first, which name the reports, so that other
 // files for an id that is taken meet them before anything is added; commitFile last.
-func inOrder(files map[string][]byte) []string {
+func inOrder(files map[string]Content) []string {
 	rank := func(name string) int {
 		switch {
 		case name == commitFile:
@@ -135,33 +150,79 @@ func (r *Repository) inTrees() bool {
 	return ok
 }
 
-// Get returns all files of a bundle by name, as stored and unverified;
-// fs.ErrNotExist when the bundle is not there, or not whole yet.
-func (r *Repository) Get(ctx context.Context, id evidence.Digest) (map[string][]byte, error) {
+func readContent(c Content) ([]byte, error) {
+	f, err := c()
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	return b, errors.Join(err, f.Close())
+}
+
+// Stored is a bundle in a repository, unverified; its files are read when they are
+// opened, each of at most MaxFileSize bytes. Its context is that of Open.
+type Stored struct {
+	repo  *Repository
+	ctx   context.Context //nolint:containedctx // it is what one command reads, file by file
+	id    evidence.Digest
+	names []string
+}
+
+// Open finds a bundle; fs.ErrNotExist when it is not there, or not whole yet.
+func (r *Repository) Open(ctx context.Context, id evidence.Digest) (*Stored, error) {
 	prefix := bundlePrefix + id.Hex() + "/"
-	var keys []string
+	s := &Stored{repo: r, ctx: ctx, id: id}
 	err := r.store.List(ctx, prefix, func(key string) error {
-		if len(keys) == maxBundleFiles {
+		if len(s.names) == maxBundleFiles {
 			return fmt.Errorf("more than %d files", maxBundleFiles)
 		}
-		keys = append(keys, key)
+		s.names = append(s.names, strings.TrimPrefix(key, prefix))
 		return nil
 	})
-	if err == nil && len(keys) == 0 {
+	if err == nil && len(s.names) == 0 {
 		err = fs.ErrNotExist
-	} else if err == nil && !r.inTrees() && !slices.Contains(keys, prefix+commitFile) {
+	} else if err == nil && !r.inTrees() && !slices.Contains(s.names, commitFile) {
 		err = fmt.Errorf("%w: storing it was not finished", fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s in %s: %w", id.Short(), r.URL(), err)
 	}
-	files := make(map[string][]byte, len(keys))
-	for _, key := range keys {
-		b, err := r.store.Read(ctx, key, MaxFileSize)
-		if err != nil {
-			return nil, fmt.Errorf("bundle %s in %s: %w", id.Short(), r.URL(), err)
+	return s, nil
+}
+
+// Names lists the bundle's files, sorted.
+func (s *Stored) Names() []string { return s.names }
+
+// Open opens a file and says how many bytes it has; ErrTooLarge over MaxFileSize. A
+// store whose objects cannot be read as streams is read whole.
+func (s *Stored) Open(name string) (io.ReadCloser, int64, error) {
+	o, ok := s.repo.store.(Opener)
+	if !ok {
+		b, err := s.repo.GetFile(s.ctx, s.id, name)
+		return io.NopCloser(bytes.NewReader(b)), int64(len(b)), err
+	}
+	f, size, err := o.Open(s.ctx, bundlePrefix+s.id.Hex()+"/"+name)
+	if err == nil && size > MaxFileSize {
+		err = errors.Join(fmt.Errorf("%d bytes: %w", size, ErrTooLarge), f.Close())
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s of bundle %s in %s: %w", name, s.id.Short(), s.repo.URL(), err)
+	}
+	return f, size, nil
+}
+
+// Get returns all files of a bundle by name, as stored and unverified, in memory;
+// fs.ErrNotExist when the bundle is not there.
+func (r *Repository) Get(ctx context.Context, id evidence.Digest) (map[string][]byte, error) {
+	s, err := r.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	files := make(map[string][]byte, len(s.names))
+	for _, name := range s.names {
+		if files[name], err = r.GetFile(ctx, id, name); err != nil {
+			return nil, err
 		}
-		files[strings.TrimPrefix(key, prefix)] = b
 	}
 	return files, nil
 }

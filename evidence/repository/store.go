@@ -5,9 +5,11 @@
 package repository
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
 	"unicode/utf8"
@@ -45,7 +47,22 @@ type Store interface {
 type TreeCreator interface {
 	// CreateTree stores files (names without slashes) under prefix + name. A tree
 	// that is there with the same files succeeds; any difference is ErrExists.
-	CreateTree(ctx context.Context, prefix string, files map[string][]byte) error
+	CreateTree(ctx context.Context, prefix string, files map[string]Content) error
+}
+
+// Opener is a Store whose objects can be read as streams.
+type Opener interface {
+	// Open opens an object and says how many bytes it has: fs.ErrNotExist when absent.
+	Open(ctx context.Context, key string) (io.ReadCloser, int64, error)
+}
+
+// Content opens the bytes of a file that is to be stored, from their beginning, as
+// often as it is called.
+type Content func() (io.ReadCloser, error)
+
+// Bytes is content in memory.
+func Bytes(b []byte) Content {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
 }
 
 // CheckKey refuses keys that could leave the store or mean different things to

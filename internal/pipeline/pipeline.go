@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -173,15 +174,20 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 
 // seal signs and stores a judged subject with its sealed files, and says in j what
 // became of it.
-func (p *Pipeline) seal(ctx context.Context, files map[string][]byte, j *Judged) error {
+func (p *Pipeline) seal(ctx context.Context, files map[string][]byte, j *Judged) (err error) {
 	c := &bundle.Contents{Files: files, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict, Inputs: j.Inputs}
-	pkg, err := bundle.Seal(ctx, c, p.Signer, Renderer(p.Formats))
+	s := spool{files: map[string]repository.Content{}}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	pkg, err := bundle.SealTo(ctx, c, p.Signer, Renderer(p.Formats), s.keep)
 	if err != nil {
 		return fmt.Errorf("seal %s: %w", j.Release.Chart, err)
 	}
 	j.Bundle = pkg.ID
-	_, j.PDF = pkg.Files["report.pdf"]
-	return p.Repo.Put(ctx, repository.NewPointer(pkg.ID, &j.Release, &j.Verdict), pkg.Files)
+	_, j.PDF = s.files["report.pdf"]
+	for name, raw := range pkg.Files {
+		s.files[name] = repository.Bytes(raw)
+	}
+	return p.Repo.PutContents(ctx, repository.NewPointer(pkg.ID, &j.Release, &j.Verdict), s.files)
 }
 
 // sealRelease writes what loading saw, redacted, and completes release.json.

@@ -19,14 +19,16 @@ import (
 
 // Renderer renders the named report formats of a bundle: reports are functions of it.
 func Renderer(formats []string) bundle.RenderFunc {
-	return func(b *bundle.Bundle, keyID string) (map[string][]byte, error) {
+	return func(b *bundle.Bundle, keyID string, emit func(name string, raw []byte) error) error {
 		in, err := ReportInput(b, keyID)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		doc := report.New(in)
-		out := map[string][]byte{}
 		var g errgroup.Group
+		if len(in.Findings) > manyFindings {
+			g.SetLimit(1)
+		}
 		var mu sync.Mutex
 		for _, f := range report.Formats() {
 			if !slices.ContainsFunc(formats, func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), f.Name) }) {
@@ -39,16 +41,16 @@ func Renderer(formats []string) bundle.RenderFunc {
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				out[f.FileName] = raw
-				return nil
+				return emit(f.FileName, raw)
 			})
 		}
-		if err := g.Wait(); err != nil {
-			return nil, err
-		}
-		return out, nil
+		return g.Wait()
 	}
 }
+
+// manyFindings is from how many on reports are rendered one after the other: each is
+// then larger than all that it is made from.
+const manyFindings = 2000
 
 // Render is the one switch over the report formats. pathPrefix is the chart's
 // folder in its repository, for SARIF; it may be empty.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ func NewVerifier(trust *attest.Trust, repo *repository.Repository, limits bundle
 // Found is a bundle as it was found, unverified.
 type Found struct {
 	ID    evidence.Digest // empty: nothing but the evidence itself names the bundle
-	Files map[string][]byte
+	Files bundle.Source
 	Copy  bool     // a copy in a folder, of which something may be absent; else a repository's
 	Extra []string // names of what lies beside a copy and is no part of it; folders end in a slash
 	More  bool     // there is more of that than Extra names
@@ -41,9 +42,9 @@ type Found struct {
 // Verify verifies the bundle, strictly where it is a repository's.
 func (f *Found) Verify(ctx context.Context, v *bundle.Verifier) *bundle.Result {
 	if f.Copy {
-		return v.VerifyCopy(ctx, f.Files, f.ID)
+		return v.VerifyCopyFrom(ctx, f.Files, f.ID)
 	}
-	return v.Verify(ctx, f.Files, f.ID)
+	return v.VerifyFrom(ctx, f.Files, f.ID)
 }
 
 // FindBundle reads the files of a bundle. ref is the folder of a copy, its
@@ -69,7 +70,7 @@ func FindBundle(ctx context.Context, repo *repository.Repository, ref, signature
 	if err != nil {
 		return nil, notFound(err)
 	}
-	files, err := repo.Get(ctx, id)
+	files, err := repo.Open(ctx, id)
 	if err != nil {
 		return nil, notFound(err)
 	}
@@ -100,27 +101,27 @@ func findCopy(dir, evidenceName, signature string) (*Found, error) {
 		return nil, fmt.Errorf("read bundle: %w", err)
 	}
 	defer root.Close()
-	f := &Found{Copy: true, Files: map[string][]byte{}}
+	c := &copied{dir: dir, files: map[string]string{}}
+	f := &Found{Copy: true, Files: c}
 	// read takes a file as one of the bundle; one that is not there is absent.
 	read := func(file, as string) error {
-		raw, err := readFile(root, file)
+		r, _, err := openFile(root, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil {
 			return inputErr("%s: %w", dir, err)
 		}
-		f.Files[as] = raw
-		return nil
+		c.files[as] = file
+		return r.Close()
 	}
 	if err := read(evidenceName, bundle.EvidenceFile); err != nil {
 		return nil, err
 	}
-	zip, ok := f.Files[bundle.EvidenceFile]
-	if !ok {
+	if _, ok := c.files[bundle.EvidenceFile]; !ok {
 		return nil, inputErr("%s: no %s: not a bundle", dir, bundle.EvidenceFile)
 	}
-	if evidenceName != bundle.EvidenceFile && !bytes.HasPrefix(zip, []byte(zipMagic)) {
+	if evidenceName != bundle.EvidenceFile && !c.isZip() {
 		return nil, inputErr("%s: not a bundle's evidence: give its %s, or its folder", filepath.Join(dir, evidenceName), bundle.EvidenceFile)
 	}
 	names := []string{bundle.SignatureFile, bundle.ReportsFile, bundle.VSAFile}
@@ -132,12 +133,15 @@ func findCopy(dir, evidenceName, signature string) (*Found, error) {
 			return nil, err
 		}
 	}
-	signed := bundle.SignedReports(f.Files[bundle.ReportsFile])
+	signed, err := c.signedReports()
+	if err != nil {
+		return nil, inputErr("%s: %w", dir, err)
+	}
 	if len(signed) > maxReports {
 		return nil, inputErr("%s: %s names %d reports: not a bundle's", dir, bundle.ReportsFile, len(signed))
 	}
 	for _, name := range signed {
-		if _, ok := f.Files[name]; ok || name == evidenceName {
+		if _, ok := c.files[name]; ok || name == evidenceName {
 			continue
 		}
 		if err := read(name, name); err != nil {
@@ -145,11 +149,12 @@ func findCopy(dir, evidenceName, signature string) (*Found, error) {
 		}
 	}
 	if signature != "" {
-		if f.Files[bundle.SignatureFile], err = readSignature(signature); err != nil {
+		if c.signature, err = readSignature(signature); err != nil {
 			return nil, err
 		}
+		c.files[bundle.SignatureFile] = ""
 	}
-	if f.Extra, f.More, err = extra(root, f.Files, evidenceName); err != nil {
+	if f.Extra, f.More, err = extra(root, c.files, evidenceName); err != nil {
 		return nil, fmt.Errorf("read bundle: %w", err)
 	}
 	abs, err := filepath.Abs(dir)
@@ -162,22 +167,75 @@ func findCopy(dir, evidenceName, signature string) (*Found, error) {
 	return f, nil
 }
 
-// readFile reads a regular file of a folder, within the size that a repository
-// reads. A link that leads out of the folder is refused.
-func readFile(root *os.Root, name string) ([]byte, error) {
-	if _, err := root.Lstat(name); err != nil {
-		return nil, err
+// copied is the files of a copy, read when they are opened.
+type copied struct {
+	dir       string
+	files     map[string]string // name in the bundle → name in the folder
+	signature []byte            // given apart from the folder; nil: none
+}
+
+// Names implements bundle.Source.
+func (c *copied) Names() []string { return slices.Sorted(maps.Keys(c.files)) }
+
+// Open implements bundle.Source.
+func (c *copied) Open(name string) (io.ReadCloser, int64, error) {
+	if name == bundle.SignatureFile && c.signature != nil {
+		return io.NopCloser(bytes.NewReader(c.signature)), int64(len(c.signature)), nil
 	}
-	st, err := root.Stat(name)
+	file, ok := c.files[name]
+	if !ok {
+		return nil, 0, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	root, err := os.OpenRoot(c.dir)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read bundle: %w", err)
+	}
+	defer root.Close()
+	return openFile(root, file)
+}
+
+// isZip reports whether the evidence begins as a zip does.
+func (c *copied) isZip() bool {
+	f, _, err := c.Open(bundle.EvidenceFile)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	begin := make([]byte, len(zipMagic))
+	_, err = io.ReadFull(f, begin)
+	return err == nil && string(begin) == zipMagic
+}
+
+// signedReports are the names that the reports' signature gives, unverified.
+func (c *copied) signedReports() ([]string, error) {
+	if _, ok := c.files[bundle.ReportsFile]; !ok {
+		return nil, nil
+	}
+	raw, err := bundle.ReadFile(c, bundle.ReportsFile, bundle.MaxSignature)
+	return bundle.SignedReports(raw), err
+}
+
+// openFile opens a regular file of a folder, within the size that a repository
+// reads. A link that leads out of the folder is refused.
+func openFile(root *os.Root, name string) (io.ReadCloser, int64, error) {
+	if _, err := root.Lstat(name); err != nil {
+		return nil, 0, err
+	}
+	st, err := root.Stat(name) // a pipe would not open
 	if err != nil || !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file of this folder", name)
+		return nil, 0, fmt.Errorf("%s is not a regular file of this folder", name)
 	}
 	file, err := root.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	defer file.Close()
-	return readAll(file, name)
+	if st, err = file.Stat(); err == nil && st.Size() > repository.MaxFileSize {
+		err = fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, repository.MaxFileSize>>20)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, st.Size(), nil
 }
 
 // readSignature reads the file that --signature names.
@@ -194,27 +252,19 @@ func readSignature(name string) ([]byte, error) {
 		return nil, inputErr("--signature %s: %w", name, err)
 	}
 	defer file.Close()
-	raw, err := readAll(file, name)
+	raw, err := io.ReadAll(io.LimitReader(file, bundle.MaxSignature+1))
+	if err == nil && len(raw) > bundle.MaxSignature {
+		err = fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, bundle.MaxSignature>>20)
+	}
 	if err != nil {
 		return nil, inputErr("--signature: %w", err)
 	}
 	return raw, nil
 }
 
-func readAll(r io.Reader, name string) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, repository.MaxFileSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) > repository.MaxFileSize {
-		return nil, fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, repository.MaxFileSize>>20)
-	}
-	return raw, nil
-}
-
 // extra names, sorted, what lies in the folder and was not read as the bundle's;
 // more reports that there was more than is looked at.
-func extra(root *os.Root, files map[string][]byte, evidenceName string) (names []string, more bool, err error) {
+func extra(root *os.Root, files map[string]string, evidenceName string) (names []string, more bool, err error) {
 	dir, err := root.Open(".")
 	if err != nil {
 		return nil, false, err
@@ -238,10 +288,11 @@ func extra(root *os.Root, files map[string][]byte, evidenceName string) (names [
 	return names, len(entries) > maxListed, nil
 }
 
-// Verified is a bundle that was verified, with its files and what verification found.
+// Verified is a bundle that was verified, with its signature files and what
+// verification found.
 type Verified struct {
 	*bundle.Bundle
-	Files  map[string][]byte
+	Files  bundle.Files
 	Result *bundle.Result
 }
 
@@ -257,7 +308,7 @@ func OpenVerified(ctx context.Context, v *bundle.Verifier, repo *repository.Repo
 
 // stored verifies and opens a bundle of the repository.
 func stored(ctx context.Context, v *bundle.Verifier, repo *repository.Repository, id evidence.Digest) (*Verified, error) {
-	files, err := repo.Get(ctx, id)
+	files, err := repo.Open(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -269,8 +320,11 @@ func verified(ctx context.Context, v *bundle.Verifier, f *Found) (*Verified, err
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
 	if !r.OK() {
 		return nil, integrityErr("bundle %s is not verified: %s", r.Bundle.Short(), r.Reason())
 	}
-	return &Verified{Bundle: r.Verified(), Files: f.Files, Result: r}, nil
+	return &Verified{Bundle: r.Verified(), Files: r.Signatures(), Result: r}, nil
 }

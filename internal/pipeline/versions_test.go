@@ -146,8 +146,8 @@ func TestForgedReports(t *testing.T) {
 		runs := *v.Runs()
 		runs.Reports = reports
 		c := &bundle.Contents{Files: files, Runs: runs, Findings: v.Findings(), Verdict: *v.Verdict()}
-		pkg, err := bundle.Seal(t.Context(), c, b.Signer, func(*bundle.Bundle, string) (map[string][]byte, error) {
-			return map[string][]byte{"report.md": []byte("# PASS, all controls hold\n")}, nil
+		pkg, err := bundle.Seal(t.Context(), c, b.Signer, func(_ *bundle.Bundle, _ string, emit func(string, []byte) error) error {
+			return emit("report.md", []byte("# PASS, all controls hold\n"))
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -20,6 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/repository"
 )
 
@@ -61,7 +63,7 @@ func (s *Store) create(ctx context.Context, key string, data []byte) error {
 		return err
 	}
 	defer w.end()
-	if err := s.write(w.stage, "object", data); err != nil {
+	if err := s.write(w.stage, "object", repository.Bytes(data)); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -83,7 +85,7 @@ func (s *Store) create(ctx context.Context, key string, data []byte) error {
 
 // CreateTree implements repository.TreeCreator: all files are written and synced in a
 // staging directory, which is then renamed to its place.
-func (s *Store) CreateTree(ctx context.Context, prefix string, files map[string][]byte) error {
+func (s *Store) CreateTree(ctx context.Context, prefix string, files map[string]repository.Content) error {
 	if err := repository.CheckKey(strings.TrimSuffix(prefix, "/")); err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func (s *Store) CreateTree(ctx context.Context, prefix string, files map[string]
 	return err
 }
 
-func (s *Store) createTree(ctx context.Context, prefix string, files map[string][]byte) error {
+func (s *Store) createTree(ctx context.Context, prefix string, files map[string]repository.Content) error {
 	w, err := s.begin()
 	if err != nil {
 		return err
@@ -112,8 +114,8 @@ func (s *Store) createTree(ctx context.Context, prefix string, files map[string]
 	defer tree.Close()
 	// A disk makes several files durable in about the time of one.
 	var g errgroup.Group
-	for name, data := range files {
-		g.Go(func() error { return s.write(tree, name, data) })
+	for name, content := range files {
+		g.Go(func() error { return s.write(tree, name, content) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -140,7 +142,7 @@ func (s *Store) createTree(ctx context.Context, prefix string, files map[string]
 	return s.syncDir(parent)
 }
 
-func (s *Store) sameTree(ctx context.Context, prefix string, files map[string][]byte) error {
+func (s *Store) sameTree(ctx context.Context, prefix string, files map[string]repository.Content) error {
 	have, err := s.list(ctx, prefix)
 	if err != nil {
 		return err
@@ -149,13 +151,35 @@ func (s *Store) sameTree(ctx context.Context, prefix string, files map[string][]
 		return fmt.Errorf("%s: %w", strings.TrimSuffix(prefix, "/"), repository.ErrExists)
 	}
 	for _, key := range have {
-		data, ok := files[strings.TrimPrefix(key, prefix)]
+		content, ok := files[strings.TrimPrefix(key, prefix)]
 		if !ok {
 			return fmt.Errorf("%s: %w", key, repository.ErrExists)
 		}
-		if err := s.same(ctx, key, data); err != nil {
+		if err := s.sameContent(key, content); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// sameContent is same for content that need not be in memory.
+func (s *Store) sameContent(key string, content repository.Content) error {
+	var digests [2]evidence.Digest
+	for i, open := range []repository.Content{content, func() (io.ReadCloser, error) {
+		f, _, err := s.open(key)
+		return f, err
+	}} {
+		f, err := open()
+		if err != nil {
+			return err
+		}
+		digests[i], err = evidence.DigestOfReader(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	if digests[0] != digests[1] {
+		return fmt.Errorf("%s: %w", key, repository.ErrExists)
 	}
 	return nil
 }
@@ -174,6 +198,35 @@ func (s *Store) Read(ctx context.Context, key string, limit int64) ([]byte, erro
 		return nil, err
 	}
 	return await(ctx, func() ([]byte, error) { return s.read(ctx, key, limit) })
+}
+
+// Open implements repository.Opener.
+func (s *Store) Open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	if err := repository.CheckKey(key); err != nil {
+		return nil, 0, err
+	}
+	f, err := await(ctx, func() (*file, error) {
+		f, st, err := s.open(key)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", key, err)
+		}
+		return &file{File: f, ctx: ctx, size: st.Size()}, nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return f, f.size, nil
+}
+
+// file is read until its context ends.
+type file struct {
+	*os.File
+	ctx  context.Context //nolint:containedctx // a reader has no other place for it
+	size int64
+}
+
+func (f *file) Read(b []byte) (int, error) {
+	return await(f.ctx, func() (int, error) { return f.File.Read(b) })
 }
 
 // List implements repository.Store. What is neither a directory nor a regular file
@@ -310,11 +363,16 @@ func sweep(base *os.Root) {
 	}
 }
 
-func (s *Store) write(dir *os.Root, name string, data []byte) error {
+func (s *Store) write(dir *os.Root, name string, content repository.Content) error {
+	from, err := content()
+	if err != nil {
+		return err
+	}
+	defer from.Close()
 	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = io.Copy(f, from)
 	return errors.Join(err, s.sync(f), f.Close())
 }

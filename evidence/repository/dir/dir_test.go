@@ -39,7 +39,7 @@ func TestNothingIsLeftInStaging(t *testing.T) {
 	if err := s.Create(t.Context(), "a", []byte("2")); err == nil {
 		t.Fatal("overwritten")
 	}
-	if err := s.CreateTree(t.Context(), "t/", map[string][]byte{"bad/name": nil}); err == nil || !strings.Contains(err.Error(), "not allowed") {
+	if err := s.CreateTree(t.Context(), "t/", map[string]repository.Content{"bad/name": repository.Bytes(nil)}); err == nil || !strings.Contains(err.Error(), "not allowed") {
 		t.Fatalf("a file name with a slash: %v", err)
 	}
 	left, err := os.ReadDir(filepath.Join(root, ".staging"))

@@ -43,23 +43,28 @@ func await[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	}
 }
 
+// open opens a regular file below the repository.
+func (s *Store) open(key string) (*os.File, fs.FileInfo, error) {
+	root, err := os.OpenRoot(s.root)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	dir, err := openDir(root, path.Dir(key))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dir.Close()
+	return openRegular(dir, path.Base(key))
+}
+
 func (s *Store) read(ctx context.Context, key string, limit int64) (_ []byte, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("read %s: %w", key, err)
 		}
 	}()
-	root, err := os.OpenRoot(s.root)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	dir, err := openDir(root, path.Dir(key))
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	f, st, err := openRegular(dir, path.Base(key))
+	f, st, err := s.open(key)
 	if err != nil {
 		return nil, err
 	}
