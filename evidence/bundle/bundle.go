@@ -93,12 +93,15 @@ func Pack(c *Contents) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pack %w", err)
 	}
-	for name, v := range map[string]any{runsFile: c.Runs, findingsFile: nonNil(c.Findings), verdictFile: c.Verdict} {
+	for name, v := range map[string]any{runsFile: c.Runs, verdictFile: c.Verdict} {
 		raw, err := CanonicalJSON(v)
 		if err != nil {
 			return nil, fmt.Errorf("pack %s: %w", name, err)
 		}
 		files[name] = raw
+	}
+	if files[findingsFile], err = canonicalList(c.Findings); err != nil {
+		return nil, fmt.Errorf("pack %s: %w", findingsFile, err)
 	}
 	if rel.Scope == evidence.ScopeComposed {
 		raw, err := CanonicalJSON(nonNil(c.Inputs))
@@ -149,7 +152,7 @@ func Open(zip []byte, lim Limits) (*Bundle, error) {
 			return nil, fmt.Errorf("evidence.zip lacks %s", name)
 		}
 	}
-	records := map[string]any{ReleaseFile: &b.release, runsFile: &b.runs, findingsFile: &b.findings, verdictFile: &b.verdict}
+	records := map[string]any{ReleaseFile: &b.release, runsFile: &b.runs, verdictFile: &b.verdict}
 	if _, ok := files[inputsFile]; ok {
 		records[inputsFile] = &b.inputs
 	}
@@ -157,6 +160,9 @@ func Open(zip []byte, lim Limits) (*Bundle, error) {
 		if err := readRecord(files[name], v); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if b.findings, err = readFindings(files[findingsFile]); err != nil {
+		return nil, fmt.Errorf("%s: %w", findingsFile, err)
 	}
 	if _, ok := files[inputsFile]; ok != (b.release.Scope == evidence.ScopeComposed) {
 		return nil, fmt.Errorf("a bundle of scope %s and %s do not go together", b.release.Scope, inputsFile)
@@ -180,7 +186,7 @@ func readRecord(raw []byte, v any) error {
 		return err
 	}
 	if !bytes.Equal(raw, again) {
-		return errors.New("not in the canonical form that helmproof writes")
+		return errDiffers
 	}
 	return nil
 }

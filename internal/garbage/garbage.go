@@ -4,7 +4,6 @@
 package garbage
 
 import (
-	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -30,10 +29,15 @@ func begin() bool {
 // ours reports whether the environment leaves it to the program.
 func ours() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
 
-// Usually collects as Go programs do: whenever the heap has doubled.
+// large is the size of the heap, in bytes, from which on it is collected before it
+// has doubled.
+const large = 640 << 20
+
+// Usually collects as Go programs do, whenever the heap has doubled, and more often
+// where it is large.
 func Usually() {
 	if ours() {
 		debug.SetGCPercent(100)
-		debug.SetMemoryLimit(math.MaxInt64)
+		debug.SetMemoryLimit(large)
 	}
 }
