@@ -4,7 +4,9 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/zlib"
+	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -76,7 +78,7 @@ func leakChart() map[string]string {
 		"templates/secrets.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata:\n  pass: " + base64.StdEncoding.EncodeToString([]byte(s["data"])) + "\n  both: {{ printf \"app:%s\" .Values.db.password | b64enc }}\nstringData:\n  plain: " + q(s["stringData"]) +
 			"\n  tls.key: |\n{{ .Values.tls.key | indent 4 }}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: pull}\ntype: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: {{ printf `{\"auths\":{\"r.example\":{\"username\":\"u\",\"password\":\"%s\",\"auth\":\"%s\"}}}` .Values.registry.password (printf \"u:%s\" .Values.registry.password | b64enc) | b64enc }}\n",
 		"templates/" + s["file name"] + ".yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: cache-{{ .Values.nameToken }}\n  annotations:\n    note: {{ printf \"first %s then " + s["env"] + " %s\" .Values.db.password .Values.wordsPassword | quote }}\ndata:\n  {{ .Values.keyToken }}: x\n" +
-			"  file.conf: |\n    # {{ .Values.db.password }}\n    line = {{ .Values.registry.password }}\n    json = {{ dict \"p\" .Values.db.password | toJson }}\n    query = {{ .Values.db.password | urlquery }}\n    more = {{ .Values.extra.password }} {{ .Values.more.token }}\n    {{ .Values.wordsPassword }}\n" +
+			"  file.conf: |\n    # {{ .Values.db.password }}\n    line = {{ .Values.registry.password }}\n    json = {{ dict \"p\" .Values.db.password | toJson }}\n    query = {{ .Values.db.password | urlquery }}\n    more = {{ .Values.extra.password }} {{ .Values.more.token }}\n    {{ .Values.wordsPassword }}\n    case = {{ upper .Values.db.password }} {{ lower .Values.registry.password }}\n    hex = {{ printf \"%x\" .Values.db.password }} {{ printf \"%X\" .Values.more.token }}\n    b32 = {{ b32enc .Values.db.password }} {{ printf \"app:%s;\" .Values.db.password | b32enc }}\n    twice = {{ .Values.db.password | b64enc | b64enc }}, {{ printf \"app:%s;\" .Values.db.password | b64enc | b64enc }}\n" +
 			"  blob: {{ printf \"some text before %s and after\" .Values.db.password | b64enc }}\n  key: {{ .Values.tls.key | b64enc }}\n",
 		"templates/web.yaml": "# {{ .Values.db.password }}\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, labels: {release: {{ .Release.Name }}, v: {{ .Chart.Version }} }}\nspec:\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n" +
 			"      containers:\n      - name: web\n        image: r.example/web:{{ .Values.imageToken }}\n        args: [\"--db-password=" + s["argument"] + "\", \"--other\", \"" + s["argument"] + "\"]\n        env:\n        - {name: API_TOKEN, value: " + q(s["env"]) + "}\n        - {name: DATABASE_URL, value: \"postgres://app:" + s["url"] + "@db/x\"}\n" +
@@ -91,6 +93,8 @@ func indentBy(text, by string) string {
 // leakForms are the ways in which a secret is looked for.
 func leakForms(secret string) []string {
 	forms := []string{secret, fmt.Sprintf("%q", secret), url.QueryEscape(secret), strings.ReplaceAll(secret, "&", "&amp;")}
+	forms = append(forms, strings.ToUpper(secret), strings.ToLower(secret), hex.EncodeToString([]byte(secret)), fmt.Sprintf("%X", secret),
+		base32.StdEncoding.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte(secret)))))
 	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 		for skip := range 3 {
 			b := []byte(secret)[skip:]
@@ -258,18 +262,28 @@ func TestNoSecretInErrors(t *testing.T) {
 		args  []string
 		says  string
 	}{
-		"fail":            {map[string]string{"templates/a.yaml": `{{ fail (printf "no: %s" .Values.db.password) }}`}, nil, "REDACTED"},
-		"fail, long":      {map[string]string{"templates/a.yaml": `{{ fail (printf "no: ` + strings.Repeat("x", 775) + ` %s" .Values.db.password) }}`}, nil, "the chart refuses"},
-		"fail, encoded":   {map[string]string{"templates/a.yaml": `{{ fail (printf "app:%s" .Values.db.password | b64enc) }}`}, nil, "the chart refuses"},
-		"a wrong type":    {map[string]string{"templates/a.yaml": `{{ range $a, $b := .Values.db.password.x }}{{ end }}`}, nil, "templates/a.yaml"},
-		"not YAML":        {map[string]string{"templates/a.yaml": "kind: ConfigMap\n{{ .Values.db.password }}: [\n"}, []string{"--profile", "chart"}, ""},
-		"a schema":        {map[string]string{"templates/a.yaml": configMap, "values.schema.json": `{"properties": {"db": {"properties": {"password": {"pattern": "^[0-9]+$"}}}}}`}, nil, "values do not meet"},
-		"a set value":     {map[string]string{"templates/a.yaml": configMap}, []string{"--set", "x.password=abc," + secret}, "values"},
-		"an own value":    {map[string]string{"templates/a.yaml": `{{ fail .Values.x.token }}`}, []string{"--set-string", "x.token=" + secret}, "REDACTED"},
-		"waivers":         {map[string]string{"templates/a.yaml": configMap, "w.yaml": "waivers:\n- control: RES-1\n  target: {name: \"*\"}\n  reason: the password is " + secret + "\n  approvedBy: me\n  expiresAt: 2999-01-01T00:00:00Z\n"}, []string{"--waivers", "w.yaml"}, "w.yaml holds a secret of the chart, db.password of values.yaml"},
-		"encoded waivers": {map[string]string{"templates/a.yaml": configMap, "w.yaml": "waivers:\n- control: RES-1\n  target: {name: \"*\"}\n  reason: " + base64.StdEncoding.EncodeToString([]byte("it is "+secret)) + "\n  approvedBy: me\n  expiresAt: 2999-01-01T00:00:00Z\n"}, []string{"--waivers", "w.yaml"}, "holds a secret of the chart"},
-		"a profile":       {map[string]string{"templates/a.yaml": configMap, "p.yaml": "name: mine\ntitle: " + secret + "\nscope: release\nfailOn: medium\nmaxAge: 24h\ncontrols:\n- {id: RES-1}\n"}, []string{"--profile", "p.yaml"}, "p.yaml holds a secret of the chart"},
-		"a policy":        {map[string]string{"templates/a.yaml": configMap, "own/p.yaml": ownPolicy("object.metadata.name != '" + secret + "'")}, []string{"--policies", "own"}, "p.yaml holds a secret of the chart"},
+		"fail":                         {map[string]string{"templates/a.yaml": `{{ fail (printf "no: %s" .Values.db.password) }}`}, nil, "REDACTED"},
+		"fail, long":                   {map[string]string{"templates/a.yaml": `{{ fail (printf "no: ` + strings.Repeat("x", 775) + ` %s" .Values.db.password) }}`}, nil, "the chart refuses"},
+		"fail, encoded":                {map[string]string{"templates/a.yaml": `{{ fail (printf "app:%s" .Values.db.password | b64enc) }}`}, nil, "the chart refuses"},
+		"a wrong type":                 {map[string]string{"templates/a.yaml": `{{ range $a, $b := .Values.db.password.x }}{{ end }}`}, nil, "templates/a.yaml"},
+		"not YAML":                     {map[string]string{"templates/a.yaml": "kind: ConfigMap\n{{ .Values.db.password }}: [\n"}, []string{"--profile", "chart"}, ""},
+		"a schema":                     {map[string]string{"templates/a.yaml": configMap, "values.schema.json": `{"properties": {"db": {"properties": {"password": {"pattern": "^[0-9]+$"}}}}}`}, nil, "values do not meet"},
+		"a set value":                  {map[string]string{"templates/a.yaml": configMap}, []string{"--set", "x.password=abc," + secret}, "values"},
+		"an own value":                 {map[string]string{"templates/a.yaml": `{{ fail .Values.x.token }}`}, []string{"--set-string", "x.token=" + secret}, "REDACTED"},
+		"upper case":                   {map[string]string{"templates/a.yaml": `{{ fail (upper .Values.db.password) }}`}, nil, "REDACTED"},
+		"base32":                       {map[string]string{"templates/a.yaml": `{{ fail (b32enc .Values.db.password) }}`}, nil, "REDACTED"},
+		"twice encoded":                {map[string]string{"templates/a.yaml": `{{ fail (.Values.db.password | b64enc | b64enc) }}`}, nil, "the chart refuses"},
+		"hexadecimal":                  {map[string]string{"templates/a.yaml": `{{ fail (printf "%x %X" .Values.db.password .Values.db.password) }}`}, nil, "REDACTED REDACTED"},
+		"required":                     {map[string]string{"templates/a.yaml": `{{ required (printf "not %s" .Values.db.password) nil }}`}, nil, "a value is required: not REDACTED"},
+		"tpl":                          {map[string]string{"templates/a.yaml": `{{ tpl (printf "{{ %q | nothing }}" .Values.db.password) . }}`}, nil, "templates/a.yaml"},
+		"not a number":                 {map[string]string{"templates/a.yaml": `{{ int64 .Values.db.password | fail }}`}, nil, "templates/a.yaml"},
+		"a schema, of no known secret": {map[string]string{"templates/a.yaml": configMap, "values.schema.json": `{"properties": {"motto": {"pattern": "^[0-9]+$"}}}`}, []string{"--set", "motto=" + secret}, "at '/motto': the value does not match pattern"},
+		"an own JSON value":            {map[string]string{"templates/a.yaml": configMap}, []string{"--set-json", `x={"motto": "` + secret + `"`}, "values"},
+		"an own values file":           {map[string]string{"templates/a.yaml": configMap, "mine.yaml": "*" + secret + "\n"}, []string{"--values", "mine.yaml"}, "values"},
+		"waivers":                      {map[string]string{"templates/a.yaml": configMap, "w.yaml": "waivers:\n- control: RES-1\n  target: {name: \"*\"}\n  reason: the password is " + secret + "\n  approvedBy: me\n  expiresAt: 2999-01-01T00:00:00Z\n"}, []string{"--waivers", "w.yaml"}, "w.yaml holds a secret of the chart, db.password of values.yaml"},
+		"encoded waivers":              {map[string]string{"templates/a.yaml": configMap, "w.yaml": "waivers:\n- control: RES-1\n  target: {name: \"*\"}\n  reason: " + base64.StdEncoding.EncodeToString([]byte("it is "+secret)) + "\n  approvedBy: me\n  expiresAt: 2999-01-01T00:00:00Z\n"}, []string{"--waivers", "w.yaml"}, "holds a secret of the chart"},
+		"a profile":                    {map[string]string{"templates/a.yaml": configMap, "p.yaml": "name: mine\ntitle: " + secret + "\nscope: release\nfailOn: medium\nmaxAge: 24h\ncontrols:\n- {id: RES-1}\n"}, []string{"--profile", "p.yaml"}, "p.yaml holds a secret of the chart"},
+		"a policy":                     {map[string]string{"templates/a.yaml": configMap, "own/p.yaml": ownPolicy("object.metadata.name != '" + secret + "'")}, []string{"--policies", "own"}, "p.yaml holds a secret of the chart"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -257,7 +257,7 @@ func leafProblems(ve *jsonschema.ValidationError, out []string) []string {
 			walk(c)
 		}
 		if len(ve.Causes) == 0 {
-			out = append(out, oneLine(ve.Error()))
+			out = append(out, oneLine(withoutValue(ve).Error()))
 		}
 	}
 	walk(ve)

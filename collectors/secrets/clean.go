@@ -1,8 +1,11 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -12,7 +15,8 @@ import (
 
 // CleanError returns err, of a release that could not be loaded, without the secrets
 // that it shows: those of what was loaded, and those in given, the user's
-// NAME=VALUE arguments.
+// NAME=VALUE arguments. An error is for people, and nothing is derived from it: in it
+// short secrets and words are replaced wherever they stand, too.
 func CleanError(ctx context.Context, err error, given []string) error {
 	var le *chart.LoadError
 	if !errors.As(err, &le) {
@@ -38,13 +42,91 @@ func CleanError(ctx context.Context, err error, given []string) error {
 		clean.Err, clean.Loaded = errors.New("the reason cannot be shown: it could hold a secret"), nil
 		return &clean
 	}
-	text, n := r.text([]byte(le.Err.Error()))
-	if n == 0 {
+	was := le.Err.Error()
+	text, _ := r.text([]byte(was))
+	out := r.withoutShort(quotedValues.ReplaceAllString(string(text), "${1}"+mask), rel)
+	if le.Stage == chart.StageValues {
+		out = withoutGiven(out, given)
+	}
+	if out == was {
 		return err
 	}
 	clean := *le
-	clean.Err, clean.Loaded = errors.New(string(text)), nil
+	clean.Err, clean.Loaded = errors.New(out), nil
 	return &clean
+}
+
+// quotedValues matches how decoders quote a value that they cannot read, whole or cut:
+// of a file that is not understood nobody knows what in it is a secret.
+var quotedValues = regexp.MustCompile("((?:cannot unmarshal !![a-z]+|unable to cast|unknown anchor|parsing) )(?:`[^`]*`|\"(?:[^\"\\\\]|\\\\.)*\"|'[^']*')")
+
+// minShown is the length, in bytes, of values that are too short to be replaced
+// wherever they stand.
+const minShown = 3
+
+// withoutShort replaces, as whole words, the secrets that are not replaced everywhere in
+// what is sealed; those that name the chart or a file of it say where the error is.
+func (r *Redactor) withoutShort(text string, rel *chart.Release) string {
+	names := rel.Info.Chart
+	for _, f := range rel.Files {
+		names += "/" + f.Name
+	}
+	parts := strings.FieldsFunc(names, func(c rune) bool { return c == '/' || c == '.' })
+	for v := range r.partial {
+		if len(v) < minShown || slices.Contains(parts, v) {
+			continue
+		}
+		for _, s := range append(cases(v), v) {
+			text = replaceWord(text, s)
+		}
+		for s := range shortForms(v) {
+			text = replaceWord(text, strings.TrimRight(s, "="))
+		}
+	}
+	return text
+}
+
+// replaceWord replaces v in text by the mask, where no letter or number is beside it.
+func replaceWord(text, v string) string {
+	var out strings.Builder
+	for from := 0; ; {
+		i := strings.Index(text[from:], v)
+		if i < 0 {
+			return out.String() + text[from:]
+		}
+		i += from
+		to := i + len(v)
+		out.WriteString(text[from:i])
+		if i > 0 && isAlphanumeric(text[i-1]) && isAlphanumeric(v[0]) || to < len(text) && isAlphanumeric(text[to]) && isAlphanumeric(v[len(v)-1]) {
+			out.WriteString(v)
+		} else {
+			out.WriteString(mask)
+		}
+		from = to
+	}
+}
+
+func isAlphanumeric(c byte) bool { return isWord(c) && c != '-' && c != '_' }
+
+// withoutGiven replaces what the user gave as values: an error of reading an argument
+// shows it, and its secrets are not known before it is read.
+func withoutGiven(text string, given []string) string {
+	var all []string
+	for _, g := range given {
+		_, value, ok := strings.Cut(g, "=")
+		if !ok {
+			value = g
+		}
+		all = append(all, value)
+		all = append(all, strings.FieldsFunc(value, func(c rune) bool { return strings.ContainsRune(" \t\n\"'{}[]:,=", c) })...)
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	for _, v := range slices.Compact(all) {
+		if v = strings.TrimSpace(v); len(v) >= minShown && !strings.Contains(mask, v) {
+			text = strings.ReplaceAll(text, v, mask)
+		}
+	}
+	return text
 }
 
 func splitList(value string) []any {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"index/suffixarray"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -35,7 +34,7 @@ type Redactor struct {
 	whole   map[string]bool            // values of several lines, trimmed: replaced when a scalar is one
 	partial map[string]map[string]bool // short values and words → keys where they were found
 	short   trie                       // the keys of partial
-	encoded map[string]bool            // the same in base64
+	encoded map[string]string          // their encoded forms → what replaces them
 	origins []origin                   // of what is in forms, for Find
 
 	manifests, instead []byte // the true manifests, and what is sealed for them
@@ -47,7 +46,7 @@ type Redactor struct {
 type origin struct{ value, where string }
 
 func newRedactor(list []found, rel *chart.Release, set *manifest.ObjectSet) (*Redactor, error) {
-	r := &Redactor{whole: map[string]bool{}, partial: map[string]map[string]bool{}, encoded: map[string]bool{}}
+	r := &Redactor{whole: map[string]bool{}, partial: map[string]map[string]bool{}, encoded: map[string]string{}}
 	if len(list) == 0 {
 		return r, nil
 	}
@@ -144,6 +143,7 @@ func (l *learning) learn(v, key, where string) {
 		}
 		l.add(v, instead, odd)
 		l.origins = append(l.origins, origin{v, where})
+		l.learnCases(v, where)
 		// A YAML parser names what follows an indicator: "unknown anchor 'v'".
 		if rest := strings.TrimLeft(v, "*&!|>%@`"); rest != v && l.classOf(rest) == odd {
 			l.add(rest, mask, odd)
@@ -152,14 +152,33 @@ func (l *learning) learn(v, key, where string) {
 	case words:
 		l.add(v, mask, words)
 		l.origins = append(l.origins, origin{v, where})
+		l.learnCases(v, where)
 	case local:
 		if l.partial[v] == nil {
 			l.partial[v] = map[string]bool{}
 		}
 		l.partial[v][key] = true
 		if len(v) >= 4 {
-			l.encoded[base64.StdEncoding.EncodeToString([]byte(v))] = true
-			l.encoded[base64.StdEncoding.EncodeToString([]byte(v+"\n"))] = true
+			maps.Copy(l.encoded, shortForms(v))
+		}
+	}
+}
+
+// learnCases learns a value that is replaced everywhere in upper and lower case too,
+// but for what a name of the release could be: that is one for itself.
+func (l *learning) learnCases(v, where string) {
+	for _, s := range cases(v) {
+		instead := mask
+		c := l.classOf(s)
+		if l.names.contain(s) {
+			if !looksRandom(s) {
+				continue
+			}
+			instead = l.alias(s)
+		}
+		if c != local {
+			l.add(s, instead, c)
+			l.origins = append(l.origins, origin{s, where})
 		}
 	}
 }
@@ -241,12 +260,6 @@ func (n *nameSet) contain(s string) bool {
 	return strings.Contains(n.text, s)
 }
 
-// form is one way in which a secret stands in texts.
-type form struct {
-	encoded bool   // base64: it may stand in the middle of a longer one
-	instead string // what replaces it
-}
-
 // add adds the ways in which a value stands in texts: as it is, escaped, and
 // encoded.
 func (l *learning) add(v, instead string, c class) {
@@ -262,36 +275,7 @@ func (l *learning) add(v, instead string, c class) {
 			l.odd[s] = f
 		}
 	}
-	add := func(escape func(string) string) { set(escape(v), form{instead: escape(instead)}) }
-	add(func(s string) string { return s })
-	for _, escapeHTML := range []bool{true, false} {
-		add(func(s string) string { return jsonEscaped(s, escapeHTML) })
-		add(func(s string) string { // JSON within JSON
-			if s = jsonEscaped(s, escapeHTML); strings.Contains(s, `\`) {
-				return jsonEscaped(s, escapeHTML)
-			}
-			return s
-		})
-	}
-	add(func(s string) string { return strings.ReplaceAll(s, "'", "''") })
-	add(url.QueryEscape)
-	add(url.PathEscape)
-	encoded := form{encoded: true, instead: mask}
-	for _, s := range []string{v, v + "\n"} {
-		for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-			set(enc.EncodeToString([]byte(s)), encoded)
-		}
-	}
-	// Inside a longer base64 text the value starts at one of three offsets; the
-	// characters that it shares with its neighbours are left out here, and taken
-	// along when it is replaced.
-	for skip := range 3 {
-		if b := []byte(v); len(b)-skip >= 9 {
-			b = b[skip:]
-			set(base64.StdEncoding.EncodeToString(b[:len(b)/3*3]), encoded)
-			set(base64.URLEncoding.EncodeToString(b[:len(b)/3*3]), encoded)
-		}
-	}
+	formsOf(v, instead, set)
 }
 
 func jsonEscaped(s string, escapeHTML bool) string {
@@ -423,8 +407,11 @@ func (m *matcher) replace(b []byte) ([]byte, int) {
 		}
 		how := m.how[f]
 		from, to, instead := i, i+len(f), how.instead
-		if how.encoded {
+		switch {
+		case how.encoded:
 			from, to, instead = m.base64Around(b, done, from, to)
+		case how.base32:
+			from, to = base32Around(b, done, from, to)
 		}
 		out = append(append(out, b[done:from]...), instead...)
 		n, done = n+1, to
@@ -466,6 +453,20 @@ func (m *matcher) base64Around(b []byte, least, from, to int) (int, int, string)
 		to = padded
 	}
 	return from, to, mask
+}
+
+// base32Around widens a match to the whole of the base32 text that it stands in.
+func base32Around(b []byte, least, from, to int) (int, int) {
+	isDigit := func(c byte) bool {
+		return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '2' && c <= '7' || c == '='
+	}
+	for from > least && isDigit(b[from-1]) {
+		from--
+	}
+	for to < len(b) && isDigit(b[to]) {
+		to++
+	}
+	return from, to
 }
 
 // encodedAgain redacts what a base64 text decodes to, where that is text.

@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -403,8 +402,8 @@ func (m *masking) text(v string, p place) string {
 		return instead(shaped(v))
 	case m.whole[t]:
 		return instead(shaped(v))
-	case m.encoded[t]:
-		return instead(base64.StdEncoding.EncodeToString([]byte(mask)))
+	case m.encoded[t] != "":
+		return instead(m.encoded[t])
 	case m.partial[t] != nil && !p.named && (p.holds(t) || namesSecret(p.key) || p.values && m.partial[t][p.key]):
 		return instead(shaped(v))
 	}
