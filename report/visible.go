@@ -2,8 +2,10 @@ package report
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -29,7 +31,7 @@ func Visible(s string) string {
 			}
 		case r == '\t' || r == '\u00a0':
 			b.WriteByte(' ')
-		case hidden(r):
+		case Hidden(r):
 			fmt.Fprintf(&b, "[U+%04X]", r)
 		default:
 			b.WriteRune(r)
@@ -37,6 +39,37 @@ func Visible(s string) string {
 		i += w
 	}
 	return b.String()
+}
+
+// EscapeJSON writes to w, to which JSON is written, every character without a visible
+// form as an escape: who reads the JSON gets the same text, a terminal nothing to obey.
+func EscapeJSON(w io.Writer) io.Writer { return jsonEscaper{w} }
+
+type jsonEscaper struct{ w io.Writer }
+
+// Write takes whole characters, as an Encoder writes them.
+func (e jsonEscaper) Write(p []byte) (int, error) {
+	done := 0
+	for i := 0; i < len(p); {
+		r, n := utf8.DecodeRune(p[i:])
+		if r != '\n' && r != '\t' && (r < utf8.RuneSelf && (r < 0x20 || r == 0x7f) || r >= utf8.RuneSelf && Hidden(r)) {
+			escaped := fmt.Sprintf(`\u%04x`, r)
+			if r > 0xffff {
+				high, low := utf16.EncodeRune(r)
+				escaped = fmt.Sprintf(`\u%04x\u%04x`, high, low)
+			}
+			if _, err := e.w.Write(p[done:i]); err != nil {
+				return done, err
+			}
+			if _, err := io.WriteString(e.w, escaped); err != nil {
+				return i, err
+			}
+			done = i + n
+		}
+		i += n
+	}
+	n, err := e.w.Write(p[done:])
+	return done + n, err
 }
 
 func isPlain(s string) bool {
@@ -48,8 +81,8 @@ func isPlain(s string) bool {
 	return true
 }
 
-// hidden reports whether r has no visible form of its own.
-func hidden(r rune) bool {
+// Hidden reports whether r has no visible form of its own.
+func Hidden(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp) ||
 		r == '\u115f' || r == '\u1160' || r == '\u3164' || r == '\uffa0' // Hangul fillers draw as nothing
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/pipeline"
+	"github.com/companyos/helmproof/report"
 
 	"github.com/spf13/pflag"
 )
@@ -241,9 +242,10 @@ func (a *app) trust(ctx context.Context) (*attest.Trust, error) {
 	return pipeline.OpenTrust(ctx, keys)
 }
 
-// writeJSON writes one object, indented, and nothing else.
+// writeJSON writes one object, indented, and nothing else; what a terminal would obey
+// or could not show is escaped.
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(report.EscapeJSON(w))
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)

@@ -72,6 +72,9 @@ func run(ctx context.Context, args []string, io stdio) int {
 	root.SetArgs(args)
 	root.SetIn(io.in)
 	root.SetOut(io.out)
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		root.SetOut(completions{io.out})
+	}
 	root.SetErr(io.err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
@@ -147,11 +146,10 @@ func breakAt(word string, width int) int {
 	return max(last, 1)
 }
 
-// printable makes control characters, invalid UTF-8 and direction overrides
-// visible, so that a name in a chart cannot move the cursor or hide text.
+// printable makes what has no visible form, and invalid UTF-8, visible, so that a name in a chart cannot move the cursor or hide text.
 func printable(s string) string {
 	clean := func(r rune) bool {
-		return r == utf8.RuneError || r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
+		return r == utf8.RuneError || r != '\n' && report.Hidden(r)
 	}
 	if strings.IndexFunc(s, clean) < 0 {
 		return s
@@ -165,6 +163,21 @@ func printable(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// completions writes the lines of a completion, a value and perhaps a description
+// after a tab, with what a shell's terminal would obey made visible.
+type completions struct{ w io.Writer }
+
+func (c completions) Write(p []byte) (int, error) {
+	parts := strings.Split(string(p), "\t")
+	for i := range parts {
+		parts[i] = printable(parts[i])
+	}
+	if _, err := io.WriteString(c.w, strings.Join(parts, "\t")); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func plural(n int, one string) string {
