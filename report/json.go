@@ -77,7 +77,42 @@ func NewReleaseJSON(in Input) ReleaseJSON {
 
 // JSON renders d as an OutputJSON of one release.
 func JSON(d *Document) ([]byte, error) {
-	return MarshalOutput(OutputJSON{Releases: []ReleaseJSON{NewReleaseJSON(d.in)}})
+	r := NewReleaseJSON(d.in)
+	list := r.Findings
+	r.Findings = []evidence.Finding{}
+	return marshalWith(OutputJSON{Releases: []ReleaseJSON{r}}, "findings", list)
+}
+
+// marshalWith is MarshalOutput of v with the elements of list in the list of that name,
+// empty in v, of the only element of v's own list. They are written one by one: all of
+// them can be most of what is in memory.
+func marshalWith[T any](v any, name string, list []T) ([]byte, error) {
+	raw, err := MarshalOutput(v)
+	if err != nil || len(list) == 0 {
+		return raw, err
+	}
+	const indent = "\n      " // of a member of that element
+	before, after, ok := bytes.Cut(raw, []byte(indent+`"`+name+`": []`))
+	if !ok {
+		return nil, fmt.Errorf("write json: no empty list %q", name)
+	}
+	b := bytes.NewBuffer(append(before[:len(before):len(before)], indent+`"`+name+`": [`...))
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	e.SetIndent(indent[1:]+"  ", "  ")
+	for i := range list {
+		if i > 0 {
+			b.Truncate(b.Len() - 1) // the line break after the one before
+			b.WriteByte(',')
+		}
+		b.WriteString(indent + "  ")
+		if err := e.Encode(&list[i]); err != nil {
+			return nil, fmt.Errorf("write json: %w", err)
+		}
+	}
+	b.WriteString(indent[1:] + "]")
+	b.Write(after)
+	return b.Bytes(), nil
 }
 
 // MarshalOutput writes v as `-o json` does: indented by two spaces, with a final line break.

@@ -216,7 +216,9 @@ func SARIF(d *Document, o SARIFOptions) ([]byte, error) {
 		inv.Notifications = append(inv.Notifications, sarifNotification{Level: level, Message: sarifText{Text: Visible(n.What + ": " + n.Why)}})
 	}
 	run.Invocations = []sarifInvocation{inv}
-	return MarshalOutput(sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}})
+	results := run.Results
+	run.Results = []sarifResult{}
+	return marshalWith(sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}}, "results", results)
 }
 
 func controlIDs(refs []ControlRef) []evidence.ControlID {
