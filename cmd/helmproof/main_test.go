@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write generated docs instead of compari
 
 func TestMain(m *testing.M) {
 	helmlog.Route() // also for tests that run commands in this process
-	testscript.Main(m, map[string]func(){"helmproof": main})
+	testscript.Main(m, map[string]func(){"helmproof": main, "helmproof-measured": measured})
 }
 
 // TestScripts runs testdata/script/*.txtar, each in a directory and with a
