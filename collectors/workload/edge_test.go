@@ -126,7 +126,7 @@ func TestNetworkPolicyEdges(t *testing.T) {
 		{"the host's network", docs(pods("DaemonSet", "agent", -1, "app: a", "hostNetwork: true"), netpol("np", both)), []string{"fail DaemonSet agent: to which no NetworkPolicy applies"}},
 		{"from every address", docs(web, netpol("np", both+", ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]")), []string{"fail Deployment web: np allows all ingress"}},
 		{"from every IPv6 address, to every port", docs(web, netpol("np", both+`, ingress: [{from: [{ipBlock: {cidr: "::/0"}}], ports: [{protocol: TCP}]}]`)), []string{"fail Deployment web: np allows all ingress"}},
-		{"from every address but some", docs(web, netpol("np", both+", ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]}]")), []string{"pass Deployment web: restricted by NetworkPolicy np"}},
+		{"from every address but some", docs(web, netpol("np", both+", ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]}]")), []string{"fail Deployment web: np allows all ingress"}},
 		{"from every address to one port", docs(web, netpol("np", both+", ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: http}]}]")), []string{"pass Deployment web: restricted by NetworkPolicy np"}},
 		{"a peer that says nothing", docs(web, netpol("np", both+", ingress: [{from: [{}]}]")), []string{"fail Deployment web: np allows all ingress"}},
 		{"from every pod", docs(web, netpol("np", both+", ingress: [{from: [{namespaceSelector: {}}]}]")), []string{"pass Deployment web: restricted by NetworkPolicy np"}},

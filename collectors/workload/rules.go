@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/companyos/helmproof/evidence"
@@ -39,9 +38,16 @@ func (r *release) budgetsSelect() {
 		if !p.replicated() || p.err != nil {
 			continue
 		}
-		var mine []*manifest.Object
+		var mine, ever []*manifest.Object
+		var missing absent
 		for _, b := range r.budgets {
-			if p.selectedBy(b.ns, b.selector) {
+			if !p.selectedBy(b.ns, b.selector) {
+				continue
+			}
+			if b.o.NeverMade() == "" {
+				ever = append(ever, b.o)
+			}
+			if !missing.is(b.o, p.o) {
 				mine = append(mine, b.o)
 			}
 		}
@@ -49,14 +55,14 @@ func (r *release) budgetsSelect() {
 		switch {
 		case n < 0:
 			r.add(RulePDBSelects, p.o, "", evidence.OutcomeError, said, "Set it to a whole number.", by)
-		case len(mine) > 1:
-			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, fmt.Sprintf("%d PodDisruptionBudgets select its pods (%s): the eviction API refuses such pods", len(mine), names(mine)),
-				"Let exactly one PodDisruptionBudget select the pods.", mine...)
+		case len(ever) > 1:
+			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, fmt.Sprintf("%d PodDisruptionBudgets select its pods (%s): the eviction API refuses such pods", len(ever), names(ever)),
+				"Let exactly one PodDisruptionBudget select the pods.", ever...)
 		case n < 2:
 			r.add(RulePDBSelects, p.o, "", evidence.OutcomeNotApplicable, replicasOf(n)+": a disruption budget could only block drains", "")
 		case len(mine) == 0:
-			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, "no PodDisruptionBudget selects its pods",
-				"Add a PodDisruptionBudget whose selector matches the pod template's labels, with maxUnavailable: 1.")
+			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, "no PodDisruptionBudget selects its pods"+missing.said(),
+				"Add a PodDisruptionBudget whose selector matches the pod template's labels, with maxUnavailable: 1, and that is no hook.", missing.objects...)
 		default:
 			r.add(RulePDBSelects, p.o, "", evidence.OutcomePass, "PodDisruptionBudget "+mine[0].GetName()+" selects its pods", "", mine...)
 		}
@@ -73,14 +79,20 @@ func (r *release) budgetsAllow() {
 
 func (r *release) allows(b budget) {
 	const rule = RulePDBAllows
+	if why := b.o.NeverMade(); why != "" {
+		r.add(rule, b.o, "", evidence.OutcomeNotApplicable, why, "")
+		return
+	}
 	var also []*manifest.Object
 	var selected, uncounted []string
+	var missing absent
 	healthy, scaled, smallest := 0, 0, 0
 	for _, p := range r.pods {
 		if !p.selectedBy(b.ns, b.selector) {
 			continue
 		}
 		also = append(also, p.o)
+		missing.is(b.o, p.o)
 		name := p.o.Target("").Object()
 		n, said, by := r.floor(p)
 		switch {
@@ -126,6 +138,8 @@ func (r *release) allows(b budget) {
 	case smallest > 0 && allowed >= smallest:
 		r.add(rule, b.o, "", evidence.OutcomeFail, fmt.Sprintf("%s it allows %d at once: all pods of a workload", about, allowed),
 			"Set maxUnavailable below the number of replicas, or minAvailable to 1 or more; give each workload a budget of its own.", also...)
+	case len(missing.objects) > 0:
+		r.add(rule, b.o, "", evidence.OutcomeNotApplicable, "it is not there while what it selects runs"+missing.said(), "", also...)
 	default:
 		r.add(rule, b.o, "", evidence.OutcomePass, fmt.Sprintf("%s it allows %d at once", about, allowed), "", also...)
 	}
@@ -188,70 +202,6 @@ func resolve(field string, v *intstr.IntOrString, n int) (int, error) {
 		return 0, fmt.Errorf("%s %d is negative", field, got)
 	}
 	return got, nil
-}
-
-// networkPolicies decides SEC-7: each pod is selected by a policy that
-// restricts ingress to something.
-func (r *release) networkPolicies() {
-	const fix = "Add a NetworkPolicy whose podSelector matches the pod's labels and that allows only the traffic that it needs."
-	for _, p := range r.pods {
-		if p.err != nil {
-			continue
-		}
-		var ingress, open, egress []*manifest.Object
-		for _, np := range r.policies {
-			if !p.selectedBy(np.ns, np.selector) {
-				continue
-			}
-			if hasType(np.spec, networkingv1.PolicyTypeIngress) {
-				if allowsAllIngress(np.spec) {
-					open = append(open, np.o)
-				} else {
-					ingress = append(ingress, np.o)
-				}
-			}
-			if hasType(np.spec, networkingv1.PolicyTypeEgress) {
-				egress = append(egress, np.o)
-			}
-		}
-		switch {
-		case p.tpl.Spec.HostNetwork:
-			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeFail, "its pods use the host's network, to which no NetworkPolicy applies", "Set hostNetwork to false, and add a NetworkPolicy.")
-		case len(open) > 0:
-			// Policies add up: one that allows everything undoes the others.
-			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeFail, "NetworkPolicy "+names(open)+" allows all ingress traffic to its pods", fix, open...)
-		case len(ingress) == 0:
-			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeFail, "no NetworkPolicy restricts ingress to its pods", fix)
-		case len(egress) == 0:
-			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeWarn, "NetworkPolicy "+names(ingress)+" restricts ingress; nothing restricts egress",
-				"Add policyType Egress with the destinations that the pods need, DNS among them.", ingress...)
-		default:
-			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomePass, "restricted by NetworkPolicy "+names(ingress), "", ingress...)
-		}
-	}
-}
-
-// hasType follows the API server's default: Ingress always, Egress where there are egress rules.
-func hasType(spec networkingv1.NetworkPolicySpec, t networkingv1.PolicyType) bool {
-	if len(spec.PolicyTypes) > 0 {
-		return slices.Contains(spec.PolicyTypes, t)
-	}
-	return t == networkingv1.PolicyTypeIngress || len(spec.Egress) > 0
-}
-
-// allowsAllIngress reports whether some rule lets every address in to every
-// port. A peer or a port that says nothing is invalid or means all of them.
-func allowsAllIngress(spec networkingv1.NetworkPolicySpec) bool {
-	return slices.ContainsFunc(spec.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
-		anyone := len(rule.From) == 0 || slices.ContainsFunc(rule.From, func(peer networkingv1.NetworkPolicyPeer) bool {
-			if b := peer.IPBlock; b != nil {
-				return len(b.Except) == 0 && strings.HasSuffix(b.CIDR, "/0")
-			}
-			return peer.PodSelector == nil && peer.NamespaceSelector == nil
-		})
-		anywhere := len(rule.Ports) == 0 || slices.ContainsFunc(rule.Ports, func(port networkingv1.NetworkPolicyPort) bool { return port.Port == nil })
-		return anyone && anywhere
-	})
 }
 
 // autoscalerConflicts decides ASC-4.

@@ -19,6 +19,7 @@ type origin struct {
 	by   *manifest.Object
 	safe bool   // an ExternalSecret or cert-manager, not the release itself
 	in   string // for a ClusterExternalSecret: why it cannot be seen that it makes it in that namespace
+	gone string // why what makes it may be missing while what refers to it runs
 }
 
 // spread is a ClusterExternalSecret: it makes a Secret in namespaces that it names or selects.
@@ -31,17 +32,24 @@ type spread struct {
 
 // origins is what makes Secrets, by namespace and name.
 type origins struct {
-	made    map[[2]string]origin
+	made    map[[2]string][]origin
 	spreads []spread
 	labels  map[string]labels.Set // of the release's own Namespaces
 }
 
-// of returns what makes a Secret. A plain Secret comes first: it is what would be applied.
-func (m *origins) of(ns, name string) (origin, bool) {
-	if x, ok := m.made[[2]string{ns, name}]; ok {
-		return x, true
+// of returns what makes the Secret that an object refers to. A plain Secret comes
+// first: it is what would be applied. What may be missing comes last.
+func (m *origins) of(ns, name string, by *manifest.Object) (origin, bool) {
+	var missing, unseen origin
+	for _, x := range m.made[[2]string{ns, name}] {
+		if x.safe {
+			x.gone = x.by.Missing(by)
+		}
+		if x.gone == "" {
+			return x, true
+		}
+		missing = x
 	}
-	unseen := origin{}
 	for _, s := range m.spreads {
 		if s.secret != name {
 			continue
@@ -50,12 +58,20 @@ func (m *origins) of(ns, name string) (origin, bool) {
 		for k, v := range m.labels[ns] {
 			own[k] = v
 		}
-		if slices.Contains(s.namespaces, ns) || slices.ContainsFunc(s.selectors, func(sel labels.Selector) bool { return sel.Matches(own) }) {
-			return origin{by: s.o, safe: true}, true
+		x := origin{by: s.o, safe: true, gone: s.o.Missing(by)}
+		named := slices.Contains(s.namespaces, ns) || slices.ContainsFunc(s.selectors, func(sel labels.Selector) bool { return sel.Matches(own) })
+		switch {
+		case named && x.gone == "":
+			return x, true
+		case named:
+			missing = x
+		case len(s.selectors) > 0 && unseen.by == nil && x.gone == "":
+			x.in = "whose namespaceSelectors may or may not select namespace " + ns
+			unseen = x
 		}
-		if len(s.selectors) > 0 && unseen.by == nil {
-			unseen = origin{by: s.o, in: "whose namespaceSelectors may or may not select namespace " + ns}
-		}
+	}
+	if unseen.by == nil {
+		unseen = missing
 	}
 	return unseen, unseen.by != nil
 }
@@ -63,7 +79,7 @@ func (m *origins) of(ns, name string) (origin, bool) {
 // origins finds what in the release makes which Secret. An object that cannot
 // be read makes nothing, and is an error.
 func (r *release) origins(set *manifest.ObjectSet) *origins {
-	m := &origins{made: map[[2]string]origin{}, labels: map[string]labels.Set{}}
+	m := &origins{made: map[[2]string][]origin{}, labels: map[string]labels.Set{}}
 	for i := range set.Objects {
 		o := &set.Objects[i]
 		var err error
@@ -105,10 +121,16 @@ func (r *release) origins(set *manifest.ObjectSet) *origins {
 	return m
 }
 
+// put keeps plain Secrets first.
 func (m *origins) put(ns, name string, x origin) {
+	if name == "" {
+		return
+	}
 	key := [2]string{ns, name}
-	if was, ok := m.made[key]; name != "" && (!ok || was.safe && !x.safe) {
-		m.made[key] = x
+	if x.safe {
+		m.made[key] = append(m.made[key], x)
+	} else {
+		m.made[key] = append([]origin{x}, m.made[key]...)
 	}
 }
 
@@ -252,12 +274,15 @@ func (r *release) referenced(ref reference, made *origins) {
 	if ref.ns != r.ns(ref.o) {
 		said += " in namespace " + ref.ns
 	}
-	m, ok := made.of(ref.ns, ref.name)
+	m, ok := made.of(ref.ns, ref.name, ref.o)
 	switch {
 	case !ok && ref.optional:
 		r.add(RuleSecret, ref.o, ref.container, evidence.OutcomeWarn, said+", optionally, which nothing in the release makes", fix)
 	case !ok:
 		r.add(RuleSecret, ref.o, ref.container, evidence.OutcomeFail, said+", which nothing in the release makes", fix)
+	case m.gone != "":
+		r.add(RuleSecret, ref.o, ref.container, evidence.OutcomeFail, said+", which "+m.by.GetKind()+" "+m.by.GetName()+" does not make in time: "+m.gone,
+			"Let Helm install it with the release, or as a hook that comes before and stays.", m.by)
 	case m.in != "":
 		r.add(RuleSecret, ref.o, ref.container, evidence.OutcomeNotChecked, said+", which ClusterExternalSecret "+m.by.GetName()+" makes, "+m.in,
 			"Name the namespace in spec.namespaces, or select it by "+corev1.LabelMetadataName+".", m.by)

@@ -409,10 +409,13 @@ func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
 	if p.off {
 		return n, said, by
 	}
-	for i, s := range r.scalersOf(p) {
-		if i > 0 && s.min >= n {
+	kept := false // by an autoscaler that is there all the time
+	for _, s := range r.scalersOf(p) {
+		there := s.o.Missing(p.o) == ""
+		if s.o.NeverMade() != "" || (kept || !there) && s.min >= n {
 			continue
 		}
+		kept = kept || there
 		n, by = s.min, s.o
 		said = fmt.Sprintf("HorizontalPodAutoscaler %s keeps at least %d", s.o.GetName(), s.min)
 		if s.min < 0 {
@@ -420,6 +423,31 @@ func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
 		}
 	}
 	return n, said, by
+}
+
+// absent gathers helpers that a workload cannot count on, with the reasons.
+type absent struct {
+	objects []*manifest.Object
+	why     []string
+}
+
+// is reports whether o may be missing while p runs, and remembers it then.
+func (a *absent) is(o, p *manifest.Object) bool {
+	why := o.Missing(p)
+	if why != "" {
+		if name := o.Target("").Object(); !slices.Contains(a.objects, o) {
+			a.objects, a.why = append(a.objects, o), append(a.why, name+" does not count: "+why)
+		}
+	}
+	return why != ""
+}
+
+// said is the end of a message, "" where nothing is absent.
+func (a *absent) said() string {
+	if len(a.why) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(a.why, "; ") + ")"
 }
 
 func names(os []*manifest.Object) string {

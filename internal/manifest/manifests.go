@@ -59,7 +59,11 @@ func (s *ObjectSet) add(d Document) {
 		s.broken(d, fmt.Sprintf("want a mapping with apiVersion and kind, have %s", YAMLType(content)))
 		return
 	}
+	first := len(s.Objects)
 	s.addObject(d, m, 0)
+	for i := range s.Objects[first:] {
+		s.Objects[first+i].hook = hookOf(m) // of a list too: Helm reads the document's head, not its items
+	}
 }
 
 // addObject appends m, or its items when it is a list. As in the decoder of
@@ -107,18 +111,6 @@ func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 		}
 		s.addObject(d, im, depth+1)
 	}
-}
-
-// Hooks returns the Helm hooks that the object belongs to ("pre-install",
-// "test"), nil for what is installed. Hooks run in the cluster as well.
-func (o *Object) Hooks() []string {
-	var hooks []string
-	for h := range strings.SplitSeq(o.GetAnnotations()["helm.sh/hook"], ",") {
-		if h = strings.TrimSpace(h); h != "" {
-			hooks = append(hooks, h)
-		}
-	}
-	return hooks
 }
 
 func (s *ObjectSet) broken(d Document, msg string) {

@@ -21,6 +21,8 @@ type Object struct {
 	File     string // template file: "templates/deployment.yaml", "charts/redis/templates/…"
 	Line     int    // line in that template where the object probably starts; 0 unknown
 	From, To int    // line range in manifests.yaml, 1-based, inclusive
+
+	hook *hook // nil: Helm installs it with the release
 }
 
 // BrokenDocument is a document that could not be read as an object.

@@ -1,0 +1,257 @@
+package workload
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
+)
+
+// networkPolicies decides SEC-7: each pod is selected by a policy that
+// restricts ingress to something.
+func (r *release) networkPolicies() {
+	for i := range r.pods {
+		if p := &r.pods[i]; p.err == nil {
+			r.networkPoliciesOf(p)
+		}
+	}
+}
+
+func (r *release) networkPoliciesOf(p *pod) {
+	const fix = "Add a NetworkPolicy whose podSelector matches the pod's labels, that allows only the traffic that it needs, and that is no hook."
+	// Policies add up: what is open by one, or by several together, is open. To
+	// open, it is enough to be there at times.
+	var in, out, inEver, outEver []netpol
+	var missing absent
+	for _, np := range r.policies {
+		if !p.selectedBy(np.ns, np.selector) {
+			continue
+		}
+		there, ever := !missing.is(np.o, p.o), np.o.NeverMade() == ""
+		for _, d := range []struct {
+			direction   networkingv1.PolicyType
+			there, ever *[]netpol
+		}{{networkingv1.PolicyTypeIngress, &in, &inEver}, {networkingv1.PolicyTypeEgress, &out, &outEver}} {
+			if hasType(np.spec, d.direction) {
+				if there {
+					*d.there = append(*d.there, np)
+				}
+				if ever {
+					*d.ever = append(*d.ever, np)
+				}
+			}
+		}
+	}
+	ingress, egress := r.open(inEver, ingressRules), r.open(outEver, egressRules)
+	about := func(list []netpol) []*manifest.Object {
+		var out []*manifest.Object
+		for _, np := range list {
+			out = append(out, np.o)
+		}
+		return out
+	}
+	add := func(outcome evidence.Outcome, message, fix string, also []*manifest.Object) {
+		r.add(RuleNetworkPolicy, p.o, "", outcome, message, fix, also...)
+	}
+	restricting := "NetworkPolicy " + names(about(in)) + " restricts ingress; "
+	switch {
+	case p.tpl.Spec.HostNetwork:
+		add(evidence.OutcomeFail, "its pods use the host's network, to which no NetworkPolicy applies", "Set hostNetwork to false, and add a NetworkPolicy.", nil)
+	case len(ingress.by) > 0:
+		add(evidence.OutcomeFail, ingress.said("all ingress traffic to"), fix, about(ingress.by))
+	case len(in) == 0:
+		add(evidence.OutcomeFail, "no NetworkPolicy restricts ingress to its pods"+missing.said(), fix, missing.objects)
+	case ingress.unknown != "" || egress.unknown != "":
+		add(evidence.OutcomeNotChecked, "what its NetworkPolicies allow was not worked out: "+ingress.unknown+egress.unknown, "Correct the blocks of addresses, or say it in fewer rules.", about(slices.Concat(inEver, outEver)))
+	case len(out) == 0:
+		add(evidence.OutcomeWarn, restricting+"nothing restricts egress"+missing.said(), "Add policyType Egress with the destinations that the pods need, DNS among them.", about(in))
+	case len(egress.by) > 0:
+		add(evidence.OutcomeWarn, restricting+egress.said("all egress traffic from"), "Name the destinations that the pods need, DNS among them.", about(slices.Concat(in, egress.by)))
+	default:
+		add(evidence.OutcomePass, "restricted by NetworkPolicy "+names(about(in)), "", about(in))
+	}
+}
+
+// hasType follows the API server's default: Ingress always, Egress where there are egress rules.
+func hasType(spec networkingv1.NetworkPolicySpec, t networkingv1.PolicyType) bool {
+	if len(spec.PolicyTypes) > 0 {
+		return slices.Contains(spec.PolicyTypes, t)
+	}
+	return t == networkingv1.PolicyTypeIngress || len(spec.Egress) > 0
+}
+
+// direction is the rules of a policy for one of the two.
+type direction func(networkingv1.NetworkPolicySpec) []networkRule
+
+// networkRule is a rule of either direction: these peers, by these ports.
+type networkRule struct {
+	peers []networkingv1.NetworkPolicyPeer
+	ports []networkingv1.NetworkPolicyPort
+}
+
+func ingressRules(spec networkingv1.NetworkPolicySpec) []networkRule {
+	var out []networkRule
+	for _, x := range spec.Ingress {
+		out = append(out, networkRule{x.From, x.Ports})
+	}
+	return out
+}
+
+func egressRules(spec networkingv1.NetworkPolicySpec) []networkRule {
+	var out []networkRule
+	for _, x := range spec.Egress {
+		out = append(out, networkRule{x.To, x.Ports})
+	}
+	return out
+}
+
+// opened says which policies open the pods to everyone; none: they do not.
+type opened struct {
+	by      []netpol
+	unknown string // why it was not worked out
+}
+
+func (o opened) said(what string) string {
+	var list []*manifest.Object
+	for _, np := range o.by {
+		list = append(list, np.o)
+	}
+	if len(list) > 1 {
+		return fmt.Sprintf("NetworkPolicies %s allow %s its pods", names(list), what)
+	}
+	return fmt.Sprintf("NetworkPolicy %s allows %s its pods", names(list), what)
+}
+
+// open looks for policies that are open alone, then at what all of them allow together.
+func (r *release) open(policies []netpol, rulesOf direction) opened {
+	var out opened
+	var all []networkRule
+	for _, np := range policies {
+		rules := rulesOf(np.spec)
+		all = append(all, rules...)
+		if open, err := opensAll(rules); open && err == nil {
+			out.by = append(out.by, np)
+		}
+	}
+	if len(out.by) > 0 {
+		return out
+	}
+	open, err := opensAll(all)
+	switch {
+	case err != nil:
+		out.unknown = err.Error()
+	case open:
+		out.by = policies
+	}
+	return out
+}
+
+const (
+	allPorts = 65535 // 1 to 65535
+	// maxWork bounds rules times ranges of ports, which grows with the square of what a chart writes.
+	maxWork = 4_000_000
+)
+
+// opensAll reports whether the rules, taken together, let everyone through by most
+// ports of a protocol: at least half of all addresses of a family by at least half
+// of all ports. What leaves out one address, one port or one network restricts
+// nothing worth the name; a service that is open to the world by one port is
+// not meant.
+func opensAll(rules []networkRule) (bool, error) {
+	protocols := []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}
+	for _, rule := range rules {
+		for _, port := range rule.ports {
+			if p := protocolOf(port); !slices.Contains(protocols, p) {
+				protocols = append(protocols, p)
+			}
+		}
+	}
+	for _, protocol := range protocols {
+		open, err := opensProtocol(rules, protocol)
+		if open || err != nil {
+			return open, err
+		}
+	}
+	return false, nil
+}
+
+func opensProtocol(rules []networkRule, protocol corev1.Protocol) (bool, error) {
+	type reach struct {
+		to    addresses
+		ports spans
+	}
+	var list []reach
+	bounds := []uint64{}
+	work := 0
+	for _, rule := range rules {
+		ports := portsOf(rule.ports, protocol)
+		if len(ports) == 0 {
+			continue
+		}
+		to, err := addressesOf(rule.peers)
+		if err != nil {
+			return false, err
+		}
+		if to.none() {
+			continue
+		}
+		for _, s := range ports {
+			bounds = append(bounds, s.from, s.to)
+		}
+		list = append(list, reach{to, ports})
+		work += len(to.four) + len(to.six) + len(ports)
+	}
+	slices.Sort(bounds)
+	bounds = slices.Compact(bounds)
+	if work*len(bounds) > maxWork {
+		return false, fmt.Errorf("%d rules with %d ranges of ports", len(list), len(bounds)/2)
+	}
+	open := uint64(0)
+	for i := 1; i < len(bounds); i++ {
+		var to addresses
+		for _, x := range list {
+			if x.ports.has(bounds[i-1]) {
+				to.add(x.to)
+			}
+		}
+		if to.everyone() {
+			open += bounds[i] - bounds[i-1]
+		}
+	}
+	return 2*open >= allPorts, nil
+}
+
+func protocolOf(port networkingv1.NetworkPolicyPort) corev1.Protocol {
+	if port.Protocol == nil {
+		return corev1.ProtocolTCP
+	}
+	return *port.Protocol
+}
+
+// portsOf is the ports of one protocol that a rule opens. A port that is not said
+// is all of them; a named one is one port, though nobody can say which.
+func portsOf(ports []networkingv1.NetworkPolicyPort, protocol corev1.Protocol) spans {
+	if len(ports) == 0 {
+		return spans{{1, allPorts + 1}}
+	}
+	var out spans
+	for _, port := range ports {
+		if protocolOf(port) != protocol {
+			continue
+		}
+		if port.Port == nil {
+			return spans{{1, allPorts + 1}}
+		}
+		from := uint64(max(0, port.Port.IntValue()))
+		to := from
+		if port.EndPort != nil {
+			to = max(from, min(uint64(max(0, *port.EndPort)), allPorts))
+		}
+		out = append(out, span{from, to + 1})
+	}
+	return out.merged()
+}

@@ -1,0 +1,186 @@
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The annotations of hooks, and their words that matter here
+// (helm.sh/helm/v4/pkg/release/v1, hook.go).
+const (
+	hookAnnotation       = "helm.sh/hook"
+	hookWeightAnnotation = "helm.sh/hook-weight"
+	hookDeleteAnnotation = "helm.sh/hook-delete-policy"
+
+	hookSucceeded = "hook-succeeded"
+	preInstall    = "pre-install"
+	postInstall   = "post-install"
+	preUpgrade    = "pre-upgrade"
+	postUpgrade   = "post-upgrade"
+	postDelete    = "post-delete"
+)
+
+// hookEvents are the events that Helm knows (pkg/release/v1/util,
+// manifest_sorter.go). A hook that names any other event is never made.
+var hookEvents = []string{
+	preInstall, postInstall, "pre-delete", postDelete, preUpgrade, postUpgrade, "pre-rollback", "post-rollback", "test", "test-success",
+}
+
+// hook is what a document's annotations make of it.
+type hook struct {
+	events  []string // lower case, as written
+	weight  int
+	deleted bool // by policy, once the hooks of its event have succeeded
+}
+
+// hookOf reads a document's annotations as Helm does; nil: it is no hook.
+func hookOf(m map[string]any) *hook {
+	annotations := map[string]string{}
+	for _, metadata := range folded(m, "metadata") {
+		for _, a := range folded(metadata, "annotations") {
+			for k, v := range a {
+				annotations[k] = scalar(v)
+			}
+		}
+	}
+	events, ok := annotations[hookAnnotation]
+	if !ok {
+		return nil
+	}
+	h := &hook{events: words(events), deleted: slices.Contains(words(annotations[hookDeleteAnnotation]), hookSucceeded)}
+	if n, err := strconv.Atoi(annotations[hookWeightAnnotation]); err == nil {
+		h.weight = n // Helm too takes what is no number as 0
+	}
+	return h
+}
+
+// folded returns the mappings of that name whatever its case: Helm decodes the
+// head of a document with encoding/json, which does not tell Metadata from metadata.
+func folded(m map[string]any, name string) []map[string]any {
+	var out []map[string]any
+	for k, v := range m {
+		if sub, ok := v.(map[string]any); ok && strings.EqualFold(k, name) {
+			out = append(out, sub)
+		}
+	}
+	return out
+}
+
+// scalar is an annotation as Helm's YAML decoder reads it into a string.
+func scalar(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	}
+	return fmt.Sprint(v)
+}
+
+func words(list string) []string {
+	var out []string
+	for w := range strings.SplitSeq(list, ",") {
+		out = append(out, strings.ToLower(strings.TrimSpace(w)))
+	}
+	return out
+}
+
+// Hooks returns the Helm hooks that the object belongs to ("pre-install",
+// "test"), nil for what is installed. Hooks run in the cluster as well.
+func (o *Object) Hooks() []string {
+	if o.hook == nil || slices.Equal(o.hook.events, []string{""}) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(o.hook.events), func(e string) bool { return e == "" })
+}
+
+// NeverMade says why Helm never makes the object; "" when it does.
+func (o *Object) NeverMade() string {
+	if o.hook == nil {
+		return ""
+	}
+	for _, e := range o.hook.events {
+		if !slices.Contains(hookEvents, e) {
+			return fmt.Sprintf("its hook event %q is none of Helm's, which therefore never makes it", e)
+		}
+	}
+	return ""
+}
+
+// Missing says why the object may not be in the cluster while another one of the
+// release runs there; "" when it is there. What is no hook is installed after the
+// hooks of pre-install and is gone at post-delete. A hook stays unless its policy
+// deletes it, and is there for what the release installs only if an installation
+// and an upgrade make it; for other hooks of its own event, also if it comes
+// before them. The pods of an object that is never made count as installed.
+func (o *Object) Missing(while *Object) string {
+	if o == while {
+		return ""
+	}
+	if never := o.NeverMade(); never != "" {
+		return never
+	}
+	if while.hook == nil || while.NeverMade() != "" {
+		return o.transient()
+	}
+	for _, event := range while.hook.events {
+		if why := o.missingAt(event, while); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// transient says why an object is not there as long as what the release installs.
+func (o *Object) transient() string {
+	h := o.hook
+	switch {
+	case h == nil:
+		return ""
+	case h.deleted:
+		return "it is a hook, deleted as soon as it has succeeded"
+	case !h.on(preInstall, postInstall):
+		return "it is a hook of " + strings.Join(h.events, ", ") + ", which an installation does not make"
+	case !h.on(preUpgrade, postUpgrade):
+		return "it is a hook of " + strings.Join(h.events, ", ") + ", which an upgrade does not make"
+	}
+	return ""
+}
+
+func (o *Object) missingAt(event string, while *Object) string {
+	h := o.hook
+	switch {
+	case h == nil && event == preInstall:
+		return "it is installed only after the hooks of " + preInstall
+	case h == nil && event == postDelete:
+		return "it is gone when the hooks of " + postDelete + " run"
+	case h == nil || h.on(event) && o.before(while):
+		return ""
+	case event == preInstall:
+		return "it is not made before the hooks of " + preInstall + " that need it"
+	case event == postInstall && h.on(preInstall) && !h.deleted:
+		return ""
+	}
+	return o.transient()
+}
+
+func (h *hook) on(events ...string) bool {
+	return slices.ContainsFunc(events, func(e string) bool { return slices.Contains(h.events, e) })
+}
+
+// before reports whether Helm makes the hook o before the hook p of one event: by
+// weight, then by name, then by kind.
+func (o *Object) before(p *Object) bool {
+	order := cmp.Or(cmp.Compare(o.hook.weight, p.hook.weight), strings.Compare(o.GetName(), p.GetName()))
+	if order != 0 {
+		return order < 0
+	}
+	switch o.GetKind() { // of Helm's InstallOrder, those that come before any pod
+	case "Namespace", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount", "Secret":
+		return true
+	}
+	return false
+}
