@@ -45,6 +45,8 @@ func spread(constraints string) string {
 	return deployment("{containers: [], topologySpreadConstraints: " + constraints + "}")
 }
 
+const tokenSecret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: forever, annotations: {kubernetes.io/service-account.name: x}}\ntype: kubernetes.io/service-account-token\n"
+
 const notApplicable = "not-applicable Chart/shop: no rendered object is of a kind that the policy is about"
 
 const (
@@ -81,6 +83,7 @@ var builtinCases = map[string][]builtinCase{
 		{"null resources", deployment("{containers: [{name: c, image: i, resources: }]}"), failC("no cpu request, no memory request")},
 		{"null quantity", deployment("{containers: [{name: c, image: i, resources: {requests: {cpu: , memory: 1Mi}}}]}"), failC("no cpu request")},
 		{"a limit is not a request", deployment(container("resources: {limits: {cpu: 1, memory: 1Mi}, requests: {cpu: 1}}")), failC("no memory request")},
+		{"zero", deployment(container("resources: {requests: {cpu: 0m, memory: '0'}}")), failC("cpu request is not above 0, memory request is not above 0")},
 		{"init and sidecar", deployment("{initContainers: [{name: i, image: i}, {name: s, image: i, restartPolicy: Always}], containers: [{name: c, image: i, resources: {requests: {cpu: 1, memory: 1}}}]}"),
 			[]string{"fail Deployment/x[i]: no cpu request, no memory request", "fail Deployment/x[s]: no cpu request, no memory request"}},
 		{"no workload", "kind: Service\napiVersion: v1\n", []string{notApplicable}},
@@ -89,6 +92,13 @@ var builtinCases = map[string][]builtinCase{
 		{"good", deployment(container("resources: {limits: {cpu: 500m, memory: 1Mi}}")), pass("Deployment", "Every container limits cpu and memory")},
 		{"no cpu", deployment(container("resources: {limits: {memory: 1Mi}}")), failC("no cpu limit")},
 		{"no memory", deployment(container("resources: {limits: {cpu: 1}}")), failC("no memory limit")},
+		{"zero", deployment(container("resources: {limits: {cpu: 0, memory: '0'}}")), failC("cpu limit is not above 0, memory limit is not above 0")},
+		{"zero with units", deployment(container("resources: {limits: {cpu: 0m, memory: 0Gi}}")), failC("cpu limit is not above 0, memory limit is not above 0")},
+		{"zero with digits", deployment(container("resources: {limits: {cpu: '0.000', memory: 0e3}}")), failC("cpu limit is not above 0, memory limit is not above 0")},
+		{"zero as text", deployment(container("resources: {limits: {cpu: '0e3', memory: '+0Ki'}}")), failC("cpu limit is not above 0, memory limit is not above 0")},
+		{"negative", deployment(container("resources: {limits: {cpu: -1, memory: 1Mi}}")), failC("cpu limit is not above 0")},
+		{"little", deployment(container("resources: {limits: {cpu: 1m, memory: 1}}")), pass("Deployment", "Every container limits cpu and memory")},
+		{"one of them missing, one zero", deployment(container("resources: {limits: {cpu: 0.0}}")), failC("cpu limit is not above 0, no memory limit")},
 		{"init", object("Job", "{initContainers: [{name: i, image: i}], containers: [{name: c, image: i, resources: {limits: {cpu: 1, memory: 1}}}]}"),
 			[]string{"fail Job/x[i]: no cpu limit, no memory limit"}},
 	},
@@ -173,6 +183,18 @@ var builtinCases = map[string][]builtinCase{
 		{"good", deployment("{automountServiceAccountToken: false, containers: []}"), pass("Deployment", "No service account token is mounted by itself")},
 		{"true", deployment("{automountServiceAccountToken: true, containers: []}"), fail("Deployment", "automountServiceAccountToken is not false")},
 		{"unset", object("CronJob", "{containers: []}"), fail("CronJob", "automountServiceAccountToken is not false")},
+		{"projected", deployment("{automountServiceAccountToken: false, volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: token, expirationSeconds: 3600}}]}}], containers: []}") + tokenSecret,
+			pass("Deployment", "No service account token is mounted by itself")},
+		{"token by volume", deployment("{automountServiceAccountToken: false, volumes: [{name: v, secret: {secretName: forever}}], containers: []}") + tokenSecret,
+			fail("Deployment", `volume "v" mounts the token of a service account from Secret forever, which does not expire`)},
+		{"token by projected volume", object("CronJob", "{automountServiceAccountToken: false, volumes: [{name: v, projected: {sources: [{secret: {name: forever}}]}}], containers: []}") + tokenSecret,
+			fail("CronJob", `volume "v" mounts the token of a service account from Secret forever, which does not expire`)},
+		{"token by environment", deployment("{automountServiceAccountToken: false, containers: [{name: c, image: i, env: [{name: T, valueFrom: {secretKeyRef: {name: forever, key: token}}}]}]}") + tokenSecret,
+			failC("takes the token of a service account from Secret forever, which does not expire")},
+		{"token by whole environment", deployment("{automountServiceAccountToken: false, initContainers: [{name: c, image: i, envFrom: [{secretRef: {name: forever}}]}], containers: []}") + tokenSecret,
+			failC("takes the token of a service account from Secret forever, which does not expire")},
+		{"token elsewhere", deployment("{automountServiceAccountToken: false, volumes: [{name: v, secret: {secretName: forever}}], containers: []}") + strings.Replace(tokenSecret, "name: forever", "name: forever, namespace: other", 1),
+			pass("Deployment", "No service account token is mounted by itself")},
 	},
 	"image-digest": {
 		{"digest", deployment("{containers: [{name: c, image: 'r.io/a/b@sha256:" + hex64 + "'}]}"), pass("Deployment", "Every image is pinned by digest")},
@@ -180,7 +202,10 @@ var builtinCases = map[string][]builtinCase{
 		{"tag", deployment("{containers: [{name: c, image: 'b:1'}]}"), failC("image b:1 has no sha256 digest")},
 		{"short digest", deployment("{containers: [{name: c, image: 'b@sha256:abc'}]}"), failC("image b@sha256:abc has no sha256 digest")},
 		{"none", deployment("{containers: [{name: c}]}"), failC("image (none) has no sha256 digest")},
-		{"no name", deployment("{containers: [{name: c, image: '@sha256:" + hex64 + "'}]}"), failC("image @sha256:" + hex64 + " has no sha256 digest")},
+		{"short name", deployment("{containers: [{name: c, image: 'a@sha256:" + hex64 + "'}]}"), pass("Deployment", "Every image is pinned by digest")},
+		{"separators", deployment("{containers: [{name: c, image: 'localhost/a--b__c.d/e:V1.2_3-x@sha256:" + hex64 + "'}]}"), pass("Deployment", "Every image is pinned by digest")},
+		{"registry by address", deployment("{containers: [{name: c, image: '[fd00::1]:5000/a@sha256:" + hex64 + "'}]}"), pass("Deployment", "Every image is pinned by digest")},
+		{"no name", deployment("{containers: [{name: c, image: '@sha256:" + hex64 + "'}]}"), failC("image @sha256:" + hex64 + " is no valid reference")},
 	},
 	"hpa-bounds": {
 		{"good", hpa("{minReplicas: 2, maxReplicas: 3}"), pass("HorizontalPodAutoscaler", "The HPA has bounds")},

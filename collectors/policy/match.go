@@ -75,6 +75,7 @@ type world struct {
 	namespace  string // the release's
 	crds       map[schema.GroupKind]crd
 	namespaces map[string]*corev1.Namespace // those that the release renders
+	tokens     [][2]string                  // namespace and name of Secrets that hold a token of a service account
 	matcher    *matching.Matcher
 }
 
@@ -90,6 +91,14 @@ func newWorld(namespace string, objects []manifest.Object) *world {
 		switch gk := o.GroupVersionKind().GroupKind(); gk {
 		case schema.GroupKind{Kind: "Namespace"}:
 			w.namespaces[o.GetName()] = newNamespace(o.GetName(), o.GetLabels(), o.GetAnnotations())
+		case schema.GroupKind{Kind: "Secret"}:
+			if kind, _, _ := unstructured.NestedString(o.Object, "type"); kind == string(corev1.SecretTypeServiceAccountToken) {
+				ns := o.GetNamespace()
+				if ns == "" {
+					ns = namespace
+				}
+				w.tokens = append(w.tokens, [2]string{ns, o.GetName()})
+			}
 		case schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}:
 			group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
 			kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")

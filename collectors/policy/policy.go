@@ -188,7 +188,7 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 			}
 			if len(results) > 0 {
 				applied[n].Store(true)
-				perObject[i] = append(perObject[i], r.report(in, o, results)...)
+				perObject[i] = append(perObject[i], r.report(in, o, append(results, r.beyond(w, o, results)...))...)
 			}
 		}
 		return nil
