@@ -22,7 +22,7 @@ var groups = []struct {
 	id    string
 	count int
 }{
-	{"CHT", 5}, {"RES", 4}, {"HLT", 4}, {"AVL", 5}, {"SEC", 7}, {"IMG", 6}, {"SCR", 4}, {"ASC", 6},
+	{"CHT", 5}, {"RES", 4}, {"HLT", 4}, {"AVL", 5}, {"SEC", 7}, {"RBC", 3}, {"IMG", 6}, {"SCR", 4}, {"ASC", 6},
 	{"ADM", 6}, {"CIS", 3}, {"DRF", 1}, {"RSL", 5}, {"POL", 1},
 }
 
@@ -41,7 +41,7 @@ func TestCatalogIsWhole(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	collectors := []string{"helm", "podsecurity", "policy", "workload", "secrets", "images", "signatures", "kubebench", "admission",
+	collectors := []string{"helm", "podsecurity", "policy", "workload", "rbac", "secrets", "images", "signatures", "kubebench", "admission",
 		"externalsecrets", "autoscaling", "live", "spread", "controllers", "chaos", "rollback", "load", "forecast"}
 	for _, x := range c.Controls {
 		if !slices.Contains(collectors, x.Collector) {
@@ -102,7 +102,7 @@ func TestReferencesAreWellFormed(t *testing.T) {
 		`"Non-root" containers and "rootless" container engines`, "Immutable container file systems", "Building secure container images",
 		"Pod security enforcement", "Protecting Pod service account tokens", "Hardening container environments",
 		"Namespaces", "Network policies", "Resource policies", "Control plane hardening", "Worker node segmentation", "Encryption", "Secrets",
-		"Audit Logging and Threat Detection", "Upgrading and application security practices",
+		"Audit Logging and Threat Detection", "Authentication and authorization", "Upgrading and application security practices",
 	}
 	for i := range nsa {
 		nsa[i] = regexp.QuoteMeta(nsa[i])

@@ -22,13 +22,18 @@ import (
 // Name is the collector's name in the catalog.
 const Name = "podsecurity"
 
-// The rules, one per level of the Pod Security Standards.
+// The rules: one per level of the Pod Security Standards, and what gets a pod
+// round them.
 const (
 	RuleBaseline   = "podsecurity/baseline"
 	RuleRestricted = "podsecurity/restricted"
+	RuleNodePath   = "podsecurity/node-path"
+	RuleMetadata   = "podsecurity/metadata-service"
 )
 
-var rules = collectors.Rules{RuleBaseline: evidence.SeverityCritical, RuleRestricted: evidence.SeverityHigh}
+var rules = collectors.Rules{
+	RuleBaseline: evidence.SeverityCritical, RuleRestricted: evidence.SeverityHigh, RuleNodePath: evidence.SeverityHigh, RuleMetadata: evidence.SeverityHigh,
+}
 
 var evaluator = sync.OnceValues(func() (policy.Evaluator, error) {
 	return policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -67,6 +72,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		o := &set.Objects[i]
 		tpl, ok, err := o.PodTemplate()
 		if !ok {
+			nodePath(d, o)
 			continue
 		}
 		at := d.Lines(o.From, o.To)
@@ -74,6 +80,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 			d.Add(RuleRestricted, o.Target(""), evidence.OutcomeError, err.Error(), "Correct the pod template so that Kubernetes can read it.", at)
 			continue
 		}
+		metadataService(d, o, &tpl.Spec)
 		found := judge(eval, version, tpl)
 		if len(found) == 0 {
 			d.Add(RuleRestricted, o.Target(""), evidence.OutcomePass, "meets the Pod Security Standard restricted", "", at)

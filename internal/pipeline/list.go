@@ -23,6 +23,7 @@ import (
 	"github.com/companyos/helmproof/collectors/load"
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/collectors/policy"
+	"github.com/companyos/helmproof/collectors/rbac"
 	"github.com/companyos/helmproof/collectors/rollback"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/collectors/signatures"
@@ -76,6 +77,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		{Collector: helm.New(helm.Options{SchemasDir: o.schemas}), scopes: release},
 		{Collector: podsecurity.New(), scopes: release},
 		{Collector: workload.New(), scopes: release},
+		{Collector: rbac.New(), scopes: release},
 		{Collector: pol, scopes: release},
 		{Collector: secrets.New(o.found), scopes: release},
 		{Collector: img, scopes: release, idle: len(o.images.Policy.Controls) == 0},

@@ -1,0 +1,178 @@
+package rbac
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+// wildcards says where rules name everything (CIS 5.1.3), each once.
+func wildcards(rules []rbacv1.PolicyRule) []string {
+	var out []string
+	for _, rule := range rules {
+		of := what(rule)
+		for _, field := range []struct {
+			name string
+			list []string
+		}{{"apiGroups", rule.APIGroups}, {"resources", rule.Resources}, {"verbs", rule.Verbs}, {"nonResourceURLs", rule.NonResourceURLs}} {
+			for _, s := range field.list {
+				// */scale is every resource's, pods/* would be every subresource; a path
+				// that only ends in * is a tree of its own.
+				wild := s == "*" || s == "/*" || field.name == "resources" && (strings.HasPrefix(s, "*/") || strings.HasSuffix(s, "/*"))
+				if text := fmt.Sprintf("%s of %s: %s", field.name, of, s); wild && !slices.Contains(out, text) {
+					out = append(out, text)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// what names a rule for people.
+func what(rule rbacv1.PolicyRule) string {
+	list := slices.Concat(rule.Resources, rule.NonResourceURLs)
+	if len(list) > 3 {
+		list = append(slices.Clone(list[:3]), "…")
+	}
+	if len(list) == 0 {
+		return "a rule"
+	}
+	return strings.Join(list, ", ")
+}
+
+// danger is a right that leads to more than it says.
+type danger struct {
+	group     string // API group
+	resources []string
+	verbs     []string
+	named     bool // also where the rule names single objects
+	means     string
+}
+
+// anyVerb stands for all verbs: the API server takes several for such subresources.
+var anyVerb = []string{"get", "list", "watch", "create", "update", "patch", "delete"}
+
+// dangers are the rights that CIS 5.1 wants few to have. Reading is whatever
+// answers with the content: a patch does, and so does deleting a collection.
+var dangers = []danger{
+	{"", []string{"secrets"}, []string{"get", "list", "watch", "patch", "deletecollection"}, false, "reads all Secrets"},
+	{"", []string{"pods/exec", "pods/attach"}, anyVerb, true, "runs commands in pods"},
+	{"", []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, true, "puts containers into pods"},
+	{"", []string{"nodes/proxy"}, anyVerb, true, "reaches the kubelet, and by it every pod"},
+	{"", []string{"serviceaccounts/token"}, []string{"create"}, false, "makes tokens of every service account"},
+	{"", []string{"users", "groups", "serviceaccounts"}, []string{"impersonate"}, true, "acts as others"},
+	{"authentication.k8s.io", []string{"users", "groups", "serviceaccounts", "uids", "userextras/*"}, []string{"impersonate"}, true, "acts as others"},
+	{group, []string{"roles", "clusterroles"}, []string{"escalate"}, true, "gives roles rights that it does not have"},
+	{group, []string{"roles", "clusterroles"}, []string{"bind"}, true, "binds roles whose rights it does not have"},
+}
+
+// rights says which dangers rules hold, each once.
+func rights(rules []rbacv1.PolicyRule) []string {
+	var out []string
+	for _, rule := range rules {
+		for _, d := range dangers {
+			if verbs := d.verbsIn(rule); len(verbs) > 0 {
+				text := fmt.Sprintf("%s (%s %s)", d.means, strings.Join(verbs, ", "), strings.Join(d.resourcesIn(rule), ", "))
+				if !slices.Contains(out, text) {
+					out = append(out, text)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// verbsIn is the rule's words for verbs of the danger; none: it does not hold it.
+func (d *danger) verbsIn(rule rbacv1.PolicyRule) []string {
+	if !d.named && restricts(rule) || !slices.Contains(rule.APIGroups, "*") && !slices.Contains(rule.APIGroups, d.group) || len(d.resourcesIn(rule)) == 0 {
+		return nil
+	}
+	var out []string
+	for _, v := range rule.Verbs {
+		// "impersonate:user-info" is a part of impersonate.
+		if base, _, _ := strings.Cut(v, ":"); v == "*" || slices.Contains(d.verbs, base) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// restricts reports whether a rule is about single objects. The authorizer
+// takes an empty name for itself only where a request has no name.
+func restricts(rule rbacv1.PolicyRule) bool {
+	return len(rule.ResourceNames) > 0 && !slices.Contains(rule.ResourceNames, "")
+}
+
+func (d *danger) resourcesIn(rule rbacv1.PolicyRule) []string {
+	var out []string
+	for _, have := range rule.Resources {
+		if slices.ContainsFunc(d.resources, func(want string) bool { return covers(have, want) }) {
+			out = append(out, have)
+		}
+	}
+	return out
+}
+
+// covers reports whether a rule's resource is, or may be meant as, that one:
+// "*" is all, "*/exec" that of all, and "pods/*" all of one.
+func covers(have, want string) bool {
+	if have == "*" || have == want {
+		return true
+	}
+	kind, sub, isSub := strings.Cut(have, "/")
+	wantKind, wantSub, wantIsSub := strings.Cut(want, "/")
+	if !isSub || !wantIsSub {
+		return false
+	}
+	return (kind == "*" || kind == wantKind) && (sub == "*" || wantSub == "*" || sub == wantSub)
+}
+
+// isBuiltin reports whether Kubernetes itself makes, and on every start mends,
+// the ClusterRole. A release cannot change what they give, save those that
+// aggregate.
+func isBuiltin(name string) bool {
+	switch name {
+	case "cluster-admin", "admin", "edit", "view":
+		return true
+	}
+	return systemRoles[name] || strings.HasPrefix(name, "system:controller:") || builtinRights[name] != ""
+}
+
+// systemRoles are those that hold none of the dangers (kubernetes
+// plugin/pkg/auth/authorizer/rbac/bootstrappolicy, policy.go).
+var systemRoles = map[string]bool{
+	"system:auth-delegator": true, "system:basic-user": true, "system:discovery": true, "system:public-info-viewer": true, "system:monitoring": true,
+	"system:service-account-issuer-discovery": true, "system:node-proxier": true, "system:node-problem-detector": true, "system:node-bootstrapper": true,
+	"system:kube-dns": true, "system:kube-scheduler": true, "system:volume-scheduler": true, "system:persistent-volume-provisioner": true, "system:aggregate-to-view": true,
+	"system:kube-aggregator": true, "system:heapster": true,
+}
+
+// builtinRights says what the others give that RBC-2 forbids.
+var builtinRights = map[string]string{
+	"admin":                          "reads all Secrets, runs commands in pods and acts as service accounts",
+	"edit":                           "reads all Secrets, runs commands in pods and acts as service accounts",
+	"system:aggregate-to-admin":      "reads all Secrets, runs commands in pods and acts as service accounts",
+	"system:aggregate-to-edit":       "reads all Secrets, runs commands in pods and acts as service accounts",
+	"system:node":                    "is meant for the kubelet: it reads Secrets and makes tokens",
+	"system:kubelet-api-admin":       "reaches the kubelet, and by it every pod",
+	"system:kube-controller-manager": "is meant for the control plane: it reads all Secrets and makes tokens",
+
+	"system:controller:clusterrole-aggregation-controller":   "gives roles rights that it does not have",
+	"system:controller:expand-controller":                    "reads all Secrets",
+	"system:controller:generic-garbage-collector":            "reads and deletes everything",
+	"system:controller:legacy-service-account-token-cleaner": "reads all Secrets",
+	"system:controller:namespace-controller":                 "reads and deletes everything",
+	"system:controller:persistent-volume-binder":             "reads all Secrets",
+	"system:controller:resourcequota-controller":             "reads everything",
+	"system:controller:horizontal-pod-autoscaler":            "scales everything",
+	"system:controller:disruption-controller":                "reads the scale of everything",
+}
+
+// builtinWildcard are those, beside cluster-admin, that have wildcards.
+var builtinWildcard = map[string]bool{
+	"system:kubelet-api-admin": true, "system:kube-controller-manager": true,
+	"system:controller:generic-garbage-collector": true, "system:controller:namespace-controller": true, "system:controller:resourcequota-controller": true,
+	"system:controller:horizontal-pod-autoscaler": true, "system:controller:disruption-controller": true,
+}
