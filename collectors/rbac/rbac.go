@@ -303,17 +303,17 @@ func (r *release) subject(b binding, s rbacv1.Subject) (string, *manifest.Object
 	about := "ServiceAccount " + ns + "/" + name
 	missing := "nothing in the release makes " + about
 	for _, o := range r.accounts[[2]string{ns, name}] {
-		never := o.NeverMade()
-		if never != "" {
+		if never := o.NeverMade(); never != "" {
 			missing = about + " does not count: " + never
 			continue
 		}
-		// An account that the release installs is there before long, whatever binds it.
-		if why := o.Missing(b.o); why == "" || len(o.Hooks()) == 0 {
+		// An account that the release installs is there before long, whatever binds it;
+		// one that is a hook may follow the binding of the same hook.
+		why := o.Missing(b.o)
+		if why == "" || len(o.Hooks()) == 0 || o.MadeWith(b.o) {
 			return "", o
-		} else {
-			missing = about + " does not count: " + why
 		}
+		missing = about + " does not count: " + why
 	}
 	return missing, nil
 }

@@ -198,6 +198,14 @@ func TestSubjects(t *testing.T) {
 			expect(t, rbac.RuleSubjects, []string{tt.account, role("Role", harmless), binding("RoleBinding", "Role", "app", tt.subjects)}, tt.want)
 		})
 	}
+	const deleted = "helm.sh/hook: 'post-install,post-upgrade', helm.sh/hook-delete-policy: hook-succeeded"
+	annotated := func(manifest, annotations string) string {
+		return strings.Replace(manifest, "metadata: {", "metadata: {annotations: {"+annotations+"}, ", 1)
+	}
+	hooked := binding("RoleBinding", "Role", "app", mine)
+	expect(t, rbac.RuleSubjects, []string{annotated(account, deleted), annotated(hooked, deleted)}, "pass RoleBinding b: of the release")
+	expect(t, rbac.RuleSubjects, []string{annotated(account, deleted+", helm.sh/hook-weight: '5'"), annotated(hooked, deleted)}, "pass RoleBinding b: of the release")
+	expect(t, rbac.RuleSubjects, []string{annotated(account, deleted+", helm.sh/hook-weight: '5'"), annotated(hooked, "helm.sh/hook: 'post-install,post-upgrade'")}, "fail RoleBinding b: deleted as soon as it has succeeded")
 	early := strings.Replace(binding("RoleBinding", "Role", "app", mine), "{name: b}", "{name: b, annotations: {helm.sh/hook: pre-install}}", 1)
 	expect(t, rbac.RuleSubjects, []string{account, early}, "pass RoleBinding b: of the release")
 }

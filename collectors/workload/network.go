@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -46,7 +47,7 @@ func (r *release) networkPoliciesOf(p *pod) {
 			}
 		}
 	}
-	ingress, egress := r.open(inEver, ingressRules), r.open(outEver, egressRules)
+	ingress, egress := r.open(inEver, networkingv1.PolicyTypeIngress), r.open(outEver, networkingv1.PolicyTypeEgress)
 	about := func(list []netpol) []*manifest.Object {
 		var out []*manifest.Object
 		for _, np := range list {
@@ -84,27 +85,22 @@ func hasType(spec networkingv1.NetworkPolicySpec, t networkingv1.PolicyType) boo
 	return t == networkingv1.PolicyTypeIngress || len(spec.Egress) > 0
 }
 
-// direction is the rules of a policy for one of the two.
-type direction func(networkingv1.NetworkPolicySpec) []networkRule
-
 // networkRule is a rule of either direction: these peers, by these ports.
 type networkRule struct {
 	peers []networkingv1.NetworkPolicyPeer
 	ports []networkingv1.NetworkPolicyPort
 }
 
-func ingressRules(spec networkingv1.NetworkPolicySpec) []networkRule {
+func rulesOf(spec networkingv1.NetworkPolicySpec, direction networkingv1.PolicyType) []networkRule {
 	var out []networkRule
+	if direction == networkingv1.PolicyTypeEgress {
+		for _, x := range spec.Egress {
+			out = append(out, networkRule{x.To, x.Ports})
+		}
+		return out
+	}
 	for _, x := range spec.Ingress {
 		out = append(out, networkRule{x.From, x.Ports})
-	}
-	return out
-}
-
-func egressRules(spec networkingv1.NetworkPolicySpec) []networkRule {
-	var out []networkRule
-	for _, x := range spec.Egress {
-		out = append(out, networkRule{x.To, x.Ports})
 	}
 	return out
 }
@@ -126,34 +122,45 @@ func (o opened) said(what string) string {
 	return fmt.Sprintf("NetworkPolicy %s allows %s its pods", names(list), what)
 }
 
-// open looks for policies that are open alone, then at what all of them allow together.
-func (r *release) open(policies []netpol, rulesOf direction) opened {
-	var out opened
-	var all []networkRule
+// open looks for policies that are open alone, then at what all of them allow
+// together. Many pods have the same policies: what was worked out is kept.
+func (r *release) open(policies []netpol, direction networkingv1.PolicyType) opened {
+	id := []byte(direction)
 	for _, np := range policies {
-		rules := rulesOf(np.spec)
-		all = append(all, rules...)
-		if open, err := opensAll(rules); open && err == nil {
-			out.by = append(out.by, np)
-		}
+		id = binary.AppendUvarint(id, uint64(np.n))
 	}
-	if len(out.by) > 0 {
+	key := string(id)
+	out, ok := r.opened[key]
+	if ok || len(policies) == 0 {
 		return out
 	}
-	open, err := opensAll(all)
-	switch {
-	case err != nil:
-		out.unknown = err.Error()
-	case open:
-		out.by = policies
+	var all []networkRule
+	for i, np := range policies {
+		rules := rulesOf(np.spec, direction)
+		all = append(all, rules...)
+		if len(policies) > 1 {
+			out.by = append(out.by, r.open(policies[i:i+1], direction).by...)
+		}
 	}
+	if len(out.by) == 0 {
+		open, err := opensAll(all, &r.work)
+		switch {
+		case err != nil:
+			out.unknown = err.Error()
+		case open:
+			out.by = policies
+		}
+	}
+	r.opened[key] = out
 	return out
 }
 
 const (
 	allPorts = 65535 // 1 to 65535
-	// maxWork bounds rules times ranges of ports, which grows with the square of what a chart writes.
-	maxWork = 4_000_000
+	// maxWork bounds rules times ranges of ports, which grows with the square of what
+	// a chart writes, for one set of policies and for all of a release.
+	maxWork    = 4_000_000
+	maxAllWork = 10 * maxWork
 )
 
 // opensAll reports whether the rules, taken together, let everyone through by most
@@ -161,7 +168,7 @@ const (
 // of all ports. What leaves out one address, one port or one network restricts
 // nothing worth the name; a service that is open to the world by one port is
 // not meant.
-func opensAll(rules []networkRule) (bool, error) {
+func opensAll(rules []networkRule, work *int) (bool, error) {
 	protocols := []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}
 	for _, rule := range rules {
 		for _, port := range rule.ports {
@@ -171,7 +178,7 @@ func opensAll(rules []networkRule) (bool, error) {
 		}
 	}
 	for _, protocol := range protocols {
-		open, err := opensProtocol(rules, protocol)
+		open, err := opensProtocol(rules, protocol, work)
 		if open || err != nil {
 			return open, err
 		}
@@ -179,7 +186,7 @@ func opensAll(rules []networkRule) (bool, error) {
 	return false, nil
 }
 
-func opensProtocol(rules []networkRule, protocol corev1.Protocol) (bool, error) {
+func opensProtocol(rules []networkRule, protocol corev1.Protocol, done *int) (bool, error) {
 	type reach struct {
 		to    addresses
 		ports spans
@@ -207,7 +214,8 @@ func opensProtocol(rules []networkRule, protocol corev1.Protocol) (bool, error) 
 	}
 	slices.Sort(bounds)
 	bounds = slices.Compact(bounds)
-	if work*len(bounds) > maxWork {
+	work *= len(bounds)
+	if *done += work; work > maxWork || *done > maxAllWork {
 		return false, fmt.Errorf("%d rules with %d ranges of ports", len(list), len(bounds)/2)
 	}
 	open := uint64(0)

@@ -115,6 +115,24 @@ func TestHugeNetworkPolicy(t *testing.T) {
 	began := time.Now()
 	rows(t, workload.RuleNetworkPolicy, []row{{"many rules", docs(deployment("web"), netpol("np", "podSelector: {}, policyTypes: [Ingress, Egress], ingress: ["+rules.String()+"]")),
 		[]string{"not-checked Deployment web: 5000 rules with"}}})
+	// The same, and again for each of many pods.
+	var many []string
+	var ports strings.Builder
+	for i := range 900 {
+		fmt.Fprintf(&ports, "{ports: [{port: %d}], from: [{ipBlock: {cidr: 10.0.%d.%d/32}}]}, ", 2*i+1, i/256, i%256)
+	}
+	for i := range 40 {
+		many = append(many, deployment(fmt.Sprint("web", i)), netpol(fmt.Sprint("np", i), fmt.Sprintf("podSelector: {matchLabels: {app: web%d}}, policyTypes: [Ingress, Egress]", i)))
+	}
+	unchecked := 0
+	for _, f := range findings(t, docs(append(many, netpol("np", "podSelector: {}, policyTypes: [Ingress, Egress], ingress: ["+ports.String()+"]"))...)) {
+		if f.Rule == workload.RuleNetworkPolicy && f.Outcome == "not-checked" {
+			unchecked++
+		}
+	}
+	if unchecked == 0 || unchecked == 40 {
+		t.Errorf("%d of 40 not checked", unchecked)
+	}
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("took %s", took)
 	}

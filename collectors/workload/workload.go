@@ -73,7 +73,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &release{Derivation: collectors.NewDerivation(in, Name, rules), namespace: rel.Namespace}
+	r := &release{Derivation: collectors.NewDerivation(in, Name, rules), namespace: rel.Namespace, opened: map[string]opened{}}
 	r.read(set)
 	r.replicas()
 	r.budgetsSelect()
@@ -105,6 +105,9 @@ type release struct {
 	policies []netpol
 	hpas     []scaler
 	vpas     []vpa
+
+	opened map[string]opened // by direction and policies
+	work   int               // done for it
 }
 
 // pod is a workload with its pod template.
@@ -155,6 +158,7 @@ type netpol struct {
 	ns       string
 	spec     networkingv1.NetworkPolicySpec
 	selector labels.Selector
+	n        int // its place among the policies
 }
 
 // scaler is a HorizontalPodAutoscaler of any version, as v2 says it.
@@ -279,7 +283,7 @@ func (r *release) readNetworkPolicy(o *manifest.Object) error {
 	if err != nil {
 		return fmt.Errorf("spec.podSelector: %w", err)
 	}
-	r.policies = append(r.policies, netpol{o, r.ns(o), np.Spec, sel})
+	r.policies = append(r.policies, netpol{o, r.ns(o), np.Spec, sel, len(r.policies)})
 	return nil
 }
 

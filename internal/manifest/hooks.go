@@ -134,6 +134,15 @@ func (o *Object) Missing(while *Object) string {
 	return ""
 }
 
+// MadeWith reports whether o is a hook of each event that p is a hook of, in
+// whatever order, and is not deleted sooner.
+func (o *Object) MadeWith(p *Object) bool {
+	if o.hook == nil || p.hook == nil || o.NeverMade() != "" || o.hook.deleted && !p.hook.deleted {
+		return false
+	}
+	return !slices.ContainsFunc(p.hook.events, func(e string) bool { return !o.hook.on(e) })
+}
+
 // transient says why an object is not there as long as what the release installs.
 func (o *Object) transient() string {
 	h := o.hook
