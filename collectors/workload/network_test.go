@@ -133,7 +133,7 @@ func TestHugeNetworkPolicy(t *testing.T) {
 	if unchecked == 0 || unchecked == 40 {
 		t.Errorf("%d of 40 not checked", unchecked)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("took %s", took)
 	}
 }
