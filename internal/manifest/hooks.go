@@ -88,21 +88,29 @@ func words(list string) []string {
 	return out
 }
 
+// asHook is what Helm makes a hook of; nil: it installs the object.
+func (o *Object) asHook() *hook {
+	if o.headed {
+		return o.hook
+	}
+	return hookOf(o.Object)
+}
+
 // Hooks returns the Helm hooks that the object belongs to ("pre-install",
 // "test"), nil for what is installed. Hooks run in the cluster as well.
 func (o *Object) Hooks() []string {
-	if o.hook == nil || slices.Equal(o.hook.events, []string{""}) {
+	if o.asHook() == nil || slices.Equal(o.asHook().events, []string{""}) {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(o.hook.events), func(e string) bool { return e == "" })
+	return slices.DeleteFunc(slices.Clone(o.asHook().events), func(e string) bool { return e == "" })
 }
 
 // NeverMade says why Helm never makes the object; "" when it does.
 func (o *Object) NeverMade() string {
-	if o.hook == nil {
+	if o.asHook() == nil {
 		return ""
 	}
-	for _, e := range o.hook.events {
+	for _, e := range o.asHook().events {
 		if !slices.Contains(hookEvents, e) {
 			return fmt.Sprintf("its hook event %q is none of Helm's, which therefore never makes it", e)
 		}
@@ -123,10 +131,10 @@ func (o *Object) Missing(while *Object) string {
 	if never := o.NeverMade(); never != "" {
 		return never
 	}
-	if while.hook == nil || while.NeverMade() != "" {
+	if while.asHook() == nil || while.NeverMade() != "" {
 		return o.transient()
 	}
-	for _, event := range while.hook.events {
+	for _, event := range while.asHook().events {
 		if why := o.missingAt(event, while); why != "" {
 			return why
 		}
@@ -137,15 +145,15 @@ func (o *Object) Missing(while *Object) string {
 // MadeWith reports whether o is a hook of each event that p is a hook of, in
 // whatever order, and is not deleted sooner.
 func (o *Object) MadeWith(p *Object) bool {
-	if o.hook == nil || p.hook == nil || o.NeverMade() != "" || o.hook.deleted && !p.hook.deleted {
+	if o.asHook() == nil || p.asHook() == nil || o.NeverMade() != "" || o.asHook().deleted && !p.asHook().deleted {
 		return false
 	}
-	return !slices.ContainsFunc(p.hook.events, func(e string) bool { return !o.hook.on(e) })
+	return !slices.ContainsFunc(p.asHook().events, func(e string) bool { return !o.asHook().on(e) })
 }
 
 // transient says why an object is not there as long as what the release installs.
 func (o *Object) transient() string {
-	h := o.hook
+	h := o.asHook()
 	switch {
 	case h == nil:
 		return ""
@@ -160,7 +168,7 @@ func (o *Object) transient() string {
 }
 
 func (o *Object) missingAt(event string, while *Object) string {
-	h := o.hook
+	h := o.asHook()
 	switch {
 	case h == nil && event == preInstall:
 		return "it is installed only after the hooks of " + preInstall
@@ -183,7 +191,7 @@ func (h *hook) on(events ...string) bool {
 // before reports whether Helm makes the hook o before the hook p of one event: by
 // weight, then by name, then by kind.
 func (o *Object) before(p *Object) bool {
-	order := cmp.Or(cmp.Compare(o.hook.weight, p.hook.weight), strings.Compare(o.GetName(), p.GetName()))
+	order := cmp.Or(cmp.Compare(o.asHook().weight, p.asHook().weight), strings.Compare(o.GetName(), p.GetName()))
 	if order != 0 {
 		return order < 0
 	}

@@ -61,8 +61,10 @@ func (s *ObjectSet) add(d Document) {
 	}
 	first := len(s.Objects)
 	s.addObject(d, m, 0)
+	head := hookOf(m)
 	for i := range s.Objects[first:] {
-		s.Objects[first+i].hook = hookOf(m) // of a list too: Helm reads the document's head, not its items
+		o := &s.Objects[first+i] // of a list too: Helm reads the document's head, not its items
+		o.headed, o.hook = true, head
 	}
 }
 
