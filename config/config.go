@@ -23,6 +23,8 @@ import (
 type Config struct {
 	// Evidence repository: a directory, file:///path, or a bucket with a prefix (gs://bucket/prefix).
 	Repo string
+	// Id of the repository: bundles are sealed for it, and gate takes no others.
+	RepositoryId string //nolint:revive,staticcheck // named as its key
 	// Signing key: a PEM file (cosign or plain), or a key in a key management service, as cosign writes it.
 	Key string
 	// Public keys that verification accepts: PEM files, directories of *.pub, or keys in key management services.

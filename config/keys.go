@@ -69,13 +69,14 @@ const envPrefix = "HELMPROOF_"
 func Formats() []string { return []string{"pdf", "md", "html", "json", "sarif", "junit"} }
 
 var (
-	labelPattern       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	releasePattern     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	kubeVersionPattern = regexp.MustCompile(`^v?1\.[0-9]{1,3}(\.[0-9]{1,3})?([-+][0-9A-Za-z.+-]+)?$`)
-	apiVersionPattern  = regexp.MustCompile(`^([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?(/[A-Z][A-Za-z0-9]*)?$`)
-	pinnedPattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$`)
-	benchmarkPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
-	repoSchemes        = []string{"file", "gs"}
+	labelPattern        = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	releasePattern      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	kubeVersionPattern  = regexp.MustCompile(`^v?1\.[0-9]{1,3}(\.[0-9]{1,3})?([-+][0-9A-Za-z.+-]+)?$`)
+	apiVersionPattern   = regexp.MustCompile(`^([a-z0-9.-]+/)?v[0-9]+((alpha|beta)[0-9]+)?(/[A-Z][A-Za-z0-9]*)?$`)
+	pinnedPattern       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$`)
+	benchmarkPattern    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
+	repositoryIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`) // as repository.CheckID has it
+	repoSchemes         = []string{"file", "gs"}
 )
 
 // keys lists every key in the order in which documentation and Show have them.
@@ -88,6 +89,9 @@ func mainKeys() []key {
 		{name: "repo", kind: text, value: "./evidence-repo", field: func(c *Config) any { return &c.Repo },
 			doc:  "Evidence repository: a directory, file:///path, or a bucket with a prefix (gs://bucket/prefix).",
 			want: "a directory, or a URL with file or gs", check: isRepo, path: isPlainPath},
+		{name: "repositoryId", kind: text, value: "", shown: "that which the first `collect` gave it, remembered on the machine", field: func(c *Config) any { return &c.RepositoryId },
+			doc:  "Id of the repository: bundles are sealed for it, and gate takes no others.",
+			want: "letters, digits, \".\", \"_\" and \"-\", at most 128", check: orEmpty(repositoryIDPattern.MatchString)},
 		{name: "key", kind: text, value: "", shown: "a key of your own, made at the first `collect`", field: func(c *Config) any { return &c.Key },
 			doc:  "Signing key: a PEM file (cosign or plain), or a key in a key management service, as cosign writes it.",
 			want: "a file, or " + keyref.Want, check: isKey, path: isPlainPath},

@@ -139,4 +139,20 @@ type Runs struct {
 	Reports    int            `json:"reports,omitempty"` // its ReportsVersion
 	LowS       bool           `json:"lowS,omitempty"`    // the bundle's ECDSA signatures have the low-S form, and no other
 	Collectors []CollectorRun `json:"collectors"`
+	// Repository is the id of the repository that the bundle was sealed for; empty
+	// where an older version sealed it.
+	Repository string `json:"repository,omitempty"`
+	// Formats are the reports that were stored with the bundle.
+	Formats []string `json:"formats,omitempty"`
+	// OwnProfile says that the profile came from a file of the user's, whatever its name.
+	OwnProfile bool `json:"ownProfile,omitempty"`
+}
+
+// ProfileName names a profile so that one of the user's own cannot be taken for a
+// built-in one of the same name: "chart", or "file:chart@sha256:…" with its whole digest.
+func (r *Runs) ProfileName(name string, digest Digest) string {
+	if r.OwnProfile {
+		return "file:" + name + "@" + string(digest)
+	}
+	return name
 }

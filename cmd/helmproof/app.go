@@ -117,7 +117,7 @@ func (a *app) configure(cmd *cobra.Command) error {
 // a pipeline's variable that is not set, they would ask for nothing, without a word.
 var saying = []string{
 	"profile", "waivers", "policies", "registry-allow", "scan", "scan-report", "signature-policy", "trusted-root", "vex", "kev", "epss", "values", "manifests", "release", "chart", "image",
-	"manifests-digest", "version", "trust", "key", "repo", "tsa", "signature", "context", "kubeconfig", "max-age", "at",
+	"manifests-digest", "version", "trust", "key", "repo", "repository-id", "tsa", "signature", "context", "kubeconfig", "max-age", "at",
 }
 
 func refuseEmpty(fl *pflag.FlagSet) (err error) {
@@ -135,6 +135,12 @@ func refuseEmpty(fl *pflag.FlagSet) (err error) {
 
 func (a *app) repoFlags(cmd *cobra.Command) {
 	cmd.Flags().String("repo", "", "evidence repository: a directory or gs://bucket/prefix")
+}
+
+// repositoryIDFlag is for commands that seal bundles for a repository, or decide by
+// those that were sealed for it.
+func (a *app) repositoryIDFlag(cmd *cobra.Command) {
+	cmd.Flags().String("repository-id", "", "`ID` of the repository that bundles are sealed for; remembered on this machine since the first collect if empty")
 }
 
 func (a *app) trustFlags(cmd *cobra.Command) {

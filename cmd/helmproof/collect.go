@@ -96,6 +96,7 @@ Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
 	f.register(cmd)
 	a.pipelineFlags(cmd)
 	a.repoFlags(cmd)
+	a.repositoryIDFlag(cmd)
 	cmd.Flags().String("key", "", "signing key: a `FILE` (cosign or PEM private key; COSIGN_PASSWORD holds its password), or a key in a KMS, such as gcpkms://…, awskms://…, azurekms://…, hashivault://…")
 	cmd.Flags().String("tsa", "", "RFC 3161 timestamp authority `URL`; without it nothing proves when")
 	cmd.Flags().StringSlice("formats", nil, "reports to store: pdf, md, html, json, sarif, junit")
@@ -213,6 +214,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	if seal {
 		if p.Repo, err = a.openRepo(ctx); err != nil {
+			return err
+		}
+		if p.Repository, err = a.sealedFor(ctx, p.Repo); err != nil {
 			return err
 		}
 		if p.Signer, err = a.signer(ctx); err != nil {

@@ -113,6 +113,7 @@ Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
 		return profileNames(), cobra.ShellCompDirectiveDefault
 	})
 	a.repoFlags(cmd)
+	a.repositoryIDFlag(cmd)
 	cmd.AddCommand(newDrillRestore(a))
 	return cmd
 }
@@ -368,6 +369,9 @@ func (a *app) drill(cmd *cobra.Command, args []string, f *drillFlags) error {
 		return err
 	}
 	if p.Repo, err = a.openRepo(ctx); err != nil {
+		return err
+	}
+	if p.Repository, err = a.sealedFor(ctx, p.Repo); err != nil {
 		return err
 	}
 	if p.Signer, err = a.signer(ctx); err != nil {

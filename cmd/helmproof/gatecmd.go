@@ -26,6 +26,7 @@ type gateFlags struct {
 	manifestsDigest  string
 	maxAge           time.Duration
 	seal             bool
+	anyRepository    bool
 }
 
 func newGate(a *app) *cobra.Command {
@@ -83,6 +84,7 @@ Exit code 3 says FAIL or INCOMPLETE, 4 that evidence could not be verified.`,
 	fl.String("profile", "", "control profile: a built-in `NAME` or a YAML file")
 	fl.DurationVar(&f.maxAge, "max-age", 0, "oldest evidence to accept; the profile's own limit if 0")
 	fl.StringVar(&f.at, "at", "", "decide as of this `TIME` (RFC 3339) instead of now")
+	fl.BoolVar(&f.anyRepository, "any-repository", false, "take evidence that was sealed for another repository, or for none")
 	fl.BoolVar(&f.seal, "seal", false, "sign and store the composed verdict")
 	fl.String("key", "", "signing key for --seal: a `FILE`, or a key in a KMS")
 	_ = cmd.MarkFlagFilename("manifests")
@@ -92,6 +94,7 @@ Exit code 3 says FAIL or INCOMPLETE, 4 that evidence could not be verified.`,
 		return profileNames(), cobra.ShellCompDirectiveDefault
 	})
 	a.repoFlags(cmd)
+	a.repositoryIDFlag(cmd)
 	a.trustFlags(cmd)
 	return cmd
 }
@@ -157,7 +160,7 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 	if err != nil {
 		return err
 	}
-	req := pipeline.GateRequest{Chart: f.chart, Image: f.image, At: time.Now().UTC().Truncate(time.Microsecond)}
+	req := pipeline.GateRequest{Chart: f.chart, Image: f.image, AnyRepository: f.anyRepository, At: time.Now().UTC().Truncate(time.Microsecond)}
 	if f.at != "" {
 		if req.At, err = time.Parse(time.RFC3339, f.at); err != nil {
 			return usageErr("--at %q: want a time like 2026-11-23T12:00:00Z", f.at)
@@ -214,12 +217,20 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 	if err != nil {
 		return err
 	}
+	if !req.AnyRepository {
+		if req.Repository, err = a.repositoryID(ctx, repo); err != nil {
+			return err
+		}
+	}
 	done, err := pipeline.Gate(ctx, repo, v, by, req)
 	if err != nil {
 		return err
 	}
 	if f.seal {
 		p := &pipeline.Pipeline{Tool: tool(), Repo: repo, Formats: a.cfg.Formats}
+		if p.Repository, err = a.sealedFor(ctx, repo); err != nil {
+			return err
+		}
 		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func collectIn(t *testing.T, dir string) (sealed, stored map[string]string) {
 		t.Fatalf("bundles %v, %v", found, err)
 	}
 	stored, sealed = map[string]string{}, map[string]string{}
-	b, err := pipeline.FindBundle(t.Context(), nil, found[0], "")
+	b, err := pipeline.FindBundle(t.Context(), nil, nil, found[0], "")
 	if err != nil {
 		t.Fatal(err)
 	}

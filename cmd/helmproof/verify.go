@@ -93,32 +93,9 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 	if err != nil {
 		return err
 	}
-	if len(args) == 0 {
-		ids, err := repo.Bundles(ctx)
-		if err != nil {
-			return err
-		}
-		unfinished, err := repo.Unfinished(ctx)
-		if err != nil {
-			return err
-		}
-		for _, id := range unfinished {
-			a.log.Warn(fmt.Sprintf("bundle %s is not evidence: it is still being stored, its storing was cut off, or its evidence.zip was taken away", id.Short()))
-		}
-		if len(ids) == 0 {
-			return fmt.Errorf("verify %s: %w: the repository is empty", repo.URL(), fs.ErrNotExist)
-		}
-		for _, id := range ids {
-			args = append(args, id.Hex())
-		}
-	}
 	var results []verifiedJSON
 	code := exitPass
-	for _, arg := range args {
-		f, err := pipeline.FindBundle(ctx, repo, arg, signature)
-		if err != nil {
-			return err
-		}
+	check := func(f *pipeline.Found) error {
 		found := f.Verify(ctx, v)
 		if err := cmp.Or(context.Cause(ctx), found.Err()); err != nil {
 			return err
@@ -128,6 +105,31 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 			code = exitIntegrity
 		}
 		results = append(results, r)
+		return nil
+	}
+	if len(args) == 0 {
+		unfinished, err := repo.Unfinished(ctx)
+		if err != nil {
+			return err
+		}
+		for _, id := range unfinished {
+			a.log.Warn(fmt.Sprintf("bundle %s is not evidence: it is still being stored, its storing was cut off, or its evidence.zip was taken away", id.Short()))
+		}
+		if err := pipeline.EachBundle(ctx, repo, check); err != nil {
+			return err
+		}
+		if len(results) == 0 {
+			return fmt.Errorf("verify %s: %w: the repository is empty", repo.URL(), fs.ErrNotExist)
+		}
+	}
+	for _, arg := range args {
+		f, err := pipeline.FindBundle(ctx, v, repo, arg, signature)
+		if err != nil {
+			return err
+		}
+		if err := check(f); err != nil {
+			return err
+		}
 	}
 	if err := a.printVerified(results, one); err != nil {
 		return err

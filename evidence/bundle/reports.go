@@ -20,6 +20,9 @@ func (s *verification) checkReports() (string, error) {
 		}
 	}
 	if !s.has(ReportsFile) {
+		if want := s.b.runs.Formats; len(here) == 0 && len(want) > 0 && s.whole {
+			return "", fmt.Errorf("the reports that were stored with it (%s) and %s, which signs them, are absent", strings.Join(want, ", "), ReportsFile)
+		}
 		if len(here) == 0 {
 			return "", absent("no reports, and no " + ReportsFile + " that names any")
 		}

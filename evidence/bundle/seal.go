@@ -118,7 +118,8 @@ type evidencePredicate struct {
 	Rules       int                     `json:"rules,omitempty"`           // the version of the rules that it was judged by
 	Sealed      evidence.Digest         `json:"sealedManifests,omitempty"` // the manifests inside, where secrets were redacted
 	Inputs      []evidence.BundleRef    `json:"inputs,omitempty"`
-	Bound       evidence.Bound          `json:"bound,omitempty"` // of a composed verdict
+	Bound       evidence.Bound          `json:"bound,omitempty"`      // of a composed verdict
+	Repository  string                  `json:"repository,omitempty"` // the id of the repository that it was sealed for
 }
 
 type digested struct {
@@ -130,8 +131,9 @@ func evidenceStatement(b *Bundle) (*attest.Statement, error) {
 	v, r := b.verdict, b.release
 	pred, err := json.Marshal(evidencePredicate{
 		Scope: r.Scope, Chart: r.Chart, Version: r.Version, Release: r.ReleaseName, Namespace: r.Namespace, Cluster: r.Cluster,
-		Profile: digested{v.Profile, v.ProfileDigest}, Catalog: digested{"catalog", v.CatalogDigest},
+		Profile: digested{b.runs.ProfileName(v.Profile, v.ProfileDigest), v.ProfileDigest}, Catalog: digested{"catalog", v.CatalogDigest},
 		Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt, Rules: b.runs.Rules, Sealed: r.SealedManifestsDigest, Inputs: b.inputs, Bound: r.Bound,
+		Repository: b.runs.Repository,
 	})
 	if err != nil {
 		return nil, err
@@ -141,6 +143,12 @@ func evidenceStatement(b *Bundle) (*attest.Statement, error) {
 		Subjects: append([]attest.Subject{{Name: EvidenceFile, Digest: b.id}}, releaseSubjects(&r)...),
 	}, nil
 }
+
+// The names of the subjects that are no image.
+const (
+	manifestsSubject = "manifests.yaml"
+	chartSubject     = "chart:" // and its name
+)
 
 // releaseSubjects are what somebody may look a verdict up by: the chart, the
 // true rendered manifests, and every image that is pinned by digest.
@@ -153,8 +161,8 @@ func releaseSubjects(r *evidence.Release) []attest.Subject {
 			out = append(out, attest.Subject{Name: name, Digest: d})
 		}
 	}
-	add("manifests.yaml", r.ManifestsDigest)
-	add("chart:"+r.Chart, r.ChartDigest)
+	add(manifestsSubject, r.ManifestsDigest)
+	add(chartSubject+r.Chart, r.ChartDigest)
 	add(r.Chart+"-"+r.Version+".tgz", r.ArchiveDigest)
 	for _, image := range r.Images {
 		if _, hex, ok := strings.Cut(image, "@sha256:"); ok {
@@ -202,13 +210,22 @@ type vsaResource struct {
 	Digest map[string]string `json:"digest"`
 }
 
+// verifiedLevel names the profile that a release passed.
+func verifiedLevel(b *Bundle) string {
+	const prefix = "HELMPROOF_PROFILE_"
+	if b.runs.OwnProfile {
+		return prefix + "FILE_" + b.verdict.ProfileDigest.Hex()
+	}
+	return prefix + strings.ToUpper(b.verdict.Profile)
+}
+
 // vsaStatement is PASSED for a passing verdict only. A release that has no
 // digest of its own (composed, cluster) is summarized about evidence.zip.
 func vsaStatement(b *Bundle) (*attest.Statement, error) {
 	v, r := b.verdict, b.release
 	p := vsaPredicate{
 		TimeVerified: v.EvaluatedAt, ResourceURI: "helm:" + r.Chart + "@" + r.Version,
-		Policy:             vsaResource{"helmproof:profile/" + v.Profile, map[string]string{"sha256": v.ProfileDigest.Hex()}},
+		Policy:             vsaResource{"helmproof:profile/" + b.runs.ProfileName(v.Profile, v.ProfileDigest), map[string]string{"sha256": v.ProfileDigest.Hex()}},
 		InputAttestations:  []vsaResource{{"helmproof:bundle/" + b.id.Hex(), map[string]string{"sha256": b.id.Hex()}}},
 		VerificationResult: "FAILED", VerifiedLevels: []string{},
 	}
@@ -217,7 +234,7 @@ func vsaStatement(b *Bundle) (*attest.Statement, error) {
 	}
 	p.Verifier.ID = "https://github.com/companyos/helmproof"
 	if v.Outcome == evidence.VerdictPass {
-		p.VerificationResult, p.VerifiedLevels = "PASSED", []string{"HELMPROOF_PROFILE_" + strings.ToUpper(v.Profile)}
+		p.VerificationResult, p.VerifiedLevels = "PASSED", []string{verifiedLevel(b)}
 	}
 	pred, err := json.Marshal(p)
 	if err != nil {

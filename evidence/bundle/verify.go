@@ -82,6 +82,14 @@ func (r *Result) Counts() evidence.Verdict { return r.counts }
 // OK reports whether every check passed.
 func (r *Result) OK() bool { return r.Outcome == evidence.OutcomePass }
 
+// Add adds a check that was made beside those of Verify.
+func (r *Result) Add(c Check) {
+	r.Checks = append(r.Checks, c)
+	if c.Outcome == evidence.OutcomeFail {
+		r.Outcome = evidence.OutcomeFail
+	}
+}
+
 // Verified returns the opened bundle if every check passed, else nil.
 func (r *Result) Verified() *Bundle {
 	if !r.OK() {

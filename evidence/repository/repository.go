@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -49,11 +50,14 @@ type Pointer struct {
 	EvaluatedAt time.Time               `json:"evaluatedAt"`
 }
 
+// ErrStray says that a repository holds something that is no part of one.
+var ErrStray = errors.New("no part of an evidence repository")
+
 // NewPointer derives the pointer of a bundle from its sealed content.
-func NewPointer(id evidence.Digest, rel *evidence.Release, v *evidence.Verdict) Pointer {
+func NewPointer(id evidence.Digest, rel *evidence.Release, v *evidence.Verdict, runs *evidence.Runs) Pointer {
 	return Pointer{
 		Bundle: id, Scope: rel.Scope, Chart: rel.Chart, Version: rel.Version, Release: rel.ReleaseName,
-		Namespace: rel.Namespace, Cluster: rel.Cluster, Profile: v.Profile, Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt,
+		Namespace: rel.Namespace, Cluster: rel.Cluster, Profile: runs.ProfileName(v.Profile, v.ProfileDigest), Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt,
 	}
 }
 
@@ -194,8 +198,12 @@ func (r *Repository) Open(ctx context.Context, id evidence.Digest) (*Stored, err
 func (s *Stored) Names() []string { return s.names }
 
 // Open opens a file and says how many bytes it has; ErrTooLarge over MaxFileSize. A
-// store whose objects cannot be read as streams is read whole.
+// store whose objects cannot be read as streams is read whole. What no bundle can hold,
+// by its name, is empty: whoever verifies says that it is there.
 func (s *Stored) Open(name string) (io.ReadCloser, int64, error) {
+	if CheckKey(bundlePrefix+s.id.Hex()+"/"+name) != nil {
+		return io.NopCloser(strings.NewReader("")), 0, nil
+	}
 	o, ok := s.repo.store.(Opener)
 	if !ok {
 		b, err := s.repo.GetFile(s.ctx, s.id, name)
@@ -220,6 +228,10 @@ func (r *Repository) Get(ctx context.Context, id evidence.Digest) (map[string][]
 	}
 	files := make(map[string][]byte, len(s.names))
 	for _, name := range s.names {
+		if CheckKey(bundlePrefix+id.Hex()+"/"+name) != nil {
+			files[name] = nil // no part of any bundle; whoever verifies says so
+			continue
+		}
 		if files[name], err = r.GetFile(ctx, id, name); err != nil {
 			return nil, err
 		}
@@ -256,16 +268,9 @@ func (r *Repository) List(ctx context.Context, f Filter) ([]Pointer, error) {
 	}
 	var out []Pointer
 	err := r.store.List(ctx, prefix, func(key string) error {
-		raw, err := r.store.Read(ctx, key, maxPointerSize)
+		p, err := r.ReadPointer(ctx, key)
 		if err != nil {
 			return err
-		}
-		var p Pointer
-		if err := json.Unmarshal(raw, &p); err != nil {
-			return fmt.Errorf("pointer %s: %w", key, err)
-		}
-		if _, err := evidence.ParseDigest(string(p.Bundle)); err != nil || p.key() != key {
-			return fmt.Errorf("pointer %s: does not say what its name says", key)
 		}
 		if f.match(p) {
 			out = append(out, p)
@@ -278,6 +283,42 @@ func (r *Repository) List(ctx context.Context, f Filter) ([]Pointer, error) {
 	slices.SortFunc(out, func(a, b Pointer) int {
 		return cmp.Or(b.EvaluatedAt.Compare(a.EvaluatedAt), cmp.Compare(a.Bundle, b.Bundle))
 	})
+	return out, nil
+}
+
+// ReadPointer reads the pointer under a key; ErrStray where it does not say what its
+// name says.
+func (r *Repository) ReadPointer(ctx context.Context, key string) (Pointer, error) {
+	var p Pointer
+	raw, err := r.store.Read(ctx, key, maxPointerSize)
+	if err != nil {
+		return p, err
+	}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return p, fmt.Errorf("pointer %s: %w: %w", key, ErrStray, err)
+	}
+	if _, err := evidence.ParseDigest(string(p.Bundle)); err != nil || p.key() != key {
+		return p, fmt.Errorf("pointer %s: does not say what its name says: %w", key, ErrStray)
+	}
+	return p, nil
+}
+
+// Pointed returns the keys of all pointers, unread, by the bundle that they name.
+// A key that names none is ErrStray.
+func (r *Repository) Pointed(ctx context.Context) (map[evidence.Digest][]string, error) {
+	out := map[evidence.Digest][]string{}
+	err := r.store.List(ctx, pointerPrefix, func(key string) error {
+		name := strings.TrimSuffix(path.Base(key), ".json")
+		id, err := evidence.ParseDigest(name[strings.LastIndexByte(name, '-')+1:])
+		if err != nil {
+			return fmt.Errorf("key %s: not a pointer: %w", key, ErrStray)
+		}
+		out[id] = append(out[id], key)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.URL(), err)
+	}
 	return out, nil
 }
 
@@ -304,7 +345,7 @@ func (r *Repository) scan(ctx context.Context, prefix string) (whole, unfinished
 		id, name, _ := strings.Cut(strings.TrimPrefix(key, bundlePrefix), "/")
 		d, err := evidence.ParseDigest(id)
 		if err != nil {
-			return fmt.Errorf("key %s: not a bundle id: %w", key, err)
+			return fmt.Errorf("key %s: not a bundle id: %w", key, ErrStray)
 		}
 		if len(ids) == 0 || ids[len(ids)-1] != d {
 			ids = append(ids, d)

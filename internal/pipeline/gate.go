@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,12 @@ type GateRequest struct {
 	// What else the evidence has to be of; empty: any. Deploy has all of it.
 	Namespace, ReleaseName, Version string
 	ManifestsDigest                 evidence.Digest
+
+	// Repository is the id whose bundles count, from a place that a writer of the
+	// repository cannot reach; empty: that which the repository itself names, as long
+	// as all evidence about the subject does.
+	Repository    string
+	AnyRepository bool // evidence counts for whichever repository it was sealed
 
 	At time.Time
 }
@@ -84,9 +91,18 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	if err != nil {
 		return nil, err
 	}
+	pinned := req.Repository != ""
+	if !pinned && !req.AnyRepository {
+		if req.Repository, err = repo.ID(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, strayed(err)
+		}
+	}
 	s := &search{repo: repo, verifier: v, req: req, want: want}
 	found, err := s.evidence(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.oneRepository(pinned); err != nil {
 		return nil, err
 	}
 	var done []*Judged

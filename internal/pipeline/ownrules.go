@@ -19,7 +19,7 @@ import (
 func (r Rules) free(red *secrets.Redactor) error {
 	builtin := BuiltinRules()
 	own := map[string][]byte{r.From.Waivers: r.WaiversRaw}
-	if !slices.Contains(config.Profiles(), r.From.Profile) {
+	if r.own() {
 		own[r.From.Profile] = r.ProfileRaw
 	}
 	if r.From.Policies != "" {

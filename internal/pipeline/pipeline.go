@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,9 @@ type Pipeline struct {
 	Signer  attest.Signer          // nil: nothing is sealed
 	Repo    *repository.Repository // nil: nothing is stored
 	Formats []string               // of the reports that are stored
+	// Repository is the id that bundles name; empty: the one that is stored in Repo,
+	// which gets one where it has none.
+	Repository string
 
 	Now     func() time.Time
 	Log     *slog.Logger           // what the user should know and what is no evidence
@@ -175,6 +179,13 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 // seal signs and stores a judged subject with its sealed files, and says in j what
 // became of it.
 func (p *Pipeline) seal(ctx context.Context, files map[string][]byte, j *Judged) (err error) {
+	j.Runs.Repository = p.Repository
+	if j.Runs.Repository == "" {
+		if j.Runs.Repository, err = p.Repo.EnsureID(ctx, rand.Text()); err != nil {
+			return strayed(err)
+		}
+	}
+	j.Runs.Formats, j.Runs.OwnProfile = p.Formats, j.By.own()
 	c := &bundle.Contents{Files: files, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict, Inputs: j.Inputs}
 	s := spool{files: map[string]repository.Content{}}
 	defer func() { err = errors.Join(err, s.Close()) }()
@@ -187,7 +198,7 @@ func (p *Pipeline) seal(ctx context.Context, files map[string][]byte, j *Judged)
 	for name, raw := range pkg.Files {
 		s.files[name] = repository.Bytes(raw)
 	}
-	return p.Repo.PutContents(ctx, repository.NewPointer(pkg.ID, &j.Release, &j.Verdict), s.files)
+	return p.Repo.PutContents(ctx, repository.NewPointer(pkg.ID, &j.Release, &j.Verdict, &j.Runs), s.files)
 }
 
 // sealRelease writes what loading saw, redacted, and completes release.json.

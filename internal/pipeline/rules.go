@@ -44,6 +44,9 @@ type RulesOptions struct {
 	Policies string // a directory of policies of one's own; empty: none
 }
 
+// own reports whether the profile is a file of the user's.
+func (r Rules) own() bool { return !slices.Contains(config.Profiles(), r.From.Profile) }
+
 // LoadRules reads the rules. An error is one of the user's input.
 func LoadRules(o RulesOptions) (Rules, error) {
 	r := Rules{From: o}
@@ -133,7 +136,7 @@ func (r Rules) With(ids ...evidence.ControlID) (Rules, error) {
 		return r, nil
 	}
 	like := &evidence.Profile{}
-	if slices.Contains(config.Profiles(), r.From.Profile) {
+	if !r.own() {
 		var err error
 		if _, like, err = config.Profile("images"); err != nil {
 			return r, err

@@ -3,10 +3,8 @@ package pipeline
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -25,75 +23,56 @@ type search struct {
 	req      GateRequest
 	want     evidence.Release // the subject; empty fields are any
 
-	all   []repository.Pointer // of the repository, newest first
-	other []glimpse            // evidence for the chart, of something else
-}
-
-// glimpse is what a bundle says that it is about. Its digest is that of its id,
-// and no signature was verified: it serves to leave the bundle out, and to say why.
-type glimpse struct {
-	id      evidence.Digest
-	release evidence.Release
-	at      time.Time
-	record  chart.Record
-	tool    string
+	all     []entry   // of the repository, newest first
+	other   []glimpse // evidence for the chart, of something else
+	foreign []*entry  // evidence for the subject, sealed for another repository or for none
 }
 
 // evidence returns the verified bundles about the subject, newest first: the
-// newest of each release (name, namespace, cluster), scope and profile. Pointers
-// only say where to look; a bundle without one is looked at too, so that
-// removing a pointer does not bring older evidence back.
+// newest of each release (name, namespace, cluster), scope and profile. What a bundle
+// is about is what its signed statement says, and then its verified evidence: neither
+// pointers nor anything else that is not signed can hide one, or bring an older one back.
 func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 	var err error
-	if s.all, err = s.repo.List(ctx, repository.Filter{}); err != nil {
+	if s.all, err = index(ctx, s.repo, s.verifier); err != nil {
 		return nil, err
-	}
-	ids, err := s.repo.Bundles(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pointed := map[evidence.Digest]bool{}
-	for _, p := range s.all {
-		pointed[p.Bundle] = true
-	}
-	var order []evidence.Digest
-	for _, id := range ids {
-		if !pointed[id] {
-			order = append(order, id)
-		}
-	}
-	pointers := map[evidence.Digest]repository.Pointer{}
-	for _, p := range s.all {
-		if s.mayBe(p) {
-			pointers[p.Bundle] = p
-			order = append(order, p.Bundle)
-		}
 	}
 	seen := map[string]bool{}
 	var found []*Verified
-	for _, id := range order {
-		p, listed := pointers[id]
-		key := strings.Join([]string{string(p.Scope), p.Chart, p.Release, p.Namespace, p.Cluster, p.Profile}, "\x00")
-		if listed && s.req.Image == "" && seen[key] {
+	for i := range s.all {
+		e := &s.all[i]
+		if e.about == nil {
+			if err := s.unsigned(ctx, e); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		key := ""
+		if s.req.Image == "" {
+			r := e.about.Release
+			key = strings.Join([]string{string(r.Scope), r.Chart, r.ReleaseName, r.Namespace, r.Cluster, e.about.Profile, string(e.about.ProfileDigest)}, "\x00")
+		}
+		if seen[key] || !s.mayBe(e.about) {
 			continue // one bundle of each release and profile is enough: the newest
 		}
-		if skip, err := s.ofOther(ctx, id); err != nil {
+		if !s.ours(e.about) {
+			s.foreign = append(s.foreign, e)
+			continue
+		}
+		if skip, err := s.ofOther(ctx, e); err != nil {
 			return nil, err
 		} else if skip {
 			continue
 		}
-		seen[key] = true
-		b, err := stored(ctx, s.verifier, s.repo, id)
+		b, err := stored(ctx, s.verifier, s.repo, e.id)
 		if err != nil {
-			if !listed && s.isCutOff(ctx, id) {
-				continue
-			}
 			return nil, err
 		}
-		if listed && p != repository.NewPointer(id, b.Release(), b.Verdict()) {
-			return nil, integrityErr("bundle %s: its pointer in the repository does not say what the bundle says", id.Short())
+		if err := samePointers(ctx, s.repo, e.pointers, b.Bundle); err != nil {
+			return nil, err
 		}
 		if r := withObjects(b.Bundle); s.isAbout(&r) {
+			seen[key] = key != ""
 			found = append(found, b)
 		}
 	}
@@ -101,61 +80,77 @@ func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 	return s.oneRelease(found)
 }
 
-// mayBe reports whether the pointer's bundle has to be looked at.
-func (s *search) mayBe(p repository.Pointer) bool {
+// unsigned is what becomes of a bundle without a signature by a trusted key: an
+// error, unless its evidence, which its id is the digest of, is of something else.
+func (s *search) unsigned(ctx context.Context, e *entry) error {
+	g, damage, err := look(ctx, s.repo, s.verifier, e.id)
+	switch {
+	case err != nil:
+		return err
+	case errors.Is(damage, errNothing) && e.unfinished():
+		return nil
+	case damage != nil:
+		return unreadable(e.id, fmt.Errorf("%w; %w", e.broken, damage))
+	case g.at.After(s.req.At) || !s.isAbout(&g.release):
+		return nil
+	}
+	return integrityErr("bundle %s is not verified: %w; it is about this release: restore its signature from a copy, or trust its signer", e.id.Short(), e.broken)
+}
+
+// mayBe reports whether a bundle may be about the subject, as far as its signed
+// statement says.
+func (s *search) mayBe(about *bundle.Summary) bool {
+	have, want := about.Release, s.want
 	// What was judged after the time that is asked about does not count yet.
-	if p.Scope == evidence.ScopeComposed || p.EvaluatedAt.After(s.req.At) {
+	if have.Scope == evidence.ScopeComposed || about.EvaluatedAt.After(s.req.At) {
 		return false
 	}
-	if p.Scope == evidence.ScopeCluster {
+	if have.Scope == evidence.ScopeCluster {
 		return true
 	}
-	want := s.want
-	return (want.Chart == "" || p.Chart == want.Chart) && (want.Namespace == "" || p.Namespace == want.Namespace) &&
-		(want.ReleaseName == "" || p.Release == want.ReleaseName)
+	want.ValuesDigest, want.KubeVersion = "", "" // no statement names them
+	if have.ChartDigest == "" || want.Source == chart.SourceRelease {
+		want.ChartDigest = ""
+	}
+	if have.ManifestsDigest == "" || want.Source == chart.SourceRelease {
+		want.ManifestsDigest = "" // evidence of the chart may have the same objects
+	}
+	return len(differences(want, have)) == 0 && (s.req.Image == "" || runs(&have, s.req.Image))
+}
+
+// ours reports whether a bundle was sealed for the repository that is asked about.
+func (s *search) ours(about *bundle.Summary) bool {
+	return s.req.AnyRepository || about.Repository != "" && about.Repository == s.req.Repository
+}
+
+// oneRepository refuses to take the repository's own word for its id, which whoever
+// can write to it may swap, where evidence about the subject names another one.
+func (s *search) oneRepository(pinned bool) error {
+	for _, e := range s.foreign {
+		if !pinned && e.about.Repository != "" {
+			return integrityErr("bundle %s was sealed for repository %s, and %s says that it is %s: one of them is from elsewhere; say with --repository-id whose evidence counts",
+				e.id.Short(), e.about.Repository, s.repo.URL(), cmp.Or(s.req.Repository, "none"))
+		}
+	}
+	return nil
 }
 
 // ofOther reports whether a bundle is about something else than what is asked
 // about, as its content says. It saves verifying all that was ever collected of a
 // chart; what it does not know for sure is left to verification.
-func (s *search) ofOther(ctx context.Context, id evidence.Digest) (bool, error) {
+func (s *search) ofOther(ctx context.Context, e *entry) (bool, error) {
 	want := s.want
-	if want.Version == "" && want.ManifestsDigest == "" {
+	if e.about.Release.Scope == evidence.ScopeCluster || want.Version == "" && want.ManifestsDigest == "" {
 		return false, nil // names are enough
 	}
-	g, ok, err := s.look(ctx, id)
-	if err != nil || !ok || g.release.Scope == evidence.ScopeCluster || s.isAbout(&g.release) {
+	g, damage, err := look(ctx, s.repo, s.verifier, e.id)
+	if err != nil || damage != nil || s.isAbout(&g.release) {
 		return false, err
 	}
-	if g.release.Scope == evidence.ScopeRelease && g.release.Chart == want.Chart && !g.at.After(s.req.At) {
+	if g.release.Scope == evidence.ScopeRelease && g.release.Chart == want.Chart {
 		s.other = append(s.other, g)
 	}
 	return true, nil
-}
-
-// look opens a bundle's evidence without verifying it; false where it is not what
-// its id names, or cannot be opened: verification says why.
-func (s *search) look(ctx context.Context, id evidence.Digest) (glimpse, bool, error) {
-	raw, err := s.repo.GetFile(ctx, id, bundle.EvidenceFile)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		return glimpse{}, false, err
-	}
-	limits := s.verifier.Limits
-	if limits == (bundle.Limits{}) {
-		limits = bundle.DefaultLimits()
-	}
-	b, err := bundle.Open(raw, limits)
-	if err != nil || b.ID() != id {
-		return glimpse{}, false, nil //nolint:nilerr // see above
-	}
-	g := glimpse{id: id, release: withObjects(b), at: b.Verdict().EvaluatedAt, tool: b.Runs().Tool}
-	if raw, err := b.Read(collectors.ChartFile); err == nil {
-		_ = json.Unmarshal(raw, &g.record) // it serves explanations only
-	}
-	return g, true, nil
 }
 
 // withObjects is what a bundle is about, with the digest of its objects. Where secrets
@@ -169,12 +164,6 @@ func withObjects(b *bundle.Bundle) evidence.Release {
 		r.ObjectsDigest, _ = chart.ObjectsDigest(raw)
 	}
 	return r
-}
-
-// isCutOff tells a bundle whose storing was interrupted (no signature yet) from evidence.
-func (s *search) isCutOff(ctx context.Context, id evidence.Digest) bool {
-	_, err := s.repo.GetFile(ctx, id, bundle.SignatureFile)
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 // isAbout reports whether a bundle of that release may count.
@@ -278,6 +267,14 @@ const (
 // else, and of what.
 func (s *search) whyNone(ctx context.Context) ([]string, error) {
 	want := s.want
+	if n := len(s.foreign); n > 0 {
+		other := "no repository, by an older version"
+		if id := s.foreign[0].about.Repository; id != "" {
+			other = "repository " + id
+		}
+		return []string{fmt.Sprintf("the evidence of it (bundles: %d, the newest %s) was sealed for %s, and counts for repository %s only if asked: collect again, or --any-repository takes it",
+			n, s.foreign[0].id.Short(), other, cmp.Or(s.req.Repository, "(without an id)"))}, nil
+	}
 	if s.req.Image != "" {
 		return []string{fmt.Sprintf("no evidence for a release that runs image %s", s.req.Image) + s.names()}, nil
 	}
@@ -285,19 +282,19 @@ func (s *search) whyNone(ctx context.Context) ([]string, error) {
 	for _, g := range s.other {
 		looked[g.id] = true
 	}
-	for _, p := range s.all {
-		if p.Scope != evidence.ScopeRelease || p.Chart != want.Chart || looked[p.Bundle] || p.EvaluatedAt.After(s.req.At) {
+	for _, e := range s.all {
+		if !e.of(want.Chart) || looked[e.id] || e.about.EvaluatedAt.After(s.req.At) {
 			continue
 		}
 		if len(looked) >= len(s.other)+maxGlimpses {
 			break
 		}
-		looked[p.Bundle] = true
-		g, ok, err := s.look(ctx, p.Bundle)
+		looked[e.id] = true
+		g, damage, err := look(ctx, s.repo, s.verifier, e.id)
 		if err != nil {
 			return nil, err
 		}
-		if ok {
+		if damage == nil {
 			s.other = append(s.other, g)
 		}
 	}
@@ -383,11 +380,17 @@ func version(r evidence.Release, rec chart.Record) string {
 
 func joined(s []string) string { return cmp.Or(strings.Join(s, ","), "none") }
 
+// of reports whether the bundle is about a release of the chart, as its signed
+// statement says.
+func (e *entry) of(chart string) bool {
+	return e.about != nil && e.about.Release.Scope == evidence.ScopeRelease && e.about.Release.Chart == chart
+}
+
 // later counts the bundles of the chart that were judged after the time asked about.
 func (s *search) later(name string) int {
 	n := 0
-	for _, p := range s.all {
-		if p.Scope == evidence.ScopeRelease && p.Chart == name && p.EvaluatedAt.After(s.req.At) {
+	for _, e := range s.all {
+		if e.of(name) && e.about.EvaluatedAt.After(s.req.At) {
 			n++
 		}
 	}
@@ -397,9 +400,9 @@ func (s *search) later(name string) int {
 // names says what the repository has evidence for.
 func (s *search) names() string {
 	var names []string
-	for _, p := range s.all {
-		if p.Scope == evidence.ScopeRelease && !slices.Contains(names, p.Chart) {
-			names = append(names, p.Chart)
+	for _, e := range s.all {
+		if e.about != nil && e.of(e.about.Release.Chart) && !slices.Contains(names, e.about.Release.Chart) {
+			names = append(names, e.about.Release.Chart)
 		}
 	}
 	slices.Sort(names)

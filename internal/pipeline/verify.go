@@ -37,6 +37,9 @@ type Found struct {
 	Copy  bool     // a copy in a folder, of which something may be absent; else a repository's
 	Extra []string // names of what lies beside a copy and is no part of it; folders end in a slash
 	More  bool     // there is more of that than Extra names
+
+	pointers []string               // of a repository's bundle: the keys of those that name it
+	repo     *repository.Repository // which they are of
 }
 
 // Verify verifies the bundle, strictly where it is a repository's.
@@ -44,14 +47,30 @@ func (f *Found) Verify(ctx context.Context, v *bundle.Verifier) *bundle.Result {
 	if f.Copy {
 		return v.VerifyCopyFrom(ctx, f.Files, f.ID)
 	}
-	return v.VerifyFrom(ctx, f.Files, f.ID)
+	r := v.VerifyFrom(ctx, f.Files, f.ID)
+	if f.repo == nil {
+		return r
+	}
+	c := bundle.Check{Name: "pointer", Outcome: evidence.OutcomeNotChecked, Reason: "an earlier check failed"}
+	switch b := r.Verified(); {
+	case b == nil:
+	case len(f.pointers) == 0:
+		c.Outcome, c.Reason = evidence.OutcomeNotApplicable, "none lists the bundle, which counts all the same"
+	default:
+		c.Outcome, c.Reason = evidence.OutcomePass, "the pointer that lists the bundle says what the bundle says"
+		if err := samePointers(ctx, f.repo, f.pointers, b); err != nil {
+			c.Outcome, c.Reason = evidence.OutcomeFail, err.Error()
+		}
+	}
+	r.Add(c)
+	return r
 }
 
 // FindBundle reads the files of a bundle. ref is the folder of a copy, its
 // evidence.zip by whatever name, the beginning of an id in the repository, or
-// latest. signature is the file with the signature of a copy's evidence where it
+// latest: the bundle that was judged last as v finds it signed. signature is the file with the signature of a copy's evidence where it
 // is not beside it; empty otherwise.
-func FindBundle(ctx context.Context, repo *repository.Repository, ref, signature string) (*Found, error) {
+func FindBundle(ctx context.Context, v *bundle.Verifier, repo *repository.Repository, ref, signature string) (*Found, error) {
 	st, err := os.Stat(ref)
 	switch {
 	case err == nil && st.IsDir():
@@ -63,18 +82,71 @@ func FindBundle(ctx context.Context, repo *repository.Repository, ref, signature
 	case signature != "":
 		return nil, inputErr("--signature goes with a bundle's folder or its evidence.zip; the repository has the signature of bundle %s", ref)
 	}
-	id, err := repo.Resolve(ctx, ref)
+	var id evidence.Digest
+	if ref == latest {
+		id, err = newest(ctx, repo, v)
+	} else {
+		id, err = repo.Resolve(ctx, ref)
+	}
 	if errors.Is(err, repository.ErrBadID) {
 		return nil, inputErr("%w; nor is there such a file or folder", err)
 	}
 	if err != nil {
 		return nil, notFound(err)
 	}
-	files, err := repo.Open(ctx, id)
+	pointed, err := repo.Pointed(ctx)
+	if err != nil {
+		return nil, strayed(err)
+	}
+	f, err := inRepository(ctx, repo, id, pointed[id])
+	if err == nil && len(f.pointers) == 0 && len(f.Files.Names()) == 0 {
+		err = fmt.Errorf("bundle %s in %s: %w", id.Short(), repo.URL(), fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, notFound(err)
 	}
-	return &Found{ID: id, Files: files}, nil
+	return f, nil
+}
+
+// inRepository finds a bundle of the repository; of one that is gone there are no files.
+func inRepository(ctx context.Context, repo *repository.Repository, id evidence.Digest, pointers []string) (*Found, error) {
+	f := &Found{ID: id, Files: bundle.Files{}, repo: repo, pointers: pointers}
+	files, err := repo.Open(ctx, id)
+	if err == nil {
+		f.Files = files
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return f, nil
+}
+
+const latest = "latest"
+
+// EachBundle calls yield for every bundle of the repository, also for those of which
+// nothing but a pointer is left.
+func EachBundle(ctx context.Context, repo *repository.Repository, yield func(*Found) error) error {
+	pointed, err := repo.Pointed(ctx)
+	if err != nil {
+		return strayed(err)
+	}
+	ids, err := repo.Bundles(ctx)
+	if err != nil {
+		return strayed(err)
+	}
+	for id := range pointed {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		f, err := inRepository(ctx, repo, id, pointed[id])
+		if err != nil {
+			return err
+		}
+		if err := yield(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // notFound makes an id that is not there an input error.
@@ -299,7 +371,7 @@ type Verified struct {
 // OpenVerified reads a bundle (see FindBundle), verifies it, and only then opens
 // it. One that does not verify is an IntegrityError.
 func OpenVerified(ctx context.Context, v *bundle.Verifier, repo *repository.Repository, ref, signature string) (*Verified, error) {
-	f, err := FindBundle(ctx, repo, ref, signature)
+	f, err := FindBundle(ctx, v, repo, ref, signature)
 	if err != nil {
 		return nil, err
 	}

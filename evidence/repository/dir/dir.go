@@ -286,7 +286,7 @@ func walk(ctx context.Context, dir *os.Root, at, prefix string, keys *[]string) 
 		}
 		key := at + e.Name()
 		switch {
-		case strings.HasPrefix(e.Name(), "."):
+		case at == "" && strings.HasPrefix(e.Name(), "."): // in a bundle it is extra
 		case e.IsDir():
 			// Descend only where the prefix can match.
 			if !strings.HasPrefix(key+"/", prefix) && !strings.HasPrefix(prefix, key+"/") {
