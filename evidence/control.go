@@ -134,7 +134,21 @@ type Profile struct {
 	FailOn      Severity         `json:"failOn"` // the lowest severity of a failing finding that fails its control
 	MaxAge      Duration         `json:"maxAge"` // how old evidence may be when gated on
 	Controls    []ProfileControl `json:"controls"`
+	// Waivers bounds the waivers that count when it is gated on; nil: as its zero value does.
+	Waivers *WaiverBounds `json:"waivers,omitempty"`
 }
+
+// WaiverBounds says which waivers of the evidence a gate accepts.
+type WaiverBounds struct {
+	// MaxAge is how far ahead a waiver may end; 0: DefaultWaiverAge.
+	MaxAge Duration `json:"maxAge,omitempty"`
+	// Wildcards accepts waivers whose target has a wildcard, or names neither an object
+	// nor a rule narrower than those of the control in the catalog.
+	Wildcards bool `json:"wildcards,omitempty"`
+}
+
+// DefaultWaiverAge is how far ahead a waiver may end where the profile does not say.
+const DefaultWaiverAge = Duration(365 * 24 * time.Hour)
 
 // ProfileControl is one control of a profile; zero fields take the profile's.
 type ProfileControl struct {

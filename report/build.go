@@ -30,7 +30,7 @@ func New(in Input) *Document {
 	d := &Document{
 		Title:       strings.TrimSpace(in.Release.Chart + " " + in.Release.Version),
 		Sealed:      in.BundleID != "",
-		Verdict:     Verdict{Mark: VerdictMark(in.Verdict.Outcome), Reason: in.Verdict.Reason, Profile: in.Verdict.Profile},
+		Verdict:     Verdict{Mark: VerdictMark(in.Verdict.Outcome), Reason: in.Verdict.Reason, Profile: in.Runs.ProfileName(in.Verdict.Profile, in.Verdict.ProfileDigest)},
 		EvaluatedAt: in.Verdict.EvaluatedAt.UTC(),
 		Tool:        in.Runs.Tool,
 		Images:      in.Release.Images,

@@ -48,6 +48,7 @@ type ReleaseJSON struct {
 // NewReleaseJSON is the JSON form of what was judged; lists are never null.
 func NewReleaseJSON(in Input) ReleaseJSON {
 	v := in.Verdict
+	v.Profile = in.Runs.ProfileName(v.Profile, v.ProfileDigest)
 	if v.Results == nil {
 		v.Results = []evidence.ControlResult{}
 	}

@@ -160,7 +160,7 @@ func SARIF(d *Document, o SARIFOptions) ([]byte, error) {
 		AutomationDetails: sarifAutomation{ID: "helmproof/" + sarifWord(d.in.Release.Chart) + "/" + sarifWord(d.in.Release.Namespace) + "/"},
 		ColumnKind:        "unicodeCodePoints",
 		Results:           []sarifResult{},
-		Properties:        map[string]string{"verdict": string(d.in.Verdict.Outcome), "profile": d.in.Verdict.Profile, "evidence": string(d.in.BundleID)},
+		Properties:        map[string]string{"verdict": string(d.in.Verdict.Outcome), "profile": d.Verdict.Profile, "evidence": string(d.in.BundleID)},
 	}
 	if name, version, ok := strings.Cut(d.Tool, " "); ok && name == "helmproof" {
 		run.Tool.Driver.Version = Visible(version)

@@ -158,8 +158,8 @@ func facts(in Input) []Fact {
 	add("Namespace", r.Namespace, false)
 	add("Cluster", r.Cluster, true)
 	add("Kubernetes", r.KubeVersion, false)
-	profile := in.Verdict.Profile
-	if in.Profile != nil && in.Profile.Title != "" && in.Profile.Title != profile {
+	profile := in.Runs.ProfileName(in.Verdict.Profile, in.Verdict.ProfileDigest)
+	if in.Profile != nil && in.Profile.Title != "" && in.Profile.Title != in.Verdict.Profile {
 		profile += " – " + in.Profile.Title
 	}
 	if in.Profile != nil {

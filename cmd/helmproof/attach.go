@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -167,21 +168,23 @@ func newAttachPolicy(a *app) *cobra.Command {
 		Short: "Print a policy that admits images by the attached verdict",
 		Long: `Policy prints a policy for the cluster: an image is admitted where a verification
 summary refers to it that says PASSED, by the profile, and that is signed with
-the key. It is to be applied in a cluster with sigstore policy-controller, or
+the key. The profile counts by its digest, not by its name: print the policy again
+when the profile changes, and when helmproof is updated. It is to be applied in a cluster with sigstore policy-controller, or
 with Kyverno. A statement refers to an image for good: policy-controller's policy
 also holds the verdict to an age, which Kyverno's cannot.
 
 An image may be in several releases, each with a verdict; one that passes admits
 it, unless --chart names whose verdict counts.`,
 		Example: `  helmproof attach policy --key team.pub --glob 'ghcr.io/team/**' | kubectl apply -f -
-  helmproof attach policy --engine kyverno --key team.pub --glob 'ghcr.io/team/*' --verdict-profile own-profile`,
+  helmproof attach policy --engine kyverno --key team.pub --glob 'ghcr.io/team/*' --verdict-profile ./own-profile.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.attachPolicy(engine, p) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&engine, "engine", "sigstore", "`ENGINE` that enforces it: sigstore or kyverno")
 	fl.StringVar(&p.Key, "key", "", "public key `FILE` that verdicts are signed with")
-	fl.StringVar(&p.Profile, "verdict-profile", "images", "`NAME` of the profile that the verdict has to be by")
+	fl.StringVar(&p.Profile, "verdict-profile", "images", "profile that the verdict has to be by: a built-in `NAME` or a YAML file")
+	fl.StringArrayVar(&p.digests, "profile-digest", nil, "`DIGEST` of another form of the profile, such as one with a limit of age (verdict.profileDigest in JSON); may be given several times")
 	fl.StringVar(&p.Name, "name", "helmproof-verdict", "`NAME` of the policy")
 	fl.StringVar(&p.Chart, "chart", "", "only verdicts about releases of this `CHART`")
 	fl.DurationVar(&p.MaxAge, "max-age", 7*24*time.Hour, "with --engine sigstore: how old the verdict may be")
@@ -193,9 +196,13 @@ it, unless --chart names whose verdict counts.`,
 
 // policyInput is what the templates of policies take; Key is a file's name first.
 type policyInput struct {
-	Name, Key, Profile, Chart string
-	Globs                     []string
-	MaxAge                    time.Duration
+	Name, Key, Chart string
+	Profile          string   // a name or a file first; then what to call it
+	URIs             []string // of the profile in verification summaries
+	Digests          []string // of the profile, in hexadecimal digits
+	Globs            []string
+	MaxAge           time.Duration
+	digests          []string // that were given besides
 }
 
 func (a *app) attachPolicy(engine string, p policyInput) error {
@@ -205,6 +212,28 @@ func (a *app) attachPolicy(engine string, p policyInput) error {
 	if p.Key == "" || len(p.Globs) == 0 {
 		return usageErr("give the public key that verdicts are signed with (--key FILE), and the images that the policy is about (--glob PATTERN)")
 	}
+	by, err := pipeline.LoadRules(pipeline.RulesOptions{Profile: p.Profile})
+	if err != nil {
+		return fmt.Errorf("--verdict-profile: %w", err)
+	}
+	digests, err := by.Digests()
+	if err != nil {
+		return err
+	}
+	for _, d := range p.digests {
+		more, err := evidence.ParseDigest(d)
+		if err != nil {
+			return usageErr("--profile-digest: %w", err)
+		}
+		digests = append(digests, more)
+	}
+	for _, d := range digests {
+		if uri := "helmproof:profile/" + by.VerdictName(d); !slices.Contains(p.URIs, uri) {
+			p.URIs = append(p.URIs, uri)
+		}
+		p.Digests = append(p.Digests, d.Hex())
+	}
+	p.Profile = by.VerdictName(digests[0])
 	raw, err := os.ReadFile(p.Key) //nolint:gosec // the file that the user names
 	if err != nil {
 		return usageErr("--key: %w", err)

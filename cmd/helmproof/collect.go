@@ -477,9 +477,23 @@ func controlCounts(results []evidence.ControlResult, width int) string {
 	return line(n)
 }
 
-// summary is one plain line: verdict, chart, version, bundle.
+// summary is one plain line: verdict, chart, version, bundle, and how many controls
+// hold by a waiver only.
 func summary(j *pipeline.Judged) string {
-	return strings.TrimRight(fmt.Sprintf("%s %s %s %s", j.Verdict.Outcome, printable(j.Release.Chart), printable(j.Release.Version), j.Bundle), " ")
+	line := strings.TrimRight(fmt.Sprintf("%s %s %s %s", j.Verdict.Outcome, printable(j.Release.Chart), printable(j.Release.Version), j.Bundle), " ")
+	hold, waived := 0, 0
+	for _, r := range j.Verdict.Results {
+		switch r.Outcome {
+		case evidence.ControlWaived:
+			waived++
+		case evidence.ControlPass, evidence.ControlWarn, evidence.ControlNotApplicable:
+			hold++
+		}
+	}
+	if waived > 0 {
+		line += fmt.Sprintf(" (%d hold, %d waived)", hold, waived)
+	}
+	return line
 }
 
 // printMany is a row per chart: with many charts the findings are in the reports.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/pipeline"
@@ -84,6 +85,7 @@ Exit code 3 says FAIL or INCOMPLETE, 4 that evidence could not be verified.`,
 	fl.String("profile", "", "control profile: a built-in `NAME` or a YAML file")
 	fl.DurationVar(&f.maxAge, "max-age", 0, "oldest evidence to accept; the profile's own limit if 0")
 	fl.StringVar(&f.at, "at", "", "decide as of this `TIME` (RFC 3339) instead of now")
+	fl.StringArray("registry-allow", nil, "registry or repository `PATTERN` that images may come from (IMG-5), whatever the evidence was collected with; may be given several times")
 	fl.BoolVar(&f.anyRepository, "any-repository", false, "take evidence that was sealed for another repository, or for none")
 	fl.BoolVar(&f.seal, "seal", false, "sign and store the composed verdict")
 	fl.String("key", "", "signing key for --seal: a `FILE`, or a key in a KMS")
@@ -216,6 +218,10 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 	v, err := a.verifier(ctx, repo)
 	if err != nil {
 		return err
+	}
+	req.Registries = a.cfg.RegistryAllow
+	if err := images.CheckRegistries(req.Registries); err != nil {
+		return usageErr("--registry-allow: %w", err)
 	}
 	if !req.AnyRepository {
 		if req.Repository, err = a.repositoryID(ctx, repo); err != nil {

@@ -25,7 +25,7 @@ func printJudged(t *terminal, j *pipeline.Judged) {
 		head += " " + j.Release.Version
 	}
 	t.line(t.bold(printable(head)))
-	t.para("", "", about(&j.Release)+", profile "+j.By.Profile.Text())
+	t.para("", "", about(&j.Release)+", profile "+profileText(&j.Runs, j.By.Profile, &j.Verdict))
 	printMeasured(t, j.Figures, j.Unread)
 	for _, run := range j.Runs.Collectors {
 		if run.Outcome == evidence.OutcomeError {
@@ -43,6 +43,12 @@ func printJudged(t *terminal, j *pipeline.Judged) {
 	printResults(t, j.Verdict, cat, byID, shownFindings, rest)
 	printGroups(t, j.Verdict, cat)
 	printWaivers(t, j.Verdict)
+}
+
+// profileText names the profile, and what was added to it. One of the user's own
+// shows as such, with its digest, whatever it calls itself.
+func profileText(r *evidence.Runs, p *evidence.Profile, v *evidence.Verdict) string {
+	return shortDigests(r.ProfileName(p.Name, v.ProfileDigest)) + strings.TrimPrefix(p.Text(), p.Name)
 }
 
 // printMeasured writes what a drill measured, or why that cannot be said; nothing

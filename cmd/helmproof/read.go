@@ -95,7 +95,7 @@ one that is not verified.`,
 				byID[f.ID] = f
 			}
 			t.line(t.bold(printable(strings.TrimSpace(j.Release.Chart + " " + j.Release.Version))))
-			t.para("", "", fmt.Sprintf("%s, profile %s, judged %s", about(&j.Release), in.Profile.Text(), j.Verdict.EvaluatedAt.UTC().Format(time.RFC3339)))
+			t.para("", "", fmt.Sprintf("%s, profile %s, judged %s", about(&j.Release), profileText(&j.Runs, in.Profile, &j.Verdict), j.Verdict.EvaluatedAt.UTC().Format(time.RFC3339)))
 			printMeasured(t, in.Drill, in.DrillUnread)
 			printResults(t, j.Verdict, cat, byID, len(j.Findings), "")
 			printGroups(t, j.Verdict, cat)

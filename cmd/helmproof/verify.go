@@ -170,7 +170,7 @@ func newVerified(f *pipeline.Found, r *bundle.Result) verifiedJSON {
 		return out
 	}
 	rel, v := b.Release(), b.Verdict()
-	out.Verdict = &verdictJSON{Outcome: v.Outcome, Profile: v.Profile, Chart: rel.Chart, Version: rel.Version, Namespace: rel.Namespace, EvaluatedAt: v.EvaluatedAt}
+	out.Verdict = &verdictJSON{Outcome: v.Outcome, Profile: b.Runs().ProfileName(v.Profile, v.ProfileDigest), Chart: rel.Chart, Version: rel.Version, Namespace: rel.Namespace, EvaluatedAt: v.EvaluatedAt}
 	if now := r.Counts().Outcome; now != v.Outcome {
 		out.Verdict.Now = now
 	}
@@ -181,7 +181,7 @@ func newVerified(f *pipeline.Found, r *bundle.Result) verifiedJSON {
 	case rel.Source == chart.SourceManifests:
 		what = "manifests"
 	}
-	out.subject = what + ", profile " + v.Profile
+	out.subject = what + ", profile " + shortDigests(b.Runs().ProfileName(v.Profile, v.ProfileDigest))
 	return out
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
@@ -34,6 +35,9 @@ type Verifier struct {
 	// Catalog is this program's own, raw: evidence of the same rules has to be judged
 	// by it, and what is derived anew from other evidence is. nil: any catalog will do.
 	Catalog []byte
+	// Builtin reports whether a profile is a built-in one of this version, with no
+	// more than what was given to judge by added; nil: what runs.json says of it counts.
+	Builtin func(*evidence.Profile) bool
 	// Rules and Reports are the versions that Replay and Render are of; 0 means
 	// evidence.RulesVersion and evidence.ReportsVersion.
 	Rules, Reports int
@@ -486,7 +490,17 @@ func (s *verification) judgedBy() (in gate.Input, err error) {
 	return in, nil
 }
 
+// profileName names the sealed profile, one of the user's own with the beginning of its digest.
+func (s *verification) profileName() string {
+	v := s.b.verdict
+	name := s.b.runs.ProfileName(v.Profile, v.ProfileDigest)
+	return strings.Replace(name, string(v.ProfileDigest), "sha256:"+v.ProfileDigest.Short()+"…", 1)
+}
+
 func (s *verification) checkVerdict() (string, error) {
+	if err := s.checkProfile(); err != nil {
+		return "", err
+	}
 	if !s.otherRules() && s.Catalog != nil && !bytes.Equal(s.Catalog, s.b.Catalog()) {
 		return "", fmt.Errorf("%s is not the catalog of rules %d, by which it says it was judged%s", CatalogFile, s.rules, s.otherTool())
 	}
@@ -504,7 +518,23 @@ func (s *verification) checkVerdict() (string, error) {
 		return "", err
 	}
 	s.result.counts = s.b.verdict
-	return fmt.Sprintf("%s follows from findings, profile %s and waivers", s.b.verdict.Outcome, in.Profile.Name), nil
+	return fmt.Sprintf("%s follows from findings, profile %s and waivers", s.b.verdict.Outcome, s.profileName()), nil
+}
+
+// checkProfile holds that a profile that counts as built in is this version's. Bundles
+// that name no repository are of versions that did not tell.
+func (s *verification) checkProfile() error {
+	if r := s.b.runs; s.otherRules() || s.Builtin == nil || r.Repository == "" || r.OwnProfile {
+		return nil
+	}
+	p, err := gate.ParseProfile(s.b.Profile())
+	if err != nil {
+		return fmt.Errorf("%s: %w", ProfileFile, err)
+	}
+	if !s.Builtin(p) {
+		return fmt.Errorf("%s is not the built-in profile %s, and %s does not say that it is the user's own%s", ProfileFile, p.Name, runsFile, s.otherTool())
+	}
+	return nil
 }
 
 func (s *verification) sameVerdict(derived evidence.Verdict) error {

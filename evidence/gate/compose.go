@@ -43,6 +43,9 @@ type ComposeInput struct {
 	// it is the one that the release's evidence names.
 	Cluster string
 	At      time.Time
+	// AnyWaiver takes every waiver of the evidence, whatever the profile says of
+	// waivers: composed verdicts of older versions did.
+	AnyWaiver bool
 }
 
 // Compose judges every control of the profile by the newest evidence about it.
@@ -125,6 +128,9 @@ func newComposer(in ComposeInput) *composer {
 		x := &candidate{
 			Evidence: e, findings: groupFindings(e.Findings), waivers: newWaiverSet(ws, in.Profile, in.At),
 			used: map[evidence.ControlID]bool{},
+		}
+		if !in.AnyWaiver {
+			x.waivers.bounded = in.Catalog
 		}
 		if e.Replayed != nil {
 			x.replayed, x.rules = groupFindings(e.Replayed.Findings), evidence.NewRuleControls(e.Catalog)

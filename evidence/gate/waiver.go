@@ -16,6 +16,7 @@ const (
 	WaiverApplied = "applied"
 	WaiverExpired = "expired"
 	WaiverUnused  = "unused"
+	WaiverRefused = "refused" // by the gate's profile
 )
 
 // Matches reports whether the selector picks the finding. An empty field
@@ -40,6 +41,7 @@ func Matches(s evidence.Selector, f evidence.Finding) bool {
 type waiverSet struct {
 	profile *evidence.Profile
 	at      time.Time
+	bounded *evidence.Catalog // the profile bounds waivers, which name the rules of this catalog; nil: it does not
 	list    []evidence.WaiverResult
 }
 
@@ -49,6 +51,34 @@ func newWaiverSet(ws []evidence.Waiver, p *evidence.Profile, at time.Time) *waiv
 		s.list = append(s.list, evidence.WaiverResult{Waiver: w})
 	}
 	return s
+}
+
+// refused says why the gate's profile does not accept the waiver, or nothing.
+func (s *waiverSet) refused(w evidence.Waiver) string {
+	if s.bounded == nil {
+		return ""
+	}
+	var b evidence.WaiverBounds
+	if s.profile.Waivers != nil {
+		b = *s.profile.Waivers
+	}
+	if limit := time.Duration(cmp.Or(b.MaxAge, evidence.DefaultWaiverAge)); w.ExpiresAt.After(s.at.Add(limit)) {
+		return fmt.Sprintf("ends on %s, and the profile accepts waivers that end within %s", day(w.ExpiresAt), ageText(limit))
+	}
+	if b.Wildcards {
+		return ""
+	}
+	t := w.Target
+	for _, field := range []string{t.Rule, t.Kind, t.Name, t.Namespace, t.Container} {
+		if strings.ContainsAny(field, `*?[\`) {
+			return fmt.Sprintf("its target has the wildcard %q, and the profile accepts none: name each object", field)
+		}
+	}
+	control, _ := s.bounded.Control(w.Control)
+	if t.Name == "" && (t.Rule == "" || slices.Contains(control.Rules, t.Rule)) {
+		return "its target names no object, and no rule narrower than those of the control: name each object"
+	}
+	return ""
 }
 
 func (s *waiverSet) expired(w evidence.Waiver) bool { return !w.ExpiresAt.After(s.at) }
@@ -63,7 +93,7 @@ func (s *waiverSet) accept(id evidence.ControlID, f evidence.Finding) (evidence.
 			continue
 		}
 		x.Findings = append(x.Findings, f.ID)
-		if by == nil && !s.expired(x.Waiver) {
+		if by == nil && !s.expired(x.Waiver) && s.refused(x.Waiver) == "" {
 			by = &x.Waiver
 		}
 	}
@@ -86,6 +116,8 @@ func (s *waiverSet) results() []evidence.WaiverResult {
 			x.Status, x.Reason = WaiverUnused, fmt.Sprintf("control %s is not in profile %s", x.Waiver.Control, s.profile.Name)
 		case s.expired(x.Waiver):
 			x.Status, x.Reason = WaiverExpired, fmt.Sprintf("expired on %s, no effect; it would cover %s", day(x.Waiver.ExpiresAt), n)
+		case s.refused(x.Waiver) != "":
+			x.Status, x.Reason = WaiverRefused, fmt.Sprintf("%s; it would cover %s", s.refused(x.Waiver), n)
 		case len(x.Findings) == 0:
 			x.Status, x.Reason = WaiverUnused, "no failing or unchecked finding matches its target"
 		default:

@@ -36,7 +36,10 @@ type GateRequest struct {
 	// Repository is the id whose bundles count, from a place that a writer of the
 	// repository cannot reach; empty: that which the repository itself names, as long
 	// as all evidence about the subject does.
-	Repository    string
+	Repository string
+	// Registries is the gate's own allow-list (IMG-5). The one that the evidence was
+	// collected with does not count: without one of its own the gate cannot tell.
+	Registries    []string
 	AnyRepository bool // evidence counts for whichever repository it was sealed
 
 	At time.Time
@@ -105,13 +108,14 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	if err := s.oneRepository(pinned); err != nil {
 		return nil, err
 	}
+	given := &gateGiven{Registries: slices.Sorted(slices.Values(req.Registries))}
 	var done []*Judged
 	for _, group := range byRelease(found) {
 		with, err := by.withAdded(group)
 		if err != nil {
 			return nil, err
 		}
-		j, err := compose(group, with, req.At, v.Tool)
+		j, err := compose(group, with, req.At, v.Tool, given)
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +124,7 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	}
 	if len(done) == 0 {
 		// No evidence at all is judged too: everything required is missing.
-		j, err := compose(nil, by, req.At, v.Tool)
+		j, err := compose(nil, by, req.At, v.Tool, given)
 		if err != nil {
 			return nil, err
 		}
@@ -165,6 +169,9 @@ func (p *Pipeline) SealGated(ctx context.Context, j *Judged) error {
 	}
 	files := j.By.files()
 	files[bundle.ReleaseFile] = raw
+	if files[gateFile], err = bundle.CanonicalJSON(j.given); err != nil {
+		return fmt.Errorf("what the gate was given: %w", err)
+	}
 	return p.seal(ctx, files, j)
 }
 
@@ -206,12 +213,13 @@ func (r Rules) withAdded(newestFirst []*Verified) (Rules, error) {
 	return r, nil
 }
 
-// compose judges one release by its bundles, newest first.
-func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged, error) {
-	j := &Judged{Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}, By: by}
+// compose judges one release by its bundles, newest first. Without what the gate was given,
+// it judges as versions did that took the waivers and allow-lists of the evidence.
+func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *gateGiven) (*Judged, error) {
+	j := &Judged{given: given, Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}, By: by}
 	comp := gate.ComposeInput{
 		Profile: by.Profile, ProfileDigest: evidence.DigestOf(by.ProfileRaw),
-		Catalog: by.Catalog, CatalogDigest: evidence.DigestOf(by.CatalogRaw), At: at,
+		Catalog: by.Catalog, CatalogDigest: evidence.DigestOf(by.CatalogRaw), At: at, AnyWaiver: given == nil,
 	}
 	if len(bundles) > 0 {
 		// The newest about the release itself names it; a drill may know less.
@@ -236,7 +244,6 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged,
 			Bundle: b.ID(), Scope: b.Release().Scope, Release: withObjects(b.Bundle), Findings: b.Findings(),
 			Runs: b.Runs().Collectors, Verdict: *b.Verdict(), EvaluatedAt: b.Verdict().EvaluatedAt,
 		}
-		findings = append(findings, b.Findings()...)
 		if e.Replayed = b.Result.Replayed(); e.Replayed != nil {
 			e.Rules = b.Runs().RulesVersion()
 			sealed, err := sealedRules(b.Profile(), b.Catalog())
@@ -244,12 +251,30 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string) (*Judged,
 				return nil, err
 			}
 			e.Catalog = sealed.Catalog
+		}
+		if given != nil {
+			found, ok, err := given.registries(b.Bundle)
+			if err != nil {
+				return nil, fmt.Errorf("bundle %s: %w", b.ID().Short(), err)
+			}
+			if ok {
+				e.Findings = byRegistries(e.Findings, found)
+			}
+			if ok && e.Replayed != nil {
+				now := *e.Replayed
+				now.Findings = byRegistries(now.Findings, found)
+				e.Replayed = &now
+			}
+		}
+		findings = append(findings, e.Findings...)
+		if e.Replayed != nil {
 			findings = append(findings, e.Replayed.Findings...)
 		}
 		comp.Evidence = append(comp.Evidence, e)
 		j.Inputs = append(j.Inputs, evidence.BundleRef{Bundle: b.ID(), Scope: b.Release().Scope, EvaluatedAt: b.Verdict().EvaluatedAt})
 		j.Runs.Collectors = append(j.Runs.Collectors, b.Runs().Collectors...)
 	}
+	j.Runs.OwnProfile = by.own()
 	j.Runs.Tool, j.Runs.Rules, j.Runs.Reports = tool, evidence.RulesVersion, evidence.ReportsVersion
 	if j.Runs.Collectors == nil {
 		j.Runs.Collectors = []evidence.CollectorRun{}
@@ -324,7 +349,11 @@ func recompose(v *bundle.Verifier, repo *repository.Repository) func(context.Con
 			}
 			inputs = append(inputs, b)
 		}
-		j, err := compose(inputs, by, c.Verdict().EvaluatedAt, v.Tool)
+		given, err := sealedGiven(c)
+		if err != nil {
+			return nil, evidence.Verdict{}, err
+		}
+		j, err := compose(inputs, by, c.Verdict().EvaluatedAt, v.Tool, given)
 		if err != nil {
 			return nil, evidence.Verdict{}, err
 		}

@@ -164,7 +164,7 @@ func TestGoldenGate(t *testing.T) {
 			t.Parallel()
 			repo, v := openGolden(t, "1", kind)
 			rules := goldenRules(t, repo)
-			done, err := Gate(t.Context(), repo, v, rules, GateRequest{Chart: want.chart, At: goldenTime.Add(time.Hour)})
+			done, err := Gate(t.Context(), repo, v, rules, GateRequest{AnyRepository: true, Chart: want.chart, At: goldenTime.Add(time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}

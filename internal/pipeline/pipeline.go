@@ -71,6 +71,7 @@ type Judged struct {
 	Reasons  []string             // of a composed verdict that is not PASS: all there is to say why
 	Figures  *drill.Figures       // of a drill: what it measured; nil where that could not be read
 	Unread   string               // why not
+	given    *gateGiven           // of a composed verdict
 }
 
 // Release judges one loaded release and, where the pipeline has a signer and a
@@ -168,7 +169,7 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	if err != nil {
 		return nil, err
 	}
-	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs}, Findings: findings, Verdict: verdict, By: p.Rules}
+	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs, OwnProfile: p.Rules.own()}, Findings: findings, Verdict: verdict, By: p.Rules}
 	out.Figures, out.Unread = drillFigures(info, s.art, runs)
 	if p.Signer == nil {
 		return out, nil

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -46,6 +48,58 @@ type RulesOptions struct {
 
 // own reports whether the profile is a file of the user's.
 func (r Rules) own() bool { return !slices.Contains(config.Profiles(), r.From.Profile) }
+
+// builtinProfile reports whether a profile asks for all that the built-in profile of
+// its name does, as strictly: what was given to judge by may have added controls, and
+// a limit may have made evidence age faster. That of a drill is a part of profile drill.
+func builtinProfile(p *evidence.Profile) bool {
+	name, part := p.Name, false
+	if strings.HasPrefix(name, drillProfile+"-") {
+		name, part = drillProfile, true
+	}
+	if !slices.Contains(config.Profiles(), name) {
+		return false
+	}
+	_, like, err := config.Profile(name)
+	if err != nil || p.Scope != like.Scope || p.FailOn != like.FailOn || p.MaxAge > like.MaxAge || !reflect.DeepEqual(p.Waivers, like.Waivers) {
+		return false
+	}
+	for _, pc := range like.Controls {
+		i := indexControl(p, pc.ID)
+		if i < 0 {
+			if !part {
+				return false
+			}
+			continue
+		}
+		if got := p.Controls[i]; got.FailOn != pc.FailOn || got.MaxAge > pc.MaxAge || (got.MaxAge == 0) != (pc.MaxAge == 0) || got.Optional && !pc.Optional {
+			return false
+		}
+	}
+	return true
+}
+
+// Digests are those of the profile as it is sealed: as it was written, and with the
+// controls that whatever may be given to judge by adds. The first is the profile's own.
+func (r Rules) Digests() ([]evidence.Digest, error) {
+	out := []evidence.Digest{evidence.DigestOf(r.ProfileRaw)}
+	for i := range 1 << 5 {
+		g := Given{Registries: i&1 != 0, Signatures: i&2 != 0, Scans: i&4 != 0, Resolve: i&8 != 0, Policies: i&16 != 0}
+		with, err := r.With(g.Controls()...)
+		if err != nil {
+			return nil, err
+		}
+		if d := evidence.DigestOf(with.ProfileRaw); !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+// VerdictName is how a verification summary names the profile.
+func (r Rules) VerdictName(digest evidence.Digest) string {
+	return (&evidence.Runs{OwnProfile: r.own()}).ProfileName(r.Profile.Name, digest)
+}
 
 // LoadRules reads the rules. An error is one of the user's input.
 func LoadRules(o RulesOptions) (Rules, error) {

@@ -106,7 +106,7 @@ func TestWithNothing(t *testing.T) {
 	if err != nil || !got.Asks("ABC-9") {
 		t.Fatalf("unknown control: %v", err)
 	}
-	j, err := compose(nil, got, time.Now(), "helmproof test")
+	j, err := compose(nil, got, time.Now(), "helmproof test", &gateGiven{})
 	if err != nil {
 		t.Fatal(err)
 	}

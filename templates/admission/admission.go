@@ -5,7 +5,7 @@ package admission
 import "embed"
 
 // FS holds a template for each engine: sigstore.yaml (policy-controller) and
-// kyverno.yaml. They take .Name, .Globs, .Key (PEM), .Profile, .Chart
+// kyverno.yaml. They take .Name, .Globs, .Key (PEM), .Profile (for people), .URIs and .Digests (of the profile), .Chart
 // (empty: any) and .MaxAge (a time.Duration).
 //
 //go:embed *.yaml
