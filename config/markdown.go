@@ -116,12 +116,15 @@ otherwise make the verdict INCOMPLETE; it never accepts a check or a collector t
 what is accepted, by ` + "`rule`" + `, ` + "`kind`" + `, ` + "`name`" + `, ` + "`namespace`" + ` and ` + "`container`" + `; what is left out matches all, at least one must be given, and
 ` + "`*`" + ` and ` + "`?`" + ` are wildcards. A date means its first moment in UTC; at that moment the waiver has no effect any more.
 
-Findings stay in the evidence and in the reports. Every waiver is shown: applied, expired or unused.
+At the gate its profile bounds waivers: they end within a year, have no wildcard, and name an object by ` + "`name`" + `, or a rule
+narrower than those of the control. Others are shown as refused. A profile of your own can say otherwise: ` + "`waivers: {maxAge: 2160h, wildcards: true}`" + `.
+
+Findings stay in the evidence and in the reports. Every waiver is shown: applied, expired, refused or unused.
 
 ` + "```yaml" + `
 waivers:
   - control: CHT-3
-    target: {rule: helm/crd-schema, kind: Certificate}
+    target: {rule: helm/crd-schema, kind: Certificate, name: payments}
     reason: The CustomResourceDefinition is installed by the platform, and its own tests cover this object.
     approvedBy: Ada Lovelace, platform security
     expiresAt: 2027-03-31

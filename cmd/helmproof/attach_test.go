@@ -209,20 +209,20 @@ func TestCosignVerifiesAttached(t *testing.T) {
 		r.write(t, file, rego+"\nallow := isCompliant\n")
 		return filepath.Join(r.dir, file)
 	}
-	good := policy("good.rego", "--verdict-profile", "scans")
+	good := policy("good.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"))
 	bare := imagetest.Push(t, strings.SplitN(image["c001"], "/", 2)[0]+"/bare:1", imagetest.Debian(t, nil))
 	for title, tt := range map[string]struct {
 		image, key, kind, policy, refusal string
 	}{
 		"passed":              {image["c001"], "team.pub", attest.VSAType, good, ""},
-		"passed, its chart":   {image["c001"], "team.pub", attest.VSAType, policy("chart.rego", "--verdict-profile", "scans", "--chart", "c001"), ""},
+		"passed, its chart":   {image["c001"], "team.pub", attest.VSAType, policy("chart.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--chart", "c001"), ""},
 		"evidence":            {image["c001"], "team.pub", attest.EvidenceType, "", ""},
 		"scan":                {image["c001"], "team.pub", attest.VulnsType, "", ""},
 		"failed":              {image["c000"], "team.pub", attest.VSAType, good, "expression value, false, is not true"},
 		"failed, no policy":   {image["c000"], "team.pub", attest.VSAType, "", ""},
 		"another profile":     {image["c001"], "team.pub", attest.VSAType, policy("profile.rego", "--verdict-profile", "images"), "expression value, false, is not true"},
-		"another chart":       {image["c001"], "team.pub", attest.VSAType, policy("other.rego", "--verdict-profile", "scans", "--chart", "c00"), "expression value, false, is not true"},
-		"too old":             {image["c001"], "team.pub", attest.VSAType, policy("old.rego", "--verdict-profile", "scans", "--max-age", time.Nanosecond.String()), "expression value, false, is not true"},
+		"another chart":       {image["c001"], "team.pub", attest.VSAType, policy("other.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--chart", "c00"), "expression value, false, is not true"},
+		"too old":             {image["c001"], "team.pub", attest.VSAType, policy("old.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--max-age", time.Nanosecond.String()), "expression value, false, is not true"},
 		"another key":         {image["c001"], "other.pub", attest.VSAType, good, "could not verify"},
 		"another predicate":   {image["c001"], "team.pub", "https://slsa.dev/provenance/v1", "", "none of the attestations matched the predicate type"},
 		"nothing is attached": {bare, "team.pub", attest.VSAType, good, "no matching attestations"},
