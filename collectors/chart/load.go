@@ -2,7 +2,6 @@ package chart
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
@@ -24,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/canonical"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -394,11 +393,8 @@ func sortDependencies(c *chartv2.Chart) {
 
 // canonicalDigest is the digest of v as canonical JSON (RFC 8785).
 func canonicalDigest(v any) (evidence.Digest, error) {
-	b, err := json.Marshal(v)
+	b, err := canonical.JSON(v)
 	if err != nil {
-		return "", err
-	}
-	if b, err = jsoncanonicalizer.Transform(b); err != nil {
 		return "", err
 	}
 	return evidence.DigestOf(b), nil
