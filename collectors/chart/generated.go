@@ -58,6 +58,27 @@ func (r *recorder) call(s string) {
 	r.network[s] = struct{}{}
 }
 
+// add takes over what another rendering asked for and this one did not.
+func (r *recorder) add(other *recorder) {
+	for g, n := range other.generated {
+		if r.generated[g] < n {
+			if r.generated == nil {
+				r.generated = map[GeneratedValue]int{}
+			}
+			r.generated[g] = n
+		}
+	}
+	for s := range other.lookups {
+		if r.lookups == nil {
+			r.lookups = map[string]struct{}{}
+		}
+		r.lookups[s] = struct{}{}
+	}
+	for s := range other.network {
+		r.call(s)
+	}
+}
+
 func (r *recorder) lookupCalls() []string  { return slices.Sorted(maps.Keys(r.lookups)) }
 func (r *recorder) networkCalls() []string { return slices.Sorted(maps.Keys(r.network)) }
 

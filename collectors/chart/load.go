@@ -140,8 +140,9 @@ func Load(ctx context.Context, ref string, o LoadOptions) (*Release, error) {
 
 // load is one call of Load.
 type load struct {
-	ref string
-	o   LoadOptions
+	ref    string
+	o      LoadOptions
+	stored bool // what Helm installed is judged, not the rendering
 }
 
 func (l *load) fail(stage string, err error, hint string) error {
@@ -306,6 +307,7 @@ func (l *load) capabilities() (*common.Capabilities, error) {
 	}
 	caps := common.DefaultCapabilities.Copy()
 	caps.KubeVersion = *kv
+	setHelmVersion(caps, false)
 	caps.APIVersions = append(slices.Clone(caps.APIVersions), l.o.APIVersions...)
 	return caps, nil
 }

@@ -170,7 +170,7 @@ func LoadStored(ctx context.Context, cluster *cluster.Cluster, s StoredRelease, 
 	if o.KubeVersion == "" {
 		o.KubeVersion = cluster.Info.Version
 	}
-	l := &load{ref: s.Ref(), o: o}
+	l := &load{ref: s.Ref(), o: o, stored: true}
 	raw, err := readStored(ctx, cluster, s)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
@@ -181,6 +182,15 @@ func (r refusingLoader) Load(url string) (any, error) {
 	return r.stub, nil
 }
 
+// SchemaReferences lists what a values.schema.json makes a validator load besides
+// itself: URLs, file: among them. A schema that cannot be used refers to what was
+// met until that showed.
+func SchemaReferences(raw []byte) []string {
+	refused := map[string]struct{}{}
+	_, _ = compileSchema(raw, refused) // whoever validates by it says what is wrong
+	return slices.Sorted(maps.Keys(refused))
+}
+
 // stubSchema has, for each fragment in a $ref of schema that is a JSON pointer,
 // an empty schema at that place.
 func stubSchema(schema any) any {
@@ -228,16 +238,7 @@ func checkSchema(raw []byte, values map[string]any, refused map[string]struct{})
 			problems, err = nil, fmt.Errorf("cannot be used: %v", p)
 		}
 	}()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-	if err != nil {
-		return nil, err
-	}
-	compiler := jsonschema.NewCompiler()
-	compiler.UseLoader(refusingLoader{refused: refused, stub: stubSchema(doc)})
-	if err := compiler.AddResource(schemaURL, doc); err != nil {
-		return nil, err
-	}
-	schema, err := compiler.Compile(schemaURL)
+	schema, err := compileSchema(raw, refused)
 	if err != nil {
 		return nil, err
 	}
@@ -247,6 +248,25 @@ func checkSchema(raw []byte, values map[string]any, refused map[string]struct{})
 		return leafProblems(ve, nil), nil
 	}
 	return nil, err
+}
+
+// compileSchema compiles a schema and notes in refused what it refers to elsewhere.
+func compileSchema(raw []byte, refused map[string]struct{}) (schema *jsonschema.Schema, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			schema, err = nil, fmt.Errorf("cannot be used: %v", p)
+		}
+	}()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.UseLoader(refusingLoader{refused: refused, stub: stubSchema(doc)})
+	if err := compiler.AddResource(schemaURL, doc); err != nil {
+		return nil, err
+	}
+	return compiler.Compile(schemaURL)
 }
 
 // leafProblems lists the causes at the ends of the tree, at most 8, sorted.

@@ -63,12 +63,18 @@ func (r *Release) Close() error {
 
 // Record is what was seen while loading and rendering: sealed as chart.json.
 type Record struct {
-	Metadata    map[string]any   `json:"metadata,omitempty"` // Chart.yaml as parsed
-	Files       []FileRecord     `json:"files,omitempty"`
-	Generated   []GeneratedValue `json:"generated,omitempty"` // values that rendering would have made up, replaced
-	Network     []string         `json:"network,omitempty"`   // network accesses that rendering tried and was refused
-	Lookups     []string         `json:"lookups,omitempty"`   // `lookup` calls, answered with nothing as `helm template` does
-	RenderError string           `json:"renderError,omitempty"`
+	Metadata  map[string]any   `json:"metadata,omitempty"` // Chart.yaml as parsed
+	Files     []FileRecord     `json:"files,omitempty"`
+	Generated []GeneratedValue `json:"generated,omitempty"` // values that rendering would have made up, replaced
+	Network   []string         `json:"network,omitempty"`   // network accesses that rendering tried and was refused
+	Lookups   []string         `json:"lookups,omitempty"`   // `lookup` calls, answered with nothing as `helm template` does
+	// Modes are the ways in which the chart was rendered: as an install, which is
+	// judged, and for comparison as an upgrade.
+	Modes []string `json:"modes,omitempty"`
+	// Depends says on what else than the chart, its values and the version of
+	// Kubernetes the rendering depends: objects of an upgrade that nobody judged.
+	Depends     []string `json:"depends,omitempty"`
+	RenderError string   `json:"renderError,omitempty"`
 	// Missing are the subcharts of a live release: Helm does not store them.
 	Missing []string `json:"missing,omitempty"`
 	// NotRendered says why a live release's chart could not be rendered again: what

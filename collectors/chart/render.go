@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+	"text/template/parse"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
@@ -39,32 +40,33 @@ type sourceFile struct {
 	scope map[string]any // nil for partials of library charts
 }
 
-// rendering is the state of one render; it lives on one goroutine.
+// rendering is the state of the renderings of one chart; it lives on one goroutine.
 type rendering struct {
 	err     func() error // of the context
 	rec     *recorder
 	nesting int    // includes and tpl calls under way
 	current string // the file that is being rendered
 	steps   int
+	bytes   int                           // made by functions
 	tpls    map[string]*template.Template // parsed arguments of tpl
+	present bool                          // lookup finds what it is asked for
+	looked  map[*parse.Tree]bool
+	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 }
 
 // render returns the manifests: rendered templates (hooks and tests too) and
 // CRDs, in the order of file names, documents in the order of the file.
 func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope common.Values) ([]byte, error) {
 	type result struct {
-		rendered map[string]string
-		err      error
-	}
-	rec := new(recorder)
-	sources, err := chartSources(ctx, c, scope)
-	if err != nil {
-		return nil, l.fail(StageRender, err, "")
+		rendered, texts map[string]string
+		record          Record // what was seen of rendering
+		err             error
 	}
 	done := make(chan result, 1)
 	go func() {
-		rendered, err := renderSources(ctx, sources, rec)
-		done <- result{rendered, err}
+		r := result{texts: map[string]string{}}
+		r.rendered, r.err = l.renderModes(ctx, &r.record, c, scope, r.texts)
+		done <- r
 	}()
 	var r result
 	select {
@@ -79,17 +81,14 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 		err, hint := renderProblem(r.err, c.Name())
 		return nil, l.fail(StageRender, err, hint)
 	}
-	rel.Record.Generated, rel.Record.Lookups = rec.generatedValues(), rec.lookupCalls()
-	rel.Record.Network = slices.Compact(slices.Sorted(slices.Values(append(rel.Record.Network, rec.networkCalls()...))))
-	texts := map[string]string{}
-	for _, s := range sources {
-		texts[s.name] = s.text
-	}
+	seen, rec := &r.record, &rel.Record
+	rec.Generated, rec.Lookups, rec.Modes, rec.Depends = seen.Generated, seen.Lookups, seen.Modes, seen.Depends
+	rec.Network = slices.Compact(slices.Sorted(slices.Values(append(rec.Network, seen.Network...))))
 	for _, crd := range c.CRDObjects() {
 		name := strings.TrimPrefix(crd.Filename, c.Name()+"/")
-		r.rendered[name], texts[name] = string(crd.File.Data), string(crd.File.Data)
+		r.rendered[name], r.texts[name] = string(crd.File.Data), string(crd.File.Data)
 	}
-	out, err := manifest.Join(r.rendered, texts)
+	out, err := manifest.Join(r.rendered, r.texts)
 	if err != nil {
 		return nil, l.fail(StageRender, err, "")
 	}
@@ -164,17 +163,18 @@ func flatten(c *chartv2.Chart, out []*chartv2.Chart) []*chartv2.Chart {
 	return out
 }
 
-// renderSources renders every template that is no partial, by name. Notes are
-// rendered as well, since what is wrong in them makes Helm fail, but left out.
-func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (out map[string]string, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			out, err = nil, fmt.Errorf("a template function panicked: %v", p)
-		}
-	}()
+// templates are the parsed templates of a chart and its subcharts.
+type templates struct {
+	*rendering
+	set     *template.Template
+	sources []sourceFile
+}
+
+// parseSources parses the templates, for renderings that share a budget.
+func parseSources(ctx context.Context, sources []sourceFile) (*templates, error) {
 	r := &rendering{
-		err: func() error { return context.Cause(ctx) }, rec: rec,
-		tpls: map[string]*template.Template{},
+		err: func() error { return context.Cause(ctx) }, rec: new(recorder),
+		tpls: map[string]*template.Template{}, depends: map[string]struct{}{},
 	}
 	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.functions())
 	t.Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
@@ -186,7 +186,28 @@ func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (ou
 			return nil, err
 		}
 	}
+	r.look(t)
 	guard(t)
+	return &templates{r, t, sources}, nil
+}
+
+// renderSources renders every template that is no partial, by name. Notes are
+// rendered as well, since what is wrong in them makes Helm fail, but left out.
+func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (map[string]string, error) {
+	t, err := parseSources(ctx, sources)
+	if err != nil {
+		return nil, err
+	}
+	return t.render(sources, rec)
+}
+
+// render renders the templates in the scopes of sources, which are those that were parsed.
+func (t *templates) render(sources []sourceFile, rec *recorder) (out map[string]string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = nil, fmt.Errorf("a template function panicked: %v", p)
+		}
+	}()
 	out = map[string]string{}
 	total := 0
 	for _, s := range sources {
@@ -194,15 +215,15 @@ func renderSources(ctx context.Context, sources []sourceFile, rec *recorder) (ou
 			continue
 		}
 		notes := strings.HasSuffix(s.full, "NOTES.txt")
-		r.current, r.rec = s.name, rec
+		t.current, t.rec = s.name, rec
 		if notes {
-			r.rec = new(recorder)
+			t.rec = new(recorder)
 		}
 		if s.scope == nil {
 			return nil, fmt.Errorf("%s: template without a chart", s.full)
 		}
 		s.scope["Template"] = common.Values{"Name": s.full, "BasePath": s.chart + "/templates"}
-		text, err := r.execute(t, s.full, common.Values(s.scope))
+		text, err := t.execute(t.set, s.full, common.Values(s.scope))
 		if err != nil {
 			return nil, err
 		}
@@ -244,9 +265,12 @@ func (w *countedWriter) Write(p []byte) (int, error) {
 	return w.Builder.Write(p)
 }
 
-// step asks the context now and then.
+// step counts what takes time, and asks the context now and then.
 func (r *rendering) step() error {
-	if r.steps++; r.steps&127 == 0 {
+	if r.steps++; r.steps > maxSteps {
+		return errSteps
+	}
+	if r.steps&127 == 0 {
 		return r.err()
 	}
 	return nil
@@ -270,8 +294,10 @@ func (r *rendering) include(t *template.Template) func(string, any) (string, err
 			return "", err
 		}
 		w := &countedWriter{r: r}
-		err := t.ExecuteTemplate(w, name, data)
-		return w.String(), err
+		if err := t.ExecuteTemplate(w, name, data); err != nil {
+			return w.String(), err
+		}
+		return w.String(), r.made(w.Len())
 	}
 }
 
@@ -295,6 +321,9 @@ func (r *rendering) tpl(parent *template.Template) func(string, any) (string, er
 		w := &countedWriter{r: r}
 		if err := t.Execute(w, data); err != nil {
 			return "", fmt.Errorf("in tpl %q: %w", shorten(text), err)
+		}
+		if err := r.made(w.Len()); err != nil {
+			return "", err
 		}
 		return strings.ReplaceAll(w.String(), "<no value>", ""), nil
 	}
@@ -325,6 +354,7 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 	if err != nil {
 		return nil, err
 	}
+	r.look(t)
 	guard(t)
 	if !own {
 		r.tpls[key] = t

@@ -5,6 +5,7 @@ import (
 	"go/build"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -150,8 +151,12 @@ func TestHelmFunctions(t *testing.T) {
 			t.Errorf("function %s gives the machine's environment away", name)
 		}
 	}
-	for _, name := range []string{"join", "cat", "indent", "nindent", "until", "untilStep", "seq"} {
-		if boundedFunctions(sprig.TxtFuncMap())[name] == nil {
+	plain := sprig.TxtFuncMap()
+	r := &rendering{rec: new(recorder)}
+	bounded := r.boundedTexts(plain)
+	maps.Copy(bounded, r.boundedLists(plain))
+	for _, name := range []string{"indent", "nindent", "wrap", "wrapWith", "split", "splitn", "until", "untilStep", "seq", "concat"} {
+		if bounded[name] == nil {
 			t.Errorf("function %s is not bounded: its type in sprig changed", name)
 		}
 	}

@@ -18,8 +18,6 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 	"sigs.k8s.io/yaml"
 	goyaml "sigs.k8s.io/yaml/goyaml.v3"
-
-	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // maxList bounds the lists that a template counts up (until, seq).
@@ -34,9 +32,11 @@ func (r *rendering) functions() template.FuncMap {
 	delete(f, "expandenv")
 	maps.Copy(f, encodingFunctions())
 	maps.Copy(f, durationFunctions())
-	maps.Copy(f, boundedFunctions(f))
+	f["print"], f["println"] = fmt.Sprint, fmt.Sprintln
+	f["html"], f["js"], f["urlquery"] = template.HTMLEscaper, template.JSEscaper, template.URLQueryEscaper
+	maps.Copy(f, r.boundedTexts(f))
+	maps.Copy(f, r.boundedLists(f))
 	maps.Copy(f, r.generatedFunctions())
-	f["include"], f["tpl"] = r.include(nil), r.tpl(nil)
 	f["required"] = func(msg string, v any) (any, error) {
 		if s, isString := v.(string); v == nil || isString && s == "" {
 			return v, &userError{msg: msg, required: true}
@@ -44,10 +44,7 @@ func (r *rendering) functions() template.FuncMap {
 		return v, nil
 	}
 	f["fail"] = func(msg string) (string, error) { return "", &userError{msg: msg} }
-	f["lookup"] = func(apiVersion, kind, namespace, name string) (map[string]any, error) {
-		r.rec.lookup(apiVersion, kind, namespace, name)
-		return map[string]any{}, nil
-	}
+	f["lookup"] = r.lookup
 	f["getHostByName"] = func(host string) string {
 		r.rec.call("getHostByName " + host)
 		return ""
@@ -61,13 +58,19 @@ func (r *rendering) functions() template.FuncMap {
 		"merge", "mustMerge", "mergeOverwrite", "mustMergeOverwrite",
 	} {
 		if f[name] != nil {
-			f[name] = checked(f[name])
+			f[name] = r.checked(f[name])
 		}
 	}
+	for name, fn := range f {
+		if !handsOn[name] {
+			f[name] = r.counted(fn)
+		}
+	}
+	f["include"], f["tpl"] = r.include(nil), r.tpl(nil)
 	// As a reflect.Value it stays addressable, for the String method of a pointer.
 	f[checkPrint] = func(v reflect.Value) (reflect.Value, error) {
 		if v.IsValid() && v.CanInterface() {
-			return v, checkValue(v.Interface())
+			return v, r.checkValue(v.Interface())
 		}
 		return v, nil
 	}
@@ -83,63 +86,110 @@ const maxNodes = 2_000_000
 
 // checkValue refuses a value that holds itself, or the same things so often, that
 // to print it would not end.
-func checkValue(v any) error {
-	left := maxNodes
-	if !walkValue(v, maxNesting, &left) {
+func (r *rendering) checkValue(v any) error {
+	w := valueWalk{nodes: maxNodes, bytes: maxText}
+	switch {
+	case !w.walk(v, 0):
 		return fmt.Errorf("a value that holds itself, is nested more than %d deep or has more than %d parts", maxNesting, maxNodes)
+	case w.bytes < 0:
+		return errText
+	case w.capabilities:
+		r.depend("a template prints .Capabilities whole, with the version of Helm")
 	}
 	return nil
 }
 
-func walkValue(v any, depth int, left *int) bool {
+// valueWalk counts down what is left of the parts of a value and of the bytes that
+// it takes, printed and indented.
+type valueWalk struct {
+	nodes, bytes int
+	capabilities bool // .Capabilities are in it
+}
+
+func (w *valueWalk) walk(v any, depth int) bool {
 	switch v := v.(type) {
+	case string:
+		w.bytes -= len(v)
 	case map[string]any:
-		*left -= len(v)
-		if depth == 0 || *left < 0 {
+		if !w.enter(len(v), depth) {
 			return false
 		}
-		for _, e := range v {
-			if !walkValue(e, depth-1, left) {
+		for k, e := range v {
+			if w.bytes -= len(k); !w.walk(e, depth+1) {
 				return false
 			}
 		}
 	case common.Values:
-		return walkValue(map[string]any(v), depth, left)
+		return w.walk(map[string]any(v), depth)
 	case []any:
-		*left -= len(v)
-		if depth == 0 || *left < 0 {
+		if !w.enter(len(v), depth) {
 			return false
 		}
 		for _, e := range v {
-			if !walkValue(e, depth-1, left) {
+			if !w.walk(e, depth+1) {
 				return false
 			}
 		}
+	case []string:
+		if !w.enter(len(v), depth) {
+			return false
+		}
+		for _, e := range v {
+			w.bytes -= len(e)
+		}
+	case map[string]string:
+		if !w.enter(len(v), depth) {
+			return false
+		}
+		for k, e := range v {
+			w.bytes -= len(k) + len(e)
+		}
+	case []int:
+		return w.enter(len(v), depth)
+	case [][]any:
+		if !w.enter(len(v), depth) {
+			return false
+		}
+		for _, e := range v {
+			if !w.walk(e, depth+1) {
+				return false
+			}
+		}
+	case *common.Capabilities:
+		w.capabilities = true
 	}
 	return true
 }
 
+// enter counts n elements at that depth; each is on a line of its own where YAML
+// or indented JSON is printed.
+func (w *valueWalk) enter(n, depth int) bool {
+	w.nodes -= n
+	w.bytes -= times(n, 2*depth)
+	return depth < maxNesting && w.nodes >= 0
+}
+
 // checked wraps a function to look at its arguments first. text/template turns
 // the panic into the call's error.
-func checked(f any) any {
+func (r *rendering) checked(f any) any {
 	switch f := f.(type) { // the frequent ones, without reflection
 	case func(any) string:
 		return func(v any) (string, error) {
-			if err := checkValue(v); err != nil {
+			if err := r.checkValue(v); err != nil {
 				return "", err
 			}
 			return f(v), nil
 		}
 	case func(...any) string:
 		return func(v ...any) (string, error) {
-			if err := checkValue(v); err != nil {
+			if err := r.checkValue(v); err != nil {
 				return "", err
 			}
 			return f(v...), nil
 		}
 	case func(string, ...any) (string, error):
 		return func(format string, v ...any) (string, error) {
-			if err := checkValue(v); err != nil {
+			if err := r.checkValue(v); err != nil {
 				return "", err
 			}
 			return f(format, v...)
@@ -148,7 +198,7 @@ func checked(f any) any {
 	fn := reflect.ValueOf(f)
 	return reflect.MakeFunc(fn.Type(), func(args []reflect.Value) []reflect.Value {
 		for _, a := range args {
-			if err := checkArgument(a); err != nil {
+			if err := r.checkArgument(a); err != nil {
 				panic(err)
 			}
 		}
@@ -160,15 +210,15 @@ func checked(f any) any {
 }
 
 // checkArgument is checkValue; variadic arguments come as a slice.
-func checkArgument(a reflect.Value) error {
+func (r *rendering) checkArgument(a reflect.Value) error {
 	if a.Kind() != reflect.Slice {
-		return checkValue(a.Interface())
+		return r.checkValue(a.Interface())
 	}
 	list := make([]any, a.Len())
 	for i := range list {
 		list[i] = a.Index(i).Interface()
 	}
-	return checkValue(list)
+	return r.checkValue(list)
 }
 
 // encodingFunctions are what Helm adds to sprig. Those that do not start with
@@ -194,7 +244,7 @@ func encodingFunctions() template.FuncMap {
 	fromMap := func(unmarshal func([]byte, any) error) func(string) map[string]any {
 		return func(s string) map[string]any {
 			m := map[string]any{}
-			if err := unmarshal([]byte(s), &m); err != nil {
+			if err := parsable(unmarshal, s, &m); err != nil {
 				m["Error"] = err.Error()
 			}
 			return m
@@ -203,7 +253,7 @@ func encodingFunctions() template.FuncMap {
 	fromArray := func(unmarshal func([]byte, any) error) func(string) []any {
 		return func(s string) []any {
 			a := []any{}
-			if err := unmarshal([]byte(s), &a); err != nil {
+			if err := parsable(unmarshal, s, &a); err != nil {
 				a = []any{err.Error()}
 			}
 			return a
@@ -223,6 +273,10 @@ func encodingFunctions() template.FuncMap {
 		return strings.TrimSuffix(b.String(), "\n")
 	}
 	f := template.FuncMap{
+		"mustFromJson": func(s string) (v any, err error) {
+			err = parsable(json.Unmarshal, s, &v)
+			return v, err
+		},
 		"toYaml": silent(toYAML), "mustToYaml": toYAML, "toYamlPretty": toYAMLPretty,
 		"toJson": silent(toJSON), "mustToJson": toJSON,
 		"fromYaml": fromMap(unmarshalYAML), "fromYamlArray": fromArray(unmarshalYAML),
@@ -230,6 +284,9 @@ func encodingFunctions() template.FuncMap {
 	}
 	for _, name := range []string{"toToml", "mustToToml", "fromToml"} {
 		f[name] = func(v any) (any, error) {
+			if text, ok := v.(string); ok && len(text) > maxParse {
+				return nil, fmt.Errorf("%s: more than %d bytes to parse", name, maxParse)
+			}
 			if _, err := json.Marshal(v); err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -237,6 +294,14 @@ func encodingFunctions() template.FuncMap {
 		}
 	}
 	return f
+}
+
+// parsable unmarshals a text of a size that does not use up the memory.
+func parsable(unmarshal func([]byte, any) error, s string, v any) error {
+	if len(s) > maxParse {
+		panic(fmt.Errorf("more than %d bytes to parse", maxParse)) // the call's error, which text/template makes of it
+	}
+	return unmarshal([]byte(s), v)
 }
 
 // durationFunctions are rare in charts: Helm's own are called through its engine.
@@ -270,79 +335,6 @@ func helmFunction(name string, args ...any) (any, error) {
 		return nil, errors.New(oneLine(err.Error()))
 	}
 	return result, nil
-}
-
-// boundedFunctions wraps the functions of f (and text/template's own) whose
-// result can be far larger than what they are given.
-func boundedFunctions(f template.FuncMap) template.FuncMap {
-	out := template.FuncMap{}
-	text := func(s string) (string, error) {
-		if len(s) > maxRendered {
-			return "", manifest.ErrTooMuch
-		}
-		return s, nil
-	}
-	if join, ok := f["join"].(func(string, any) string); ok {
-		out["join"] = func(sep string, v any) (string, error) { return text(join(sep, v)) }
-	}
-	if cat, ok := f["cat"].(func(...any) string); ok {
-		out["cat"] = func(v ...any) (string, error) { return text(cat(v...)) }
-	}
-	for _, name := range []string{"indent", "nindent"} {
-		if indent, ok := f[name].(func(int, string) string); ok {
-			out[name] = func(n int, s string) (string, error) {
-				if n > 0 && n*(strings.Count(s, "\n")+1) > maxRendered {
-					return "", manifest.ErrTooMuch
-				}
-				return indent(n, s), nil
-			}
-		}
-	}
-	out["repeat"] = func(n int, s string) (string, error) {
-		if n < 0 {
-			return "", fmt.Errorf("repeat: negative count %d", n)
-		}
-		if len(s) > 0 && n > maxRendered/len(s) {
-			return "", manifest.ErrTooMuch
-		}
-		return strings.Repeat(s, n), nil
-	}
-	out["replace"] = func(old, new, s string) (string, error) {
-		if len(new) > len(old) && strings.Count(s, old)*(len(new)-len(old)) > maxRendered {
-			return "", manifest.ErrTooMuch
-		}
-		return text(strings.ReplaceAll(s, old, new))
-	}
-	out["printf"] = func(format string, a ...any) (string, error) { return text(fmt.Sprintf(format, a...)) }
-	out["print"] = func(a ...any) (string, error) { return text(fmt.Sprint(a...)) }
-	out["println"] = func(a ...any) (string, error) { return text(fmt.Sprintln(a...)) }
-	if until, ok := f["until"].(func(int) []int); ok {
-		out["until"] = func(n int) ([]int, error) {
-			if n > maxList || n < -maxList {
-				return nil, fmt.Errorf("until %d: at most %d", n, maxList)
-			}
-			return until(n), nil
-		}
-	}
-	if untilStep, ok := f["untilStep"].(func(int, int, int) []int); ok {
-		out["untilStep"] = func(start, stop, step int) ([]int, error) {
-			if step != 0 && (stop-start)/step > maxList {
-				return nil, fmt.Errorf("untilStep %d %d %d: more than %d numbers", start, stop, step, maxList)
-			}
-			return untilStep(start, stop, step), nil
-		}
-	}
-	if seq, ok := f["seq"].(func(...int) string); ok {
-		out["seq"] = func(params ...int) (string, error) {
-			for _, p := range params {
-				if p > maxList || p < -maxList {
-					return "", fmt.Errorf("seq: numbers up to %d", maxList)
-				}
-			}
-			return seq(params...), nil
-		}
-	}
-	return out
 }
 
 // sortedKeys is sprig's keys, in the order of the keys instead of a random one.

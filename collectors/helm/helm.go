@@ -202,7 +202,11 @@ func (f *findings) rendering(rec *chart.Record) {
 			"Take the value from a Secret that an ExternalSecret makes, or from the values.", f.Pointer(collectors.ChartFile, fmt.Sprintf("/generated/%d", i), ""))
 		x.Target.File = g.Template
 	}
-	if len(rec.Generated) == 0 {
+	for i, d := range rec.Depends {
+		f.chart(RuleGenerated, evidence.OutcomeNotChecked, "only an install was judged, and something else can be installed: "+d,
+			"Render the same for an install and an upgrade, whatever the cluster holds; or collect the installed release.", f.Pointer(collectors.ChartFile, fmt.Sprintf("/depends/%d", i), ""))
+	}
+	if len(rec.Generated)+len(rec.Depends) == 0 {
 		f.chart(RuleGenerated, evidence.OutcomePass, "rendering makes nothing up", "", f.Pointer(collectors.ChartFile, "", ""))
 	}
 	for i, n := range rec.Network {

@@ -28,7 +28,8 @@ type lintReport struct {
 	// Replaced are functions that generate keys and certificates, replaced in a copy
 	// of the templates before linting: Helm would make new ones for nothing.
 	Replaced []string `json:"replaced,omitempty"`
-	// SkippedSchema says that the values schema was left out because it refers to the network.
+	// SkippedSchema says that a values schema was left out because it refers to the
+	// network or to other files: Helm would follow that.
 	SkippedSchema bool `json:"skippedSchema,omitempty"`
 }
 
@@ -56,17 +57,21 @@ func lintChart(ctx context.Context, rel *chart.Release) (*lintReport, error) {
 			rep.Replaced = append(rep.Replaced, g.Function)
 		}
 	}
-	if len(rep.Replaced) > 0 {
-		slices.Sort(rep.Replaced)
-		rep.Replaced = slices.Compact(rep.Replaced)
-		if dir, err = copyWithoutKeys(rel); err != nil {
+	slices.Sort(rep.Replaced)
+	rep.Replaced = slices.Compact(rep.Replaced)
+	left := referringSchemas(rel)
+	rep.SkippedSchema = len(left) > 0
+	// Helm follows symbolic links and references of schemas. What was loaded has
+	// none, and is what is judged, whatever the folder holds by now.
+	ownCopy := rel.Info.ArchiveDigest != "" || rel.Info.Source != chart.SourceChart
+	if len(rep.Replaced) > 0 || rep.SkippedSchema || !ownCopy {
+		if dir, err = copyChart(rel, left, len(rep.Replaced) > 0); err != nil {
 			return nil, fmt.Errorf("lint: %w", err)
 		}
 		defer os.RemoveAll(dir)
 	}
-	rep.SkippedSchema = slices.ContainsFunc(rel.Record.Network, func(n string) bool { return strings.Contains(n, "$ref") || strings.Contains(n, "://") })
 
-	opts := []lint.LinterOption{lint.WithKubeVersion(kube), lint.WithSkipSchemaValidation(rep.SkippedSchema)}
+	opts := []lint.LinterOption{lint.WithKubeVersion(kube)}
 	charts := append([]string{"."}, subcharts(rel)...)
 	for _, sub := range charts {
 		if err := context.Cause(ctx); err != nil {
@@ -153,17 +158,32 @@ var (
 	privateKey  = regexp.MustCompile(`\bgenPrivateKey\b`)
 )
 
-// copyWithoutKeys copies the chart into a temporary directory with the calls of
-// keyFunctions replaced on their own lines: coalesce returns its first argument
-// and ignores those of the call.
-func copyWithoutKeys(rel *chart.Release) (string, error) {
+// referringSchemas are the files of the chart and all its subcharts, switched off
+// or not, that Helm would follow out of the chart to validate values.
+func referringSchemas(rel *chart.Release) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range rel.Files {
+		if path.Base(f.Name) == "values.schema.json" && len(chart.SchemaReferences(f.Data)) > 0 {
+			out[f.Name] = true
+		}
+	}
+	return out
+}
+
+// copyChart copies the chart into a temporary directory, some files left out. Where
+// keys is set calls of keyFunctions are replaced on their own lines: coalesce
+// returns its first argument and ignores those of the call.
+func copyChart(rel *chart.Release, leftOut map[string]bool, keys bool) (string, error) {
 	dir, err := os.MkdirTemp("", "helmproof-lint-")
 	if err != nil {
 		return "", err
 	}
 	for _, f := range rel.Files {
+		if leftOut[f.Name] {
+			continue
+		}
 		data := f.Data
-		if strings.Contains(f.Name, "templates/") {
+		if keys && strings.Contains(f.Name, "templates/") {
 			data = action.ReplaceAllFunc(data, func(a []byte) []byte {
 				a = certificate.ReplaceAll(a, []byte(`coalesce (dict "Cert" "certificate" "Key" "key")`))
 				return privateKey.ReplaceAll(a, []byte(`coalesce "key"`))

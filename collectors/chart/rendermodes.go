@@ -1,0 +1,245 @@
+package chart
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+
+	"github.com/companyos/helmproof/internal/manifest"
+)
+
+// A chart must not tell this program from Helm, nor show it another face than the
+// one that is installed. Templates see what those of a released helm see; and they
+// are rendered as an install and as an upgrade, on a cluster where lookup finds
+// nothing and on one where it finds everything. What is judged is the install.
+// Where the others give other objects, that is recorded: nobody looked at those.
+
+// Modes of rendering, in Record.Modes.
+const (
+	modeInstall = "install"
+	modeUpgrade = "upgrade"
+	modePresent = "upgrade, lookup finds objects"
+)
+
+// otherRevision is the revision of an upgrade: a number that stands for itself
+// wherever it is printed.
+const otherRevision = 100003
+
+// setHelmVersion gives templates the build of a released helm. A build of this
+// program has none: it is not built as Helm is. other is another release.
+func setHelmVersion(caps *common.Capabilities, other bool) {
+	v := &caps.HelmVersion
+	v.Version, v.GitTreeState = "v4.3.1", "clean"
+	// Of the right form; which commit it was is not in Helm's library.
+	v.GitCommit, v.GoVersion, v.KubeClientVersion = "2c1d0e6a5b7f4e839d10c6b8a47f52e3901bd6c4", "go1.27.0", "v1.37"
+	if other {
+		v.Version, v.GitCommit, v.GoVersion, v.KubeClientVersion = "v4.2.4", "3900f434fd3ef2b84065dc04508df48f288dba00", "go1.26.5", "v1.36"
+	}
+}
+
+// renderModes renders the chart as an install, which it returns, and compares
+// with the other modes. It adds to texts what the templates are.
+func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, scope common.Values, texts map[string]string) (rendered map[string]string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			rendered, err = nil, fmt.Errorf("a template function panicked: %v", p)
+		}
+	}()
+	values, ok := scope["Values"]
+	caps, isCaps := scope["Capabilities"].(*common.Capabilities)
+	if !ok || !isCaps {
+		return nil, errors.New("no values to render with")
+	}
+	values = copyValue(values) // templates change the values that they get
+	sources, err := chartSources(ctx, c, scope)
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseSources(ctx, sources)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sources {
+		texts[s.name] = s.text
+	}
+	seen := new(recorder)
+	rendered, err = t.render(sources, seen)
+	if err != nil {
+		return nil, err
+	}
+	if !l.stored {
+		rec.Modes = []string{modeInstall}
+		for _, mode := range []string{modeUpgrade, modePresent} {
+			if mode == modePresent && len(seen.lookups) == 0 {
+				break
+			}
+			other := new(recorder)
+			t.present = mode == modePresent
+			got, err := t.again(ctx, c, scope, copyValue(values), caps, other)
+			if cause := context.Cause(ctx); cause != nil {
+				return nil, cause
+			}
+			seen.add(other)
+			rec.Modes = append(rec.Modes, mode)
+			if err != nil {
+				if !refusedByChart(err) || len(seen.lookups) > 0 && mode == modeUpgrade {
+					short, _ := renderProblem(err, c.Name())
+					t.depend(mode + ": it does not render: " + oneLine(short.Error()))
+				}
+				continue
+			}
+			for _, d := range differences(rendered, got) {
+				t.depend(mode + ": it renders " + d)
+			}
+		}
+	}
+	rec.Generated, rec.Lookups = seen.generatedValues(), seen.lookupCalls()
+	rec.Network = seen.networkCalls()
+	rec.Depends = slices.Sorted(maps.Keys(t.depends))
+	return rendered, nil
+}
+
+// again renders the parsed templates as an upgrade, by another release of Helm.
+func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Values, values any, caps *common.Capabilities, rec *recorder) (map[string]string, error) {
+	release := map[string]any{}
+	if r, ok := scope["Release"].(map[string]any); ok {
+		maps.Copy(release, r)
+	}
+	release["IsInstall"], release["IsUpgrade"], release["Revision"] = false, true, otherRevision
+	caps = caps.Copy()
+	setHelmVersion(caps, true)
+	top := common.Values{"Chart": scope["Chart"], "Release": release, "Capabilities": caps, "Values": common.Values(values.(map[string]any))}
+	sources, err := chartSources(ctx, c, top)
+	if err != nil {
+		return nil, err
+	}
+	return t.render(sources, rec)
+}
+
+// refusedByChart reports whether the chart itself ended the rendering: then Helm
+// installs nothing.
+func refusedByChart(err error) bool {
+	var ue *userError
+	return errors.As(err, &ue)
+}
+
+// depend notes what the rendering was seen to act on.
+func (r *rendering) depend(what string) {
+	if r.depends != nil && len(r.depends) < maxDepends {
+		r.depends[what] = struct{}{}
+	}
+}
+
+// maxDepends bounds what is told of one chart.
+const maxDepends = 50
+
+// lookup is Helm's: without a cluster it finds nothing. Where it is to find
+// something, that has what every object has.
+func (r *rendering) lookup(apiVersion, kind, namespace, name string) (map[string]any, error) {
+	r.rec.lookup(apiVersion, kind, namespace, name)
+	if !r.present {
+		return map[string]any{}, nil
+	}
+	object := func(name string) map[string]any {
+		metadata := map[string]any{
+			"name": name, "uid": "00000000-0000-4000-8000-000000000000", "resourceVersion": "1", "creationTimestamp": "2000-01-01T00:00:00Z",
+			"labels": map[string]any{"app.kubernetes.io/managed-by": "Helm"}, "annotations": map[string]any{},
+		}
+		if namespace != "" {
+			metadata["namespace"] = namespace
+		}
+		return map[string]any{"apiVersion": apiVersion, "kind": kind, "metadata": metadata, "data": map[string]any{}, "spec": map[string]any{}, "status": map[string]any{}}
+	}
+	if name != "" {
+		return object(name), nil
+	}
+	return map[string]any{"apiVersion": apiVersion, "kind": kind + "List", "metadata": map[string]any{"resourceVersion": "1"}, "items": []any{object("found")}}, nil
+}
+
+// differences names the objects that the other rendering has more, fewer, or
+// differently. The number of the revision, where it is part of a text, is none.
+func differences(base, other map[string]string) []string {
+	if maps.Equal(base, other) {
+		return nil
+	}
+	before, after := changedObjects(base, other), changedObjects(other, base)
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(after)) {
+		was, ok := before[key]
+		switch {
+		case !ok:
+			out = append(out, key+", which an install does not")
+		case !reflect.DeepEqual(was, after[key]):
+			out = append(out, "another "+key+" than an install")
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(before)) {
+		if _, ok := after[key]; !ok {
+			out = append(out, "no "+key+", which an install does")
+		}
+	}
+	return out
+}
+
+// changedObjects are the objects of the templates that differ, by kind, namespace
+// and name. What is no object is named by its file.
+func changedObjects(in, other map[string]string) map[string][]any {
+	out := map[string][]any{}
+	for name, text := range in {
+		if other[name] == text {
+			continue
+		}
+		text = strings.ReplaceAll(text, fmt.Sprint(otherRevision), "1")
+		for d := range manifest.Documents([]byte(text)) {
+			if manifest.OnlyComments(d.Text) {
+				continue
+			}
+			key, content := "what is no object in "+name, any(string(d.Text))
+			if v, err := manifest.Decode(d.Text); err == nil {
+				if o, ok := v.(map[string]any); ok {
+					key, content = objectKey(o), withoutChecksums(o)
+				}
+			}
+			out[key] = append(out[key], content)
+		}
+	}
+	return out
+}
+
+// objectKey names an object for people.
+func objectKey(o map[string]any) string {
+	metadata, _ := o["metadata"].(map[string]any)
+	text := func(v any) string {
+		s, _ := v.(string)
+		return s
+	}
+	return strings.TrimSpace(cmp.Or(text(o["kind"]), "an object without a kind,") + " " + strings.TrimPrefix(text(metadata["namespace"])+"/"+text(metadata["name"]), "/"))
+}
+
+// withoutChecksums leaves out annotations that are the digest of something else
+// that is rendered, and so is compared itself.
+func withoutChecksums(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if strings.HasPrefix(k, "checksum/") {
+				delete(v, k)
+				continue
+			}
+			v[k] = withoutChecksums(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = withoutChecksums(e)
+		}
+	}
+	return v
+}

@@ -1,0 +1,142 @@
+package chart
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// TestTellsHelmFromHelmproof: a template that acts on the way in which it is
+// rendered shows what it shows to Helm, or the record says what nobody judged.
+func TestTellsHelmFromHelmproof(t *testing.T) {
+	t.Parallel()
+	const evil = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"evil"},"spec":{"hostPID":true}}`
+	for name, tt := range map[string]struct {
+		template string
+		files    map[string]string
+		shown    bool   // the object is among those that are judged
+		want     string // in Record.Depends, or the function in Record.Generated; empty: neither has anything
+	}{
+		"commit of Helm":              {template: `{{ if .Capabilities.HelmVersion.GitCommit }}` + evil + `{{ end }}`, shown: true, want: "reads .Capabilities.HelmVersion"},
+		"tree of Helm":                {template: `{{ if eq .Capabilities.HelmVersion.GitTreeState "clean" }}` + evil + `{{ end }}`, shown: true, want: "reads .Capabilities.HelmVersion"},
+		"Go of Helm":                  {template: `{{ if .Capabilities.HelmVersion.GoVersion }}` + evil + `{{ end }}`, shown: true, want: "reads .Capabilities.HelmVersion"},
+		"a certain Helm":              {template: `{{ $v := .Capabilities.HelmVersion }}{{ if eq $v.Version "v3.1.4" }}` + evil + `{{ end }}`, want: "reads .Capabilities.HelmVersion"},
+		"a certain Helm, through tpl": {template: `{{ tpl "{{ if eq .Capabilities.HelmVersion.Version \"v3.1.4\" }}x{{ end }}" . }}`, want: "reads .Capabilities.HelmVersion"},
+		"a certain Helm, printed":     {template: `{{ if contains "v3.1.4" (toJson .Capabilities) }}` + evil + `{{ end }}`, want: "prints .Capabilities whole"},
+		"a certain Helm, in a dict":   {template: `{{ if contains "v3.1.4" (toJson (dict "x" (list .Capabilities))) }}` + evil + `{{ end }}`, want: "prints .Capabilities whole"},
+		"range of Helm's versions":    {template: `{{ if semverCompare ">=3.8.0-0" .Capabilities.HelmVersion.Version }}` + evil + `{{ end }}`, shown: true},
+		"range between releases":      {template: `{{ if semverCompare "<4.3" .Capabilities.HelmVersion.Version }}` + evil + `{{ end }}`, want: "upgrade: it renders Pod evil, which an install does not"},
+		"upgrade":                     {template: `{{ if .Release.IsUpgrade }}` + evil + `{{ end }}`, want: "upgrade: it renders Pod evil, which an install does not"},
+		"upgrade, by another name":    {template: `{{ $r := get . (print "Rel" "ease") }}{{ range $k, $v := $r }}{{ if and (hasSuffix "rade" $k) (eq (toString $v) "true") }}` + evil + `{{ end }}{{ end }}`, want: "Pod evil, which an install does not"},
+		"upgrade, through a helper":   {template: `{{ include "x" (dict "c" $) }}{{ define "x" }}{{ with .c.Release }}{{ if .IsUpgrade }}` + evil + `{{ end }}{{ end }}{{ end }}`, want: "Pod evil, which an install does not"},
+		"install only":                {template: `{{ if .Release.IsInstall }}` + evil + `{{ end }}`, shown: true, want: "upgrade: it renders no Pod evil, which an install does"},
+		"another object":              {template: `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"hostPID":{{ .Release.IsUpgrade }}}}`, want: "upgrade: it renders another Pod p than an install"},
+		"later revisions":             {template: `{{ if gt .Release.Revision 1 }}` + evil + `{{ end }}`, want: "Pod evil, which an install does not"},
+		"a certain revision":          {template: `{{ if eq (int .Release.Revision) 17 }}` + evil + `{{ end }}`, want: "acts on the number .Release.Revision"},
+		"a certain revision, indexed": {template: `{{ $x := dict "17" "x" }}{{ if hasKey $x (toString .Release.Revision) }}` + evil + `{{ end }}`, want: "acts on the number .Release.Revision"},
+		"what lookup finds":           {template: `{{ if lookup "v1" "Namespace" "" "default" }}` + evil + `{{ end }}`, want: "upgrade, lookup finds objects: it renders Pod evil, which an install does not"},
+		"what lookup lists":           {template: `{{ range (lookup "v1" "Node" "" "").items }}` + evil + `{{ end }}`, want: "upgrade, lookup finds objects: it renders Pod evil, which an install does not"},
+		"what lookup found has":       {template: `{{ with lookup "v1" "Secret" "x" "y" }}{{ .data.a.b.c }}{{ end }}`, want: "upgrade, lookup finds objects: it does not render"},
+		"address":                     {template: `{{ if hasPrefix "0xc" (printf "%p" .Values) }}` + evil + `{{ end }}`, shown: true, want: "printf %p"},
+		"address, with flags":         {template: `{{ printf "%-10[1]p" .Values }}`, want: "printf %p"},
+		"a subchart":                  {files: map[string]string{"charts/s/Chart.yaml": "apiVersion: v2\nname: s\nversion: 0.1.0\n", "charts/s/templates/x.yaml": `{{ if .Release.IsUpgrade }}` + evil + `{{ end }}`}, want: "Pod evil, which an install does not"},
+		"a changed value":             {template: `{{ if .Release.IsInstall }}{{ $_ := set .Values "evil" "no" }}{{ end }}{{ if not .Values.evil }}` + evil + `{{ end }}`, want: "Pod evil, which an install does not"},
+		"no document":                 {template: `{{ if .Release.IsUpgrade }}- x: [{{ end }}`, want: "what is no object in templates/x.yaml, which an install does not"},
+
+		"revision in a label":     {template: `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p-{{ .Release.Revision }}","labels":{"r":"{{ .Release.Revision }}"}}}`},
+		"digest of that":          {template: `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","annotations":{"checksum/x":"{{ .Release.Revision | toString | sha256sum }}"}}}`},
+		"the same on both":        {template: `{{ if or .Release.IsInstall .Release.IsUpgrade }}` + evil + `{{ end }}`, shown: true},
+		"refuses upgrades":        {template: `{{ if .Release.IsUpgrade }}{{ fail "install anew" }}{{ end }}`},
+		"changed comments":        {template: "# {{ .Release.IsUpgrade }}\n"},
+		"lookup without a choice": {template: `{{ $x := lookup "v1" "Secret" "a" "b" }}` + evil, shown: true},
+		"notes":                   {files: map[string]string{"templates/NOTES.txt": "{{ .Release.IsUpgrade }}"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files := map[string]string{"templates/x.yaml": tt.template}
+			for k, v := range tt.files {
+				files[k] = v
+			}
+			rel := mustLoad(t, demoChart(t, files), LoadOptions{})
+			if got := strings.Contains(string(rel.Manifests), "hostPID\":true"); got != tt.shown {
+				t.Errorf("the object is judged: %v, want %v:\n%s", got, tt.shown, rel.Manifests)
+			}
+			said := strings.Join(rel.Record.Depends, "\n")
+			for _, g := range rel.Record.Generated {
+				said += "\n" + g.Function
+			}
+			if tt.want == "" && said != "" || !strings.Contains(said, tt.want) {
+				t.Errorf("said %q, want %q", said, tt.want)
+			}
+		})
+	}
+}
+
+// What templates see is what Helm gives to those of an install.
+func TestValuesOfAnInstall(t *testing.T) {
+	t.Parallel()
+	rel := mustLoad(t, demoChart(t, map[string]string{
+		"templates/x.yaml": "x: {{ .Release.IsInstall }} {{ .Release.IsUpgrade }} {{ .Release.Revision }} {{ .Release.Service }} {{ .Release.Name }} {{ .Capabilities.HelmVersion.Version }} {{ .Capabilities.HelmVersion.GitTreeState }} {{ len .Capabilities.HelmVersion.GitCommit }} {{ kindOf .Release.Revision }} {{ typeOf .Release }} {{ typeOf .Capabilities }}\n",
+	}), LoadOptions{})
+	const want = "x: true false 1 Helm demo v4.3.1 clean 40 int map[string]interface {} *common.Capabilities"
+	if !strings.Contains(string(rel.Manifests), want) {
+		t.Errorf("manifests %s, want %s in them", rel.Manifests, want)
+	}
+}
+
+// TestBudget: what a small template makes is bounded before it is there, and the
+// reason is said. The memory is measured by TestHostileInputs of the command.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ template, want string }{
+		"repeat":                      {`{{ $x := repeat 60000000 "x" }}`, errText.Error()},
+		"many repeats":                {`{{ $l := list }}{{ range 1000 }}{{ $l = append $l (repeat 10000000 "x") }}{{ end }}`, errBudget.Error()},
+		"repeat, kept by upper":       {`{{ $s := repeat 10000000 "x" }}{{ $l := list }}{{ range 1000 }}{{ $l = append $l (upper $s) }}{{ end }}`, errBudget.Error()},
+		"repeat, kept by b64enc":      {`{{ $s := repeat 10000000 "x" }}{{ $l := list }}{{ range 1000 }}{{ $l = append $l (b64enc $s) }}{{ end }}`, errBudget.Error()},
+		"repeat, negative":            {`{{ indent -5 "x" }}`, "negative count"},
+		"indent, overflow":            {`{{ indent 4611686018427387904 "x\ny\nz\na" }}`, errText.Error()},
+		"regexReplaceAll":             {`{{ $x := regexReplaceAll "" (repeat 100000 "x") (repeat 100000 "y") }}`, errText.Error()},
+		"mustRegexReplaceAll":         {`{{ $x := mustRegexReplaceAll "x" (repeat 100000 "x") (repeat 100000 "y") }}`, errText.Error()},
+		"regexReplaceAllLiteral":      {`{{ $x := regexReplaceAllLiteral "x" (repeat 100000 "x") (repeat 100000 "y") }}`, errText.Error()},
+		"regexReplaceAll, groups":     {`{{ $x := regexReplaceAll "x+" (repeat 100000 "x") (repeat 100000 "${0}") }}`, errText.Error()},
+		"wrapWith":                    {`{{ $x := wrapWith 1 (repeat 100000 "y") (repeat 100000 "x") }}`, errText.Error()},
+		"wrapWith, words":             {`{{ $x := wrapWith 10 (repeat 100000 "y") (repeat 100000 "x ") }}`, errText.Error()},
+		"splitList":                   {`{{ $x := splitList "" (repeat 10000000 "x") }}`, "splitList: more than"},
+		"split":                       {`{{ $x := split "" (repeat 10000000 "x") }}`, "split: more than"},
+		"splitn":                      {`{{ $x := splitn "" 10000000 (repeat 10000000 "x") }}`, "splitn: more than"},
+		"regexSplit":                  {`{{ $x := regexSplit "" (repeat 10000000 "x") -1 }}`, "regexSplit: more than"},
+		"regexFindAll":                {`{{ $x := regexFindAll "x" (repeat 10000000 "x") -1 }}`, "regexFindAll: more than"},
+		"mustRegexFindAll":            {`{{ $x := mustRegexFindAll "x" (repeat 10000000 "x") 99999999 }}`, "regexFindAll: more than"},
+		"untilStep, overflow":         {`{{ $x := untilStep 1 9223372036854775807 4611686018427387904 }}`, "numbers up to"},
+		"until, kept":                 {`{{ $l := list }}{{ range 1000 }}{{ $l = append $l (until 1000000) }}{{ end }}`, errBudget.Error()},
+		"concat that doubles":         {`{{ $l := list 1 }}{{ range 60 }}{{ $l = concat $l $l }}{{ end }}`, "concat: more than"},
+		"append, quadratic":           {`{{ $l := list }}{{ range 100000 }}{{ $l = append $l 1 }}{{ end }}`, errBudget.Error()},
+		"uniq":                        {`{{ $x := uniq (until 1000000) }}`, "uniq: more than"},
+		"without":                     {`{{ $x := without (until 1000000) 1 2 3 }}`, "without: more than"},
+		"printf, widths":              {`{{ $x := printf (repeat 1000 "%999999d") 1 }}`, errText.Error()},
+		"printf, widths as arguments": {`{{ $x := printf (repeat 1000 "%[1]*[1]d") 999999 }}`, errText.Error()},
+		"printf, named arguments":     {`{{ $x := printf (repeat 10000 "%[1]s") (repeat 100000 "x") }}`, errText.Error()},
+		"toYaml of shared texts":      {`{{ $s := repeat 1000000 "x" }}{{ $l := list }}{{ range 1000 }}{{ $l = append $l $s }}{{ end }}{{ $x := toYaml $l }}`, errText.Error()},
+		"toJson of shared lists":      {`{{ $s := splitList "" (repeat 100000 "x") }}{{ $l := list }}{{ range 1000 }}{{ $l = append $l $s }}{{ end }}{{ $x := toJson $l }}`, "more than 2000000 parts"},
+		"toYaml, deep":                {`{{ $d := until 10000 }}{{ range 900 }}{{ $d = list $d }}{{ end }}{{ toYaml $d }}`, errText.Error()},
+		"fromYaml":                    {`{{ $x := fromYaml (print "a: [" (repeat 3000000 "[],") "]") }}`, "bytes to parse"},
+		"fromJsonArray":               {`{{ $x := fromJsonArray (print "[" (repeat 3000000 "[],") "1]") }}`, "bytes to parse"},
+		"mustFromJson":                {`{{ $x := mustFromJson (print "[" (repeat 3000000 "[],") "1]") }}`, "bytes to parse"},
+		"fromToml":                    {`{{ $x := fromToml (repeat 1000000 "a = 1\n") }}`, "bytes to parse"},
+		"js":                          {`{{ $x := js (repeat 10000000 "<") }}`, errText.Error()},
+		"include":                     {`{{ define "a" }}{{ range 1000 }}{{ repeat 100000 "x" }}{{ end }}{{ end }}{{ $x := include "a" . }}`, "renders more than"},
+		"steps":                       {`{{ range 1000000000000 }}{{ end }}`, errSteps.Error()},
+		"steps, in tpl":               {`{{ tpl "{{ range 1000000000000 }}{{ end }}" . }}`, errSteps.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Load(t.Context(), demoChart(t, map[string]string{"templates/x.yaml": tt.template}), LoadOptions{})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Load: %.300v, want %q", err, tt.want)
+			}
+		})
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	t.Logf("%d MiB from the system so far", m.Sys>>20)
+}
