@@ -19,6 +19,7 @@ import (
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/pipeline"
+	"github.com/companyos/helmproof/internal/worker"
 	"github.com/companyos/helmproof/report"
 
 	"github.com/spf13/pflag"
@@ -131,6 +132,15 @@ func refuseEmpty(fl *pflag.FlagSet) (err error) {
 		}
 	})
 	return err
+}
+
+// renderers are child processes to load charts in; nil where the program cannot
+// start itself. Whoever asks closes them.
+func (a *app) renderers() *worker.Pool {
+	if a.io.self == nil {
+		return nil
+	}
+	return worker.NewPool(a.io.self)
 }
 
 func (a *app) repoFlags(cmd *cobra.Command) {

@@ -182,6 +182,11 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		Tool: tool(), Stored: f.live.asked(), UnsignedImage: f.cluster.unsigned, UnsignedNamespace: f.cluster.namespace, Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout,
 		Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
 	}
+	if !f.cluster.itself {
+		p.Workers = a.renderers()
+		defer p.Workers.Close()
+		go p.Workers.Prepare() // starting takes about as long as reading the rules
+	}
 	if p.Signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
 		return err
 	}

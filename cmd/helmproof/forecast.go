@@ -145,6 +145,8 @@ func (a *app) forecast(cmd *cobra.Command, args []string, f *forecastFlags) erro
 
 // imagine forecasts from a chart alone.
 func (a *app) imagine(ctx context.Context, ref string, opts chart.LoadOptions, f *forecastFlags, out *forecastJSON) (err error) {
+	opts.Workers = a.renderers()
+	defer opts.Workers.Close()
 	rel, err := chart.Load(ctx, ref, opts)
 	if err != nil {
 		return err
@@ -175,6 +177,8 @@ func (a *app) forecastLive(ctx context.Context, opts chart.LoadOptions, f *forec
 	if len(jobs) != 1 || jobs[0].Stored == nil {
 		return usageErr("--release %s: Helm's storage has %s of that name in the namespace; want one", f.live.release, plural(len(jobs), "release"))
 	}
+	opts.Workers = a.renderers()
+	defer opts.Workers.Close()
 	rel, err := chart.LoadStored(ctx, cluster, *jobs[0].Stored, opts)
 	if err != nil {
 		return err

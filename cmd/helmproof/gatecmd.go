@@ -255,7 +255,8 @@ func (a *app) deployed(ctx context.Context, args []string, f *gateFlags) (*chart
 	if err != nil {
 		return nil, err
 	}
-	p := &pipeline.Pipeline{Timeout: a.cfg.Timeout, Log: a.log}
+	p := &pipeline.Pipeline{Timeout: a.cfg.Timeout, Log: a.log, Workers: a.renderers()}
+	defer p.Workers.Close()
 	job := pipeline.Job{Ref: f.plain, Manifests: true}
 	switch {
 	case f.live.release != "":

@@ -169,7 +169,8 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	if len(args) > 1 {
 		return usageErr("harden --report: want one CHART, or none to read manifests on standard input, got %d arguments", len(args))
 	}
-	p := &pipeline.Pipeline{Tool: tool(), Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout, Now: time.Now, Log: a.log}
+	p := &pipeline.Pipeline{Tool: tool(), Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout, Now: time.Now, Log: a.log, Workers: a.renderers()}
+	defer p.Workers.Close()
 	if p.Rules, err = pipeline.LoadRules(a.rules()); err != nil {
 		return err
 	}
@@ -180,6 +181,7 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	if err != nil {
 		return err
 	}
+	opts.Workers = p.Workers
 	load, ref := chart.LoadManifests, "-"
 	if len(args) == 1 {
 		load, ref = chart.Load, args[0]

@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"syscall"
@@ -33,10 +34,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/helmlog"
 	"github.com/companyos/helmproof/internal/pipeline"
+	"github.com/companyos/helmproof/internal/worker"
 )
 
 // The exit codes of DESIGN and of the doc comment above.
@@ -52,10 +55,13 @@ func main() {
 	// Helm's packages log to the process's own logger, values included. The helm
 	// collector captures what is its own; the rest must not reach a terminal.
 	helmlog.Route()
+	if len(os.Args) == 2 && os.Args[1] == workerArg {
+		os.Exit(serve())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal begins to clean up, the second ends the program at once.
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, self: self()})
 	stop()
 	os.Exit(code)
 }
@@ -64,6 +70,31 @@ func main() {
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
+	self     []string // the command line of a child that renders; nil: this process does
+}
+
+// workerArg is the only argument of a child process that renders and lints charts
+// for another helmproof. It is no command: nobody else is to use it.
+const workerArg = "__worker"
+
+// serve is that child.
+func serve() int {
+	handlers := chart.Handlers()
+	maps.Copy(handlers, helm.Handlers())
+	if err := worker.Serve(handlers); err != nil {
+		fmt.Fprintln(os.Stderr, "helmproof: "+err.Error())
+	}
+	return exitFailure
+}
+
+// self is the command line by which this program starts itself as a child, nil
+// where it does not know its own file.
+func self() []string {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{exe, workerArg}
 }
 
 // run executes one command line and returns its exit code.

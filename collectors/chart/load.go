@@ -24,6 +24,7 @@ import (
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/canonical"
 	"github.com/companyos/helmproof/internal/manifest"
+	"github.com/companyos/helmproof/internal/worker"
 )
 
 // DefaultKubeVersion is the Kubernetes version that charts are rendered for
@@ -61,7 +62,12 @@ type LoadOptions struct {
 	// outside of it, as Helm does. Without it such a link is refused.
 	FollowSymlinks bool
 
-	Stdin io.Reader // for "-"; nil means there is none
+	Stdin io.Reader `json:"-"` // for "-"; nil means there is none
+
+	// Workers are child processes that read, validate and render the chart: what a
+	// hostile one does to memory and time it does to one of them. nil: this process
+	// does it, in which a chart can take all that there is.
+	Workers *worker.Pool `json:"-"`
 }
 
 // Stages of loading, in LoadError.
@@ -116,9 +122,10 @@ func oneLine(s string) string {
 // access, and with the same bytes every time. The caller closes the release.
 // Errors are *LoadError, or ctx's cause.
 //
-// Load returns when ctx ends. What then still runs ends by itself: a template at
-// its next output, turn of a loop, include or tpl; a fetch, for which Helm's
-// downloader takes neither a context nor a limit of size, with its connection.
+// Load returns when ctx ends. What then still runs in a child process is killed.
+// Without one it ends by itself: a template at its next output, turn of a loop,
+// include or tpl; a schema when it has been validated. A fetch, for which Helm's
+// downloader takes neither a context nor a limit of size, ends with its connection.
 func Load(ctx context.Context, ref string, o LoadOptions) (*Release, error) {
 	l := &load{ref: ref, o: o}
 	rel, err := l.run(ctx)
@@ -154,6 +161,26 @@ func (l *load) run(ctx context.Context) (*Release, error) {
 	if err != nil {
 		return nil, err
 	}
+	var rel *Release
+	if l.o.Workers != nil {
+		rel, err = l.remotely(ctx, opLoad, &loadRequest{Path: path})
+	} else {
+		rel, err = l.fromPath(ctx, path)
+	}
+	if err != nil {
+		return rel, err
+	}
+	if rel.Dir == "" {
+		if err := rel.unpack(); err != nil {
+			return rel, l.fail(StageLoad, err, "")
+		}
+	}
+	return rel, nil
+}
+
+// fromPath loads the chart from this machine. Dir stays empty where the chart is
+// to be unpacked.
+func (l *load) fromPath(ctx context.Context, path string) (*Release, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, l.fail(StageLoad, err, "")
@@ -173,15 +200,7 @@ func (l *load) run(ctx context.Context) (*Release, error) {
 	if err != nil {
 		return nil, l.fail(StageLoad, err, hintFor(err))
 	}
-	if err := l.fromFiles(ctx, rel, files); err != nil {
-		return rel, err
-	}
-	if rel.Dir == "" {
-		if err := rel.unpack(); err != nil {
-			return rel, l.fail(StageLoad, err, "")
-		}
-	}
-	return rel, nil
+	return rel, l.fromFiles(ctx, rel, files)
 }
 
 // fromFiles fills rel in from the chart's files.

@@ -178,6 +178,37 @@ func LoadStored(ctx context.Context, cluster *cluster.Cluster, s StoredRelease, 
 		}
 		return nil, l.fail(StageLoad, err, "")
 	}
+	var rel *Release
+	if o.Workers != nil {
+		q := &loadRequest{Raw: raw}
+		if q.Stored, err = json.Marshal(s); err != nil {
+			return nil, err
+		}
+		rel, err = l.remotely(ctx, opStored, q)
+	} else {
+		rel, err = l.fromRecord(ctx, raw, s)
+	}
+	if err == nil {
+		if err = rel.unpack(); err != nil {
+			err = l.fail(StageLoad, err, "")
+		}
+	}
+	if err == nil {
+		return rel, nil
+	}
+	if rel != nil {
+		var le *LoadError
+		if errors.As(err, &le) {
+			le.Loaded = rel
+		}
+		err = errors.Join(err, rel.Close())
+	}
+	return nil, err
+}
+
+// fromRecord makes of what Helm stored what is judged. With an error it returns
+// what was loaded until then.
+func (l *load) fromRecord(ctx context.Context, raw []byte, s StoredRelease) (*Release, error) {
 	stored, err := decodeStored(raw)
 	if err != nil {
 		return nil, l.fail(StageLoad, fmt.Errorf("%s %s: %w", s.Storage, s.Object, err), "helm get all "+s.Name+" -n "+s.Namespace+" shows what Helm makes of it")
@@ -189,14 +220,7 @@ func LoadStored(ctx context.Context, cluster *cluster.Cluster, s StoredRelease, 
 	// The labels are Helm's index, the content is what it goes by.
 	s.Status = string(stored.Info.Status)
 	rel := new(Release)
-	if err := l.fromStored(ctx, rel, stored, s); err != nil {
-		var le *LoadError
-		if errors.As(err, &le) {
-			le.Loaded = rel
-		}
-		return nil, errors.Join(err, rel.Close())
-	}
-	return rel, nil
+	return rel, l.fromStored(ctx, rel, stored, s)
 }
 
 // readStored reads the revision's record, base64 as Helm wrote it.
@@ -304,9 +328,6 @@ func (l *load) fromStored(ctx context.Context, rel *Release, stored *releasev1.R
 	}
 	if again != nil {
 		rel.Stored.Rendering.compare(again)
-	}
-	if err := rel.unpack(); err != nil {
-		return l.fail(StageLoad, err, "")
 	}
 	return nil
 }

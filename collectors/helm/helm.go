@@ -18,6 +18,7 @@ import (
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
+	"github.com/companyos/helmproof/internal/worker"
 )
 
 // Name is the collector's name in the catalog.
@@ -57,6 +58,8 @@ type Options struct {
 	// SchemasDir holds OpenAPI v2 documents of Kubernetes versions that are not
 	// embedded: v1.30.json or 1.30.json.
 	SchemasDir string
+	// Workers are child processes that validate values and lint; nil: this process does.
+	Workers *worker.Pool
 }
 
 type collector struct{ o Options }
@@ -83,11 +86,11 @@ func (c collector) Collect(ctx context.Context, in collectors.Input, out evidenc
 	if len(rel.Record.Missing) > 0 {
 		return nil // a chart without its subcharts is not the chart: Findings says so
 	}
-	if err := collectors.WriteJSON(out, valuesName, checkValues(rel)); err != nil {
+	values, rep, err := c.inspect(ctx, rel)
+	if err != nil {
 		return err
 	}
-	rep, err := lintChart(ctx, rel)
-	if err != nil {
+	if err := collectors.WriteJSON(out, valuesName, values); err != nil {
 		return err
 	}
 	return collectors.WriteJSON(out, lintName, rep)

@@ -39,19 +39,9 @@ type lintMessage struct {
 	Message  string `json:"message"`
 }
 
-// lintChart runs Helm's own linter over the chart and its unpacked subcharts.
-func lintChart(ctx context.Context, rel *chart.Release) (*lintReport, error) {
-	shareScheme()
-	rep := &lintReport{Messages: []lintMessage{}, Log: []string{}}
-	kube, err := common.ParseKubeVersion(rel.Info.KubeVersion)
-	if err != nil {
-		return nil, fmt.Errorf("lint: kubernetes version %s: %w", rel.Info.KubeVersion, err)
-	}
-	// Helm says paths as they are given; an absolute one can be told from other text.
-	dir, err := filepath.Abs(rel.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("lint: %w", err)
-	}
+// prepareLint says in rep what was replaced, and returns the folder to lint, which
+// done removes if it is a copy.
+func prepareLint(rel *chart.Release, rep *lintReport) (dir string, done func() error, err error) {
 	for _, g := range rel.Record.Generated {
 		if slices.Contains(keyFunctions, g.Function) {
 			rep.Replaced = append(rep.Replaced, g.Function)
@@ -64,33 +54,41 @@ func lintChart(ctx context.Context, rel *chart.Release) (*lintReport, error) {
 	// Helm follows symbolic links and references of schemas. What was loaded has
 	// none, and is what is judged, whatever the folder holds by now.
 	ownCopy := rel.Info.ArchiveDigest != "" || rel.Info.Source != chart.SourceChart
-	if len(rep.Replaced) > 0 || rep.SkippedSchema || !ownCopy {
-		if dir, err = copyChart(rel, left, len(rep.Replaced) > 0); err != nil {
-			return nil, fmt.Errorf("lint: %w", err)
-		}
-		defer os.RemoveAll(dir)
+	if ownCopy && len(rep.Replaced) == 0 && !rep.SkippedSchema {
+		// Helm says paths as they are given; an absolute one can be told from other text.
+		dir, err = filepath.Abs(rel.Dir)
+		return dir, func() error { return nil }, err
 	}
+	dir, err = copyChart(rel, left, len(rep.Replaced) > 0)
+	return dir, func() error { return os.RemoveAll(dir) }, err
+}
 
-	opts := []lint.LinterOption{lint.WithKubeVersion(kube)}
-	charts := append([]string{"."}, subcharts(rel)...)
-	for _, sub := range charts {
+// lintFolder runs Helm's own linter over a chart and its unpacked subcharts.
+func lintFolder(ctx context.Context, q *inspection, rep *lintReport) error {
+	shareScheme()
+	kube, err := common.ParseKubeVersion(q.KubeVersion)
+	if err != nil {
+		return fmt.Errorf("lint: kubernetes version %s: %w", q.KubeVersion, err)
+	}
+	values := q.UserValues.Unpack()
+	for _, sub := range q.Charts {
 		if err := context.Cause(ctx); err != nil {
-			return nil, err
+			return err
 		}
-		root := filepath.Join(dir, filepath.FromSlash(sub))
+		root := filepath.Join(q.Dir, filepath.FromSlash(sub))
 		var result support.Linter
-		lines, err := helmlog.Capture(func() { result = lint.RunAll(root, rel.UserValues, rel.Info.Namespace, opts...) })
+		lines, err := helmlog.Capture(func() { result = lint.RunAll(root, values, q.Namespace, lint.WithKubeVersion(kube)) })
 		if err != nil {
-			return nil, fmt.Errorf("lint: %w", err)
+			return fmt.Errorf("lint: %w", err)
 		}
 		for _, m := range result.Messages {
-			rep.Messages = append(rep.Messages, lintMessage{severityName(m.Severity), path.Join(sub, relative(m.Path, root)), clean(m.Err.Error(), root, dir)})
+			rep.Messages = append(rep.Messages, lintMessage{severityName(m.Severity), path.Join(sub, relative(m.Path, root)), clean(m.Err.Error(), root, q.Dir)})
 		}
 		for _, l := range lines {
-			rep.Log = append(rep.Log, clean(l, root, dir))
+			rep.Log = append(rep.Log, clean(l, root, q.Dir))
 		}
 	}
-	return rep, nil
+	return nil
 }
 
 func severityName(s int) string {

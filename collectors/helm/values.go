@@ -29,14 +29,22 @@ type valuesSchema struct {
 // maxSchemaProblems bounds what is reported about one values schema.
 const maxSchemaProblems = 20
 
-// checkValues validates the coalesced values by each schema of the chart, offline.
-func checkValues(rel *chart.Release) valuesReport {
-	rep := valuesReport{Schemas: []valuesSchema{}}
+// schemas are the values schemas of the chart and its subcharts.
+func schemas(rel *chart.Release) []chart.File {
+	var out []chart.File
 	for _, f := range rel.Files {
-		if path.Base(f.Name) != "values.schema.json" {
-			continue
+		if path.Base(f.Name) == "values.schema.json" {
+			out = append(out, f)
 		}
-		values, ok := scope(rel.Values, path.Dir(f.Name))
+	}
+	return out
+}
+
+// checkValues validates the coalesced values by each schema of the chart, offline.
+func checkValues(files []chart.File, all map[string]any) valuesReport {
+	rep := valuesReport{Schemas: []valuesSchema{}}
+	for _, f := range files {
+		values, ok := scope(all, path.Dir(f.Name))
 		if !ok {
 			continue // the subchart is switched off, or is there under an alias
 		}

@@ -69,6 +69,7 @@ func (p *Pipeline) job(ctx context.Context, j *Job, opts chart.LoadOptions, stdi
 // load loads what a job names. What an error shows of the chart and of what the
 // user gave is without secrets.
 func (p *Pipeline) load(ctx context.Context, j *Job, opts chart.LoadOptions, stdin *sync.Mutex) (*chart.Release, error) {
+	opts.Workers = p.Workers
 	load := chart.Load
 	if j.Manifests {
 		load = chart.LoadManifests
@@ -85,7 +86,7 @@ func (p *Pipeline) load(ctx context.Context, j *Job, opts chart.LoadOptions, std
 	}
 	if j.Stored != nil {
 		load = func(ctx context.Context, _ string, o chart.LoadOptions) (*chart.Release, error) {
-			return chart.LoadStored(ctx, p.Cluster, *j.Stored, chart.LoadOptions{APIVersions: o.APIVersions, ImageFields: o.ImageFields})
+			return chart.LoadStored(ctx, p.Cluster, *j.Stored, chart.LoadOptions{APIVersions: o.APIVersions, ImageFields: o.ImageFields, Workers: o.Workers})
 		}
 	}
 	rel, err := load(limited, j.Ref, opts)

@@ -32,6 +32,7 @@ import (
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/worker"
 )
 
 // listed is a collector and when it runs. Replay knows every collector; a run
@@ -51,6 +52,7 @@ type collectorOptions struct {
 	policies   []byte          // what is, or was, sealed as policies.yaml
 	found      *secrets.Report // of the release's scan
 	schemas    string
+	workers    *worker.Pool // in which charts are rendered and linted; nil: in this process
 	bench      kubebench.Options
 	signatures signatures.Options
 	unsigned   string
@@ -74,7 +76,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 	}
 	release, cluster, drills := []evidence.Scope{evidence.ScopeRelease}, []evidence.Scope{evidence.ScopeCluster}, []evidence.Scope{evidence.ScopeDrill}
 	return []listed{
-		{Collector: helm.New(helm.Options{SchemasDir: o.schemas}), scopes: release},
+		{Collector: helm.New(helm.Options{SchemasDir: o.schemas, Workers: o.workers}), scopes: release},
 		{Collector: podsecurity.New(), scopes: release},
 		{Collector: workload.New(), scopes: release},
 		{Collector: rbac.New(), scopes: release},

@@ -26,6 +26,7 @@ import (
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/worker"
 )
 
 // Pipeline is the main job with all that it needs. Its methods may be called
@@ -37,6 +38,7 @@ type Pipeline struct {
 	Stored  bool             // the releases are those of Helm's storage in the cluster
 	Schemas string           // a directory of OpenAPI schemas of other Kubernetes versions
 	Timeout time.Duration    // of one collector, and of rendering; 0: none
+	Workers *worker.Pool     // child processes that render and lint charts; nil: this process does
 
 	// UnsignedImage is an image without a signature, which admission must refuse;
 	// empty: signature admission is not tried.
@@ -132,7 +134,7 @@ type subject struct {
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error) {
 	all, err := collectorList(collectorOptions{
-		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, bench: p.Bench, unsigned: p.UnsignedImage, unsignedIn: p.UnsignedNamespace, signatures: p.Signatures, images: p.Images,
+		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, workers: p.Workers, bench: p.Bench, unsigned: p.UnsignedImage, unsignedIn: p.UnsignedNamespace, signatures: p.Signatures, images: p.Images,
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,190 @@
+// Package worker does work in child processes of this program, which may take a
+// bounded amount of memory and can be ended at any time. What a hostile chart does
+// to a template engine, a schema validator or a linter, it does to one of them.
+package worker
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+)
+
+// MaxMemory is what a child may take, in bytes of data: the kernel refuses more
+// where it has such a limit (Linux).
+const MaxMemory = 896 << 20
+
+// ErrMemory says that a child needed more than that.
+var ErrMemory = fmt.Errorf("needs more than %d MiB of memory, which is the limit", MaxMemory>>20)
+
+// Pool starts children and hands them one call at a time. The nil pool has none.
+type Pool struct {
+	command []string
+
+	mu     sync.Mutex
+	idle   []*child
+	closed bool
+}
+
+// NewPool returns a pool whose children run that command line of this program,
+// which has to call Serve. Nothing is started yet.
+func NewPool(command []string) *Pool { return &Pool{command: command} }
+
+// Prepare starts a child that the first call finds ready. That it cannot be
+// started is said by that call.
+func (p *Pool) Prepare() {
+	if p == nil {
+		return
+	}
+	if c, err := p.take(); err == nil {
+		p.put(c)
+	}
+}
+
+// Call has a child do what it serves as op: ask writes the request, and answer
+// reads what came of it, both without waiting for anything else. When ctx ends the
+// child is killed, and the error is ctx's cause. ErrMemory says that the child
+// needed too much.
+func (p *Pool) Call(ctx context.Context, op string, ask func(*gob.Encoder) error, answer func(*gob.Decoder) error) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	c, err := p.take()
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := c.enc.Encode(op)
+		if err == nil {
+			err = ask(c.enc)
+		}
+		if err == nil {
+			err = answer(c.dec)
+		}
+		done <- err
+	}()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		c.kill()
+		<-done
+		return context.Cause(ctx)
+	}
+	if err == nil {
+		p.put(c)
+		return nil
+	}
+	return c.ended(err)
+}
+
+func (p *Pool) take() (*child, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errors.New("the pool of child processes is closed")
+	}
+	if n := len(p.idle); n > 0 {
+		c := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		return c, nil
+	}
+	return start(p.command)
+}
+
+func (p *Pool) put(c *child) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		c.kill()
+		return
+	}
+	p.idle = append(p.idle, c)
+}
+
+// Close ends the children that have nothing to do; those that have end with their call.
+func (p *Pool) Close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, c := range p.idle {
+		c.kill()
+	}
+	p.idle = nil
+}
+
+// child is one process. It ends when its standard input does, so that none is left
+// behind by a parent that was killed.
+type child struct {
+	cmd    *exec.Cmd
+	in     io.Closer
+	enc    *gob.Encoder
+	dec    *gob.Decoder
+	stderr tail
+}
+
+func start(command []string) (*child, error) {
+	c := &child{cmd: &exec.Cmd{Path: command[0], Args: command}}
+	c.cmd.Stderr = &c.stderr
+	in, err := c.cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start a child process: %w", err)
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start a child process: %w", errors.Join(err, in.Close()))
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start a child process: %w", errors.Join(err, in.Close(), out.Close()))
+	}
+	c.in, c.enc, c.dec = in, gob.NewEncoder(in), gob.NewDecoder(out)
+	return c, nil
+}
+
+// kill ends the child and waits for it. How it ended is known: it was killed.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+}
+
+// ended says why a child broke off.
+func (c *child) ended(err error) error {
+	c.kill()
+	text := c.stderr.String()
+	if strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory") {
+		return ErrMemory
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if first == "" {
+		return fmt.Errorf("the child process broke off (%s): %w", c.cmd.ProcessState, err)
+	}
+	return fmt.Errorf("the child process broke off (%s): %s", c.cmd.ProcessState, first)
+}
+
+// tail keeps the beginning of what a process says.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const maxSaid = 4096
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p[:min(len(p), maxSaid-len(t.b))]...)
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
+}
