@@ -161,6 +161,11 @@ func (l *load) run(ctx context.Context) (*Release, error) {
 	if err != nil {
 		return nil, err
 	}
+	done, err := l.localValues(ctx)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
 	var rel *Release
 	if l.o.Workers != nil {
 		rel, err = l.remotely(ctx, opLoad, &loadRequest{Path: path})

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,25 +29,6 @@ func (l *load) userValues() (map[string]any, error) {
 		ValueFiles: slices.Clone(l.o.ValueFiles), Values: l.o.Set, StringValues: l.o.SetString,
 		FileValues: l.o.SetFile, JSONValues: l.o.SetJSON,
 	}
-	for _, f := range l.o.SetFile {
-		if _, name, _ := strings.Cut(f, "="); isURL(name) {
-			return nil, l.fail(StageValues, fmt.Errorf("%s: values are not fetched from URLs", f), "download it and give the file")
-		}
-	}
-	for i, name := range o.ValueFiles {
-		if isURL(name) {
-			return nil, l.fail(StageValues, fmt.Errorf("%s: values are not fetched from URLs", name), "download it and give the file")
-		}
-		if strings.TrimSpace(name) != "-" {
-			continue
-		}
-		tmp, err := l.stdinFile()
-		if err != nil {
-			return nil, l.fail(StageValues, err, "")
-		}
-		defer os.Remove(tmp)
-		o.ValueFiles[i] = tmp
-	}
 	values, err := o.MergeValues(getter.Providers{})
 	if err != nil {
 		return nil, l.fail(StageValues, err, "check -f, --set, --set-string, --set-file and --set-json")
@@ -56,18 +38,95 @@ func (l *load) userValues() (map[string]any, error) {
 
 func isURL(s string) bool { return strings.Contains(s, "://") }
 
-// stdinFile copies Stdin to a temporary file.
-func (l *load) stdinFile() (name string, err error) {
-	if l.o.Stdin == nil {
-		return "", errors.New("-: there is no standard input")
+// localValues has the user's values in regular files of a bounded size: what comes
+// from standard input, a pipe or a device is copied, which done removes. It returns
+// when ctx ends, also where nobody writes to a pipe.
+func (l *load) localValues(ctx context.Context) (done func(), err error) {
+	var copies []string
+	done = func() {
+		for _, name := range copies {
+			_ = os.Remove(name) // it is in the folder for such files
+		}
 	}
+	local := func(name string) (string, error) {
+		if isURL(name) {
+			return "", l.fail(StageValues, fmt.Errorf("%s: values are not fetched from URLs", name), "download it and give the file")
+		}
+		tmp, err := l.regularFile(ctx, strings.TrimSpace(name))
+		if err != nil {
+			return "", l.fail(StageValues, err, "")
+		}
+		if tmp == "" {
+			return name, nil
+		}
+		copies = append(copies, tmp)
+		return tmp, nil
+	}
+	l.o.ValueFiles, l.o.SetFile = slices.Clone(l.o.ValueFiles), slices.Clone(l.o.SetFile)
+	for i, name := range l.o.ValueFiles {
+		if l.o.ValueFiles[i], err = local(name); err != nil {
+			return done, err
+		}
+	}
+	for i, f := range l.o.SetFile {
+		key, name, ok := strings.Cut(f, "=")
+		if !ok || name == "-" {
+			continue // Helm says what is wrong with it
+		}
+		if name, err = local(name); err != nil {
+			return done, err
+		}
+		l.o.SetFile[i] = key + "=" + name
+	}
+	return done, nil
+}
+
+// regularFile returns the name of a copy of the file, or "" where the file is
+// regular, or not there, and can be read as it is. "-" is standard input.
+func (l *load) regularFile(ctx context.Context, name string) (string, error) {
+	open := func() (io.ReadCloser, error) { return os.Open(name) }
+	if name == "-" {
+		if l.o.Stdin == nil {
+			return "", errors.New("-: there is no standard input")
+		}
+		open = func() (io.ReadCloser, error) { return io.NopCloser(l.o.Stdin), nil }
+	} else if fi, err := os.Stat(name); err != nil || fi.Mode().IsRegular() || fi.IsDir() {
+		if err == nil && fi.Mode().IsRegular() && fi.Size() > maxFileSize {
+			return "", fmt.Errorf("%s: more than %d bytes", name, maxFileSize)
+		}
+		return "", nil //nolint:nilerr // whoever reads it says so
+	}
+	type result struct {
+		name string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		copied, err := boundedCopy(name, open)
+		done <- result{copied, err}
+	}()
+	select {
+	case r := <-done:
+		return r.name, r.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("%s: not read: %w", name, context.Cause(ctx))
+	}
+}
+
+// boundedCopy copies what is opened to a temporary file.
+func boundedCopy(name string, open func() (io.ReadCloser, error)) (string, error) {
+	in, err := open()
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
 	f, err := os.CreateTemp("", "helmproof-values-")
 	if err != nil {
 		return "", err
 	}
-	n, err := io.Copy(f, io.LimitReader(l.o.Stdin, maxFileSize+1))
+	n, err := io.Copy(f, io.LimitReader(in, maxFileSize+1))
 	if err == nil && n > maxFileSize {
-		err = fmt.Errorf("-: more than %d bytes", maxFileSize)
+		err = fmt.Errorf("%s: more than %d bytes", name, maxFileSize)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", errors.Join(err, os.Remove(f.Name()))

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/companyos/helmproof/internal/worker"
 )
@@ -116,12 +114,8 @@ func sendRelease(enc *gob.Encoder, rel *Release, failed error) error {
 // remotely has a child of o.Workers load what q names. The release is returned
 // with an error that has to do with it as well.
 func (l *load) remotely(ctx context.Context, op string, q *loadRequest) (*Release, error) {
-	o, done, err := l.withoutStdin()
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	if q.Options, err = json.Marshal(o); err != nil {
+	var err error
+	if q.Options, err = json.Marshal(l.o); err != nil {
 		return nil, err
 	}
 	q.Ref = l.ref
@@ -186,22 +180,4 @@ func (e *wireError) loadError() error {
 		return err
 	}
 	return &LoadError{Ref: e.Ref, Stage: e.Stage, Err: err, Hint: e.Hint}
-}
-
-// withoutStdin are the options with standard input in a file, which done removes.
-func (l *load) withoutStdin() (o LoadOptions, done func(), err error) {
-	o, done = l.o, func() {}
-	for i, name := range o.ValueFiles {
-		if strings.TrimSpace(name) != "-" {
-			continue
-		}
-		tmp, err := l.stdinFile()
-		if err != nil {
-			return o, done, l.fail(StageValues, err, "")
-		}
-		o.ValueFiles = append([]string{}, o.ValueFiles...)
-		o.ValueFiles[i] = tmp
-		done = func() { _ = os.Remove(tmp) } // it is in the folder for such files
-	}
-	return o, done, nil
 }

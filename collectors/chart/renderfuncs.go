@@ -58,7 +58,7 @@ func (r *rendering) functions() template.FuncMap {
 		"merge", "mustMerge", "mergeOverwrite", "mustMergeOverwrite",
 	} {
 		if f[name] != nil {
-			f[name] = r.checked(f[name])
+			f[name] = r.checked(f[name], !strings.Contains(name, "erge") && !strings.HasPrefix(name, "deep") && name != "mustDeepCopy")
 		}
 	}
 	for name, fn := range f {
@@ -70,7 +70,7 @@ func (r *rendering) functions() template.FuncMap {
 	// As a reflect.Value it stays addressable, for the String method of a pointer.
 	f[checkPrint] = func(v reflect.Value) (reflect.Value, error) {
 		if v.IsValid() && v.CanInterface() {
-			return v, r.checkValue(v.Interface())
+			return v, r.checkValue(v.Interface(), true)
 		}
 		return v, nil
 	}
@@ -85,15 +85,16 @@ const checkPrint = "helmproofCheckPrint"
 const maxNodes = 2_000_000
 
 // checkValue refuses a value that holds itself, or the same things so often, that
-// to print it would not end.
-func (r *rendering) checkValue(v any) error {
+// to print it would not end. prints: its text is made, which can show what no
+// template may act on.
+func (r *rendering) checkValue(v any, prints bool) error {
 	w := valueWalk{nodes: maxNodes, bytes: maxText}
 	switch {
 	case !w.walk(v, 0):
 		return fmt.Errorf("a value that holds itself, is nested more than %d deep or has more than %d parts", maxNesting, maxNodes)
 	case w.bytes < 0:
 		return errText
-	case w.capabilities:
+	case w.capabilities && prints:
 		r.depend("a template prints .Capabilities whole, with the version of Helm")
 	}
 	return nil
@@ -171,25 +172,25 @@ func (w *valueWalk) enter(n, depth int) bool {
 
 // checked wraps a function to look at its arguments first. text/template turns
 // the panic into the call's error.
-func (r *rendering) checked(f any) any {
+func (r *rendering) checked(f any, prints bool) any {
 	switch f := f.(type) { // the frequent ones, without reflection
 	case func(any) string:
 		return func(v any) (string, error) {
-			if err := r.checkValue(v); err != nil {
+			if err := r.checkValue(v, prints); err != nil {
 				return "", err
 			}
 			return f(v), nil
 		}
 	case func(...any) string:
 		return func(v ...any) (string, error) {
-			if err := r.checkValue(v); err != nil {
+			if err := r.checkValue(v, prints); err != nil {
 				return "", err
 			}
 			return f(v...), nil
 		}
 	case func(string, ...any) (string, error):
 		return func(format string, v ...any) (string, error) {
-			if err := r.checkValue(v); err != nil {
+			if err := r.checkValue(v, prints); err != nil {
 				return "", err
 			}
 			return f(format, v...)
@@ -198,7 +199,7 @@ func (r *rendering) checked(f any) any {
 	fn := reflect.ValueOf(f)
 	return reflect.MakeFunc(fn.Type(), func(args []reflect.Value) []reflect.Value {
 		for _, a := range args {
-			if err := r.checkArgument(a); err != nil {
+			if err := r.checkArgument(a, prints); err != nil {
 				panic(err)
 			}
 		}
@@ -210,15 +211,15 @@ func (r *rendering) checked(f any) any {
 }
 
 // checkArgument is checkValue; variadic arguments come as a slice.
-func (r *rendering) checkArgument(a reflect.Value) error {
+func (r *rendering) checkArgument(a reflect.Value, prints bool) error {
 	if a.Kind() != reflect.Slice {
-		return r.checkValue(a.Interface())
+		return r.checkValue(a.Interface(), prints)
 	}
 	list := make([]any, a.Len())
 	for i := range list {
 		list[i] = a.Index(i).Interface()
 	}
-	return r.checkValue(list)
+	return r.checkValue(list, prints)
 }
 
 // encodingFunctions are what Helm adds to sprig. Those that do not start with

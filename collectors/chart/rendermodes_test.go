@@ -49,6 +49,7 @@ func TestTellsHelmFromHelmproof(t *testing.T) {
 		"refuses upgrades":        {template: `{{ if .Release.IsUpgrade }}{{ fail "install anew" }}{{ end }}`},
 		"changed comments":        {template: "# {{ .Release.IsUpgrade }}\n"},
 		"lookup without a choice": {template: `{{ $x := lookup "v1" "Secret" "a" "b" }}` + evil, shown: true},
+		"merged, not printed":     {template: `{{ $x := mustMergeOverwrite (dict) (dict "c" .Capabilities) }}{{ $y := deepCopy (dict "c" 1) }}` + evil, shown: true},
 		"notes":                   {files: map[string]string{"templates/NOTES.txt": "{{ .Release.IsUpgrade }}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
