@@ -175,6 +175,12 @@ func (l *load) run(ctx context.Context) (*Release, error) {
 	if err != nil {
 		return rel, err
 	}
+	// Here, not in the child: the objects are needed where they are judged.
+	set, err := rel.Objects()
+	if err != nil {
+		return rel, l.fail(StageRender, err, "")
+	}
+	rel.Info.Images = manifest.Images(set, l.o.ImageFields)
 	if rel.Dir == "" {
 		if err := rel.unpack(); err != nil {
 			return rel, l.fail(StageLoad, err, "")
@@ -237,11 +243,6 @@ func (l *load) fromFiles(ctx context.Context, rel *Release, files []chartFile) e
 		return err
 	}
 	rel.Info.ManifestsDigest = evidence.DigestOf(rel.Manifests)
-	set, err := rel.Objects()
-	if err != nil {
-		return l.fail(StageRender, err, "")
-	}
-	rel.Info.Images = manifest.Images(set, l.o.ImageFields)
 	return nil
 }
 

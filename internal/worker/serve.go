@@ -20,7 +20,7 @@ type Handler func(request *gob.Decoder) (answer func(*gob.Encoder) error, err er
 // output, signals and limits.
 func Serve(handlers map[string]Handler) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM) // the parent decides
-	debug.SetGCPercent(200)
+	debug.SetGCPercent(400) // charts are small, and the limit of memory holds for large ones
 	debug.SetMemoryLimit(MaxMemory * 3 / 4)
 	if err := limitMemory(); err != nil {
 		return fmt.Errorf("limit the memory: %w", err)
