@@ -172,7 +172,17 @@ func referringSchemas(rel *chart.Release) map[string]bool {
 // keys is set calls of keyFunctions are replaced on their own lines: coalesce
 // returns its first argument and ignores those of the call.
 func copyChart(rel *chart.Release, leftOut map[string]bool, keys bool) (string, error) {
-	dir, err := os.MkdirTemp("", "helmproof-lint-")
+	if memory := inMemory(); memory != "" {
+		if dir, err := copyInto(memory, rel, leftOut, keys); err == nil {
+			return dir, nil
+		}
+		// There is too little of it: the disk will do.
+	}
+	return copyInto("", rel, leftOut, keys)
+}
+
+func copyInto(parent string, rel *chart.Release, leftOut map[string]bool, keys bool) (string, error) {
+	dir, err := os.MkdirTemp(parent, "helmproof-lint-")
 	if err != nil {
 		return "", err
 	}
@@ -197,6 +207,16 @@ func copyChart(rel *chart.Release, leftOut map[string]bool, keys bool) (string, 
 		}
 	}
 	return dir, nil
+}
+
+// inMemory is the folder of a file system in memory, for files of a moment; empty
+// where there is none, or where the environment says where they go.
+func inMemory() string {
+	const shm = "/dev/shm"
+	if st, err := os.Stat(shm); err != nil || !st.IsDir() || os.Getenv("TMPDIR") != "" {
+		return ""
+	}
+	return shm
 }
 
 // lint decides CHT-1: no message above INFO, and no warning in the log.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 )
 
 // first is how large the heap may grow before it is collected at all, in bytes.
@@ -22,9 +23,15 @@ func begin() bool {
 	}
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(first)
-	runtime.SetFinalizer(new([16]byte), func(*[16]byte) { Usually() })
+	runtime.SetFinalizer(new([16]byte), func(*[16]byte) {
+		if !within.Load() {
+			Usually()
+		}
+	})
 	return true
 }
+
+var within atomic.Bool
 
 // ours reports whether the environment leaves it to the program.
 func ours() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
@@ -40,4 +47,17 @@ func Usually() {
 		debug.SetGCPercent(100)
 		debug.SetMemoryLimit(large)
 	}
+}
+
+// Within is for a process that does one small thing after the other and may take so
+// many bytes: it collects when its heap is half of first, and then when it has grown
+// fivefold, or has come near the limit.
+func Within(limit int64) {
+	within.Store(true)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(first / 2)
+	runtime.SetFinalizer(new([16]byte), func(*[16]byte) {
+		debug.SetGCPercent(400)
+		debug.SetMemoryLimit(limit * 3 / 4)
+	})
 }

@@ -7,8 +7,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"github.com/companyos/helmproof/internal/garbage"
 )
 
 // Handler does one piece of work: it reads the request and returns what writes the
@@ -20,8 +21,7 @@ type Handler func(request *gob.Decoder) (answer func(*gob.Encoder) error, err er
 // output, signals and limits.
 func Serve(handlers map[string]Handler) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM) // the parent decides
-	debug.SetGCPercent(400) // charts are small, and the limit of memory holds for large ones
-	debug.SetMemoryLimit(MaxMemory * 3 / 4)
+	garbage.Within(MaxMemory)
 	if err := limitMemory(); err != nil {
 		return fmt.Errorf("limit the memory: %w", err)
 	}
