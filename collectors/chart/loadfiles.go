@@ -190,8 +190,8 @@ func checkName(name string) error {
 		return fmt.Errorf("%q lies outside of the chart's folder", name)
 	case len(name) > 1 && name[1] == ':', strings.Contains(name, `\`):
 		return fmt.Errorf("%q: file name with a drive or backslash", name)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("%q: file name with control characters", name)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "\u2028\u2029"):
+		return fmt.Errorf("%q: file name with control characters or line ends", name)
 	case strings.Count(name, "/") > maxChartDepth:
 		return fmt.Errorf("%q: more than %d folders deep", name, maxChartDepth)
 	}

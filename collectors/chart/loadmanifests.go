@@ -174,15 +174,15 @@ func walkManifests(ctx context.Context, root *os.Root) ([]chartFile, error) {
 func manifestStream(files []chartFile, named bool) ([]byte, error) {
 	var out bytes.Buffer
 	for _, f := range files {
-		for d := range manifest.Documents(bytes.TrimPrefix(f.data, []byte("\xef\xbb\xbf"))) {
-			if manifest.OnlyComments(d.Text) {
+		for d := range manifest.Stream(f.data) {
+			if d.Nothing() {
 				continue
 			}
 			file, line := f.name, d.From
 			if named && d.File != "" && checkName(d.File) == nil {
 				file, line = d.File, max(d.Line, 1)
 			}
-			manifest.WriteDocument(&out, file, line, d.Text)
+			manifest.WriteDocument(&out, file, line, d)
 			if out.Len() > manifest.MaxSize {
 				return nil, errTooMuchInput
 			}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"slices"
 	"strconv"
@@ -463,23 +464,23 @@ func storedFiles(stored *releasev1.Release) ([]chartFile, error) {
 func storedManifests(stored *releasev1.Release, files []chartFile) ([]byte, error) {
 	var out bytes.Buffer
 	chart := stored.Chart.Metadata.Name + "/"
-	add := func(file string, text []byte) error {
-		for d := range manifest.Documents(text) {
-			if manifest.OnlyComments(d.Text) {
+	add := func(file string, documents iter.Seq[manifest.Document]) error {
+		for d := range documents {
+			if d.Nothing() {
 				continue
 			}
 			name := file
 			if d.File != "" && checkName(d.File) == nil {
 				name = strings.TrimPrefix(d.File, chart)
 			}
-			manifest.WriteDocument(&out, name, 0, d.Text)
+			manifest.WriteDocument(&out, name, 0, d)
 			if out.Len() > manifest.MaxSize {
 				return errTooMuchInput
 			}
 		}
 		return nil
 	}
-	if err := add("manifest", []byte(stored.Manifest)); err != nil {
+	if err := add("manifest", manifest.Documents([]byte(stored.Manifest))); err != nil {
 		return nil, err
 	}
 	hooks := slices.DeleteFunc(slices.Clone(stored.Hooks), func(h *releasev1.Hook) bool { return h == nil })
@@ -491,13 +492,14 @@ func storedManifests(stored *releasev1.Release, files []chartFile) ([]byte, erro
 		if checkName(name) != nil {
 			name = "hooks"
 		}
-		if err := add(name, []byte(h.Manifest)); err != nil {
+		if err := add(name, manifest.Documents([]byte(h.Manifest))); err != nil {
 			return nil, err
 		}
 	}
 	for _, f := range files {
-		if ext := path.Ext(f.name); IsCRDFile(f.name) && (ext == ".yaml" || ext == ".yml" || ext == ".json") {
-			if err := add(f.name, f.data); err != nil {
+		// Letter case is nothing to Helm here.
+		if ext := strings.ToLower(path.Ext(f.name)); IsCRDFile(f.name) && (ext == ".yaml" || ext == ".yml" || ext == ".json") {
+			if err := add(f.name, manifest.Stream(f.data)); err != nil {
 				return nil, err
 			}
 		}

@@ -3,9 +3,11 @@ package chart
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -13,6 +15,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/engine"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 
 	"github.com/companyos/helmproof/internal/manifest"
 )
@@ -84,15 +87,38 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 	seen, rec := &r.record, &rel.Record
 	rec.Generated, rec.Lookups, rec.Modes, rec.Depends = seen.Generated, seen.Lookups, seen.Modes, seen.Depends
 	rec.Network = slices.Compact(slices.Sorted(slices.Values(append(rec.Network, seen.Network...))))
-	for _, crd := range c.CRDObjects() {
-		name := strings.TrimPrefix(crd.Filename, c.Name()+"/")
-		r.rendered[name], r.texts[name] = string(crd.File.Data), string(crd.File.Data)
+	var files []manifest.File
+	for name, text := range r.rendered {
+		files = append(files, manifest.File{Name: name, Template: r.texts[name], Documents: helmDocuments(text)})
 	}
-	out, err := manifest.Join(r.rendered, r.texts)
+	for _, crd := range c.CRDObjects() { // after a template of the same name
+		name := strings.TrimPrefix(crd.Filename, c.Name()+"/")
+		files = append(files, manifest.File{Name: name, Template: string(crd.File.Data), Documents: manifest.Stream(crd.File.Data)})
+	}
+	out, err := manifest.Join(files)
 	if err != nil {
 		return nil, l.fail(StageRender, err, "")
 	}
 	return out, nil
+}
+
+// helmDocuments splits a rendered template by Helm's own code, in the order of the
+// file: at every line that starts with "---", whatever follows it. White space
+// before a document is gone; that can bring a separator to its start, which is then
+// read as Kubernetes' clients do.
+func helmDocuments(text string) iter.Seq[manifest.Document] {
+	return func(yield func(manifest.Document) bool) {
+		entries := releaseutil.SplitManifests(text)
+		names := slices.Collect(maps.Keys(entries))
+		sort.Sort(releaseutil.BySplitManifestsOrder(names))
+		for _, name := range names {
+			for d := range manifest.Documents([]byte(entries[name])) {
+				if !yield(d) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // chartSources lists the templates of the chart and its subcharts. Scopes are

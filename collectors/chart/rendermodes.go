@@ -198,8 +198,8 @@ func changedObjects(in, other map[string]string) map[string][]any {
 			continue
 		}
 		text = strings.ReplaceAll(text, fmt.Sprint(otherRevision), "1")
-		for d := range manifest.Documents([]byte(text)) {
-			if manifest.OnlyComments(d.Text) {
+		for d := range helmDocuments(text) {
+			if d.Nothing() {
 				continue
 			}
 			key, content := "what is no object in "+name, any(string(d.Text))

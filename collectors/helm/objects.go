@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -53,6 +56,7 @@ func (f *findings) objects() error {
 				return err
 			}
 			problems = append(problems, nameProblems(o)...)
+			problems = append(problems, shadowProblems(doc, o)...)
 			f.schemaResult(RuleSchema, o, problems, "valid for Kubernetes "+version)
 			f.lifecycle(o, gvk, version)
 			judged[RuleSchema], judged[RuleRemoved] = true, true
@@ -106,6 +110,49 @@ func nameProblems(o *manifest.Object) []string {
 		return []string{"metadata.name: required, and missing"}
 	}
 	return nil
+}
+
+// shadowProblems: a CustomResourceDefinition cannot define what Kubernetes itself
+// serves. Who ships one has a mistake in the chart, or means to mislead its reader.
+func shadowProblems(doc *Document, o *manifest.Object) []string {
+	if o.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}) {
+		return nil
+	}
+	text := func(path ...string) string {
+		s, _, err := unstructured.NestedString(o.Object, path...)
+		if err != nil {
+			return "" // the schema says so
+		}
+		return s
+	}
+	group, kind, plural := text("spec", "group"), text("spec", "names", "kind"), text("spec", "names", "plural")
+	for _, k := range doc.kindsOf(group) {
+		switch own, _ := meta.UnsafeGuessKindToResource(schema.GroupVersionKind{Group: group, Version: "v1", Kind: k}); {
+		case k == kind:
+			return []string{fmt.Sprintf("spec.names.kind: %s of %s is a kind of Kubernetes itself, and stays what it is", kind, group)}
+		case own.Resource == plural:
+			return []string{fmt.Sprintf("spec.names.plural: %s of %s are objects of Kubernetes itself, and stay what they are", plural, group)}
+		}
+	}
+	return nil
+}
+
+// kindsOf lists the kinds of a built-in group: those that the version serves, and
+// those that any version had.
+func (d *Document) kindsOf(group string) []string {
+	kinds := map[string]bool{}
+	for k := range d.Kinds {
+		gv, kind, _ := strings.Cut(k, " ")
+		if g, _, _ := strings.Cut(gv, "/"); g == group && strings.Contains(gv, "/") {
+			kinds[kind] = true
+		}
+	}
+	for gvk := range scheme.Scheme.AllKnownTypes() {
+		if gvk.Group == group {
+			kinds[gvk.Kind] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(kinds))
 }
 
 // builtin tells an API group of Kubernetes itself from a custom one: groups of

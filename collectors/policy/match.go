@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/matching"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/kubernetes/scheme"
 	listersv1 "k8s.io/client-go/listers/core/v1"
 
 	"github.com/companyos/helmproof/internal/manifest"
@@ -70,6 +71,19 @@ var sameShape = map[schema.GroupVersionResource]schema.GroupVersion{
 	{Group: "policy", Version: "v1beta1", Resource: "poddisruptionbudgets"}:          {Group: "policy", Version: "v1"},
 }
 
+// policyKinds are the custom kinds that built-in policies are about.
+var policyKinds = map[schema.GroupKind]bool{
+	{Group: "autoscaling.k8s.io", Kind: "VerticalPodAutoscaler"}:  true,
+	{Group: "external-secrets.io", Kind: "ExternalSecret"}:        true,
+	{Group: "external-secrets.io", Kind: "ClusterExternalSecret"}: true,
+}
+
+// isFixed reports whether a kind is what it is, whatever a CRD of the release says
+// of it: Kubernetes' own kinds, in any version, and those of built-in policies.
+func isFixed(gk schema.GroupKind) bool {
+	return len(scheme.Scheme.VersionsForGroupKind(gk)) > 0 || clusterScoped[gk] || policyKinds[gk]
+}
+
 // world is what the objects of one release say about resources and namespaces.
 type world struct {
 	namespace  string // the release's
@@ -104,8 +118,8 @@ func newWorld(namespace string, objects []manifest.Object) *world {
 			kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
 			plural, _, _ := unstructured.NestedString(o.Object, "spec", "names", "plural")
 			scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
-			if kind != "" && plural != "" {
-				w.crds[schema.GroupKind{Group: group, Kind: kind}] = crd{plural: plural, cluster: scope == "Cluster"}
+			if gk := (schema.GroupKind{Group: group, Kind: kind}); kind != "" && plural != "" && !isFixed(gk) {
+				w.crds[gk] = crd{plural: plural, cluster: scope == "Cluster"}
 			}
 		}
 	}

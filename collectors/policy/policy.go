@@ -202,7 +202,7 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 		return nil, err
 	}
 	for n, r := range s.policies {
-		if applied[n].Load() {
+		if applied[n].Load() && unseen == "" {
 			continue
 		}
 		f := evidence.Finding{

@@ -15,55 +15,39 @@ import (
 // utf8BOM may start a stream; it belongs to no document.
 const utf8BOM = "\xef\xbb\xbf"
 
-// document is one document of the stream: raw[start:end], without the "---"
+// document is one document of the stream: raw[start:end], without the separator
 // before it.
 type document struct {
 	start, end int
 	line       int    // of raw[start], 1-based
+	refused    string // why Kubernetes' clients refuse it whatever it holds
 	file       string // what a "# Source:" comment says
 	tree       map[string]any
 	patch      *patch
 	objects    []*object
 }
 
-// split cuts the stream at lines that start with "---" and a space or line end.
-// Inside a block scalar such a line is indented, else it would end the scalar.
+// split cuts the stream as Kubernetes' clients do.
 func split(raw []byte) []*document {
-	var docs []*document
-	start, startLine, line := 0, 1, 1
+	skip := 0
 	if bytes.HasPrefix(raw, []byte(utf8BOM)) {
-		start = len(utf8BOM)
+		skip = len(utf8BOM)
 	}
-	for pos := start; pos < len(raw); line++ {
-		next := len(raw)
-		if i := bytes.IndexByte(raw[pos:], '\n'); i >= 0 {
-			next = pos + i + 1
-		}
-		if l := raw[pos:next]; bytes.HasPrefix(l, []byte("---")) && (len(l) == 3 || strings.ContainsRune(" \t\r\n", rune(l[3]))) {
-			docs = append(docs, &document{start: start, end: pos, line: startLine})
-			start, startLine = pos+3, line
-		}
-		pos = next
+	var docs []*document
+	for c := range manifest.Chunks(raw[skip:]) {
+		docs = append(docs, &document{start: skip + c.Start, end: skip + c.End, line: c.Line, refused: c.Refused})
 	}
-	return append(docs, &document{start: start, end: len(raw), line: startLine})
-}
-
-// blank reports whether text holds only comments, blank lines and directives.
-func blank(text []byte) bool {
-	for l := range bytes.Lines(text) {
-		l = bytes.TrimSpace(l)
-		if len(l) > 0 && l[0] != '#' && l[0] != '%' && !bytes.Equal(l, []byte("...")) {
-			return false
-		}
-	}
-	return true
+	return docs
 }
 
 // read decodes the document. left says why an object in it cannot be touched
 // although Helm may accept it; the error is for what no reader accepts.
 func (d *document) read(text []byte) (left string, err error) {
 	d.file = sourceOf(text)
-	if blank(text) {
+	if d.refused != "" {
+		return "left as it is: " + d.refused, nil
+	}
+	if manifest.OnlyComments(text) {
 		return "", nil
 	}
 	content, err := manifest.Decode(text)

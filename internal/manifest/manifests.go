@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -26,9 +30,9 @@ const SourcePrefix = "# Source: "
 // Parse parses multi-document YAML, as sealed in ManifestsFile or as
 // `helm template` prints it. YAML is read with the rules of Kubernetes' own
 // clients (YAML 1.1 booleans, scalar keys become strings, whole numbers are
-// int64), except that a duplicate key is an error. Lists are replaced by their
-// items. Documents that hold nothing are left out; those that are no objects
-// are in Broken, never dropped. The error is non-nil only when raw exceeds
+// int64), except that a duplicate key is an error, and so is a key that Helm
+// takes for another. Lists are replaced by their items. Documents that hold
+// nothing are left out; those that are no objects are in Broken, never dropped. The error is non-nil only when raw exceeds
 // MaxSize or holds too many objects.
 func Parse(raw []byte) (*ObjectSet, error) {
 	if len(raw) > MaxSize {
@@ -46,9 +50,17 @@ func Parse(raw []byte) (*ObjectSet, error) {
 
 // add parses one document and appends what it holds.
 func (s *ObjectSet) add(d Document) {
+	if d.Refused != "" {
+		s.broken(d, d.Refused)
+		return
+	}
 	content, err := decodeYAML(d.Text)
+	if problem := ambiguity(d.Text, content, err); problem != "" {
+		s.broken(d, problem)
+		return
+	}
 	if err != nil {
-		s.broken(d, yamlMessage(err, d.From))
+		s.broken(d, yamlMessage(err, d.line()))
 		return
 	}
 	if content == nil {
@@ -57,6 +69,10 @@ func (s *ObjectSet) add(d Document) {
 	m, ok := content.(map[string]any)
 	if !ok {
 		s.broken(d, fmt.Sprintf("want a mapping with apiVersion and kind, have %s", YAMLType(content)))
+		return
+	}
+	if problem := headProblem(m); problem != "" {
+		s.broken(d, problem)
 		return
 	}
 	first := len(s.Objects)
@@ -68,8 +84,59 @@ func (s *ObjectSet) add(d Document) {
 	}
 }
 
+// headProblem says what keeps Helm from reading m as Kubernetes does. Helm reads
+// kind, apiVersion and metadata with Go's JSON decoder, to which case is nothing:
+// an object may be a hook by "Metadata" and none by "metadata".
+func headProblem(m map[string]any) string {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		for _, name := range []string{"apiVersion", "kind", "metadata"} {
+			if k != name && strings.EqualFold(k, name) {
+				return fmt.Sprintf("key %q: Helm takes it for %s, Kubernetes does not", k, name)
+			}
+		}
+	}
+	metadata, ok := m["metadata"].(map[string]any)
+	if !ok && m["metadata"] != nil {
+		return "metadata: want a mapping, have " + YAMLType(m["metadata"])
+	}
+	for _, k := range slices.Sorted(maps.Keys(metadata)) {
+		for _, name := range []string{"name", "annotations"} {
+			if k != name && strings.EqualFold(k, name) {
+				return fmt.Sprintf("key %q of metadata: Helm takes it for %s, Kubernetes does not", k, name)
+			}
+		}
+	}
+	return ""
+}
+
+// metadataProblem says what keeps Kubernetes' clients from reading the metadata of m.
+func metadataProblem(m map[string]any) string {
+	metadata, ok := m["metadata"].(map[string]any)
+	if !ok && m["metadata"] != nil {
+		return "metadata: want a mapping, have " + YAMLType(m["metadata"])
+	}
+	text := func(v any) bool { _, ok := v.(string); return ok || v == nil }
+	for _, k := range []string{"name", "generateName", "namespace"} {
+		if !text(metadata[k]) {
+			return fmt.Sprintf("metadata.%s: want a string, have %s", k, YAMLType(metadata[k]))
+		}
+	}
+	for _, k := range []string{"annotations", "labels"} {
+		all, ok := metadata[k].(map[string]any)
+		if !ok && metadata[k] != nil {
+			return fmt.Sprintf("metadata.%s: want a mapping, have %s", k, YAMLType(metadata[k]))
+		}
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if !text(all[name]) {
+				return fmt.Sprintf("metadata.%s[%q]: want a string, have %s", k, name, YAMLType(all[name]))
+			}
+		}
+	}
+	return ""
+}
+
 // addObject appends m, or its items when it is a list. As in the decoder of
-// Kubernetes' clients it is the field items that makes a list.
+// Kubernetes' clients it is the field items that makes a list, null an empty one.
 func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 	apiVersion, _ := m["apiVersion"].(string)
 	kind, _ := m["kind"].(string)
@@ -84,12 +151,21 @@ func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 		s.broken(d, "no apiVersion")
 		return
 	}
-	items, isList := m["items"].([]any)
+	if problem := metadataProblem(m); problem != "" {
+		s.broken(d, problem)
+		return
+	}
+	list, isList := m["items"]
 	if !isList {
 		s.Objects = append(s.Objects, Object{
 			Unstructured: unstructured.Unstructured{Object: m},
 			File:         d.File, Line: d.Line, From: d.From, To: d.To,
 		})
+		return
+	}
+	items, ok := list.([]any)
+	if !ok && list != nil {
+		s.broken(d, fmt.Sprintf("items of %s: want a list, have %s", kind, YAMLType(list)))
 		return
 	}
 	if depth > 8 {
@@ -103,97 +179,52 @@ func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 			continue
 		}
 		// A typed list (ConfigMapList) implies the type of its items.
-		if element, found := strings.CutSuffix(kind, "List"); found && element != "" {
-			if _, has := im["kind"]; !has {
-				im["kind"] = element
-			}
-			if _, has := im["apiVersion"]; !has {
-				im["apiVersion"] = apiVersion
-			}
+		if element, found := strings.CutSuffix(kind, "List"); found && element != "" && untyped(im) {
+			im["kind"], im["apiVersion"] = element, apiVersion
 		}
 		s.addObject(d, im, depth+1)
 	}
+}
+
+// untyped reports whether an item says neither its kind nor its apiVersion.
+func untyped(item map[string]any) bool {
+	kind, _ := item["kind"].(string)
+	apiVersion, _ := item["apiVersion"].(string)
+	return kind == "" && apiVersion == ""
 }
 
 func (s *ObjectSet) broken(d Document, msg string) {
 	s.Broken = append(s.Broken, BrokenDocument{File: d.File, Line: d.Line, From: d.From, To: d.To, Error: msg})
 }
 
-// Document is one YAML document of a stream.
-type Document struct {
-	Text     []byte // without separator and source comment
-	File     string // what its "# Source:" comment says
-	Line     int
-	From, To int // line range of Text in the stream, 1-based, without blank lines at either end
-}
-
-// Documents yields the documents that are not blank. A line that starts with
-// "---" and a space or line end separates them.
-func Documents(raw []byte) func(yield func(Document) bool) {
-	return func(yield func(Document) bool) {
-		line, start, startLine := 1, 0, 1
-		emit := func(end int) bool {
-			d, ok := newDocument(raw[start:end], startLine)
-			return !ok || yield(d)
+// ambiguity says why two readers of text, which decodes to content or err, may see
+// different objects; empty for nearly all.
+func ambiguity(text []byte, content any, err error) string {
+	marked := false
+	for i := range text {
+		if i > 0 && !endsLine(text[:i]) {
+			continue
 		}
-		for pos := 0; pos < len(raw); line++ {
-			next := len(raw)
-			if i := bytes.IndexByte(raw[pos:], '\n'); i >= 0 {
-				next = pos + i + 1
+		for _, mark := range []string{"\ufeff", "\xff\xfe", "\xfe\xff"} {
+			if bytes.HasPrefix(text[i:], []byte(mark)) {
+				return "a byte order mark inside a stream" // it counts at the start of what a reader cut out
 			}
-			if isSeparator(raw[pos:next]) {
-				if !emit(pos) {
-					return
-				}
-				start, startLine = pos+3, line
-			}
-			pos = next
 		}
-		emit(len(raw))
-	}
-}
-
-func isSeparator(line []byte) bool {
-	return len(line) >= 3 && line[0] == '-' && line[1] == '-' && line[2] == '-' &&
-		(len(line) == 3 || line[3] == '\n' || line[3] == '\r' || line[3] == ' ' || line[3] == '\t')
-}
-
-// newDocument cuts blank lines and the source comment off text, whose first
-// line is number line. ok is false when nothing is left.
-func newDocument(text []byte, line int) (d Document, ok bool) {
-	skip := func() {
-		for {
-			i := bytes.IndexByte(text, '\n')
-			if i < 0 || len(bytes.TrimSpace(text[:i])) > 0 {
-				return
-			}
-			text, line = text[i+1:], line+1
+		for _, mark := range []string{"---", "...", "%"} {
+			marked = marked || bytes.HasPrefix(text[i:], []byte(mark))
 		}
 	}
-	skip()
-	if rest, found := bytes.CutPrefix(text, []byte(SourcePrefix)); found {
-		comment, after, _ := bytes.Cut(rest, []byte("\n"))
-		d.File, d.Line = parseSource(string(bytes.TrimRight(comment, "\r \t")))
-		text, line = after, line+1
-		skip()
-	}
-	text = bytes.TrimRight(text, "\n\r")
-	if len(bytes.TrimSpace(text)) == 0 {
-		return d, false
-	}
-	d.Text, d.From = text, line
-	d.To = line + bytes.Count(text, []byte("\n"))
-	return d, true
-}
-
-// parseSource splits "<file>:<line>"; without a number the line is unknown (0).
-func parseSource(s string) (file string, line int) {
-	if i := strings.LastIndexByte(s, ':'); i > 0 {
-		if n, err := strconv.Atoi(s[i+1:]); err == nil && n >= 0 {
-			return s[:i], n
+	if marked {
+		// The first document of a stream has its separator before it, others have not.
+		again, errAgain := decodeYAML(append([]byte("---\n"), text...))
+		if (err == nil) != (errAgain == nil) || !reflect.DeepEqual(again, content) {
+			return "a document marker that ends the document, or does not, by what stands before it"
 		}
 	}
-	return s, 0
+	if bytes.HasPrefix(bytes.TrimLeftFunc(text, unicode.IsSpace), []byte("{")) && bytes.ContainsAny(text, "\u0085\u2028\u2029") {
+		return "line ends in what is JSON to one reader and YAML to another"
+	}
+	return ""
 }
 
 // Decode decodes the only YAML document of text as Parse does.
@@ -203,6 +234,10 @@ func Decode(text []byte) (any, error) { return decodeYAML(text) }
 // decodeYAML decodes the only document of text into nil, bool, int64, float64,
 // string, []any and map[string]any.
 func decodeYAML(text []byte) (any, error) {
+	if bytes.Contains(text, []byte("\r\r\n")) {
+		// Kubernetes' clients cut the carriage return off a line before they read it.
+		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.SetStrict(true) // duplicate keys are errors
 	var v any
@@ -217,7 +252,7 @@ func decodeYAML(text []byte) (any, error) {
 	if err := dec.Decode(&more); err == nil {
 		return nil, errors.New("a second document without a line that starts with ---")
 	} else if !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, fmt.Errorf("%w, after the end of the document", err)
 	}
 	return jsonValue(v, 0)
 }
@@ -311,8 +346,8 @@ func YAMLType(v any) string {
 	return "a mapping"
 }
 
-// yamlMessage makes one line of a YAML error, its line numbers counted in the
-// stream whose line from is the document's first.
+// yamlMessage makes one line of a YAML error, its line numbers counted so that
+// from is the document's first.
 func yamlMessage(err error, from int) string {
 	s := err.Error()
 	s = strings.TrimPrefix(s, "yaml: ")

@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 		"---\n# Source: templates/b.yaml:1\n\n# only a comment\n"+
 		"---\n# Source: charts/x/templates/c.yaml:7\napiVersion: v1\nkind: [\n"+
 		"---   \n# Source: chart/templates/d.yaml\n\napiVersion: v1\r\nkind: Pod\r\nmetadata:\r\n  name: d\r\n\n\n"+
-		"--- {apiVersion: v1, kind: Service}\n"+
+		"--- # the last\n{apiVersion: v1, kind: Service}\n"+
 		"---")
 	type seen struct {
 		Kind, Name, File string
@@ -37,13 +37,13 @@ func TestParse(t *testing.T) {
 	want := []seen{
 		{"ConfigMap", "a", "templates/a.yaml", 3, 3, 9},
 		{"Pod", "d", "chart/templates/d.yaml", 0, 21, 24},
-		{"Service", "", "", 0, 27, 27},
+		{"Service", "", "", 0, 28, 28},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("objects (-want +got):\n%s", diff)
 	}
 	if len(set.Broken) != 1 || set.Broken[0].File != "charts/x/templates/c.yaml" || set.Broken[0].Line != 7 ||
-		set.Broken[0].From != 16 || set.Broken[0].To != 17 || !strings.HasPrefix(set.Broken[0].Error, "invalid YAML: line 1") {
+		set.Broken[0].From != 16 || set.Broken[0].To != 17 || !strings.HasPrefix(set.Broken[0].Error, "invalid YAML: line 8") {
 		t.Errorf("broken %+v", set.Broken)
 	}
 }
@@ -56,7 +56,7 @@ func TestParseBroken(t *testing.T) {
 	}
 	deep := "apiVersion: v1\nkind: A\na: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000)
 	for name, tt := range map[string]struct{ raw, want string }{
-		"duplicate key":      {"apiVersion: v1\nkind: A\nkind: B\n", `line 5: key "kind" already set in map`},
+		"duplicate key":      {"apiVersion: v1\nkind: A\nkind: B\n", `line 3: key "kind" already set in map`},
 		"duplicate by type":  {"apiVersion: v1\nkind: A\nx: {1: a, '1': b}\n", `key "1" already set in map`},
 		"no kind":            {"apiVersion: v1\nmetadata: {}\n", "no kind"},
 		"no apiVersion":      {"kind: A\n", "no apiVersion"},

@@ -3,7 +3,7 @@ package manifest
 import (
 	"bytes"
 	"fmt"
-	"maps"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -11,54 +11,45 @@ import (
 // ErrTooMuch says that a rendering is larger than what is read back.
 var ErrTooMuch = fmt.Errorf("renders more than %d bytes", MaxSize)
 
-// Join writes rendered files as one stream, in the order of their
-// names, with the place of each document in its template.
-func Join(rendered, templates map[string]string) ([]byte, error) {
-	size := 0
-	for _, text := range rendered {
-		size += len(text) + 64
-	}
-	if size > MaxSize {
-		return nil, ErrTooMuch
-	}
+// File is a rendered file with its documents, as whoever reads it splits it.
+type File struct {
+	Name      string
+	Template  string // what it was rendered from
+	Documents iter.Seq[Document]
+}
+
+// Join writes files as one stream, in the order of their names, with the place of
+// each document in its template.
+func Join(files []File) ([]byte, error) {
 	var out bytes.Buffer
-	out.Grow(size)
-	for _, name := range slices.Sorted(maps.Keys(rendered)) {
-		text := rendered[name]
-		if strings.TrimSpace(text) == "" {
-			continue
-		}
-		places := templatePlaces(templates[name])
+	for _, f := range slices.SortedStableFunc(slices.Values(files), func(a, b File) int { return strings.Compare(a.Name, b.Name) }) {
+		var places places
 		used := map[string]int{}
-		for d := range Documents([]byte(text)) {
-			if OnlyComments(d.Text) {
+		for d := range f.Documents {
+			if d.Nothing() {
 				continue
 			}
-			WriteDocument(&out, name, places.find(kindOf(d.Text), used), d.Text)
+			if places == nil {
+				places = templatePlaces(f.Template)
+			}
+			WriteDocument(&out, f.Name, places.find(kindOf(d.Text), used), d)
+			if out.Len() > MaxSize {
+				return nil, ErrTooMuch
+			}
 		}
-	}
-	if out.Len() > MaxSize {
-		return nil, ErrTooMuch
 	}
 	return out.Bytes(), nil
 }
 
-// WriteDocument appends one document with the comment that says where it comes from.
-func WriteDocument(out *bytes.Buffer, file string, line int, text []byte) {
+// WriteDocument appends one document with the comment that says where it comes
+// from. What is refused stays so: it gets a separator that is none.
+func WriteDocument(out *bytes.Buffer, file string, line int, d Document) {
 	fmt.Fprintf(out, "---\n%s%s:%d\n", SourcePrefix, file, line)
-	out.Write(text)
-	out.WriteByte('\n')
-}
-
-// OnlyComments reports whether a document holds nothing else.
-func OnlyComments(text []byte) bool {
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) > 0 && line[0] != '#' {
-			return false
-		}
+	if d.Refused != "" && !bytes.HasPrefix(d.Text, []byte("---")) && !bytes.Contains(d.Text, []byte("\n---")) {
+		fmt.Fprintf(out, "--- %s\n", d.Refused)
 	}
-	return true
+	out.Write(d.Text)
+	out.WriteByte('\n')
 }
 
 // kindOf returns the value of the top-level key kind, without parsing.
@@ -93,7 +84,7 @@ func templatePlaces(text string) places {
 	for l := range strings.Lines(text) {
 		line++
 		switch {
-		case isSeparator([]byte(l)):
+		case strings.HasPrefix(l, "---"):
 			start = 0
 		case start == 0 && strings.HasPrefix(l, "apiVersion:"):
 			start = line
