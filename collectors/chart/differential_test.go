@@ -141,7 +141,7 @@ var afterJSON = regexp.MustCompile(`looking for beginning of value|in numeric li
 
 // stricter are reasons for which a document is refused that Kubernetes' clients
 // read: where two readers may disagree, nothing passes.
-var stricter = regexp.MustCompile(`already set in map|a second document|did not find expected (node content|<document start>)|after the end of the document|Helm takes it for|^a line end that is no line feed|` +
+var stricter = regexp.MustCompile(`already set in map|a second document|found duplicate %|did not find expected (node content|<document start>)|after the end of the document|Helm takes it for|^a line end that is no line feed|` +
 	`^text after ---|control characters are not allowed|byte order mark|^a document marker|^line ends in what is JSON|^metadata|^no kind|^no apiVersion|^items\[`)
 
 // difference says what is seen otherwise than Helm installs it; empty is fine.

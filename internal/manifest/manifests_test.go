@@ -224,3 +224,83 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestHiddenObjects: what stands behind any of YAML's line ends is no comment.
+func TestHiddenObjects(t *testing.T) {
+	t.Parallel()
+	const pod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"hidden"}}`
+	for _, end := range []string{"\r", "\u0085", "\u2028", "\u2029"} {
+		for _, comment := range []string{"# c", "# Source: a.yaml:3", "#", "  # c"} {
+			text := comment + end + pod
+			if OnlyComments([]byte(text)) {
+				t.Errorf("%q: taken for a comment", text)
+			}
+			set := parseOK(t, "---\n"+text+"\n---\n# Source: b.yaml:1\n"+text+"\n")
+			if len(set.Objects) != 2 || len(set.Broken) > 0 || set.Objects[0].GetName() != "hidden" {
+				t.Errorf("%q: %d objects, broken %+v; want the pod twice", text, len(set.Objects), set.Broken)
+			}
+		}
+	}
+}
+
+// TestAmbiguous: where two readers of a stream may disagree, nothing is an object.
+func TestAmbiguous(t *testing.T) {
+	t.Parallel()
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"
+	for text, want := range map[string]string{
+		"---kind: Pod\n" + pod:  "text after ---",
+		"--- {a: b}\n" + pod:    "text after ---",
+		"--- # c\r" + pod:       "a line end that is no line feed",
+		"---\n# c\r---\n" + pod: "a document marker",
+		"---\n...\n" + pod:      "",
+		"---\n\n\ufeff" + pod:   "a byte order mark",
+		"---\n{\"a\": \"\u2028\", \"kind\": A, \"apiVersion\": v1}":       "what is JSON to one reader",
+		"apiVersion: v1\nkind: Pod\nMetadata: {name: a}\n":                `key "Metadata": Helm takes it for metadata`,
+		"apiVersion: v1\nkind: Pod\nmetadata: {Annotations: {}}\n":        `key "Annotations" of metadata`,
+		"apiVersion: v1\nkind: Pod\nmetadata: [a]\n":                      "metadata: want a mapping",
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: [a]}\n":              "metadata.name: want a string",
+		"apiVersion: v1\nkind: Pod\nmetadata: {annotations: {a: 1}}\n":    `metadata.annotations["a"]: want a string`,
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nitems: {a: b}\n": "items of Pod: want a list",
+	} {
+		set := parseOK(t, text)
+		if len(set.Objects) != 0 || len(set.Broken) != 1 || !strings.Contains(set.Broken[0].Error, want) {
+			t.Errorf("%q: %d objects, broken %+v; want one that says %q", text, len(set.Objects), set.Broken, want)
+		}
+	}
+}
+
+// TestListHooks: Helm takes hooks from the document; items: null is an empty list.
+func TestListHooks(t *testing.T) {
+	t.Parallel()
+	set := parseOK(t, "apiVersion: v1\nkind: List\nmetadata: {annotations: {x: null, helm.sh/hook: test}}\nitems: [{apiVersion: v1, kind: Pod}]\n"+
+		"---\napiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, metadata: {annotations: {helm.sh/hook: test}}}]\n"+
+		"---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nitems:\n")
+	if len(set.Objects) != 2 || len(set.Broken) > 0 {
+		t.Fatalf("%d objects, broken %+v; want two", len(set.Objects), set.Broken)
+	}
+	if a, b := set.Objects[0].Hooks(), set.Objects[1].Hooks(); len(a) != 1 || a[0] != "test" || b != nil {
+		t.Errorf("hooks %v and %v, want those of the lists: test, and none", a, b)
+	}
+}
+
+func TestStream(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string][]string{
+		"{\"a\": 1}{\"b\": 2}\n\n{\"c\": 3}\n":   {"1 {\"a\": 1}", "1 {\"b\": 2}", "3 {\"c\": 3}"},
+		"{\"a\": 1}\n---\n{\"b\": 2}\n":          {"1 {\"a\": 1}", "3 {\"b\": 2}"},
+		"{\"a\": 1}{\"b\": 2}\n---\na: 1\n":      {"1 {\"a\": 1}", "1 {\"b\": 2}", "3 refused a: 1"},
+		"\ufeffa: 1\n---\t# c\nb: 2\n---\n# c\n": {"1 a: 1", "3 b: 2", "5 # c"},
+	} {
+		var got []string
+		for d := range Stream([]byte(raw)) {
+			refused := ""
+			if d.Refused != "" {
+				refused = "refused "
+			}
+			got = append(got, fmt.Sprintf("%d %s%s", d.From, refused, d.Text))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", raw, diff)
+		}
+	}
+}
