@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"text/template"
 
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -33,18 +34,23 @@ import (
 type installed map[string]string
 
 func (in installed) add(o *unstructured.Unstructured, hooks []string) error {
-	content, err := json.Marshal(o.Object)
+	raw, err := json.Marshal(o.Object)
 	if err != nil {
 		return err
 	}
+	// Blank lines at the end of a document count with "|+", and are not sealed;
+	// a namespace of null is none.
+	content := strings.ReplaceAll(ends.ReplaceAllString(string(raw), `"`), `,"namespace":null`, "")
 	hooks = slices.Sorted(slices.Values(hooks))
 	id := strings.Join([]string{o.GetAPIVersion(), o.GetKind(), o.GetNamespace(), o.GetName(), strings.Join(hooks, ",")}, "|")
 	for in[id] != "" { // rendered twice
 		id += "+"
 	}
-	in[id] = string(content)
+	in[id] = content
 	return nil
 }
+
+var ends = regexp.MustCompile(`(\\n)+"`)
 
 // build reads a stream by the code that Helm and kubectl read it with.
 func (in installed) build(stream []byte, hooks []string) error {
@@ -77,8 +83,18 @@ func helmInstalls(t *testing.T, files []chartFile) (installed, error) {
 		return nil, err
 	}
 	sortDependencies(c)
-	run := action.NewInstall(action.NewConfiguration())
+	r := &rendering{err: t.Context().Err, rec: new(recorder), tpls: map[string]*template.Template{}}
+	config := action.NewConfiguration()
+	config.CustomTemplateFuncs = r.generatedFunctions()
+	config.CustomTemplateFuncs["keys"], config.CustomTemplateFuncs["values"] = sortedKeys, sortedValues
+	run := action.NewInstall(config)
 	run.ReleaseName, run.Namespace, run.DryRunStrategy = "rel", "ns", action.DryRunClient
+	run.SkipSchemaValidation = true // CHT-2 judges it
+	caps, err := (&load{}).capabilities()
+	if err != nil {
+		return nil, err
+	}
+	run.KubeVersion = &caps.KubeVersion
 	done, err := run.RunWithContext(t.Context(), c, map[string]any{})
 	if err != nil {
 		return nil, err
@@ -113,7 +129,7 @@ func seen(set *manifest.ObjectSet) (out, left installed, err error) {
 		o := &set.Objects[i]
 		var hooks []string
 		to := out
-		if !strings.Contains(o.File, "crds/") {
+		if !ofCRDs.MatchString(o.File) {
 			hooks = o.Hooks()
 		}
 		for i, h := range hooks {
@@ -131,6 +147,9 @@ func seen(set *manifest.ObjectSet) (out, left installed, err error) {
 	return out, left, nil
 }
 
+// ofCRDs matches files in which hooks are nothing to Helm.
+var ofCRDs = regexp.MustCompile(`^(charts/[^/]+/)*crds/`)
+
 var helmEvents = map[string]bool{
 	"pre-install": true, "post-install": true, "pre-delete": true, "post-delete": true, "pre-upgrade": true, "post-upgrade": true,
 	"pre-rollback": true, "post-rollback": true, "test": true,
@@ -142,7 +161,7 @@ var afterJSON = regexp.MustCompile(`looking for beginning of value|in numeric li
 // stricter are reasons for which a document is refused that Kubernetes' clients
 // read: where two readers may disagree, nothing passes.
 var stricter = regexp.MustCompile(`already set in map|a second document|found duplicate %|did not find expected (node content|<document start>)|after the end of the document|Helm takes it for|^a line end that is no line feed|` +
-	`^text after ---|control characters are not allowed|byte order mark|^a document marker|^line ends in what is JSON|^metadata|^no kind|^no apiVersion|^items\[`)
+	`^text after ---|control characters are not allowed|byte order mark|^a document marker|^line ends in what is JSON|^metadata|^annotation helm.sh/hook|^no kind|^no apiVersion|^items\[`)
 
 // difference says what is seen otherwise than Helm installs it; empty is fine.
 // note names the kind of agreement.
@@ -195,14 +214,15 @@ var quiet = sync.OnceFunc(func() { slog.SetLogLoggerLevel(slog.LevelError) })
 // generator makes up streams of documents.
 type generator struct {
 	*rand.Rand
-	n int // objects made
+	n    int  // objects made
+	calm bool // little in it that anybody refuses
 }
 
 func (g *generator) pick(of ...string) string { return of[g.IntN(len(of))] }
 
 // end is a line end, one of YAML's most of the time.
 func (g *generator) end() string {
-	if g.IntN(4) > 0 {
+	if g.calm || g.IntN(4) > 0 {
 		return "\n"
 	}
 	return g.pick("\n", "\n\n", "\r\n", "\r", "\u0085", "\u2028", "\u2029", "\v", "\f", "\r\r\n", " \n", "\t\n", "")
@@ -211,7 +231,7 @@ func (g *generator) end() string {
 func (g *generator) object() string {
 	g.n++
 	name := fmt.Sprintf("o%d", g.n)
-	hook := g.pick("", "", "", "pre-install", "test", "nosuch", "post-install,pre-upgrade", "Test-Success")
+	hook := g.pick("", "", "", "pre-install", "test", "nosuch", "post-install,pre-upgrade", "Test-Success", " ", "test,")
 	annotations := ""
 	if hook != "" {
 		annotations = ", annotations: {helm.sh/hook: \"" + hook + "\"}"
@@ -223,7 +243,11 @@ func (g *generator) object() string {
 		nl = g.end()
 	}
 	block := func(s string) string { return strings.ReplaceAll(s, "\n", nl) }
-	switch g.IntN(14) {
+	shape := g.IntN(14)
+	if g.calm {
+		shape = shape * 7 / 14
+	}
+	switch shape {
 	case 0, 1, 2:
 		return block("apiVersion: v1\nkind: " + kind + "\nmetadata: {name: " + name + annotations + "}")
 	case 3, 4:
@@ -255,26 +279,40 @@ func (g *generator) text() string {
 		switch g.IntN(12) {
 		case 0, 1, 2, 3:
 			b.WriteString(g.object())
-			if g.IntN(4) > 0 {
+			if g.calm || g.IntN(4) > 0 {
 				b.WriteString("\n---")
 			}
 		case 4, 5, 6:
 			b.WriteString("---")
+			if g.calm {
+				b.WriteString(g.pick("", " ", " # c", "\t", "\n"))
+				break
+			}
 			b.WriteString(g.pick("", "", "", "", " ", "\t", "\r", " # c", "#c", "\t#c", " # c\r", " # c\u0085kind: Pod", "-", "kind: Pod", " |", " {}", "\u00a0", "\u2028", " "+g.object(), g.object()))
 		case 7, 8:
+			if g.calm {
+				b.WriteString(g.pick("# c", "# Source: demo/templates/x.yaml") + g.pick("\r", "\u0085", "\u2028", "\u2029", "\n") + g.object() + "\n---")
+				break
+			}
 			b.WriteString(g.pick("# c", "# Source: demo/templates/x.yaml", "# Source: a\r"+g.object(), "  # c", "\t# c", "#", "# c\u2028"+g.object(), "# c\u0085"+g.object(), "# \r\r"))
 		case 9:
+			if g.calm {
+				break
+			}
 			b.WriteString(g.pick("...", "... # c", "%YAML 1.1", "%TAG !a! tag:x,2000:", "null", "~", "text", "''", "- a", "\ufeff", "\u00a0", "\t", " ", "\x00", "\ufeff---", " ---", "\t---", "\u0085---", "\v---", "--"))
 		case 10:
 			b.WriteString(strings.Repeat(" ", 1+g.IntN(3)))
 			b.WriteString(g.object())
+			if g.calm {
+				b.WriteString("\n---")
+			}
 		default:
 			b.WriteString(g.end())
 		}
 		b.WriteString(g.end())
 	}
 	s := b.String()
-	for g.IntN(6) == 0 { // and something where nobody expects it
+	for !g.calm && g.IntN(6) == 0 { // and something where nobody expects it
 		at := g.IntN(len(s) + 1)
 		s = s[:at] + g.pick("\r", "\n", "\u0085", "\u2028", "\n---", "---", "\n...\n", "#", " ", "\t", "\"", "'", "{", "}", ":", ",", "\n---\n", "\ufeff", "|", "&a ", "\x01") + s[at:]
 	}
@@ -329,7 +367,7 @@ func TestSeesWhatHelmInstalls(t *testing.T) {
 	quiet()
 	notes, failed := map[string]int{}, 0
 	for i := range runs(t) {
-		g := &generator{Rand: rand.New(rand.NewPCG(12, uint64(i)))}
+		g := &generator{Rand: rand.New(rand.NewPCG(12, uint64(i))), calm: i%2 == 0}
 		files := g.chart()
 		want, wantErr := helmInstalls(t, files)
 		rel := new(Release)
@@ -358,7 +396,7 @@ func TestSeesWhatKubectlApplies(t *testing.T) {
 	t.Parallel()
 	notes, failed := map[string]int{}, 0
 	for i := range runs(t) {
-		g := &generator{Rand: rand.New(rand.NewPCG(13, uint64(i)))}
+		g := &generator{Rand: rand.New(rand.NewPCG(13, uint64(i))), calm: i%2 == 0}
 		raw := []byte(g.text())
 		want := installed{}
 		asRead, _, err := transform.Bytes(unicode.BOMOverride(unicode.UTF8.NewDecoder()), raw) // as kubectl does
@@ -415,9 +453,16 @@ func TestSeesCorpus(t *testing.T) {
 				set, gotErr = rel.Objects()
 			}
 			problem, note := difference(want, wantErr, set, gotErr)
+			var le *LoadError
+			switch {
+			case errors.Is(gotErr, ErrLibrary), errors.As(gotErr, &le) && le.Stage == StageDependencies:
+				problem, note = "", "refused by Helm's command, not by its library"
+			case len(rel.Record.Generated) > 0 && strings.HasPrefix(problem, "installed by Helm as"):
+				problem, note = "", "alike but for what templates make up"
+			}
 			notes[note]++
 			if problem != "" {
-				t.Errorf("%s: %.600s", ref, problem)
+				t.Errorf("%s: %.1500s", ref, problem)
 			}
 		}
 	}

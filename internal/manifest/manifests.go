@@ -106,6 +106,13 @@ func headProblem(m map[string]any) string {
 			}
 		}
 	}
+	if annotations, ok := metadata["annotations"].(map[string]any); ok {
+		hook, there := annotations["helm.sh/hook"]
+		text, _ := hook.(string)
+		if there && slices.ContainsFunc(strings.Split(text, ","), func(h string) bool { return strings.TrimSpace(h) == "" }) {
+			return "annotation helm.sh/hook without a hook: Helm never installs such an object"
+		}
+	}
 	return ""
 }
 
@@ -237,6 +244,10 @@ func decodeYAML(text []byte) (any, error) {
 	if bytes.Contains(text, []byte("\r\r\n")) {
 		// Kubernetes' clients cut the carriage return off a line before they read it.
 		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	}
+	// Nor does the last line lack its end, which a block scalar would miss.
+	if n := len(text); n > 0 && text[n-1] != '\n' {
+		text = append(slices.Clip(text), '\n')
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.SetStrict(true) // duplicate keys are errors

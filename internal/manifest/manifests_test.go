@@ -189,7 +189,6 @@ func TestHooks(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string][]string{
 		"{apiVersion: v1, kind: A, metadata: {annotations: {helm.sh/hook: 'pre-install, test'}}}": {"pre-install", "test"},
-		"{apiVersion: v1, kind: A, metadata: {annotations: {helm.sh/hook: ''}}}":                  nil,
 		"{apiVersion: v1, kind: A}": nil,
 	} {
 		if diff := cmp.Diff(want, parseOK(t, raw).Objects[0].Hooks()); diff != "" {
@@ -252,8 +251,10 @@ func TestAmbiguous(t *testing.T) {
 		"--- {a: b}\n" + pod:    "text after ---",
 		"--- # c\r" + pod:       "a line end that is no line feed",
 		"---\n# c\r---\n" + pod: "a document marker",
-		"---\n...\n" + pod:      "",
-		"---\n\n\ufeff" + pod:   "a byte order mark",
+		"apiVersion: v1\nkind: Pod\nmetadata: {annotations: {helm.sh/hook: null}}\n":    "annotation helm.sh/hook without a hook",
+		"apiVersion: v1\nkind: Pod\nmetadata: {annotations: {helm.sh/hook: 'test,'}}\n": "annotation helm.sh/hook without a hook",
+		"---\n...\n" + pod:    "",
+		"---\n\n\ufeff" + pod: "a byte order mark",
 		"---\n{\"a\": \"\u2028\", \"kind\": A, \"apiVersion\": v1}":       "what is JSON to one reader",
 		"apiVersion: v1\nkind: Pod\nMetadata: {name: a}\n":                `key "Metadata": Helm takes it for metadata`,
 		"apiVersion: v1\nkind: Pod\nmetadata: {Annotations: {}}\n":        `key "Annotations" of metadata`,
