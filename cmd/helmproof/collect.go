@@ -221,10 +221,10 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.Repo, err = a.openRepo(ctx); err != nil {
 			return err
 		}
-		if p.Repository, err = a.sealedFor(ctx, p.Repo); err != nil {
+		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}
-		if p.Signer, err = a.signer(ctx); err != nil {
+		if p.Repository, err = a.sealedFor(ctx, p.Repo); err != nil {
 			return err
 		}
 	}

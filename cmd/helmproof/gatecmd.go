@@ -234,10 +234,10 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 	}
 	if f.seal {
 		p := &pipeline.Pipeline{Tool: tool(), Repo: repo, Formats: a.cfg.Formats}
-		if p.Repository, err = a.sealedFor(ctx, repo); err != nil {
+		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}
-		if p.Signer, err = a.signer(ctx); err != nil {
+		if p.Repository, err = a.sealedFor(ctx, repo); err != nil {
 			return err
 		}
 		for _, j := range done {

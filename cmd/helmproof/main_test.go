@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -15,7 +16,23 @@ var update = flag.Bool("update", false, "write generated docs instead of compari
 
 func TestMain(m *testing.M) {
 	helmlog.Route() // also for tests that run commands in this process
-	testscript.Main(m, map[string]func(){"helmproof": main, "helmproof-measured": measured})
+	testscript.Main(apart{m}, map[string]func(){"helmproof": main, "helmproof-measured": measured})
+}
+
+// apart runs the tests with a configuration folder that is nobody's.
+type apart struct{ *testing.M }
+
+func (a apart) Run() int {
+	dir, err := os.MkdirTemp("", "helmproof-config-")
+	if err == nil {
+		err = os.Setenv("XDG_CONFIG_HOME", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	return a.M.Run()
 }
 
 // TestScripts runs testdata/script/*.txtar, each in a directory and with a

@@ -89,8 +89,8 @@ func TestMemory(t *testing.T) {
 		if code != exitIntegrity || !strings.Contains(out, "evidence.sigstore.json is absent") {
 			t.Errorf("exit %d: %s", code, out)
 		}
-		if rss > 128<<20 {
-			t.Errorf("%d MiB, want 128 at most", rss>>20)
+		if rss > 192<<20 {
+			t.Errorf("%d MiB, want 192 at most", rss>>20)
 		}
 	})
 	t.Run("objects", func(t *testing.T) {

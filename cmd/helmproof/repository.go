@@ -75,7 +75,13 @@ func memoryOf(repo *repository.Repository) (string, error) {
 	if err != nil {
 		return "", nil //nolint:nilerr // nothing is remembered where there is no place for it
 	}
-	return filepath.Join(base, "helmproof", "repositories", evidence.DigestOf([]byte(repo.URL())).Hex()), nil
+	place := repo.URL()
+	if !strings.Contains(place, "://") {
+		if place, err = filepath.Abs(place); err != nil {
+			return "", fmt.Errorf("id of the repository: %w", err)
+		}
+	}
+	return filepath.Join(base, "helmproof", "repositories", evidence.DigestOf([]byte(place)).Hex()), nil
 }
 
 // remembered reads the first line of the file; nothing where there is none.

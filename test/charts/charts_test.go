@@ -27,6 +27,7 @@ import (
 	"github.com/companyos/helmproof/collectors/helm"
 	"github.com/companyos/helmproof/collectors/podsecurity"
 	"github.com/companyos/helmproof/collectors/policy"
+	"github.com/companyos/helmproof/collectors/rbac"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/collectors/workload"
 	"github.com/companyos/helmproof/config"
@@ -104,7 +105,7 @@ func judge(tb testing.TB, rel *chart.Release) ([]evidence.Finding, evidence.Verd
 	put(collectors.ChartFile, rel.Record, bundle.CanonicalJSON)
 	put(collectors.ValuesFile, rel.Values, func(v any) ([]byte, error) { return yaml.Marshal(v) })
 	put(collectors.PoliciesFile, policies, asIs)
-	list := []collectors.Collector{helm.New(helm.Options{}), podsecurity.New(), workload.New(), pol, secrets.New(found)}
+	list := []collectors.Collector{helm.New(helm.Options{}), podsecurity.New(), workload.New(), rbac.New(), pol, secrets.New(found)}
 	runs, err := collectors.Run(tb.Context(), collectors.Input{Release: rel}, list, art, collectors.RunOptions{Timeout: time.Minute, Now: time.Now})
 	if err != nil {
 		tb.Fatal(err)
