@@ -11,11 +11,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/internal/canonical"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -71,8 +71,8 @@ func (r *Redactor) json(b []byte) ([]byte, int) {
 	if out, err = encodeJSON(after); err != nil {
 		return []byte(`"` + mask + `"`), n
 	}
-	if canonical, err := jsoncanonicalizer.Transform(b); err == nil && bytes.Equal(canonical, b) {
-		if again, err := jsoncanonicalizer.Transform(out); err == nil {
+	if same, err := canonical.Transform(b); err == nil && bytes.Equal(same, b) {
+		if again, err := canonical.Transform(out); err == nil {
 			out = again
 		}
 	}

@@ -24,12 +24,12 @@ func JSON(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	return canonicalize(b.Bytes())
+	return Transform(b.Bytes())
 }
 
-// canonicalize rewrites JSON in the form of RFC 8785, in one pass: raw is what
+// Transform rewrites JSON in the form of RFC 8785, in one pass: raw is what
 // encoding/json wrote, valid and without repeated keys.
-func canonicalize(raw []byte) ([]byte, error) {
+func Transform(raw []byte) ([]byte, error) {
 	c := canonicalizer{in: raw, out: make([]byte, 0, len(raw))}
 	if err := c.value(0); err != nil {
 		return nil, fmt.Errorf("canonical JSON: %w", err)
