@@ -127,9 +127,9 @@ func TestLoad(t *testing.T) {
 	}))
 	defer srv.Close()
 	host := strings.TrimPrefix(srv.URL, "http://")
-	o := loadgen.Options{URL: srv.URL, Addresses: map[string]string{host: host}, Rate: 20, Hold: time.Second, Timeout: 10 * time.Second}
+	o := loadgen.Options{URL: srv.URL, Addresses: map[string]string{host: host}, Rate: 20, Timeout: 10 * time.Second}
 	for path, stopped := range map[string]bool{"/": false, "/stop": true} {
-		o.URL = srv.URL + path
+		o.URL, o.Hold = srv.URL+path, time.Second
 		if stopped {
 			o.Hold = time.Minute
 		}
