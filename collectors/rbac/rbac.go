@@ -212,7 +212,7 @@ func (r *release) roleOf(b binding) {
 		return
 	}
 	own := slices.IndexFunc(r.roles, func(x role) bool {
-		return x.o.GetKind() == b.ref.Kind && x.o.GetName() == b.ref.Name && (x.ns == "" || x.ns == b.ns)
+		return x.o.GetKind() == b.ref.Kind && x.o.GetName() == b.ref.Name && (x.ns == "" || x.ns == b.ns) && missingFor(x.o, b.o) == ""
 	})
 	cluster := b.ref.Kind == "ClusterRole"
 	switch {
@@ -221,7 +221,7 @@ func (r *release) roleOf(b binding) {
 		r.add(RuleRights, b.o, evidence.OutcomeFail, "binds the ClusterRole cluster-admin, which may do everything", fix)
 	case cluster && isBuiltin(b.ref.Name):
 		r.builtin(b, name, fix)
-	case own >= 0 && r.roles[own].o.NeverMade() == "":
+	case own >= 0:
 		r.add(RuleWildcard, b.o, evidence.OutcomePass, "binds "+name+" of the release, which is judged itself", "", r.roles[own].o)
 		r.add(RuleRights, b.o, evidence.OutcomePass, "binds "+name+" of the release, which is judged itself", "", r.roles[own].o)
 	case !cluster && b.ns == "kube-system" && b.ref.Name == "extension-apiserver-authentication-reader":
@@ -303,19 +303,26 @@ func (r *release) subject(b binding, s rbacv1.Subject) (string, *manifest.Object
 	about := "ServiceAccount " + ns + "/" + name
 	missing := "nothing in the release makes " + about
 	for _, o := range r.accounts[[2]string{ns, name}] {
-		if never := o.NeverMade(); never != "" {
-			missing = about + " does not count: " + never
-			continue
-		}
-		// An account that the release installs is there before long, whatever binds it;
-		// one that is a hook may follow the binding of the same hook.
-		why := o.Missing(b.o)
-		if why == "" || len(o.Hooks()) == 0 || o.MadeWith(b.o) {
+		why := missingFor(o, b.o)
+		if why == "" {
 			return "", o
 		}
 		missing = about + " does not count: " + why
 	}
 	return missing, nil
+}
+
+// missingFor says why a role or an account of the release may not be the one that a
+// binding finds by its name, "" if it is. What the release installs is there before
+// long, whatever binds it; what is a hook may follow the binding of the same hook.
+func missingFor(o, binding *manifest.Object) string {
+	if never := o.NeverMade(); never != "" {
+		return never
+	}
+	if len(o.Hooks()) == 0 || o.MadeWith(binding) {
+		return ""
+	}
+	return o.Missing(binding)
 }
 
 // wellKnown says who is in a group of Kubernetes' own.

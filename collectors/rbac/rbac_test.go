@@ -147,6 +147,9 @@ func TestBindings(t *testing.T) {
 		{"view", "ClusterRole", "view", "pass RoleBinding b: Kubernetes' own", "pass RoleBinding b: gives none of the rights"},
 		{"the kubelet's interface", "ClusterRole", "system:kubelet-api-admin", "fail RoleBinding b: wildcards", "fail RoleBinding b: reaches the kubelet"},
 		{"the control plane's", "ClusterRole", "system:controller:clusterrole-aggregation-controller", "pass RoleBinding b: own", "fail RoleBinding b: gives roles rights"},
+		{"the storage migrator's", "ClusterRole", "system:controller:storage-version-migrator-controller", "fail RoleBinding b: wildcards", "fail RoleBinding b: reads and writes everything"},
+		{"a controller's", "ClusterRole", "system:controller:job-controller", "pass RoleBinding b: own", "pass RoleBinding b: gives none"},
+		{"of no controller of Kubernetes", "ClusterRole", "system:controller:theirs", "not-checked RoleBinding b: does not make", "not-checked RoleBinding b: does not make"},
 		{"authentication", "ClusterRole", "system:auth-delegator", "pass RoleBinding b: own", "pass RoleBinding b: gives none"},
 		{"somebody else's", "ClusterRole", "theirs", "not-checked RoleBinding b: which the release does not make", "not-checked RoleBinding b: which the release does not make"},
 		{"a Role of a ClusterRole's name", "Role", "cluster-admin", "not-checked RoleBinding b: Role cluster-admin, which the release does not make", "not-checked RoleBinding b: does not make"},
@@ -163,6 +166,18 @@ func TestBindings(t *testing.T) {
 	expect(t, rbac.RuleRights, []string{role("Role", harmless), other}, "pass Role app: gives none", "not-checked RoleBinding other/b: does not make")
 	never := strings.Replace(role("Role", harmless), "{name: app}", "{name: app, annotations: {helm.sh/hook: bogus}}", 1)
 	expect(t, rbac.RuleRights, []string{never, binding("RoleBinding", "Role", "app", mine)}, "pass Role app: gives none", "not-checked RoleBinding b: does not make")
+	// A role that is there only at times hides another of its name.
+	for annotations, want := range map[string]string{
+		"helm.sh/hook: test":         "not-checked RoleBinding b: does not make",
+		"helm.sh/hook: pre-rollback": "not-checked RoleBinding b: does not make",
+		"helm.sh/hook: 'pre-install,pre-upgrade', helm.sh/hook-delete-policy: hook-succeeded": "not-checked RoleBinding b: does not make",
+		"helm.sh/hook: 'pre-install,pre-upgrade'":                                             "pass RoleBinding b: judged itself",
+	} {
+		sometimes := strings.Replace(role("ClusterRole", harmless), "{name: app}", "{name: app, annotations: {"+annotations+"}}", 1)
+		for _, rule := range []string{rbac.RuleWildcard, rbac.RuleRights} {
+			expect(t, rule, []string{sometimes, binding("RoleBinding", "ClusterRole", "app", mine)}, "pass ClusterRole app: ", want)
+		}
+	}
 	expect(t, rbac.RuleWildcard, []string{binding("ClusterRoleBinding", "ClusterRole", "cluster-admin", mine)}, "fail ClusterRoleBinding b: cluster-admin")
 }
 

@@ -137,8 +137,20 @@ func isBuiltin(name string) bool {
 	case "cluster-admin", "admin", "edit", "view":
 		return true
 	}
-	return systemRoles[name] || strings.HasPrefix(name, "system:controller:") || builtinRights[name] != ""
+	controller, ok := strings.CutPrefix(name, "system:controller:")
+	return systemRoles[name] || builtinRights[name] != "" || ok && slices.Contains(controllers, controller)
 }
+
+// controllers are those of Kubernetes' controllers whose roles hold none of the
+// dangers. Of another role that is called so a chart shows nothing.
+var controllers = strings.Fields(`
+	attachdetach-controller cronjob-controller daemon-set-controller deployment-controller device-taint-eviction-controller
+	endpoint-controller endpointslice-controller endpointslicemirroring-controller ephemeral-volume-controller job-controller
+	node-controller pod-garbage-collector pv-protection-controller pvc-protection-controller replicaset-controller
+	replication-controller resource-claim-controller root-ca-cert-publisher route-controller selinux-warning-controller
+	service-account-controller service-cidrs-controller service-controller statefulset-controller
+	ttl-after-finished-controller ttl-controller validatingadmissionpolicy-status-controller
+	volumeattributesclass-protection-controller`)
 
 // systemRoles are those that hold none of the dangers (kubernetes
 // plugin/pkg/auth/authorizer/rbac/bootstrappolicy, policy.go).
@@ -159,6 +171,8 @@ var builtinRights = map[string]string{
 	"system:kubelet-api-admin":       "reaches the kubelet, and by it every pod",
 	"system:kube-controller-manager": "is meant for the control plane: it reads all Secrets and makes tokens",
 
+	"system:controller:certificate-controller":               "is meant for the control plane: it signs certificates of clients",
+	"system:controller:storage-version-migrator-controller":  "reads and writes everything",
 	"system:controller:clusterrole-aggregation-controller":   "gives roles rights that it does not have",
 	"system:controller:expand-controller":                    "reads all Secrets",
 	"system:controller:generic-garbage-collector":            "reads and deletes everything",
@@ -175,4 +189,5 @@ var builtinWildcard = map[string]bool{
 	"system:kubelet-api-admin": true, "system:kube-controller-manager": true,
 	"system:controller:generic-garbage-collector": true, "system:controller:namespace-controller": true, "system:controller:resourcequota-controller": true,
 	"system:controller:horizontal-pod-autoscaler": true, "system:controller:disruption-controller": true,
+	"system:controller:storage-version-migrator-controller": true,
 }
