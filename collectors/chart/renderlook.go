@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -52,9 +53,14 @@ func (l looker) node(n parse.Node, decides, excused bool) {
 	case *parse.WithNode:
 		l.branch(&n.BranchNode, true)
 	case *parse.RangeNode:
+		l.whole(n.Pipe)
 		l.branch(&n.BranchNode, true)
 	case *parse.PipeNode:
 		if n != nil {
+			decides = decides || len(n.Decl) > 0 // nobody follows variables
+			if len(n.Decl) > 0 || len(n.Cmds) > 1 {
+				l.whole(n)
+			}
 			for _, c := range n.Cmds {
 				l.command(c, decides, excused)
 			}
@@ -80,12 +86,19 @@ var printers = []string{"quote", "squote", "print", "printf", "println", "toStri
 
 func (l looker) command(c *parse.CommandNode, decides, excused bool) {
 	if id, ok := c.Args[0].(*parse.IdentifierNode); ok {
-		// Constraints of versions hold for one of the two builds that are tried, or
-		// for a range of releases; a comparison with 1 tells install from upgrade.
-		excused = id.Ident == "semverCompare" || slices.ContainsFunc(c.Args[1:], func(n parse.Node) bool {
-			number, ok := n.(*parse.NumberNode)
-			return ok && number.IsInt && (number.Int64 == 1 || number.Int64 == 0)
-		})
+		switch id.Ident {
+		case "semverCompare": // what tells Helm 4 from what was before is the same for all of Helm 4
+			excused = len(c.Args) > 1 && isBound(c.Args[1])
+		case "eq", "ne", "lt", "le", "gt", "ge": // a comparison with 1 tells install from upgrade
+			excused = len(c.Args) == 3 && slices.ContainsFunc(c.Args[1:], func(n parse.Node) bool {
+				number, ok := n.(*parse.NumberNode)
+				return ok && number.IsInt && (number.Int64 == 1 || number.Int64 == 0)
+			})
+		case "int", "int64": // of the same number
+		default:
+			excused = false
+		}
+		l.byName(id.Ident, c.Args[1:])
 		decides = decides || !slices.Contains(printers, id.Ident)
 	}
 	for _, a := range c.Args {
@@ -93,13 +106,68 @@ func (l looker) command(c *parse.CommandNode, decides, excused bool) {
 	}
 }
 
+// isBound reports whether a constraint bounds versions by one that all releases of
+// Helm 4 are above.
+func isBound(n parse.Node) bool {
+	text, ok := n.(*parse.StringNode)
+	return ok && earlyBound.MatchString(text.Text)
+}
+
+var earlyBound = regexp.MustCompile(`^\s*(>=|>|<=|<|\^|~)\s*v?[0-3](\.[0-9]+){0,2}(-0)?\s*$|^\s*(>=|<)\s*v?4(\.0){0,2}(-0)?\s*$`)
+
+const byNumber = " acts on the number .Release.Revision: not all revisions were rendered"
+
+// byName looks for the revision behind the names that functions take.
+func (l looker) byName(function string, args []parse.Node) {
+	switch function {
+	case "include", "tpl", "dict", "list", "default", "typeOf", "kindOf":
+		return // what gets it is looked at
+	case "index", "get", "hasKey", "dig", "pluck":
+		named := true
+		for _, a := range args {
+			text, ok := a.(*parse.StringNode)
+			named = named && (ok || isRelease(a))
+			if ok && text.Text == "Revision" {
+				l.r.depend(l.file + byNumber)
+			}
+		}
+		if named {
+			return
+		}
+	}
+	for _, a := range args {
+		l.whole(a)
+	}
+}
+
+// whole notes that all of .Release goes where nobody looks.
+func (l looker) whole(n parse.Node) {
+	if pipe, ok := n.(*parse.PipeNode); ok && pipe != nil && len(pipe.Cmds) > 0 && len(pipe.Cmds[0].Args) == 1 {
+		n = pipe.Cmds[0].Args[0]
+	}
+	if isRelease(n) {
+		l.r.depend(l.file + byNumber)
+	}
+}
+
+func isRelease(n parse.Node) bool {
+	var names []string
+	switch n := n.(type) {
+	case *parse.FieldNode:
+		names = n.Ident
+	case *parse.VariableNode:
+		names = n.Ident
+	}
+	return len(names) > 0 && names[len(names)-1] == "Release" && names[0] != "Values"
+}
+
 func (l looker) fields(names []string, decides, excused bool) {
 	for i, name := range names {
 		switch {
 		case name == "HelmVersion" && !excused:
 			l.r.depend(l.file + " reads .Capabilities.HelmVersion: what is rendered depends on the build of Helm")
-		case name == "Revision" && decides && !excused && (i == 0 || names[i-1] == "Release"):
-			l.r.depend(l.file + " acts on the number .Release.Revision: revisions other than 1 and 100003 were not rendered")
+		case name == "Revision" && decides && !excused && !slices.Contains(names[:i], "Values"):
+			l.r.depend(l.file + byNumber)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -30,8 +31,8 @@ const (
 )
 
 // otherRevision is the revision of an upgrade: a number that stands for itself
-// wherever it is printed.
-const otherRevision = 100003
+// wherever it is printed, and that no chart can write but by .Release.Revision.
+var otherRevision = 1_000_000_000 + rand.N(1_000_000_000)
 
 // setHelmVersion gives templates the build of a released helm. A build of this
 // program has none: it is not built as Helm is. other is another release.
@@ -165,7 +166,8 @@ func (r *rendering) lookup(apiVersion, kind, namespace, name string) (map[string
 }
 
 // differences names the objects that the other rendering has more, fewer, or
-// differently. The number of the revision, where it is part of a text, is none.
+// differently. The number of the revision, where it is part of a text, is none,
+// save where pods are selected by it.
 func differences(base, other map[string]string) []string {
 	if maps.Equal(base, other) {
 		return nil
@@ -197,15 +199,16 @@ func changedObjects(in, other map[string]string) map[string][]any {
 		if other[name] == text {
 			continue
 		}
-		text = strings.ReplaceAll(text, fmt.Sprint(otherRevision), "1")
+		revision := fmt.Sprint(otherRevision)
 		for d := range helmDocuments(text) {
 			if d.Nothing() {
 				continue
 			}
-			key, content := "what is no object in "+name, any(string(d.Text))
+			key, content := "what is no object in "+name, any(strings.ReplaceAll(string(d.Text), revision, "1"))
 			if v, err := manifest.Decode(d.Text); err == nil {
 				if o, ok := v.(map[string]any); ok {
-					key, content = objectKey(o), withoutChecksums(o)
+					content = comparable(o, revision, "")
+					key = objectKey(content.(map[string]any))
 				}
 			}
 			out[key] = append(out[key], content)
@@ -224,21 +227,37 @@ func objectKey(o map[string]any) string {
 	return strings.TrimSpace(cmp.Or(text(o["kind"]), "an object without a kind,") + " " + strings.TrimPrefix(text(metadata["namespace"])+"/"+text(metadata["name"]), "/"))
 }
 
-// withoutChecksums leaves out annotations that are the digest of something else
-// that is rendered, and so is compared itself.
-func withoutChecksums(v any) any {
+// comparable is what of an object, or of its field, two renderings are compared by.
+// The revision is 1, but not in the labels of pods and what selects by them: pods
+// of another revision may be selected by nothing. Annotations that are the digest of
+// something else that is rendered, and so is compared itself, are left out.
+func comparable(v any, revision, field string) any {
 	switch v := v.(type) {
 	case map[string]any:
+		out := make(map[string]any, len(v))
 		for k, e := range v {
-			if strings.HasPrefix(k, "checksum/") {
-				delete(v, k)
-				continue
+			switch {
+			case field == "annotations" && strings.HasPrefix(k, "checksum/"):
+			case k == "matchLabels" || k == "matchExpressions" || k == "selector" || k == "labels" && field == "template metadata":
+				out[k] = e
+			case k == "metadata" && (field == "template" || v["kind"] == "Pod"):
+				out[k] = comparable(e, revision, "template metadata")
+			default:
+				out[strings.ReplaceAll(k, revision, "1")] = comparable(e, revision, k)
 			}
-			v[k] = withoutChecksums(e)
 		}
+		return out
 	case []any:
+		out := make([]any, len(v))
 		for i, e := range v {
-			v[i] = withoutChecksums(e)
+			out[i] = comparable(e, revision, "")
+		}
+		return out
+	case string:
+		return strings.ReplaceAll(v, revision, "1")
+	case int64:
+		if fmt.Sprint(v) == revision {
+			return int64(1)
 		}
 	}
 	return v
