@@ -188,7 +188,7 @@ func (r *release) ns(o *manifest.Object) string {
 // add appends a finding about o; where else it can be seen goes to also.
 func (r *release) add(rule string, o *manifest.Object, container string, outcome evidence.Outcome, message, fix string, also ...*manifest.Object) {
 	at := []evidence.Pointer{r.Lines(o.From, o.To)}
-	for _, x := range also {
+	for _, x := range also[:min(len(also), maxNamed)] {
 		if x != o {
 			at = append(at, r.Lines(x.From, x.To))
 		}
@@ -454,10 +454,17 @@ func (a *absent) said() string {
 	return " (" + strings.Join(a.why, "; ") + ")"
 }
 
+// maxNamed bounds how many objects one finding names and points at: as many may
+// be about each of as many pods.
+const maxNamed = 20
+
 func names(os []*manifest.Object) string {
 	var list []string
-	for _, o := range os {
+	for _, o := range os[:min(len(os), maxNamed)] {
 		list = append(list, o.GetName())
+	}
+	if more := len(os) - len(list); more > 0 {
+		list = append(list, fmt.Sprintf("… (%d more)", more))
 	}
 	return strings.Join(list, ", ")
 }
