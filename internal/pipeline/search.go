@@ -47,17 +47,20 @@ func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 			}
 			continue
 		}
+		if !s.mayBe(e.about) {
+			continue
+		}
+		if !s.ours(e.about) { // an older one, too: which of them is from elsewhere is not for age to say
+			s.foreign = append(s.foreign, e)
+			continue
+		}
 		key := ""
 		if s.req.Image == "" {
 			r := e.about.Release
 			key = strings.Join([]string{string(r.Scope), r.Chart, r.ReleaseName, r.Namespace, r.Cluster, e.about.Profile, string(e.about.ProfileDigest)}, "\x00")
 		}
-		if seen[key] || !s.mayBe(e.about) {
+		if seen[key] {
 			continue // one bundle of each release and profile is enough: the newest
-		}
-		if !s.ours(e.about) {
-			s.foreign = append(s.foreign, e)
-			continue
 		}
 		if skip, err := s.ofOther(ctx, e); err != nil {
 			return nil, err

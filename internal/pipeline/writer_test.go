@@ -306,3 +306,32 @@ func TestOtherRepository(t *testing.T) {
 		t.Errorf("swapped, not pinned: error %v", err)
 	}
 }
+
+// TestSwappedRepository: newer evidence from elsewhere, by the same profile, and the id
+// of where it is from do not bring it before that which is here.
+func TestSwappedRepository(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	rel := b.load("web", "1.0.0", "blue")
+	here := b.collect(rel)
+	home := b.Repo
+	b.Repo = repository.New(dir.Open(filepath.Join(t.TempDir(), "other")))
+	there := b.collect(rel)
+	theirs, err := b.Repo.ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := b.Repo.List(t.Context(), repository.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := home.Put(t.Context(), copied[0], b.files(there)); err != nil {
+		t.Fatal(err)
+	}
+	b.Repo = home
+	b.overwrite(filepath.Join(b.root(), "repository.json"), `{"id":"`+theirs+`"}`)
+	done, err := Gate(t.Context(), home, b.verifier, b.Rules, GateRequest{Deploy: rel, At: b.now})
+	if err == nil || !strings.Contains(err.Error(), "bundle "+here.Short()+" was sealed for repository ") {
+		t.Errorf("gate: %v, error %v, want one about %s", done, err, here.Short())
+	}
+}
