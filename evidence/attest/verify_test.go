@@ -81,6 +81,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"JSON of another": {[]byte(`{"payload":"eA=="}`), attest.ErrMalformed, ""},
 		"no JSON":         {[]byte("hello"), attest.ErrMalformed, ""},
 		"truncated":       {raw[:len(raw)/2], attest.ErrMalformed, ""},
+		"endless list":    {bytes.Replace(raw, []byte(`"verificationMaterial":{`), []byte(`"verificationMaterial":{"tlogEntries":[`+string(bytes.Repeat([]byte("{},"), 10_000))+`{}],`), 1), attest.ErrMalformed, "more than 10000 members"},
 		"oversized":       {bytes.Repeat([]byte(" "), 16<<20+1), attest.ErrMalformed, "larger than 16777216"},
 	}
 	for name, tt := range tests {
