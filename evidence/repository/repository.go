@@ -241,7 +241,12 @@ func (r *Repository) Get(ctx context.Context, id evidence.Digest) (map[string][]
 
 // GetFile returns one file of a bundle, as stored and unverified.
 func (r *Repository) GetFile(ctx context.Context, id evidence.Digest, name string) ([]byte, error) {
-	b, err := r.store.Read(ctx, bundlePrefix+id.Hex()+"/"+name, MaxFileSize)
+	return r.GetFileWithin(ctx, id, name, MaxFileSize)
+}
+
+// GetFileWithin is GetFile of at most limit bytes; ErrTooLarge over it.
+func (r *Repository) GetFileWithin(ctx context.Context, id evidence.Digest, name string, limit int64) ([]byte, error) {
+	b, err := r.store.Read(ctx, bundlePrefix+id.Hex()+"/"+name, limit)
 	if err != nil {
 		return nil, fmt.Errorf("%s of bundle %s in %s: %w", name, id.Short(), r.URL(), err)
 	}

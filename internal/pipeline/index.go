@@ -56,7 +56,7 @@ func index(ctx context.Context, repo *repository.Repository, v *bundle.Verifier)
 	for i, id := range ids {
 		g.Go(func() error {
 			e := entry{id: id, pointers: pointed[id]}
-			raw, err := repo.GetFile(ctx, id, bundle.SignatureFile)
+			raw, err := repo.GetFileWithin(ctx, id, bundle.SignatureFile, bundle.MaxSignature)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				e.unsigned, e.broken = true, errors.New(bundle.SignatureFile+" is absent: nothing says who made this evidence")
@@ -124,7 +124,11 @@ var errNothing = errors.New(bundle.EvidenceFile + " is absent")
 // look opens a bundle's evidence without verifying it. The error is errNothing, says
 // why it is not what its id names or cannot be opened, or that it cannot be reached.
 func look(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, id evidence.Digest) (g glimpse, damage, err error) {
-	raw, err := repo.GetFile(ctx, id, bundle.EvidenceFile)
+	limits := v.Limits
+	if limits == (bundle.Limits{}) {
+		limits = bundle.DefaultLimits()
+	}
+	raw, err := repo.GetFileWithin(ctx, id, bundle.EvidenceFile, limits.MaxZip)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return g, errNothing, nil
@@ -135,10 +139,6 @@ func look(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	}
 	if got := evidence.DigestOf(raw); got != id {
 		return g, errors.New(bundle.EvidenceFile + " is altered"), nil
-	}
-	limits := v.Limits
-	if limits == (bundle.Limits{}) {
-		limits = bundle.DefaultLimits()
 	}
 	b, err := bundle.Open(raw, limits)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/evidence/repository/dir"
 )
@@ -212,6 +213,22 @@ func TestWriterOfOther(t *testing.T) {
 				t.Errorf("%s by %v: %q", j.Verdict.Outcome, inputs(j), j.Reasons)
 			}
 		})
+	}
+}
+
+// TestSizesFirst: a signature that is larger than any is not read.
+func TestSizesFirst(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	rel := b.load("web", "1.0.0", "blue")
+	id := b.collect(rel)
+	b.overwrite(b.file(id, "evidence.sigstore.json"), "")
+	if err := os.Truncate(b.file(id, "evidence.sigstore.json"), bundle.MaxSignature+1); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Gate(t.Context(), b.Repo, b.verifier, b.Rules, GateRequest{Deploy: rel, At: b.now})
+	if err == nil || !strings.Contains(err.Error(), repository.ErrTooLarge.Error()) {
+		t.Errorf("gate: error %v, want one that says %q", err, repository.ErrTooLarge)
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Store) read(ctx context.Context, key string, limit int64) (_ []byte, er
 	if st.Size() > limit {
 		return nil, fmt.Errorf("%d bytes: %w", st.Size(), repository.ErrTooLarge)
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, st.Size()+1))
+	buf := bytes.NewBuffer(make([]byte, 0, st.Size()+bytes.MinRead)) // room to meet the end
 	if _, err := io.Copy(buf, io.LimitReader(f, limit+1)); err != nil {
 		return nil, err
 	}
