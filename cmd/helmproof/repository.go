@@ -75,13 +75,20 @@ func memoryOf(repo *repository.Repository) (string, error) {
 	if err != nil {
 		return "", nil //nolint:nilerr // nothing is remembered where there is no place for it
 	}
-	place := repo.URL()
-	if !strings.Contains(place, "://") {
-		if place, err = filepath.Abs(place); err != nil {
-			return "", fmt.Errorf("id of the repository: %w", err)
-		}
+	place, err := placeOf(repo)
+	if err != nil {
+		return "", fmt.Errorf("id of the repository: %w", err)
 	}
 	return filepath.Join(base, "helmproof", "repositories", evidence.DigestOf([]byte(place)).Hex()), nil
+}
+
+// placeOf names a repository from wherever it is asked about: ./evidence-repo is
+// another one in each folder.
+func placeOf(repo *repository.Repository) (string, error) {
+	if url := repo.URL(); strings.Contains(url, "://") {
+		return url, nil
+	}
+	return filepath.Abs(repo.URL())
 }
 
 // remembered reads the first line of the file; nothing where there is none.
@@ -114,7 +121,10 @@ func remember(file, id string, repo *repository.Repository) error {
 		return err
 	}
 	defer os.Remove(tmp.Name()) //nolint:errcheck // another name of the same file, or of nothing
-	_, err = fmt.Fprintf(tmp, "%s\n%s\n", id, repo.URL())
+	place, err := placeOf(repo)
+	if err == nil {
+		_, err = fmt.Fprintf(tmp, "%s\n%s\n", id, place)
+	}
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
