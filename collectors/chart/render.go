@@ -55,6 +55,7 @@ type rendering struct {
 	present bool                          // lookup finds what it is asked for
 	looked  map[*parse.Tree]bool
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
+	reads   map[string]struct{} // templates that use more of what lookup finds than whether it is there
 }
 
 // render returns the manifests: rendered templates (hooks and tests too) and
@@ -200,7 +201,7 @@ type templates struct {
 func parseSources(ctx context.Context, sources []sourceFile) (*templates, error) {
 	r := &rendering{
 		err: func() error { return context.Cause(ctx) }, rec: new(recorder),
-		tpls: map[string]*template.Template{}, depends: map[string]struct{}{},
+		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, reads: map[string]struct{}{},
 	}
 	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.functions())
 	t.Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})

@@ -18,6 +18,9 @@ func (r *rendering) look(t *template.Template) {
 			}
 			r.looked[t.Tree] = true
 			looker{r, shortName(t.Tree.ParseName)}.node(t.Root, false, false)
+			if readsLookup(t.Root) && r.reads != nil {
+				r.reads[shortName(t.Tree.ParseName)] = struct{}{}
+			}
 		}
 	}
 }
@@ -170,4 +173,93 @@ func (l looker) fields(names []string, decides, excused bool) {
 			l.r.depend(l.file + byNumber)
 		}
 	}
+}
+
+// readsLookup reports whether a template uses what lookup found for more than
+// whether it is there, which two renderings decide: no rendering shows what a
+// template does with content of a cluster that nobody knows.
+func readsLookup(root parse.Node) bool {
+	found := map[string]bool{} // variables that hold what lookup found
+	reads := false
+	// walk looks at what is below n. cond: only its truth counts.
+	var walk func(n parse.Node, cond bool)
+	walk = func(n parse.Node, cond bool) {
+		branch := func(b *parse.BranchNode, cond bool) {
+			walk(b.Pipe, cond)
+			walk(b.List, false)
+			walk(b.ElseList, false)
+		}
+		switch n := n.(type) {
+		case *parse.ListNode:
+			if n != nil {
+				for _, e := range n.Nodes {
+					walk(e, false)
+				}
+			}
+		case *parse.ActionNode:
+			walk(n.Pipe, false)
+		case *parse.TemplateNode:
+			walk(n.Pipe, false)
+		case *parse.IfNode:
+			branch(&n.BranchNode, true)
+		case *parse.WithNode:
+			branch(&n.BranchNode, false)
+		case *parse.RangeNode:
+			branch(&n.BranchNode, false)
+		case *parse.PipeNode:
+			if n == nil {
+				return
+			}
+			if len(n.Decl) > 0 && len(n.Cmds) == 1 && isLookup(n.Cmds[0]) && len(n.Decl[0].Ident) == 1 {
+				found[n.Decl[0].Ident[0]] = true
+				for _, a := range n.Cmds[0].Args[1:] {
+					walk(a, false)
+				}
+				return
+			}
+			truth := cond
+			for _, c := range n.Cmds[min(1, len(n.Cmds)):] {
+				truth = truth && onlyTruth(c)
+			}
+			for _, c := range n.Cmds {
+				walk(c, truth)
+			}
+		case *parse.CommandNode:
+			if isLookup(n) {
+				reads = reads || !cond
+				for _, a := range n.Args[1:] {
+					walk(a, false)
+				}
+				return
+			}
+			if _, ok := n.Args[0].(*parse.IdentifierNode); ok {
+				cond = cond && onlyTruth(n)
+			}
+			for _, a := range n.Args {
+				walk(a, cond)
+			}
+		case *parse.ChainNode:
+			walk(n.Node, false)
+		case *parse.IdentifierNode:
+			reads = reads || n.Ident == "lookup" && !cond
+		case *parse.VariableNode:
+			reads = reads || found[n.Ident[0]] && (!cond || len(n.Ident) > 1)
+		}
+	}
+	// Twice: a loop can use a variable before it is assigned.
+	walk(root, false)
+	walk(root, false)
+	return reads
+}
+
+// isLookup reports whether a command calls lookup.
+func isLookup(c *parse.CommandNode) bool {
+	id, ok := c.Args[0].(*parse.IdentifierNode)
+	return ok && id.Ident == "lookup"
+}
+
+// onlyTruth reports whether a command asks of its arguments only whether they are empty.
+func onlyTruth(c *parse.CommandNode) bool {
+	id, ok := c.Args[0].(*parse.IdentifierNode)
+	return ok && slices.Contains([]string{"not", "and", "or", "empty"}, id.Ident)
 }

@@ -91,7 +91,8 @@ func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, s
 			seen.add(other)
 			rec.Modes = append(rec.Modes, mode)
 			if err != nil {
-				if !refusedByChart(err) || len(seen.lookups) > 0 && mode == modeUpgrade {
+				// What refuses the objects that lookup found here may take others.
+				if !refusedByChart(err) || len(seen.lookups) > 0 {
 					short, _ := renderProblem(err, c.Name())
 					t.depend(mode + ": it does not render: " + oneLine(short.Error()))
 				}
@@ -100,6 +101,11 @@ func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, s
 			for _, d := range differences(rendered, got) {
 				t.depend(mode + ": it renders " + d)
 			}
+		}
+	}
+	if !l.stored && len(seen.lookups) > 0 {
+		for file := range t.reads {
+			t.depend(file + " reads what lookup found: only nothing, and objects without content, were tried")
 		}
 	}
 	rec.Generated, rec.Lookups = seen.generatedValues(), seen.lookupCalls()
