@@ -197,5 +197,8 @@ func printWaivers(t *terminal, v evidence.Verdict) {
 		m := report.MarkWaived
 		m.Word = strings.ToUpper(w.Status)
 		t.para(t.mark(m, 9)+" ", "           ", fmt.Sprintf("waiver for %s by %s, until %s: %s", w.Waiver.Control, w.Waiver.ApprovedBy, w.Waiver.ExpiresAt.UTC().Format("2006-01-02"), w.Waiver.Reason))
+		if w.Status == "refused" {
+			t.para("           ", "           ", "refused: "+w.Reason)
+		}
 	}
 }
