@@ -491,7 +491,7 @@ func summary(j *pipeline.Judged) string {
 		switch r.Outcome {
 		case evidence.ControlWaived:
 			waived++
-		case evidence.ControlPass, evidence.ControlWarn, evidence.ControlNotApplicable:
+		case evidence.ControlPass, evidence.ControlWarn:
 			hold++
 		}
 	}

@@ -167,6 +167,7 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 		if req.At, err = time.Parse(time.RFC3339, f.at); err != nil {
 			return usageErr("--at %q: want a time like 2026-11-23T12:00:00Z", f.at)
 		}
+		req.AsOf = true
 	}
 	if f.maxAge < 0 {
 		return usageErr("--max-age %s: want how old evidence may be, such as 24h", f.maxAge)

@@ -302,6 +302,9 @@ func (r *release) subject(b binding, s rbacv1.Subject) (string, *manifest.Object
 	}
 	about := "ServiceAccount " + ns + "/" + name
 	missing := "nothing in the release makes " + about
+	if name == "default" {
+		missing = about + " is there in every namespace, and pods without an account of their own use it"
+	}
 	for _, o := range r.accounts[[2]string{ns, name}] {
 		why := missingFor(o, b.o)
 		if why == "" {

@@ -193,7 +193,7 @@ func TestSubjects(t *testing.T) {
 		{"nobody", account, "", "pass RoleBinding b: binds nobody"},
 		{"elsewhere", account, "{kind: ServiceAccount, name: app, namespace: other}", "fail RoleBinding b: nothing in the release makes ServiceAccount other/app"},
 		{"of another name", account, "{kind: ServiceAccount, name: App, namespace: shop}", "fail RoleBinding b: nothing in the release makes ServiceAccount shop/App"},
-		{"the default account", account, "{kind: ServiceAccount, name: default, namespace: shop}", "fail RoleBinding b: nothing in the release makes ServiceAccount shop/default"},
+		{"the default account", account, "{kind: ServiceAccount, name: default, namespace: shop}", "fail RoleBinding b: ServiceAccount shop/default is there in every namespace"},
 		{"one of two", account, mine + ", {kind: ServiceAccount, name: x, namespace: shop}", "fail RoleBinding b: shop/x"},
 		{"a user", account, "{kind: User, name: jane}", "fail RoleBinding b: user jane is not of the release"},
 		{"anonymous", account, "{kind: User, name: 'system:anonymous'}", "fail RoleBinding b: user system:anonymous"},

@@ -41,7 +41,7 @@ const (
 	MaxReport = 512 << 20
 	// MaxSignature bounds a signature file, in bytes: its statement names the images of
 	// one release at most.
-	MaxSignature = 16 << 20
+	MaxSignature = 4 << 20
 )
 
 // ReadFile reads a file of at most limit bytes.

@@ -350,7 +350,7 @@ func (r *Repository) scan(ctx context.Context, prefix string) (whole, unfinished
 		id, name, _ := strings.Cut(strings.TrimPrefix(key, bundlePrefix), "/")
 		d, err := evidence.ParseDigest(id)
 		if err != nil {
-			return fmt.Errorf("key %s: not a bundle id: %w", key, ErrStray)
+			return fmt.Errorf("key %s: not a bundle id: %w; take it away if it is none of yours", key, ErrStray)
 		}
 		if len(ids) == 0 || ids[len(ids)-1] != d {
 			ids = append(ids, d)

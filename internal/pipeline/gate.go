@@ -42,7 +42,8 @@ type GateRequest struct {
 	Registries    []string
 	AnyRepository bool // evidence counts for whichever repository it was sealed
 
-	At time.Time
+	At   time.Time // the time to decide for
+	AsOf bool      // At was asked for: later evidence does not count. Otherwise At is now
 }
 
 // subject is what evidence has to be about; empty fields are any. What is about to
@@ -115,7 +116,7 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 		if err != nil {
 			return nil, err
 		}
-		j, err := compose(group, with, req.At, v.Tool, given)
+		j, err := compose(group, with, s.req.At, v.Tool, given)
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +125,7 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	}
 	if len(done) == 0 {
 		// No evidence at all is judged too: everything required is missing.
-		j, err := compose(nil, by, req.At, v.Tool, given)
+		j, err := compose(nil, by, s.req.At, v.Tool, given)
 		if err != nil {
 			return nil, err
 		}

@@ -322,7 +322,7 @@ func TestGateName(t *testing.T) {
 		{GateRequest{Chart: "web", Version: "1.0.0"}, evidence.BoundToName, old},
 		{GateRequest{Chart: "web", ReleaseName: "web"}, evidence.BoundToName, newest},
 		{GateRequest{Chart: "web", ManifestsDigest: first.Info.ManifestsDigest}, evidence.BoundToManifests, old},
-		{GateRequest{Chart: "web", At: at.Add(time.Minute)}, evidence.BoundToName, old},
+		{GateRequest{Chart: "web", At: at.Add(time.Minute), AsOf: true}, evidence.BoundToName, old},
 		{GateRequest{Chart: "web", Version: "3.0.0"}, evidence.BoundToName, ""},
 		{GateRequest{Chart: "web", Version: "2.0.0", ManifestsDigest: first.Info.ManifestsDigest}, evidence.BoundToManifests, ""},
 		{GateRequest{Chart: "web", Namespace: "prod"}, evidence.BoundToName, ""},

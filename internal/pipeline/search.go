@@ -37,6 +37,7 @@ func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 	if s.all, err = index(ctx, s.repo, s.verifier); err != nil {
 		return nil, err
 	}
+	s.meetClocks()
 	seen := map[string]bool{}
 	var found []*Verified
 	for i := range s.all {
@@ -49,6 +50,13 @@ func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 		}
 		if !s.mayBe(e.about) {
 			continue
+		}
+		if at := e.about.EvaluatedAt; at.After(s.req.At) {
+			if s.req.AsOf {
+				continue // what was judged after the time that is asked about does not count yet
+			}
+			return nil, integrityErr("bundle %s is about this release and dated %s, which is to come: a clock is wrong, here or where it was collected; correct it, or give the time to decide for with --at",
+				e.id.Short(), at.UTC().Format(time.RFC3339))
 		}
 		if !s.ours(e.about) { // an older one, too: which of them is from elsewhere is not for age to say
 			s.foreign = append(s.foreign, e)
@@ -83,6 +91,23 @@ func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 	return s.oneRelease(found)
 }
 
+// clockSkew is how far the clocks of those who collect and gate may lie apart.
+const clockSkew = 5 * time.Minute
+
+// meetClocks moves now to the newest evidence of a machine whose clock is a little
+// ahead: newer evidence is not to be passed over for an older one.
+func (s *search) meetClocks() {
+	if s.req.AsOf {
+		return
+	}
+	limit := s.req.At.Add(clockSkew)
+	for i := range s.all {
+		if a := s.all[i].about; a != nil && a.EvaluatedAt.After(s.req.At) && !a.EvaluatedAt.After(limit) {
+			s.req.At = a.EvaluatedAt
+		}
+	}
+}
+
 // unsigned is what becomes of a bundle without a signature by a trusted key: an
 // error, unless its evidence, which its id is the digest of, is of something else.
 func (s *search) unsigned(ctx context.Context, e *entry) error {
@@ -94,7 +119,7 @@ func (s *search) unsigned(ctx context.Context, e *entry) error {
 		return nil
 	case damage != nil:
 		return unreadable(e.id, fmt.Errorf("%w; %w", e.broken, damage))
-	case g.at.After(s.req.At) || !s.isAbout(&g.release):
+	case s.req.AsOf && g.at.After(s.req.At) || !s.isAbout(&g.release):
 		return nil
 	}
 	return integrityErr("bundle %s is not verified: %w; it is about this release: restore its signature from a copy, or trust its signer", e.id.Short(), e.broken)
@@ -104,8 +129,7 @@ func (s *search) unsigned(ctx context.Context, e *entry) error {
 // statement says.
 func (s *search) mayBe(about *bundle.Summary) bool {
 	have, want := about.Release, s.want
-	// What was judged after the time that is asked about does not count yet.
-	if have.Scope == evidence.ScopeComposed || about.EvaluatedAt.After(s.req.At) {
+	if have.Scope == evidence.ScopeComposed {
 		return false
 	}
 	if have.Scope == evidence.ScopeCluster {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
@@ -350,5 +351,25 @@ func TestSwappedRepository(t *testing.T) {
 	done, err := Gate(t.Context(), home, b.verifier, b.Rules, GateRequest{Deploy: rel, At: b.now})
 	if err == nil || !strings.Contains(err.Error(), "bundle "+here.Short()+" was sealed for repository ") {
 		t.Errorf("gate: %v, error %v, want one about %s", done, err, here.Short())
+	}
+}
+
+// TestClocks: evidence of a machine whose clock is ahead is not passed over for an older one.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	rel := b.load("web", "1.0.0", "blue")
+	old := b.collect(rel)
+	at := b.now
+	newest := b.collect(rel)
+	if j := b.gate(GateRequest{Deploy: rel, At: at.Add(-clockSkew)})[0]; j.RestsOn() != newest || !j.Verdict.EvaluatedAt.Equal(at) {
+		t.Errorf("rests on %s at %s", j.RestsOn(), j.Verdict.EvaluatedAt)
+	}
+	if j := b.gate(GateRequest{Deploy: rel, At: at.Add(-time.Second), AsOf: true})[0]; j.RestsOn() != old {
+		t.Errorf("asked for before: rests on %s", j.RestsOn())
+	}
+	_, err := Gate(t.Context(), b.Repo, b.verifier, b.Rules, GateRequest{Deploy: rel, At: at.Add(-clockSkew - time.Second)})
+	if err == nil || !strings.Contains(err.Error(), "which is to come: a clock is wrong") {
+		t.Errorf("far ahead: error %v", err)
 	}
 }
