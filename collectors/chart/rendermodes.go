@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 
@@ -114,7 +115,8 @@ func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, s
 	return rendered, nil
 }
 
-// again renders the parsed templates as an upgrade, by another release of Helm.
+// again renders the parsed templates as an upgrade, by another release of Helm on
+// another patch of Kubernetes.
 func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Values, values any, caps *common.Capabilities, rec *recorder) (map[string]string, error) {
 	release := map[string]any{}
 	if r, ok := scope["Release"].(map[string]any); ok {
@@ -123,6 +125,9 @@ func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Va
 	release["IsInstall"], release["IsUpgrade"], release["Revision"] = false, true, otherRevision
 	caps = caps.Copy()
 	setHelmVersion(caps, true)
+	if v, err := semver.NewVersion(caps.KubeVersion.Version); err == nil { // the same minor version, as another cluster has it
+		caps.KubeVersion.Version = fmt.Sprintf("v%d.%d.%d+k3s1", v.Major(), v.Minor(), v.Patch()+9)
+	}
 	top := common.Values{"Chart": scope["Chart"], "Release": release, "Capabilities": caps, "Values": common.Values(values.(map[string]any))}
 	sources, err := chartSources(ctx, c, top)
 	if err != nil {

@@ -61,6 +61,8 @@ func TestTellsHelmFromHelmproof(t *testing.T) {
 		"address, with flags":         {template: `{{ printf "%-10[1]p" .Values }}`, want: "printf %p"},
 		"a subchart":                  {files: map[string]string{"charts/s/Chart.yaml": "apiVersion: v2\nname: s\nversion: 0.1.0\n", "charts/s/templates/x.yaml": `{{ if .Release.IsUpgrade }}` + evil + `{{ end }}`}, want: "Pod evil, which an install does not"},
 		"a changed value":             {template: `{{ if .Release.IsInstall }}{{ $_ := set .Values "evil" "no" }}{{ end }}{{ if not .Values.evil }}` + evil + `{{ end }}`, want: "Pod evil, which an install does not"},
+		"patch of Kubernetes":         {template: `{{ if ne .Capabilities.KubeVersion.Version "v1.37.0" }}` + evil + `{{ end }}`, want: "Pod evil, which an install does not"},
+		"minor of Kubernetes":         {template: `{{ if semverCompare ">=1.20" .Capabilities.KubeVersion.GitVersion }}` + evil + `{{ end }}`, shown: true},
 		"no document":                 {template: `{{ if .Release.IsUpgrade }}- x: [{{ end }}`, want: "what is no object in templates/x.yaml, which an install does not"},
 
 		"revision compared to 1":      {template: `{{ if gt (int .Release.Revision) 0 }}` + evil + `{{ end }}`, shown: true},
