@@ -153,6 +153,9 @@ func TestRules(t *testing.T) {
 			"-- values.schema.json --\n{\"properties\": {\"replicas\": {}}}\n-- charts/sub/Chart.yaml --\napiVersion: v2\nname: sub\nversion: 1.0.0\nicon: https://example.com/i.png\n-- charts/sub/templates/x.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_Good}\n", chart.LoadOptions{},
 			[]string{"fail Chart demo charts/sub/templates/x.yaml: warning: object name does not conform"}},
 
+		{"a CRD of a built-in kind", helm.RuleSchema, "-- crds/x.yaml --\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: deployments.apps}\nspec:\n  group: apps\n  scope: Namespaced\n  names: {kind: Deployment, plural: deployments}\n  versions: [{name: v9, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]\n", chart.LoadOptions{}, []string{"Deployment of apps is a kind of Kubernetes itself, and stays what it is"}},
+		{"a CRD of a built-in resource", helm.RuleSchema, "-- crds/x.yaml --\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: deployments.apps}\nspec:\n  group: apps\n  scope: Namespaced\n  names: {kind: Other, plural: deployments}\n  versions: [{name: v9, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]\n", chart.LoadOptions{}, []string{"deployments of apps are objects of Kubernetes itself, and stay what they are"}},
+
 		{"quiet log", helm.RuleLintLog, "", chart.LoadOptions{}, nil},
 		{"values that do not coalesce", helm.RuleLintLog, "-- values.yaml --\nreplicas: 2\nextra: text\n-- values.schema.json --\n{\"properties\": {\"extra\": {}}}\n", chart.LoadOptions{Set: []string{"extra.key=1"}},
 			[]string{"helm lint logs: warning: destination for extra is a table. Ignoring non-table value (text)", "helm lint logs: warning: skipped value for demo.extra: Not a table."}},

@@ -45,12 +45,8 @@ func nodePath(d *collectors.Derivation, o *manifest.Object) {
 // metadataService judges what the kubelet does for a pod: a probe or a lifecycle
 // hook that asks a cloud's metadata service gets the credentials of the node.
 func metadataService(d *collectors.Derivation, o *manifest.Object, spec *corev1.PodSpec) {
-	all := slices.Concat(spec.InitContainers, spec.Containers)
-	for _, c := range spec.EphemeralContainers {
-		all = append(all, corev1.Container(c.EphemeralContainerCommon))
-	}
 	at := d.Lines(o.From, o.To)
-	for _, c := range all {
+	for _, c := range manifest.Containers(spec) {
 		for _, h := range handlers(&c) {
 			for _, text := range h.texts {
 				if name := metadataAddress(text); name != "" {

@@ -84,7 +84,7 @@ func (w *world) tokenSecrets(o *manifest.Object) []string {
 			}
 		}
 	}
-	for _, c := range allContainers(&tpl.Spec) {
+	for _, c := range manifest.Containers(&tpl.Spec) {
 		for _, name := range environmentSecrets(c) {
 			if token(name) {
 				out = append(out, fmt.Sprintf("container %q: takes the token of a service account from Secret %s, which does not expire", c.Name, name))
@@ -105,14 +105,6 @@ func volumeSecrets(v corev1.Volume) []string {
 				out = append(out, s.Secret.Name)
 			}
 		}
-	}
-	return out
-}
-
-func allContainers(spec *corev1.PodSpec) []corev1.Container {
-	out := slices.Concat(spec.InitContainers, spec.Containers)
-	for _, c := range spec.EphemeralContainers {
-		out = append(out, corev1.Container(c.EphemeralContainerCommon))
 	}
 	return out
 }

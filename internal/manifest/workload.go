@@ -76,3 +76,12 @@ func (o *Object) PodTemplate() (tpl *corev1.PodTemplateSpec, ok bool, err error)
 	}
 	return &corev1.PodTemplateSpec{ObjectMeta: t.Metadata, Spec: t.Spec}, true, nil
 }
+
+// Containers lists the containers of a pod of every kind, init and ephemeral ones too.
+func Containers(spec *corev1.PodSpec) []corev1.Container {
+	out := slices.Concat(spec.InitContainers, spec.Containers)
+	for _, c := range spec.EphemeralContainers {
+		out = append(out, corev1.Container(c.EphemeralContainerCommon))
+	}
+	return out
+}

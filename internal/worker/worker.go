@@ -21,7 +21,8 @@ const MaxMemory = 896 << 20
 // ErrMemory says that a child needed more than that.
 var ErrMemory = fmt.Errorf("needs more than %d MiB of memory, which is the limit", MaxMemory>>20)
 
-// Pool starts children and hands them one call at a time. The nil pool has none.
+// Pool starts children and hands them one call at a time. Prepare and Close of the nil
+// pool do nothing; whoever has none works in its own process.
 type Pool struct {
 	command []string
 
@@ -57,6 +58,7 @@ func (p *Pool) Call(ctx context.Context, op string, ask func(*gob.Encoder) error
 	if err != nil {
 		return err
 	}
+	c.stderr.reset()
 	done := make(chan error, 1)
 	go func() {
 		err := c.enc.Encode(op)
@@ -127,7 +129,7 @@ type child struct {
 	in     io.Closer
 	enc    *gob.Encoder
 	dec    *gob.Decoder
-	stderr tail
+	stderr said
 }
 
 func start(command []string) (*child, error) {
@@ -168,23 +170,30 @@ func (c *child) ended(err error) error {
 	return fmt.Errorf("the child process broke off (%s): %s", c.cmd.ProcessState, first)
 }
 
-// tail keeps the beginning of what a process says.
-type tail struct {
+// said keeps the beginning of what a process says.
+type said struct {
 	mu sync.Mutex
 	b  []byte
 }
 
 const maxSaid = 4096
 
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p[:min(len(p), maxSaid-len(t.b))]...)
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b = append(s.b, p[:min(len(p), maxSaid-len(s.b))]...)
 	return len(p), nil
 }
 
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
+// reset forgets what was said, so that a call is not blamed for an earlier one.
+func (s *said) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b = s.b[:0]
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.b)
 }
