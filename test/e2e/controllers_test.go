@@ -180,6 +180,10 @@ spec:
 		out, err := c.TryKubectl(t.Context(), "", "get", "endpointslices", "-n", ns, "-l", "kubernetes.io/service-name=nobody", "-o", "jsonpath={.items[*].endpoints[*].conditions.ready}")
 		return err == nil && out == "true"
 	})
+	kube.Eventually(t, time.Minute, "the end of the dead API in discovery", func() bool {
+		out, err := c.TryKubectl(t.Context(), "", "get", "--raw", "/apis")
+		return err == nil && !strings.Contains(out, "metrics.k8s.io")
+	})
 	found = look(c.Kubeconfig)
 	expect(t, found, "controllers/external-secrets", "pass", "Controller external-secrets", "Deployment controllers/operator has 1 of 1 pods Ready", "1 of 1 store are Ready", "1 of 1 ExternalSecrets were refreshed")
 	expect(t, found, "controllers/webhook", "pass", "ValidatingWebhookConfiguration controllers-test", "has 1 ready endpoint")

@@ -44,7 +44,19 @@ func evictAll(ctx context.Context, l *drillrun.Live) error {
 func TestDrill(t *testing.T) {
 	c, mine := release(t, "drill-plain")
 	rights(t, c)
-	s := session(mine, "drill-plain", drill.Eviction, evictAll)
+	budget := func(least string) {
+		if _, err := c.TryKubectl(t.Context(), "", "patch", "pdb", "web", "-n", "drill-plain", "-p", `{"spec":{"minAvailable":`+least+`}}`); err != nil {
+			t.Error(err)
+		}
+	}
+	s := session(mine, "drill-plain", drill.Eviction, func(ctx context.Context, l *drillrun.Live) error {
+		budget("3") // simulated pods are back so soon that the second eviction may well meet no refusal
+		if err := l.Evict(ctx, &l.World.Victims[0], nil); err == nil {
+			t.Error("evicted although the budget wants all pods")
+		}
+		budget("2")
+		return evictAll(ctx, l)
+	})
 	s.Plan.Target.Count = 2
 	f := run(t, s)
 	end := f.end(t)
