@@ -23,13 +23,15 @@ KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) 
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
 
 # Tests on a cluster. Drills notice a busy machine: they run one after the other, and
-# the rest beside them, on a cluster of its own, with the time that they leave.
+# the rest beside them, on a cluster of its own, with the time that they leave. What
+# fails is run once more on a new cluster, unless more than four did, and has to pass there.
 DRILLS := TestDrill
-E2E = trap 'kill $$rest; exit 130' INT TERM; \
-	nice -n 5 $(GO) test -count=1 -timeout 40m ./test/e2e -skip '^$(DRILLS)' -v >$(BIN)/e2e-rest.log 2>&1 & rest=$$!; failed=; \
-	$(GO) test -count=1 -timeout 40m ./test/e2e -run '^$(DRILLS)' -v || failed=1; \
-	$(GO) test -count=1 -timeout 40m -p 1 ./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e -v || failed=1; \
-	wait $$rest || failed=1; cat $(BIN)/e2e-rest.log; test -z "$$failed"
+E2ETEST = $(BIN)/gotestsum --format standard-verbose --rerun-fails=1 --rerun-fails-max-failures=4 --rerun-fails-run-root-test --rerun-fails-report=$(BIN)/e2e-again-$(1).txt
+E2E = rm -f $(BIN)/e2e-again-*; trap 'kill $$rest; exit 130' INT TERM; \
+	nice -n 5 $(call E2ETEST,rest) --packages=./test/e2e -- -count=1 -timeout 40m -skip '^$(DRILLS)' >$(BIN)/e2e-rest.log 2>&1 & rest=$$!; failed=; \
+	$(call E2ETEST,drills) --packages=./test/e2e -- -count=1 -timeout 40m -run '^$(DRILLS)' || failed=1; \
+	$(call E2ETEST,internal) --packages='./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e' -- -count=1 -timeout 40m -p 1 || failed=1; \
+	wait $$rest || failed=1; cat $(BIN)/e2e-rest.log; cat $(BIN)/e2e-again-* 2>/dev/null; test -z "$$failed"
 
 .PHONY: kube cluster e2e acceptance build test golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build
@@ -53,6 +55,10 @@ deps:
 		env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			containerd runc containernetworking-plugins iptables nftables conntrack iproute2 >/dev/null || \
 		echo 'note: containerd and what goes with it could not be installed (needs root); tests on real nodes will be skipped' >&2; }
+
+# go test, and what failed once more.
+$(BIN)/gotestsum: tools/gotestsum/go.mod
+	cd tools/gotestsum && $(GO) build -o $@ gotest.tools/gotestsum
 
 # cosign's own command, an outside judge of what we sign.
 $(BIN)/cosign: tools/cosign/go.mod
@@ -92,11 +98,11 @@ cluster: deps kube
 	@$(GO) build -o $(BIN)/kube/shell ./test/kube/shell
 	@$(BIN)/kube/shell
 
-e2e: deps kube build
+e2e: deps kube build $(BIN)/gotestsum
 	$(GO) test -count=1 ./test/kube -v
 	@$(E2E)
 
-test: deps build kube $(BIN)/cosign
+test: deps build kube $(BIN)/cosign $(BIN)/gotestsum
 	HELMPROOF_COSIGN=$(BIN)/cosign $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	@$(E2E)
 

@@ -115,7 +115,7 @@ func (k controller) install(t *testing.T, c *kube.Cluster) {
 	// Definitions are too large for the annotation of a client-side apply.
 	apply(t, c, crds, "--server-side")
 	if len(crds) > 0 {
-		c.Kubectl(t, "wait", "--for=condition=established", "--timeout=60s", "crd", "--all")
+		c.Kubectl(t, "wait", "--for=condition=established", "--timeout=180s", "crd", "--all")
 	}
 	apply(t, c, rest)
 }

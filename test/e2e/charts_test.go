@@ -72,7 +72,7 @@ func installCRDs(t *testing.T, c *kube.Cluster) {
 		}
 		for _, p := range published {
 			group, _, _ := strings.Cut(p.apiVersion, "/")
-			c.Kubectl(t, "wait", "--for=condition=established", "--timeout=60s", "crd/"+p.plural+"."+group)
+			c.Kubectl(t, "wait", "--for=condition=established", "--timeout=180s", "crd/"+p.plural+"."+group)
 		}
 	})
 }

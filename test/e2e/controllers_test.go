@@ -169,7 +169,7 @@ spec:
       tolerations: [{key: kwok.x-k8s.io/node, operator: Exists}]
       containers: [{name: main, image: "cluster.test/external-secrets:1"}]
 `, ns))
-	c.Kubectl(t, "rollout", "status", "deployment/operator", "-n", ns, "--timeout=60s")
+	c.Kubectl(t, "rollout", "status", "deployment/operator", "-n", ns, "--timeout=180s")
 	ready := `"conditions":[{"type":"Ready","status":"True","reason":"Test","message":"as told","lastTransitionTime":"2026-01-01T00:00:00Z"}]`
 	c.Kubectl(t, "patch", "secretstore", "vault", "-n", ns, "--subresource=status", "--type=merge", "-p", `{"status":{`+ready+`}}`)
 	c.Kubectl(t, "patch", "externalsecret", "db", "-n", ns, "--subresource=status", "--type=merge", "-p",

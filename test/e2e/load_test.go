@@ -103,7 +103,7 @@ func TestDrillLoad(t *testing.T) {
 			if _, err := c.TryKubectl(t.Context(), text, "apply", "-n", ns, "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
-			c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=60s")
+			c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=180s")
 			address := "http://" + c.Kubectl(t, "get", "-n", ns, "service", "web", "-o", "jsonpath={.spec.clusterIP}") + "/"
 			kube.Eventually(t, time.Minute, "the Service to answer", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -272,7 +272,7 @@ func TestDrillRollback(t *testing.T) {
 				t.Errorf("the Deployment is left with %q", got)
 			}
 			if !tt.broken {
-				c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=60s")
+				c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=180s")
 			}
 			if lease := c.Kubectl(t, "get", "lease", "helmproof-drill", "-n", "helmproof", "-o", "jsonpath={.spec.holderIdentity}{.metadata.annotations}"); strings.Contains(lease, ns) {
 				t.Errorf("the Lease still says %s", lease)
@@ -363,7 +363,7 @@ spec: {holderIdentity: ""}
 	if second, err := cfg.Releases.Get("web", 2); err != nil || second.(*releasev1.Release).Info.Status != releasecommon.StatusFailed {
 		t.Errorf("the revision that was cut off: %v, %+v", err, second)
 	}
-	c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=60s")
+	c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=180s")
 	if got := refusal(); got != "" {
 		t.Errorf("afterwards it is refused: %s", got)
 	}

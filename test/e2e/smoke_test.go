@@ -134,7 +134,7 @@ spec:
       containers: [{name: main, image: cluster.test/none:1}]
 `)
 	// A budget does not protect pods that are not Ready.
-	c.Kubectl(t, "rollout", "status", "-n", "smoke-budget", "deployment/web", "--timeout=60s")
+	c.Kubectl(t, "rollout", "status", "-n", "smoke-budget", "deployment/web", "--timeout=180s")
 	kube.Eventually(t, 30*time.Second, "the budget to count two healthy pods", func() bool {
 		return c.Kubectl(t, "get", "pdb", "web", "-n", "smoke-budget", "-o", "jsonpath={.status.currentHealthy}") == "2"
 	})

@@ -90,7 +90,8 @@ func TestDrill(t *testing.T) {
 	if want := []string{"before", "fault", "recover", "after", "end"}; !slices.Equal(marks, want) {
 		t.Errorf("marks %v, want %v", marks, want)
 	}
-	if evicted != 2 || len(gone) != 2 || len(made) < 2 || refused == 0 || lowest < 2 {
+	// The Service may hear of the new pod after the budget did.
+	if evicted != 2 || len(gone) != 2 || len(made) < 2 || refused == 0 || lowest < 1 || lowest > 2 {
 		t.Errorf("%d evicted, %d refused, %d gone, %d made, at least %d endpoints ready\n%s", evicted, refused, len(gone), len(made), lowest, f.files[drill.TimelineFile])
 	}
 	if n := len(f.files[drill.TimelineFile]); n > 20<<10 {

@@ -86,7 +86,7 @@ func release(t *testing.T, ns string) (*kube.Cluster, *cluster.Cluster) {
 	if _, err := c.TryKubectl(t.Context(), workloads, "apply", "-n", ns, "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
-	c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=60s")
+	c.Kubectl(t, "rollout", "status", "-n", ns, "deployment/web", "--timeout=180s")
 	kube.Eventually(t, time.Minute, "the budget and the endpoints", func() bool {
 		b, err := mine.Kube.PolicyV1().PodDisruptionBudgets(ns).Get(t.Context(), "web", metav1.GetOptions{})
 		return err == nil && b.Status.DisruptionsAllowed == 1
