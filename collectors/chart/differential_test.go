@@ -87,7 +87,7 @@ func helmInstalls(t *testing.T, files []chartFile) (installed, error) {
 	r := &rendering{err: t.Context().Err, rec: new(recorder), tpls: map[string]*template.Template{}}
 	config := action.NewConfiguration()
 	config.CustomTemplateFuncs = r.generatedFunctions()
-	config.CustomTemplateFuncs["keys"], config.CustomTemplateFuncs["values"] = sortedKeys, sortedValues
+	config.CustomTemplateFuncs["keys"], config.CustomTemplateFuncs["values"] = r.keys, r.values
 	run := action.NewInstall(config)
 	run.ReleaseName, run.Namespace, run.DryRunStrategy = "rel", "ns", action.DryRunClient
 	run.SkipSchemaValidation = true // CHT-2 judges it
@@ -95,7 +95,7 @@ func helmInstalls(t *testing.T, files []chartFile) (installed, error) {
 	if err != nil {
 		return nil, err
 	}
-	run.KubeVersion = &caps.KubeVersion
+	run.KubeVersion, run.APIVersions = &caps.KubeVersion, caps.APIVersions
 	done, err := run.RunWithContext(t.Context(), c, map[string]any{})
 	if err != nil {
 		return nil, err

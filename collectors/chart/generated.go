@@ -23,6 +23,7 @@ var generatedTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // recorder notes what rendering asked for; it belongs to one rendering.
 type recorder struct {
 	generated map[GeneratedValue]int // Count unset in the key
+	ordered   map[GeneratedValue]int // likewise, of functions whose result has the random order of a map
 	lookups   map[string]struct{}
 	network   map[string]struct{}
 	n         int // generated values so far
@@ -56,6 +57,13 @@ func (r *recorder) call(s string) {
 		r.network = map[string]struct{}{}
 	}
 	r.network[s] = struct{}{}
+}
+
+func (r *recorder) order(function, file string) {
+	if r.ordered == nil {
+		r.ordered = map[GeneratedValue]int{}
+	}
+	r.ordered[GeneratedValue{Function: function, Template: file}]++
 }
 
 // add takes over what another rendering asked for and this one did not.

@@ -330,10 +330,8 @@ func (l *load) capabilities() (*common.Capabilities, error) {
 	if err != nil {
 		return nil, l.fail(StageValues, fmt.Errorf("kube version %q: %w", v, err), "write it as 1.37 or 1.37.2")
 	}
-	caps := common.DefaultCapabilities.Copy()
-	caps.KubeVersion = *kv
+	caps := &common.Capabilities{KubeVersion: *kv, APIVersions: append(slices.Clone(APIVersions(*kv)), l.o.APIVersions...)}
 	setHelmVersion(caps, false)
-	caps.APIVersions = append(slices.Clone(caps.APIVersions), l.o.APIVersions...)
 	return caps, nil
 }
 

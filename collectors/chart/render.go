@@ -53,6 +53,7 @@ type rendering struct {
 	bytes   int                           // made by functions
 	tpls    map[string]*template.Template // parsed arguments of tpl
 	present bool                          // lookup finds what it is asked for
+	other   bool                          // maps come in the other order
 	looked  map[*parse.Tree]bool
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 	reads   map[string]struct{} // templates that use more of what lookup finds than whether it is there

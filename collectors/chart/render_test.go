@@ -53,7 +53,7 @@ func renderBoth(t *testing.T, files []chartFile, user map[string]any) (ours, hel
 		}
 		return r, sources, func() (map[string]string, error) {
 			custom := r.generatedFunctions()
-			custom["keys"], custom["values"] = sortedKeys, sortedValues
+			custom["keys"], custom["values"] = r.keys, r.values
 			return engine.Engine{CustomTemplateFuncs: custom}.RenderWithContext(t.Context(), c, v)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"text/template"
 
@@ -49,8 +48,7 @@ func (r *rendering) functions() template.FuncMap {
 		r.rec.call("getHostByName " + host)
 		return ""
 	}
-	f["keys"] = sortedKeys
-	f["values"] = sortedValues
+	f["keys"], f["values"] = r.keys, r.values
 	for _, name := range []string{
 		"printf", "print", "println", "cat", "join", "toString", "toStrings", "quote", "squote", "html", "js", "urlquery",
 		"toYaml", "mustToYaml", "toYamlPretty", "toToml", "mustToToml", "toJson", "mustToJson", "toPrettyJson",
@@ -336,22 +334,4 @@ func helmFunction(name string, args ...any) (any, error) {
 		return nil, errors.New(oneLine(err.Error()))
 	}
 	return result, nil
-}
-
-// sortedKeys is sprig's keys, in the order of the keys instead of a random one.
-func sortedKeys(dicts ...map[string]any) []string {
-	keys := []string{}
-	for _, d := range dicts {
-		keys = append(keys, slices.Sorted(maps.Keys(d))...)
-	}
-	return keys
-}
-
-// sortedValues is sprig's values, in the order of the keys.
-func sortedValues(dict map[string]any) []any {
-	values := []any{}
-	for _, k := range slices.Sorted(maps.Keys(dict)) {
-		values = append(values, dict[k])
-	}
-	return values
 }

@@ -77,15 +77,28 @@ func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, s
 	if err != nil {
 		return nil, err
 	}
-	if !l.stored {
+	again := func(rec *recorder) (map[string]string, error) {
+		return t.again(ctx, c, scope, copyValue(values), caps, rec)
+	}
+	if l.stored {
+		err = t.tryOrder(ctx, c, scope, values, rendered, seen)
+	} else {
 		rec.Modes = []string{modeInstall}
 		for _, mode := range []string{modeUpgrade, modePresent} {
 			if mode == modePresent && len(seen.lookups) == 0 {
 				break
 			}
 			other := new(recorder)
-			t.present = mode == modePresent
-			got, err := t.again(ctx, c, scope, copyValue(values), caps, other)
+			t.present, t.other = mode == modePresent, mode == modeUpgrade && len(seen.ordered) > 0
+			got, err := again(other)
+			if t.other && (err != nil || len(differences(rendered, got)) > 0) {
+				// By the order, or by the upgrade?
+				if err := t.tryOrder(ctx, c, scope, values, rendered, seen); err != nil {
+					return nil, err
+				}
+				other = new(recorder)
+				got, err = again(other)
+			}
 			if cause := context.Cause(ctx); cause != nil {
 				return nil, cause
 			}
@@ -103,6 +116,9 @@ func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, s
 				t.depend(mode + ": it renders " + d)
 			}
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	if !l.stored && len(seen.lookups) > 0 {
 		for file := range t.reads {

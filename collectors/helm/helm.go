@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -201,8 +202,11 @@ func (f *findings) rendering(rec *chart.Record) {
 		return
 	}
 	for i, g := range rec.Generated {
-		x := f.chart(RuleGenerated, evidence.OutcomeFail, fmt.Sprintf("the template calls %s (%d times): every rendering differs, so that what was reviewed is not what is installed", g.Function, g.Count),
-			"Take the value from a Secret that an ExternalSecret makes, or from the values.", f.Pointer(collectors.ChartFile, fmt.Sprintf("/generated/%d", i), ""))
+		message, fix := "the template calls %s (%d times): every rendering differs, so that what was reviewed is not what is installed", "Take the value from a Secret that an ExternalSecret makes, or from the values."
+		if slices.Contains(chart.OrderFunctions, g.Function) {
+			message, fix = "the template calls %s (%d times), and what it renders has the random order of that list: every rendering can differ, and roll out pods for nothing", "Sort the list (| sortAlpha), or range over the map itself, which is in the order of its keys."
+		}
+		x := f.chart(RuleGenerated, evidence.OutcomeFail, fmt.Sprintf(message, g.Function, g.Count), fix, f.Pointer(collectors.ChartFile, fmt.Sprintf("/generated/%d", i), ""))
 		x.Target.File = g.Template
 	}
 	for i, d := range rec.Depends {
@@ -227,21 +231,29 @@ func (f *findings) parsed() {
 			"not a Kubernetes object: "+b.Error, "Correct the template so that it renders valid YAML with apiVersion, kind and metadata.name.",
 			f.Lines(b.From, b.To))
 	}
-	seen := map[string]*manifest.Object{}
 	bad := len(f.set.Broken) > 0
+	var keys []string // in the order of the objects
+	same := map[string][]*manifest.Object{}
 	for i := range f.set.Objects {
 		o := &f.set.Objects[i]
+		if o.GetName() == "" {
+			continue
+		}
 		ns := o.GetNamespace()
 		if ns == "" {
 			ns = f.rel.Namespace
 		}
 		key := strings.Join([]string{o.GetAPIVersion(), o.GetKind(), ns, o.GetName()}, "\x00")
-		if first, ok := seen[key]; ok && o.GetName() != "" {
-			bad = true
-			f.object(RuleParse, o, evidence.OutcomeFail, "rendered twice: also by "+first.File, "Render each object once.")
-			continue
+		if same[key] == nil {
+			keys = append(keys, key)
 		}
-		seen[key] = o
+		same[key] = append(same[key], o)
+	}
+	for _, key := range keys {
+		for _, c := range manifest.Clashes(same[key]) {
+			bad = true
+			f.object(RuleParse, c.Object, evidence.OutcomeFail, "rendered twice: also by "+c.With.File+c.Why, "Render each object once.")
+		}
 	}
 	if !bad {
 		f.chart(RuleParse, evidence.OutcomePass, fmt.Sprintf("%d objects, each of them readable and there once", len(f.set.Objects)), "", f.Pointer(collectors.ManifestsFile, "", ""))

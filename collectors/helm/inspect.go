@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/internal/worker"
@@ -14,12 +16,17 @@ import (
 // inspection is what a chart's validator and Helm's linter are given. A hostile
 // chart can have them take all memory and time, so that a child process does it.
 type inspection struct {
-	Dir                    string
-	Charts                 []string // folders below Dir
+	Dir                    string // holds the chart
+	Work                   string // is for copies of its subcharts
+	Keys                   bool   // calls of keyFunctions are to be replaced
+	Rendered               bool   // the chart renders as a whole
 	KubeVersion, Namespace string
+	APIVersions            []string // besides those of KubeVersion
 	UserValues, Values     worker.Value
-	Schemas                []chart.File
 }
+
+// maxInMemory bounds the charts whose subcharts are copied into memory, in bytes.
+const maxInMemory = 8 << 20
 
 // opInspect is the operation of the child, in Handlers.
 const opInspect = "lint"
@@ -38,8 +45,23 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	q := &inspection{
-		Dir: dir, Charts: append([]string{"."}, subcharts(rel)...), KubeVersion: rel.Info.KubeVersion, Namespace: rel.Info.Namespace,
-		UserValues: worker.Pack(rel.UserValues), Values: worker.Pack(rel.Values), Schemas: schemas(rel),
+		Dir: dir, Keys: len(rep.Replaced) > 0, Rendered: rel.Record.NotRendered == "", KubeVersion: rel.Info.KubeVersion, Namespace: rel.Info.Namespace,
+		APIVersions: rel.Record.APIVersions, UserValues: worker.Pack(rel.UserValues), Values: worker.Pack(rel.Values),
+	}
+	size, subcharts := 0, false
+	for _, f := range rel.Files {
+		size += len(f.Data)
+		subcharts = subcharts || strings.HasPrefix(f.Name, "charts/")
+	}
+	if subcharts {
+		parent := inMemory()
+		if size > maxInMemory {
+			parent = ""
+		}
+		if q.Work, err = os.MkdirTemp(parent, "helmproof-lint-"); err != nil {
+			return nil, nil, fmt.Errorf("lint: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(q.Work)) }()
 	}
 	if c.o.Workers == nil {
 		values, err = q.do(ctx, rep)
@@ -57,14 +79,19 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 	if err := errors.Join(json.Unmarshal(a.Values, &values), json.Unmarshal(a.Lint, found)); err != nil {
 		return nil, nil, fmt.Errorf("lint: %w", err)
 	}
-	rep.Messages, rep.Log = found.Messages, found.Log
+	rep.Messages, rep.Log, rep.NotLinted = found.Messages, found.Log, found.NotLinted
 	return values, rep, nil
 }
 
 // do validates the values and lints, in this process.
 func (q *inspection) do(ctx context.Context, rep *lintReport) (*valuesReport, error) {
-	values := checkValues(q.Schemas, q.Values.Unpack())
-	return &values, lintFolder(ctx, q, rep)
+	all, err := parts(q.Dir, q.UserValues.Unpack(), q.Values.Unpack())
+	if err != nil {
+		return nil, fmt.Errorf("lint: %w", err)
+	}
+	values := checkValues(all)
+	rep.Messages = append(rep.Messages, schemaErrors(values, all)...)
+	return values, lintFolder(ctx, q, all, rep)
 }
 
 // Handlers are what a child process of this program does for this package.

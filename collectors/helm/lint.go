@@ -1,7 +1,6 @@
 package helm
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,13 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	"helm.sh/helm/v4/pkg/chart/common"
-	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
-	"github.com/companyos/helmproof/internal/helmlog"
 )
 
 // lintReport is what helm lint said: lint.json.
@@ -31,6 +27,13 @@ type lintReport struct {
 	// SkippedSchema says that a values schema was left out because it refers to the
 	// network or to other files: Helm would follow that.
 	SkippedSchema bool `json:"skippedSchema,omitempty"`
+	// NotLinted are subcharts that do not render by themselves, only with the chart.
+	NotLinted []notLinted `json:"notLinted,omitempty"`
+}
+
+type notLinted struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
 }
 
 type lintMessage struct {
@@ -49,46 +52,19 @@ func prepareLint(rel *chart.Release, rep *lintReport) (dir string, done func() e
 	}
 	slices.Sort(rep.Replaced)
 	rep.Replaced = slices.Compact(rep.Replaced)
-	left := referringSchemas(rel)
-	rep.SkippedSchema = len(left) > 0
-	// Helm follows symbolic links and references of schemas. What was loaded has
-	// none, and is what is judged, whatever the folder holds by now.
+	rep.SkippedSchema = slices.ContainsFunc(rel.Files, func(f chart.File) bool {
+		return path.Base(f.Name) == schemaFile && len(chart.SchemaReferences(f.Data)) > 0
+	})
+	// Helm follows symbolic links. What was loaded has none, and is what is judged,
+	// whatever the folder holds by now.
 	ownCopy := rel.Info.ArchiveDigest != "" || rel.Info.Source != chart.SourceChart
-	if ownCopy && len(rep.Replaced) == 0 && !rep.SkippedSchema {
+	if ownCopy && len(rep.Replaced) == 0 {
 		// Helm says paths as they are given; an absolute one can be told from other text.
 		dir, err = filepath.Abs(rel.Dir)
 		return dir, func() error { return nil }, err
 	}
-	dir, err = copyChart(rel, left, len(rep.Replaced) > 0)
+	dir, err = copyChart(rel, len(rep.Replaced) > 0)
 	return dir, func() error { return os.RemoveAll(dir) }, err
-}
-
-// lintFolder runs Helm's own linter over a chart and its unpacked subcharts.
-func lintFolder(ctx context.Context, q *inspection, rep *lintReport) error {
-	shareScheme()
-	kube, err := common.ParseKubeVersion(q.KubeVersion)
-	if err != nil {
-		return fmt.Errorf("lint: kubernetes version %s: %w", q.KubeVersion, err)
-	}
-	values := q.UserValues.Unpack()
-	for _, sub := range q.Charts {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		root := filepath.Join(q.Dir, filepath.FromSlash(sub))
-		var result support.Linter
-		lines, err := helmlog.Capture(func() { result = lint.RunAll(root, values, q.Namespace, lint.WithKubeVersion(kube)) })
-		if err != nil {
-			return fmt.Errorf("lint: %w", err)
-		}
-		for _, m := range result.Messages {
-			rep.Messages = append(rep.Messages, lintMessage{severityName(m.Severity), path.Join(sub, relative(m.Path, root)), clean(m.Err.Error(), root, q.Dir)})
-		}
-		for _, l := range lines {
-			rep.Log = append(rep.Log, clean(l, root, q.Dir))
-		}
-	}
-	return nil
 }
 
 func severityName(s int) string {
@@ -101,21 +77,6 @@ func severityName(s int) string {
 		return "ERROR"
 	}
 	return "UNKNOWN"
-}
-
-// subcharts are the charts under charts/ that come as directories, as
-// `helm lint --with-subcharts` finds them.
-func subcharts(rel *chart.Release) []string {
-	var out []string
-	for _, f := range rel.Files {
-		if path.Base(f.Name) == "Chart.yaml" && strings.HasPrefix(f.Name, "charts/") {
-			sub := path.Dir(f.Name)
-			if st, err := os.Stat(filepath.Join(rel.Dir, filepath.FromSlash(sub))); err == nil && st.IsDir() {
-				out = append(out, sub)
-			}
-		}
-	}
-	return out
 }
 
 // relative keeps paths of the machine out of the evidence.
@@ -156,46 +117,27 @@ var (
 	privateKey  = regexp.MustCompile(`\bgenPrivateKey\b`)
 )
 
-// referringSchemas are the files of the chart and all its subcharts, switched off
-// or not, that Helm would follow out of the chart to validate values.
-func referringSchemas(rel *chart.Release) map[string]bool {
-	out := map[string]bool{}
-	for _, f := range rel.Files {
-		if path.Base(f.Name) == "values.schema.json" && len(chart.SchemaReferences(f.Data)) > 0 {
-			out[f.Name] = true
-		}
-	}
-	return out
-}
-
-// copyChart copies the chart into a temporary directory, some files left out. Where
-// keys is set calls of keyFunctions are replaced on their own lines: coalesce
-// returns its first argument and ignores those of the call.
-func copyChart(rel *chart.Release, leftOut map[string]bool, keys bool) (string, error) {
+// copyChart copies the chart into a temporary directory. Where keys is set calls of
+// keyFunctions are replaced.
+func copyChart(rel *chart.Release, keys bool) (string, error) {
 	if memory := inMemory(); memory != "" {
-		if dir, err := copyInto(memory, rel, leftOut, keys); err == nil {
+		if dir, err := copyInto(memory, rel, keys); err == nil {
 			return dir, nil
 		}
 		// There is too little of it: the disk will do.
 	}
-	return copyInto("", rel, leftOut, keys)
+	return copyInto("", rel, keys)
 }
 
-func copyInto(parent string, rel *chart.Release, leftOut map[string]bool, keys bool) (string, error) {
+func copyInto(parent string, rel *chart.Release, keys bool) (string, error) {
 	dir, err := os.MkdirTemp(parent, "helmproof-lint-")
 	if err != nil {
 		return "", err
 	}
 	for _, f := range rel.Files {
-		if leftOut[f.Name] {
-			continue
-		}
 		data := f.Data
 		if keys && strings.Contains(f.Name, "templates/") {
-			data = action.ReplaceAllFunc(data, func(a []byte) []byte {
-				a = certificate.ReplaceAll(a, []byte(`coalesce (dict "Cert" "certificate" "Key" "key")`))
-				return privateKey.ReplaceAll(a, []byte(`coalesce "key"`))
-			})
+			data = withoutKeys(data)
 		}
 		name := filepath.Join(dir, filepath.FromSlash(f.Name))
 		err := os.MkdirAll(filepath.Dir(name), 0o700)
@@ -237,7 +179,11 @@ func (f *findings) lint() error {
 			x.Severity = evidence.SeverityHigh
 		}
 	}
-	if bad == 0 {
+	for i, n := range rep.NotLinted {
+		f.chart(RuleLint, evidence.OutcomeNotChecked, "the subchart renders with the chart and not by itself, so that helm lint cannot judge it: "+n.Reason,
+			"Have the subchart define what its templates include, and set what they need in its values.yaml.", f.Own(lintName, fmt.Sprintf("/notLinted/%d", i))).Target.File = n.Path
+	}
+	if bad+len(rep.NotLinted) == 0 {
 		f.chart(RuleLint, evidence.OutcomePass, "helm lint has no warning", "", f.Own(lintName, "/messages"))
 	}
 	bad = 0

@@ -11,7 +11,6 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -29,52 +28,21 @@ type valuesSchema struct {
 // maxSchemaProblems bounds what is reported about one values schema.
 const maxSchemaProblems = 20
 
-// schemas are the values schemas of the chart and its subcharts.
-func schemas(rel *chart.Release) []chart.File {
-	var out []chart.File
-	for _, f := range rel.Files {
-		if path.Base(f.Name) == "values.schema.json" {
-			out = append(out, f)
-		}
-	}
-	return out
-}
+// schemaFile is the name of a chart's values schema.
+const schemaFile = "values.schema.json"
 
-// checkValues validates the coalesced values by each schema of the chart, offline.
-func checkValues(files []chart.File, all map[string]any) valuesReport {
-	rep := valuesReport{Schemas: []valuesSchema{}}
-	for _, f := range files {
-		values, ok := scope(all, path.Dir(f.Name))
-		if !ok {
-			continue // the subchart is switched off, or is there under an alias
+// checkValues validates the values that each chart of the tree gets by its schema, offline.
+func checkValues(all []part) *valuesReport {
+	rep := &valuesReport{Schemas: []valuesSchema{}}
+	for _, p := range all {
+		if p.chart.Schema == nil {
+			continue
 		}
-		s := valuesSchema{File: f.Name}
-		s.Permits, s.Problems = validateValues(f.Data, values)
+		s := valuesSchema{File: path.Join(p.path, schemaFile)}
+		s.Permits, s.Problems = validateValues(p.chart.Schema, p.values)
 		rep.Schemas = append(rep.Schemas, s)
 	}
 	return rep
-}
-
-// scope returns the values of the chart in that folder: "." or charts/a/charts/b.
-func scope(values map[string]any, dir string) (map[string]any, bool) {
-	if dir == "." {
-		return values, true
-	}
-	at := values
-	for i, part := range strings.Split(dir, "/") {
-		if i%2 == 0 {
-			if part != "charts" {
-				return nil, false
-			}
-			continue
-		}
-		next, ok := at[part].(map[string]any)
-		if !ok {
-			return nil, false
-		}
-		at = next
-	}
-	return at, true
 }
 
 // offline refuses to load anything that is not in the schema itself.
@@ -99,7 +67,7 @@ func validateValues(raw []byte, values map[string]any) (permits bool, problems [
 	} else if doc == true {
 		permits = true
 	}
-	const name = "values.schema.json"
+	const name = schemaFile
 	c := jsonschema.NewCompiler()
 	c.UseLoader(offline{})
 	if err := c.AddResource(name, doc); err != nil {
@@ -157,7 +125,7 @@ func (f *findings) values() error {
 	own := false
 	for i, s := range rep.Schemas {
 		at := fmt.Sprintf("/schemas/%d", i)
-		own = own || s.File == "values.schema.json"
+		own = own || s.File == schemaFile
 		switch {
 		case len(s.Problems) > 0:
 			for k, p := range s.Problems {

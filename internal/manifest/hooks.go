@@ -15,25 +15,31 @@ const (
 	hookWeightAnnotation = "helm.sh/hook-weight"
 	hookDeleteAnnotation = "helm.sh/hook-delete-policy"
 
-	hookSucceeded = "hook-succeeded"
-	preInstall    = "pre-install"
-	postInstall   = "post-install"
-	preUpgrade    = "pre-upgrade"
-	postUpgrade   = "post-upgrade"
-	postDelete    = "post-delete"
+	hookSucceeded      = "hook-succeeded"
+	beforeHookCreation = "before-hook-creation"
+
+	preInstall   = "pre-install"
+	postInstall  = "post-install"
+	preUpgrade   = "pre-upgrade"
+	postUpgrade  = "post-upgrade"
+	preDelete    = "pre-delete"
+	postDelete   = "post-delete"
+	preRollback  = "pre-rollback"
+	postRollback = "post-rollback"
 )
 
 // hookEvents are the events that Helm knows (pkg/release/v1/util,
 // manifest_sorter.go). A hook that names any other event is never made.
 var hookEvents = []string{
-	preInstall, postInstall, "pre-delete", postDelete, preUpgrade, postUpgrade, "pre-rollback", "post-rollback", "test", "test-success",
+	preInstall, postInstall, preDelete, postDelete, preUpgrade, postUpgrade, preRollback, postRollback, "test", "test-success",
 }
 
 // hook is what a document's annotations make of it.
 type hook struct {
-	events  []string // lower case, as written
-	weight  int
-	deleted bool // by policy, once the hooks of its event have succeeded
+	events   []string // lower case, as written
+	weight   int
+	deleted  bool // by policy, once the hooks of its event have succeeded
+	replaces bool // what has its name is deleted before it is made, by policy or for want of one
 }
 
 // hookOf reads a document's annotations as Helm does; nil: it is no hook.
@@ -50,7 +56,9 @@ func hookOf(m map[string]any) *hook {
 	if !ok {
 		return nil
 	}
-	h := &hook{events: words(events), deleted: slices.Contains(words(annotations[hookDeleteAnnotation]), hookSucceeded)}
+	policies, chosen := annotations[hookDeleteAnnotation]
+	h := &hook{events: words(events), deleted: slices.Contains(words(policies), hookSucceeded)}
+	h.replaces = !chosen || slices.Contains(words(policies), beforeHookCreation)
 	if n, err := strconv.Atoi(annotations[hookWeightAnnotation]); err == nil {
 		h.weight = n // Helm too takes what is no number as 0
 	}

@@ -30,8 +30,8 @@ const SourcePrefix = "# Source: "
 // Parse parses multi-document YAML, as sealed in ManifestsFile or as
 // `helm template` prints it. YAML is read with the rules of Kubernetes' own
 // clients (YAML 1.1 booleans, scalar keys become strings, whole numbers are
-// int64), except that a duplicate key is an error, and so is a key that Helm
-// takes for another. Lists are replaced by their items. Documents that hold
+// int64), except that a key that a mapping has twice is an error (one that
+// overrides a merged key is not), and so is a key that Helm takes for another. Lists are replaced by their items. Documents that hold
 // nothing are left out; those that are no objects are in Broken, never dropped. The error is non-nil only when raw exceeds
 // MaxSize or holds too many objects.
 func Parse(raw []byte) (*ObjectSet, error) {
@@ -143,7 +143,8 @@ func metadataProblem(m map[string]any) string {
 }
 
 // addObject appends m, or its items when it is a list. As in the decoder of
-// Kubernetes' clients it is the field items that makes a list, null an empty one.
+// Kubernetes' clients it is the field items that makes a list, null an empty one
+// unless it is an item itself.
 func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 	apiVersion, _ := m["apiVersion"].(string)
 	kind, _ := m["kind"].(string)
@@ -163,7 +164,7 @@ func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 		return
 	}
 	list, isList := m["items"]
-	if !isList {
+	if !isList || list == nil && depth > 0 { // of an item the decoder asks for a list
 		s.Objects = append(s.Objects, Object{
 			Unstructured: unstructured.Unstructured{Object: m},
 			File:         d.File, Line: d.Line, From: d.From, To: d.To,
@@ -188,6 +189,9 @@ func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 		// A typed list (ConfigMapList) implies the type of its items.
 		if element, found := strings.CutSuffix(kind, "List"); found && element != "" && untyped(im) {
 			im["kind"], im["apiVersion"] = element, apiVersion
+		}
+		if _, isList := im["items"].([]any); isList && depth == 0 {
+			s.broken(d, fmt.Sprintf("items[%d] of %s: a list in a list, which Kubernetes' clients do not read", i, kind))
 		}
 		s.addObject(d, im, depth+1)
 	}
@@ -252,10 +256,17 @@ func decodeYAML(text []byte) (any, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.SetStrict(true) // duplicate keys are errors
 	var v any
-	if err := dec.Decode(&v); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, nil
-		}
+	err := dec.Decode(&v)
+	if err != nil && bytes.Contains(text, []byte("<<")) && ownKeysDiffer(text) {
+		// It takes a key that overrides a merged one for a duplicate.
+		dec = yaml.NewDecoder(bytes.NewReader(text))
+		v = nil
+		err = dec.Decode(&v)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	// What follows an end marker ("...") would never be seen again.

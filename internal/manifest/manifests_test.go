@@ -176,11 +176,11 @@ items: []
 	if diff := cmp.Diff([]string{"v1 Pod a", "v1 Pod b", "v1 ConfigMap c", "v1 Pod d"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(set.Broken) != 0 {
+	if len(set.Broken) != 1 || !strings.Contains(set.Broken[0].Error, "items[1] of List: a list in a list") {
 		t.Errorf("broken %+v", set.Broken)
 	}
 	nested := strings.Repeat("{apiVersion: v1, kind: List, items: [", 40) + strings.Repeat("]}", 40)
-	if set := parseOK(t, nested); len(set.Broken) != 1 || !strings.Contains(set.Broken[0].Error, "nested too deeply") {
+	if set := parseOK(t, nested); len(set.Broken) != 2 || !strings.Contains(set.Broken[1].Error, "nested too deeply") {
 		t.Errorf("nested lists: %+v", set.Broken)
 	}
 }

@@ -1,0 +1,102 @@
+package chart
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// release is a version of Kubernetes by its numbers.
+type release struct{ major, minor int }
+
+func (r release) before(o release) bool {
+	return r.major < o.major || r.major == o.major && r.minor < o.minor
+}
+
+// betaOff is the first release whose new beta APIs are switched off in a
+// cluster unless it asks for them (KEP-3136).
+var betaOff = release{1, 24}
+
+// betaStillOn are later betas that were on all the same
+// (k8s.io/kubernetes/pkg/controlplane/instance.go, legacyBetaEnabledByDefaultResources).
+var betaStillOn = map[schema.GroupVersion]bool{{Group: "flowcontrol.apiserver.k8s.io", Version: "v1beta3"}: true}
+
+// createdOnly are the kinds that are created and never listed, so that they have no List.
+var createdOnly = []string{
+	"Binding", "Eviction", "LocalSubjectAccessReview", "Scale", "SelfSubjectAccessReview", "SelfSubjectReview", "SelfSubjectRulesReview",
+	"SubjectAccessReview", "TokenRequest", "TokenReview",
+}
+
+// outsideScheme are APIs of every cluster that are not in client-go's scheme, or
+// there only once somebody adds them.
+var outsideScheme = []string{
+	"apiextensions.k8s.io/v1", "apiextensions.k8s.io/v1/CustomResourceDefinition", "apiregistration.k8s.io/v1", "apiregistration.k8s.io/v1/APIService",
+}
+
+var apiVersions sync.Map // release → common.VersionSet
+
+// APIVersions are what .Capabilities.APIVersions has on a cluster of that minor
+// version of Kubernetes as it comes: GROUP/VERSION and GROUP/VERSION/KIND of what it
+// serves, sorted, as Helm's GetVersionSet lists them. Alpha APIs are not among them, nor beta
+// APIs that are switched off. What was served when is what Kubernetes' own types
+// say of their life.
+func APIVersions(v common.KubeVersion) common.VersionSet {
+	major, errMajor := strconv.Atoi(v.Major)
+	minor, errMinor := strconv.Atoi(v.Minor)
+	if errMajor != nil || errMinor != nil {
+		return common.DefaultVersionSet // nothing is known of such a version
+	}
+	of := release{major, minor}
+	if set, ok := apiVersions.Load(of); ok {
+		return set.(common.VersionSet)
+	}
+	found := map[string]struct{}{}
+	for _, id := range outsideScheme {
+		found[id] = struct{}{}
+	}
+	for gvk := range scheme.Scheme.AllKnownTypes() {
+		if served(gvk, of) {
+			found[gvk.GroupVersion().String()] = struct{}{}
+			found[gvk.GroupVersion().String()+"/"+gvk.Kind] = struct{}{}
+		}
+	}
+	set, _ := apiVersions.LoadOrStore(of, common.VersionSet(slices.Sorted(maps.Keys(found))))
+	return set.(common.VersionSet)
+}
+
+// served reports whether a cluster of that version serves the kind unasked.
+func served(gvk schema.GroupVersionKind, of release) bool {
+	if gvk.Version == "__internal" || strings.Contains(gvk.Version, "alpha") || strings.HasPrefix(gvk.Group, "apiextensions.") {
+		return false
+	}
+	list := gvk
+	list.Kind += "List"
+	if !scheme.Scheme.Recognizes(list) && !slices.Contains(createdOnly, gvk.Kind) {
+		return false
+	}
+	obj, err := scheme.Scheme.New(gvk)
+	if err != nil {
+		return false
+	}
+	if _, ok := obj.(metav1.ObjectMetaAccessor); !ok {
+		return false
+	}
+	var since release
+	if x, ok := obj.(interface{ APILifecycleIntroduced() (int, int) }); ok {
+		since.major, since.minor = x.APILifecycleIntroduced()
+	}
+	if x, ok := obj.(interface{ APILifecycleRemoved() (int, int) }); ok {
+		if major, minor := x.APILifecycleRemoved(); !of.before(release{major, minor}) {
+			return false
+		}
+	}
+	off := strings.Contains(gvk.Version, "beta") && !since.before(betaOff) && !betaStillOn[gvk.GroupVersion()]
+	return !of.before(since) && !off
+}

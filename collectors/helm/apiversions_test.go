@@ -1,0 +1,53 @@
+package helm_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+
+	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/helm"
+)
+
+// TestAPIVersionsAreThoseOfTheVersion: charts can ask for what the OpenAPI document
+// of each embedded version has, alpha and beta apart, and for nothing else.
+func TestAPIVersionsAreThoseOfTheVersion(t *testing.T) {
+	t.Parallel()
+	for _, version := range helm.Versions() {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			kinds, err := helm.EmbeddedKinds(version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kube, err := common.ParseKubeVersion(version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := chart.APIVersions(*kube)
+			var want []string
+			for _, k := range kinds {
+				gv, kind, _ := strings.Cut(k, " ")
+				if strings.Contains(gv, "alpha") || strings.Contains(gv, "beta") || strings.HasSuffix(kind, "List") ||
+					gv == "v1" && slices.Contains([]string{"APIGroup", "APIVersions", "Status"}, kind) {
+					continue
+				}
+				want = append(want, gv, gv+"/"+kind)
+			}
+			slices.Sort(want)
+			want = slices.Compact(want)
+			for _, id := range want {
+				if !got.Has(id) {
+					t.Errorf("%s is served, and is not among them", id)
+				}
+			}
+			for _, id := range got {
+				if !slices.Contains(want, id) {
+					t.Errorf("%s is not served", id)
+				}
+			}
+		})
+	}
+}
