@@ -173,7 +173,10 @@ func TestRules(t *testing.T) {
 		{"valid", helm.RuleSchema, "", chart.LoadOptions{}, nil},
 		{"unknown field", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replica: 2, selector: {}, template: {}}\n", chart.LoadOptions{}, []string{"fail Deployment web templates/deployment.yaml: spec.replica: unknown field"}},
 		{"wrong type", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: \"2\", selector: {}, template: {}}\n", chart.LoadOptions{}, []string{`spec.replicas: want a whole number, got string "2"`}},
-		{"required", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", chart.LoadOptions{}, []string{"spec.selector: required, and missing"}},
+		{"required", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", chart.LoadOptions{}, []string{"spec.selector: Required value", "spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`", "spec.template.spec.containers: Required value"}},
+		{"required by the schema of another version", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", chart.LoadOptions{KubeVersion: "1.33.0"}, []string{"spec.selector: required, and missing"}},
+		{"enumeration", helm.RuleSchema, deployment + "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: Loadbalancer, ports: [{port: 80}]}\n", chart.LoadOptions{}, []string{`spec.type: Unsupported value: "Loadbalancer": supported values:`}},
+		{"enumeration in another version", helm.RuleSchema, deployment + "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: Loadbalancer, ports: [{port: 80}]}\n", chart.LoadOptions{KubeVersion: "1.33.0"}, []string{`spec.type: Unsupported value: "Loadbalancer": supported values:`}},
 		{"no name", helm.RuleSchema, deployment + "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n", chart.LoadOptions{}, []string{"metadata.name: required, and missing"}},
 		{"quantities and ports", helm.RuleSchema, deployment + `apiVersion: v1
 kind: Pod

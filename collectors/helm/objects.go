@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/helm/internal/apiserver"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
 )
@@ -51,16 +52,12 @@ func (f *findings) objects() error {
 		gvk := o.GroupVersionKind()
 		switch {
 		case doc.Has(gvk):
-			problems, err := doc.Validate(gvk, o.Object)
-			if err != nil {
+			if err := f.builtin(o, gvk, doc, version); err != nil {
 				return err
 			}
-			problems = append(problems, nameProblems(o)...)
-			problems = append(problems, shadowProblems(doc, o)...)
-			f.schemaResult(RuleSchema, o, problems, "valid for Kubernetes "+version)
 			f.lifecycle(o, gvk, version)
 			judged[RuleSchema], judged[RuleRemoved] = true, true
-		case builtin(doc, gvk):
+		case ofKubernetes(doc, gvk):
 			f.removed(o, gvk, version)
 			judged[RuleRemoved] = true
 			f.object(RuleSchema, o, evidence.OutcomeNotChecked, fmt.Sprintf("Kubernetes %s does not serve %s", version, kindKey(gvk)), "Use an API that the version serves.")
@@ -77,6 +74,41 @@ func (f *findings) objects() error {
 		}
 	}
 	return nil
+}
+
+// builtin judges an object of a kind that the version serves: unknown fields and
+// types by the version's own schema, and then as the API server does that creates it.
+func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc *Document, version string) error {
+	validated := validates(gvk, version)
+	problems, err := doc.validate(gvk, o.Object, !validated || version != apiserver.Version)
+	if err != nil {
+		return err
+	}
+	problems = append(problems, nameProblems(o)...)
+	problems = append(problems, shadowProblems(doc, o)...)
+	fine := "valid for Kubernetes " + version
+	if validated && len(problems) == 0 {
+		refused, err := apiserver.Validate(gvk, o.Object, cmp.Or(o.GetNamespace(), f.rel.Namespace, "default"))
+		if err != nil {
+			f.object(RuleSchema, o, evidence.OutcomeNotChecked, clean(err.Error()), "Look at the object: Kubernetes' own validation fails on it.")
+			return nil //nolint:nilerr // the finding holds it
+		}
+		for _, e := range refused {
+			problems = append(problems, clean(apiserver.Say(gvk.Kind, e)))
+		}
+		slices.Sort(problems)
+		problems = slices.Compact(problems)
+	}
+	f.schemaResult(RuleSchema, o, problems[:min(len(problems), maxProblems)], fine)
+	return nil
+}
+
+// validates reports whether the validation of apiserver.Version holds for a kind in
+// a version of Kubernetes. Validation of what is stable is not tightened from one
+// version to the next; other APIs change, and a newer version may take more.
+func validates(gvk schema.GroupVersionKind, version string) bool {
+	stable := !strings.Contains(gvk.Version, "alpha") && !strings.Contains(gvk.Version, "beta")
+	return apiserver.Has(gvk) && (version == apiserver.Version || stable && parseVersion(version).reached(parseVersion(apiserver.Version)))
 }
 
 // document is the user's, where it was sealed, else the embedded one.
@@ -155,9 +187,9 @@ func (d *Document) kindsOf(group string) []string {
 	return slices.Sorted(maps.Keys(kinds))
 }
 
-// builtin tells an API group of Kubernetes itself from a custom one: groups of
+// ofKubernetes tells an API group of Kubernetes itself from a custom one: groups of
 // client-go's scheme, and those without a dot or under k8s.io that it once had.
-func builtin(doc *Document, gvk schema.GroupVersionKind) bool {
+func ofKubernetes(doc *Document, gvk schema.GroupVersionKind) bool {
 	return doc.serves(gvk.Group) && !strings.Contains(gvk.Group, ".x-k8s.io") || scheme.Scheme.IsGroupRegistered(gvk.Group) || gvk.Group == "extensions"
 }
 
