@@ -47,6 +47,7 @@ require (
 	k8s.io/apiserver v0.37.2
 	k8s.io/client-go v0.37.2
 	k8s.io/component-helpers v0.37.2
+	k8s.io/kube-aggregator v0.37.2
 	k8s.io/pod-security-admission v0.37.2
 	k8s.io/utils v0.0.0-20260626114624-be93311217bd
 	modernc.org/sqlite v1.50.1
@@ -413,7 +414,7 @@ replace (
 	k8s.io/endpointslice v0.0.0 => k8s.io/endpointslice v0.37.2
 	k8s.io/externaljwt v0.0.0 => k8s.io/externaljwt v0.37.2
 	k8s.io/kms v0.0.0 => k8s.io/kms v0.37.2
-	k8s.io/kube-aggregator v0.0.0 => k8s.io/kube-aggregator v0.37.2
+	k8s.io/kube-aggregator v0.37.2 => k8s.io/kube-aggregator v0.37.2
 	k8s.io/kube-controller-manager v0.0.0 => k8s.io/kube-controller-manager v0.37.2
 	k8s.io/kube-proxy v0.0.0 => k8s.io/kube-proxy v0.37.2
 	k8s.io/kube-scheduler v0.0.0 => k8s.io/kube-scheduler v0.37.2

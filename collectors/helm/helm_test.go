@@ -203,7 +203,7 @@ spec:
 		{"custom resource", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 3}\n", chart.LoadOptions{}, nil},
 		{"custom resource that is not valid", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 11, colour: red}\n", chart.LoadOptions{},
 			[]string{"spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10", "fail Thing t templates/deployment.yaml: spec.colour: unknown field"}},
-		{"custom resource of a version that the CRD lacks", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v2\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{"not-checked Thing t"}},
+		{"custom resource of a version that the CRD lacks", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v2\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{`fail Thing t templates/deployment.yaml: no matches for kind "Thing" in version "example.com/v2": the chart's own CRD serves v1`}},
 		{"custom resource by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {secretStoreRef: {name: s}, refreshInterval: 1h, data: [{secretKey: a, remoteRef: {key: b}}]}\n", chart.LoadOptions{}, nil},
 		{"custom resource not valid by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {refreshIntervall: 1h, data: [{secretKey: a}]}\n", chart.LoadOptions{},
 			[]string{"spec.data[0].remoteRef: Required value", "fail ExternalSecret e templates/deployment.yaml: spec.refreshIntervall: unknown field"}},

@@ -9,18 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/companyos/helmproof/collectors"
@@ -263,16 +257,10 @@ func (f *findings) removed(o *manifest.Object, gvk schema.GroupVersionKind, vers
 	f.object(RuleRemoved, o, evidence.OutcomeFail, text, use(replacement))
 }
 
-// shipped is a CRD version of the release itself.
-type shipped struct {
-	structural *structuralschema.Structural
-	validator  validation.SchemaValidator
-	err        error
-}
-
-// shippedCRDs reads the CustomResourceDefinitions of the release, once each.
-func (f *findings) shippedCRDs() map[schema.GroupVersionKind]func() *shipped {
-	out := map[schema.GroupVersionKind]func() *shipped{}
+// shippedCRDs reads the CustomResourceDefinitions of the release, by the group and
+// kind that they define: those versions that it serves.
+func (f *findings) shippedCRDs() map[schema.GroupKind]map[string]*apiserver.Custom {
+	out := map[schema.GroupKind]map[string]*apiserver.Custom{}
 	for i := range f.set.Objects {
 		o := &f.set.Objects[i]
 		if o.GetKind() != "CustomResourceDefinition" || o.GroupVersionKind().Group != "apiextensions.k8s.io" {
@@ -282,37 +270,28 @@ func (f *findings) shippedCRDs() map[schema.GroupVersionKind]func() *shipped {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &crd); err != nil {
 			continue // its own schema finding says so
 		}
+		versions := map[string]*apiserver.Custom{}
 		for _, v := range crd.Spec.Versions {
-			gvk := schema.GroupVersionKind{Group: crd.Spec.Group, Version: v.Name, Kind: crd.Spec.Names.Kind}
-			out[gvk] = sync.OnceValue(func() *shipped { return compileCRD(v.Schema) })
+			if v.Served {
+				versions[v.Name] = &apiserver.Custom{Namespaced: crd.Spec.Scope != apiextensionsv1.ClusterScoped, Version: v}
+			}
 		}
+		out[schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}] = versions
 	}
 	return out
 }
 
-func compileCRD(v *apiextensionsv1.CustomResourceValidation) *shipped {
-	if v == nil || v.OpenAPIV3Schema == nil {
-		return &shipped{err: errors.New("the CRD has no openAPIV3Schema")}
-	}
-	var props apiextensions.JSONSchemaProps
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.OpenAPIV3Schema, &props, nil); err != nil {
-		return &shipped{err: err}
-	}
-	s, err := structuralschema.NewStructural(&props)
-	if err != nil {
-		return &shipped{err: err}
-	}
-	val, _, err := validation.NewSchemaValidator(&props)
-	return &shipped{structural: s, validator: val, err: err}
-}
-
 // custom judges a custom resource by the release's own CRD, else by the one that
 // its project publishes.
-func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds map[schema.GroupVersionKind]func() *shipped) error {
-	var crd *shipped
+func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds map[schema.GroupKind]map[string]*apiserver.Custom) error {
+	var crd *apiserver.Custom
 	by := "the chart's own CRD"
-	if compile, ok := crds[gvk]; ok {
-		crd = compile()
+	if versions, ok := crds[gvk.GroupKind()]; ok {
+		if crd = versions[gvk.Version]; crd == nil {
+			f.schemaResult(RuleCRD, o, []string{fmt.Sprintf("no matches for kind %q in version %q: %s serves %s", gvk.Kind, gvk.GroupVersion(), by,
+				cmp.Or(strings.Join(slices.Sorted(maps.Keys(versions)), ", "), "no version"))}, "")
+			return nil
+		}
 	} else {
 		var source string
 		var err error
@@ -326,21 +305,24 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 			"Ship the CRD in crds/, or accept this by a waiver that names the kind.")
 		return nil
 	}
-	if crd.err != nil {
-		f.object(RuleCRD, o, evidence.OutcomeNotChecked, by+" for "+kindKey(gvk)+" cannot be used: "+clean(crd.err.Error()), "Correct the CRD's schema.")
+	if err := crd.Compile(); err != nil {
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, by+" for "+kindKey(gvk)+" cannot be used: "+clean(err.Error()), "Correct the CRD's schema.")
+		return nil //nolint:nilerr // the finding holds it
+	}
+	refused, unknown, err := crd.Validate(o.Object, cmp.Or(o.GetNamespace(), f.rel.Namespace, "default"))
+	if err != nil {
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, clean(err.Error()), "Look at the object, and at the CRD: Kubernetes' own validation fails on them.")
 		return nil //nolint:nilerr // the finding holds it
 	}
 	problems := nameProblems(o)
-	for _, e := range validation.ValidateCustomResource(nil, o.Object, crd.validator) {
-		problems = append(problems, fieldProblem(e))
+	for _, e := range refused {
+		problems = append(problems, clean(apiserver.Say(gvk.Kind, e)))
 	}
-	content := runtime.DeepCopyJSON(o.Object)
-	for _, unknown := range pruning.PruneWithOptions(content, crd.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
-		problems = append(problems, unknown+": unknown field")
+	for _, path := range unknown {
+		problems = append(problems, path+": unknown field")
 	}
 	slices.Sort(problems)
+	problems = slices.Compact(problems)
 	f.schemaResult(RuleCRD, o, problems[:min(len(problems), maxProblems)], "valid by "+by)
 	return nil
 }
-
-func fieldProblem(e *field.Error) string { return clean(e.Error()) }

@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	appsv1 "k8s.io/kubernetes/pkg/apis/apps/v1"
 	"k8s.io/kubernetes/pkg/apis/autoscaling"
@@ -21,10 +25,12 @@ import (
 // groups are the API groups whose objects are validated, each with the functions
 // that add its types, conversions, defaults and declarative rules to a scheme.
 var groups = map[string][]func(*runtime.Scheme) error{
-	"":            {core.AddToScheme, corev1.AddToScheme},
-	"apps":        {apps.AddToScheme, appsv1.AddToScheme},
-	"autoscaling": {autoscaling.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme},
-	"batch":       {batch.AddToScheme, batchv1.AddToScheme},
+	"":                       {core.AddToScheme, corev1.AddToScheme},
+	"apps":                   {apps.AddToScheme, appsv1.AddToScheme},
+	"autoscaling":            {autoscaling.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme},
+	"apiextensions.k8s.io":   {apiextensions.AddToScheme, apiextensionsv1.AddToScheme},
+	"apiregistration.k8s.io": {apiregistration.AddToScheme, apiregistrationv1.AddToScheme},
+	"batch":                  {batch.AddToScheme, batchv1.AddToScheme},
 }
 
 // schemes holds one scheme per group, made when it is first asked for: most

@@ -3,6 +3,8 @@ package apiserver
 import (
 	"context"
 
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
 	"k8s.io/apimachinery/pkg/api/operation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,6 +15,8 @@ import (
 	"k8s.io/apiserver/pkg/storage/names"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/featuregate"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
+	apiregistrationvalidation "k8s.io/kube-aggregator/pkg/apis/apiregistration/validation"
 	jobutil "k8s.io/kubernetes/pkg/api/job"
 	pvcutil "k8s.io/kubernetes/pkg/api/persistentvolumeclaim"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
@@ -55,6 +59,9 @@ var strategies = map[schema.GroupKind]rest.RESTCreateStrategy{
 	{Kind: "Secret"}:                own[*core.Secret]{namespaced: true, validate: plain(corevalidation.ValidateSecret)},
 	{Kind: "Service"}:               own[*core.Service]{namespaced: true, prepare: prepareService, validate: plain(corevalidation.ValidateServiceCreate)},
 	{Kind: "ServiceAccount"}:        own[*core.ServiceAccount]{namespaced: true, validate: plain(corevalidation.ValidateServiceAccount)},
+
+	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: own[*apiextensions.CustomResourceDefinition]{prepare: prepareDefinition, validate: apiextensionsvalidation.ValidateCustomResourceDefinition},
+	{Group: "apiregistration.k8s.io", Kind: "APIService"}:             own[*apiregistration.APIService]{validate: apiregistrationvalidation.ValidateAPIService},
 
 	{Group: "apps", Kind: "ControllerRevision"}: controllerrevision.Strategy,
 	{Group: "apps", Kind: "DaemonSet"}:          daemonset.Strategy,
@@ -215,4 +222,14 @@ func job(j *batch.Job) field.ErrorList {
 	return batchvalidation.ValidateJobCreate(j, batchvalidation.JobValidationOptions{
 		PodValidationOptions: podutil.GetValidationOptionsFromPodTemplate(&j.Spec.Template, nil), RequirePrefixedLabels: true,
 	})
+}
+
+func prepareDefinition(d *apiextensions.CustomResourceDefinition) {
+	d.Status = apiextensions.CustomResourceDefinitionStatus{}
+	for _, v := range d.Spec.Versions {
+		if v.Storage {
+			d.Status.StoredVersions = []string{v.Name}
+			break
+		}
+	}
 }
