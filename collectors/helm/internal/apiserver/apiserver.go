@@ -33,12 +33,6 @@ const uid types.UID = "00000000-0000-4000-8000-000000000000"
 // maxGenerateName is what the API server keeps of metadata.generateName.
 const maxGenerateName = 58
 
-// Has reports whether objects of the kind can be validated.
-func Has(gvk schema.GroupVersionKind) bool {
-	_, ok := strategies[gvk.GroupKind()]
-	return ok
-}
-
 // Validate returns why the API server refuses to create an object in a namespace;
 // nothing where it does not. The kind has to be one that Has knows. An error says
 // that the object could not be judged.
@@ -48,13 +42,13 @@ func Validate(gvk schema.GroupVersionKind, object map[string]any, namespace stri
 			problems, err = nil, fmt.Errorf("validate %s: panic: %v", gvk.Kind, p)
 		}
 	}()
-	s, err := scheme(gvk.GroupVersion())
+	if !Has(gvk) {
+		return nil, fmt.Errorf("validate %s: no such kind", gvk)
+	}
+	strategy := strategies[gvk.GroupKind()]
+	s, err := schemes[gvk.Group]()
 	if err != nil {
 		return nil, err
-	}
-	strategy, ok := strategies[gvk.GroupKind()]
-	if !ok || s == nil || !s.Recognizes(gvk) {
-		return nil, fmt.Errorf("validate %s: no such kind", gvk)
 	}
 	internal, problems, err := decode(s, gvk, object)
 	if err != nil || problems != nil {

@@ -20,12 +20,20 @@ import (
 	jobutil "k8s.io/kubernetes/pkg/api/job"
 	pvcutil "k8s.io/kubernetes/pkg/api/persistentvolumeclaim"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
+	"k8s.io/kubernetes/pkg/api/resourceclaimspec"
+	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	appsvalidation "k8s.io/kubernetes/pkg/apis/apps/validation"
 	"k8s.io/kubernetes/pkg/apis/batch"
 	batchvalidation "k8s.io/kubernetes/pkg/apis/batch/validation"
+	"k8s.io/kubernetes/pkg/apis/certificates"
+	certificatesvalidation "k8s.io/kubernetes/pkg/apis/certificates/validation"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/kubernetes/pkg/apis/discovery"
+	discoveryvalidation "k8s.io/kubernetes/pkg/apis/discovery/validation"
+	"k8s.io/kubernetes/pkg/apis/resource"
+	resourcevalidation "k8s.io/kubernetes/pkg/apis/resource/validation"
 	"k8s.io/kubernetes/pkg/features"
 	"k8s.io/kubernetes/pkg/registry/apps/controllerrevision"
 	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
@@ -33,10 +41,38 @@ import (
 	"k8s.io/kubernetes/pkg/registry/apps/statefulset"
 	"k8s.io/kubernetes/pkg/registry/autoscaling/horizontalpodautoscaler"
 	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
+	"k8s.io/kubernetes/pkg/registry/certificates/clustertrustbundle"
+	"k8s.io/kubernetes/pkg/registry/certificates/podcertificaterequest"
+	"k8s.io/kubernetes/pkg/registry/coordination/lease"
 	"k8s.io/kubernetes/pkg/registry/core/limitrange"
 	"k8s.io/kubernetes/pkg/registry/core/podtemplate"
 	"k8s.io/kubernetes/pkg/registry/core/resourcequota"
+	"k8s.io/kubernetes/pkg/registry/flowcontrol/flowschema"
+	"k8s.io/kubernetes/pkg/registry/flowcontrol/prioritylevelconfiguration"
+	"k8s.io/kubernetes/pkg/registry/networking/ingress"
+	"k8s.io/kubernetes/pkg/registry/networking/ingressclass"
+	"k8s.io/kubernetes/pkg/registry/networking/ipaddress"
+	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
+	"k8s.io/kubernetes/pkg/registry/networking/servicecidr"
+	"k8s.io/kubernetes/pkg/registry/node/runtimeclass"
+	"k8s.io/kubernetes/pkg/registry/policy/poddisruptionbudget"
+	"k8s.io/kubernetes/pkg/registry/rbac/clusterrole"
+	"k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding"
+	"k8s.io/kubernetes/pkg/registry/rbac/role"
+	"k8s.io/kubernetes/pkg/registry/rbac/rolebinding"
+	"k8s.io/kubernetes/pkg/registry/resource/deviceclass"
+	"k8s.io/kubernetes/pkg/registry/resource/devicetaintrule"
+	"k8s.io/kubernetes/pkg/registry/scheduling/priorityclass"
+	"k8s.io/kubernetes/pkg/registry/storage/csidriver"
+	"k8s.io/kubernetes/pkg/registry/storage/csinode"
+	"k8s.io/kubernetes/pkg/registry/storage/csistoragecapacity"
+	"k8s.io/kubernetes/pkg/registry/storage/storageclass"
+	"k8s.io/kubernetes/pkg/registry/storage/volumeattachment"
+	"k8s.io/kubernetes/pkg/registry/storage/volumeattributesclass"
+	"k8s.io/kubernetes/pkg/registry/storagemigration/storagemigration"
 	volumevalidation "k8s.io/kubernetes/pkg/volume/validation"
+
+	"github.com/companyos/helmproof/collectors/helm/internal/apiserver/admissionvalidation"
 )
 
 const operationCreate = operation.Create
@@ -73,6 +109,59 @@ var strategies = map[schema.GroupKind]rest.RESTCreateStrategy{
 
 	{Group: "batch", Kind: "CronJob"}: cronjob.Strategy,
 	{Group: "batch", Kind: "Job"}:     own[*batch.Job]{namespaced: true, prepare: prepareJob, validate: plain(job), gates: []featuregate.Feature{features.WorkloadWithJob}},
+
+	{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle"}:    clustertrustbundle.Strategy,
+	{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}: podcertificaterequest.NewStrategy(),
+
+	{Group: "coordination.k8s.io", Kind: "Lease"}: lease.Strategy,
+
+	{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"}:                 flowschema.Strategy,
+	{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}: prioritylevelconfiguration.Strategy,
+
+	{Group: "networking.k8s.io", Kind: "Ingress"}:       ingress.Strategy,
+	{Group: "networking.k8s.io", Kind: "IngressClass"}:  ingressclass.Strategy,
+	{Group: "networking.k8s.io", Kind: "IPAddress"}:     ipaddress.Strategy,
+	{Group: "networking.k8s.io", Kind: "NetworkPolicy"}: networkpolicy.Strategy,
+	{Group: "networking.k8s.io", Kind: "ServiceCIDR"}:   servicecidr.Strategy,
+
+	{Group: "node.k8s.io", Kind: "RuntimeClass"}: runtimeclass.Strategy,
+
+	{Group: "policy", Kind: "PodDisruptionBudget"}: poddisruptionbudget.Strategy,
+
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}:        clusterrole.Strategy,
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding"}: clusterrolebinding.Strategy,
+	{Group: "rbac.authorization.k8s.io", Kind: "Role"}:               role.Strategy,
+	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:        rolebinding.Strategy,
+
+	{Group: "resource.k8s.io", Kind: "DeviceClass"}:     deviceclass.Strategy,
+	{Group: "resource.k8s.io", Kind: "DeviceTaintRule"}: devicetaintrule.Strategy,
+
+	{Group: "scheduling.k8s.io", Kind: "PriorityClass"}: priorityclass.Strategy,
+
+	{Group: "storage.k8s.io", Kind: "CSIDriver"}:             csidriver.Strategy,
+	{Group: "storage.k8s.io", Kind: "CSINode"}:               csinode.Strategy,
+	{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}:    csistoragecapacity.Strategy,
+	{Group: "storage.k8s.io", Kind: "StorageClass"}:          storageclass.Strategy,
+	{Group: "storage.k8s.io", Kind: "VolumeAttachment"}:      volumeattachment.Strategy,
+	{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"}: volumeattributesclass.Strategy,
+
+	{Group: "storagemigration.k8s.io", Kind: "StorageVersionMigration"}: storagemigration.Strategy,
+
+	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicy"}:          own[*admissionregistration.MutatingAdmissionPolicy]{validate: plain(admissionvalidation.ValidateMutatingAdmissionPolicy)},
+	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"}:   own[*admissionregistration.MutatingAdmissionPolicyBinding]{validate: plain(admissionvalidation.ValidateMutatingAdmissionPolicyBinding)},
+	{Group: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration"}:     own[*admissionregistration.MutatingWebhookConfiguration]{validate: plain(admissionvalidation.ValidateMutatingWebhookConfiguration)},
+	{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicy"}:        own[*admissionregistration.ValidatingAdmissionPolicy]{validate: plain(admissionvalidation.ValidateValidatingAdmissionPolicy)},
+	{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicyBinding"}: own[*admissionregistration.ValidatingAdmissionPolicyBinding]{validate: plain(admissionvalidation.ValidateValidatingAdmissionPolicyBinding)},
+	{Group: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration"}:   own[*admissionregistration.ValidatingWebhookConfiguration]{validate: plain(admissionvalidation.ValidateValidatingWebhookConfiguration)},
+
+	{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}: own[*certificates.CertificateSigningRequest]{prepare: prepareRequest, validate: plain(certificatesvalidation.ValidateCertificateSigningRequestCreate)},
+
+	{Group: "discovery.k8s.io", Kind: "EndpointSlice"}: own[*discovery.EndpointSlice]{namespaced: true, prepare: prepareSlice, validate: plain(discoveryvalidation.ValidateEndpointSliceCreate)},
+
+	{Group: "events.k8s.io", Kind: "Event"}: own[*core.Event]{namespaced: true, validate: event},
+
+	{Group: "resource.k8s.io", Kind: "ResourceClaim"}:         own[*resource.ResourceClaim]{namespaced: true, prepare: prepareResourceClaim, validate: plain(resourcevalidation.ValidateResourceClaim), normalize: resourcevalidation.ResourceNormalizationRules},
+	{Group: "resource.k8s.io", Kind: "ResourceClaimTemplate"}: own[*resource.ResourceClaimTemplate]{namespaced: true, prepare: prepareResourceClaimTemplate, validate: plain(resourcevalidation.ValidateResourceClaimTemplate), normalize: resourcevalidation.ResourceNormalizationRules},
 }
 
 // own stands for a strategy of the API server whose package would link the storage
@@ -232,4 +321,23 @@ func prepareDefinition(d *apiextensions.CustomResourceDefinition) {
 			break
 		}
 	}
+}
+
+func prepareRequest(r *certificates.CertificateSigningRequest) {
+	r.Status = certificates.CertificateSigningRequestStatus{}
+}
+
+func prepareSlice(s *discovery.EndpointSlice) {
+	for i := range s.Endpoints {
+		s.Endpoints[i].DeprecatedTopology = nil
+	}
+}
+
+func prepareResourceClaim(c *resource.ResourceClaim) {
+	c.Status = resource.ResourceClaimStatus{}
+	resourceclaimspec.DropDisabledFields(&c.Spec, nil)
+}
+
+func prepareResourceClaimTemplate(t *resource.ResourceClaimTemplate) {
+	resourceclaimspec.DropDisabledFields(&t.Spec.Spec, nil)
 }
