@@ -173,7 +173,10 @@ func TestRules(t *testing.T) {
 		{"valid", helm.RuleSchema, "", chart.LoadOptions{}, nil},
 		{"unknown field", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replica: 2, selector: {}, template: {}}\n", chart.LoadOptions{}, []string{"fail Deployment web templates/deployment.yaml: spec.replica: unknown field"}},
 		{"wrong type", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: \"2\", selector: {}, template: {}}\n", chart.LoadOptions{}, []string{`spec.replicas: want a whole number, got string "2"`}},
-		{"required", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", chart.LoadOptions{}, []string{"spec.selector: required, and missing"}},
+		{"required", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", chart.LoadOptions{}, []string{"spec.selector: Required value", "spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`", "spec.template.spec.containers: Required value"}},
+		{"required by the schema of another version", helm.RuleSchema, deployment + "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", chart.LoadOptions{KubeVersion: "1.33.0"}, []string{"spec.selector: required, and missing"}},
+		{"enumeration", helm.RuleSchema, deployment + "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: Loadbalancer, ports: [{port: 80}]}\n", chart.LoadOptions{}, []string{`spec.type: Unsupported value: "Loadbalancer": supported values:`}},
+		{"enumeration in another version", helm.RuleSchema, deployment + "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: Loadbalancer, ports: [{port: 80}]}\n", chart.LoadOptions{KubeVersion: "1.33.0"}, []string{`spec.type: Unsupported value: "Loadbalancer": supported values:`}},
 		{"no name", helm.RuleSchema, deployment + "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n", chart.LoadOptions{}, []string{"metadata.name: required, and missing"}},
 		{"quantities and ports", helm.RuleSchema, deployment + `apiVersion: v1
 kind: Pod
@@ -200,7 +203,7 @@ spec:
 		{"custom resource", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 3}\n", chart.LoadOptions{}, nil},
 		{"custom resource that is not valid", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\nspec: {size: 11, colour: red}\n", chart.LoadOptions{},
 			[]string{"spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10", "fail Thing t templates/deployment.yaml: spec.colour: unknown field"}},
-		{"custom resource of a version that the CRD lacks", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v2\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{"not-checked Thing t"}},
+		{"custom resource of a version that the CRD lacks", helm.RuleCRD, thingCRD + deployment + "apiVersion: example.com/v2\nkind: Thing\nmetadata: {name: t}\n", chart.LoadOptions{}, []string{`fail Thing t templates/deployment.yaml: no matches for kind "Thing" in version "example.com/v2": the chart's own CRD serves v1`}},
 		{"custom resource by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {secretStoreRef: {name: s}, refreshInterval: 1h, data: [{secretKey: a, remoteRef: {key: b}}]}\n", chart.LoadOptions{}, nil},
 		{"custom resource not valid by its project's CRD", helm.RuleCRD, deployment + "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: e}\nspec: {refreshIntervall: 1h, data: [{secretKey: a}]}\n", chart.LoadOptions{},
 			[]string{"spec.data[0].remoteRef: Required value", "fail ExternalSecret e templates/deployment.yaml: spec.refreshIntervall: unknown field"}},

@@ -9,21 +9,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/helm/internal/apiserver"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
 )
@@ -51,16 +46,12 @@ func (f *findings) objects() error {
 		gvk := o.GroupVersionKind()
 		switch {
 		case doc.Has(gvk):
-			problems, err := doc.Validate(gvk, o.Object)
-			if err != nil {
+			if err := f.builtin(o, gvk, doc, version); err != nil {
 				return err
 			}
-			problems = append(problems, nameProblems(o)...)
-			problems = append(problems, shadowProblems(doc, o)...)
-			f.schemaResult(RuleSchema, o, problems, "valid for Kubernetes "+version)
 			f.lifecycle(o, gvk, version)
 			judged[RuleSchema], judged[RuleRemoved] = true, true
-		case builtin(doc, gvk):
+		case ofKubernetes(doc, gvk):
 			f.removed(o, gvk, version)
 			judged[RuleRemoved] = true
 			f.object(RuleSchema, o, evidence.OutcomeNotChecked, fmt.Sprintf("Kubernetes %s does not serve %s", version, kindKey(gvk)), "Use an API that the version serves.")
@@ -77,6 +68,41 @@ func (f *findings) objects() error {
 		}
 	}
 	return nil
+}
+
+// builtin judges an object of a kind that the version serves: unknown fields and
+// types by the version's own schema, and then as the API server does that creates it.
+func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc *Document, version string) error {
+	validated := validates(gvk, version)
+	problems, err := doc.validate(gvk, o.Object, !validated || version != apiserver.Version)
+	if err != nil {
+		return err
+	}
+	problems = append(problems, nameProblems(o)...)
+	problems = append(problems, shadowProblems(doc, o)...)
+	fine := "valid for Kubernetes " + version
+	if validated && len(problems) == 0 {
+		refused, err := apiserver.Validate(gvk, o.Object, cmp.Or(o.GetNamespace(), f.rel.Namespace, "default"))
+		if err != nil {
+			f.object(RuleSchema, o, evidence.OutcomeNotChecked, clean(err.Error()), "Look at the object: Kubernetes' own validation fails on it.")
+			return nil //nolint:nilerr // the finding holds it
+		}
+		for _, e := range refused {
+			problems = append(problems, clean(apiserver.Say(gvk.Kind, e)))
+		}
+		slices.Sort(problems)
+		problems = slices.Compact(problems)
+	}
+	f.schemaResult(RuleSchema, o, problems[:min(len(problems), maxProblems)], fine)
+	return nil
+}
+
+// validates reports whether the validation of apiserver.Version holds for a kind in
+// a version of Kubernetes. Validation of what is stable is not tightened from one
+// version to the next; other APIs change, and a newer version may take more.
+func validates(gvk schema.GroupVersionKind, version string) bool {
+	stable := !strings.Contains(gvk.Version, "alpha") && !strings.Contains(gvk.Version, "beta")
+	return apiserver.Has(gvk) && (version == apiserver.Version || stable && parseVersion(version).reached(parseVersion(apiserver.Version)))
 }
 
 // document is the user's, where it was sealed, else the embedded one.
@@ -155,9 +181,9 @@ func (d *Document) kindsOf(group string) []string {
 	return slices.Sorted(maps.Keys(kinds))
 }
 
-// builtin tells an API group of Kubernetes itself from a custom one: groups of
+// ofKubernetes tells an API group of Kubernetes itself from a custom one: groups of
 // client-go's scheme, and those without a dot or under k8s.io that it once had.
-func builtin(doc *Document, gvk schema.GroupVersionKind) bool {
+func ofKubernetes(doc *Document, gvk schema.GroupVersionKind) bool {
 	return doc.serves(gvk.Group) && !strings.Contains(gvk.Group, ".x-k8s.io") || scheme.Scheme.IsGroupRegistered(gvk.Group) || gvk.Group == "extensions"
 }
 
@@ -231,16 +257,10 @@ func (f *findings) removed(o *manifest.Object, gvk schema.GroupVersionKind, vers
 	f.object(RuleRemoved, o, evidence.OutcomeFail, text, use(replacement))
 }
 
-// shipped is a CRD version of the release itself.
-type shipped struct {
-	structural *structuralschema.Structural
-	validator  validation.SchemaValidator
-	err        error
-}
-
-// shippedCRDs reads the CustomResourceDefinitions of the release, once each.
-func (f *findings) shippedCRDs() map[schema.GroupVersionKind]func() *shipped {
-	out := map[schema.GroupVersionKind]func() *shipped{}
+// shippedCRDs reads the CustomResourceDefinitions of the release, by the group and
+// kind that they define: those versions that it serves.
+func (f *findings) shippedCRDs() map[schema.GroupKind]map[string]*apiserver.Custom {
+	out := map[schema.GroupKind]map[string]*apiserver.Custom{}
 	for i := range f.set.Objects {
 		o := &f.set.Objects[i]
 		if o.GetKind() != "CustomResourceDefinition" || o.GroupVersionKind().Group != "apiextensions.k8s.io" {
@@ -250,37 +270,28 @@ func (f *findings) shippedCRDs() map[schema.GroupVersionKind]func() *shipped {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &crd); err != nil {
 			continue // its own schema finding says so
 		}
+		versions := map[string]*apiserver.Custom{}
 		for _, v := range crd.Spec.Versions {
-			gvk := schema.GroupVersionKind{Group: crd.Spec.Group, Version: v.Name, Kind: crd.Spec.Names.Kind}
-			out[gvk] = sync.OnceValue(func() *shipped { return compileCRD(v.Schema) })
+			if v.Served {
+				versions[v.Name] = &apiserver.Custom{Namespaced: crd.Spec.Scope != apiextensionsv1.ClusterScoped, Version: v}
+			}
 		}
+		out[schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}] = versions
 	}
 	return out
 }
 
-func compileCRD(v *apiextensionsv1.CustomResourceValidation) *shipped {
-	if v == nil || v.OpenAPIV3Schema == nil {
-		return &shipped{err: errors.New("the CRD has no openAPIV3Schema")}
-	}
-	var props apiextensions.JSONSchemaProps
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.OpenAPIV3Schema, &props, nil); err != nil {
-		return &shipped{err: err}
-	}
-	s, err := structuralschema.NewStructural(&props)
-	if err != nil {
-		return &shipped{err: err}
-	}
-	val, _, err := validation.NewSchemaValidator(&props)
-	return &shipped{structural: s, validator: val, err: err}
-}
-
 // custom judges a custom resource by the release's own CRD, else by the one that
 // its project publishes.
-func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds map[schema.GroupVersionKind]func() *shipped) error {
-	var crd *shipped
+func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds map[schema.GroupKind]map[string]*apiserver.Custom) error {
+	var crd *apiserver.Custom
 	by := "the chart's own CRD"
-	if compile, ok := crds[gvk]; ok {
-		crd = compile()
+	if versions, ok := crds[gvk.GroupKind()]; ok {
+		if crd = versions[gvk.Version]; crd == nil {
+			f.schemaResult(RuleCRD, o, []string{fmt.Sprintf("no matches for kind %q in version %q: %s serves %s", gvk.Kind, gvk.GroupVersion(), by,
+				cmp.Or(strings.Join(slices.Sorted(maps.Keys(versions)), ", "), "no version"))}, "")
+			return nil
+		}
 	} else {
 		var source string
 		var err error
@@ -294,21 +305,24 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 			"Ship the CRD in crds/, or accept this by a waiver that names the kind.")
 		return nil
 	}
-	if crd.err != nil {
-		f.object(RuleCRD, o, evidence.OutcomeNotChecked, by+" for "+kindKey(gvk)+" cannot be used: "+clean(crd.err.Error()), "Correct the CRD's schema.")
+	if err := crd.Compile(); err != nil {
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, by+" for "+kindKey(gvk)+" cannot be used: "+clean(err.Error()), "Correct the CRD's schema.")
+		return nil //nolint:nilerr // the finding holds it
+	}
+	refused, unknown, err := crd.Validate(o.Object, cmp.Or(o.GetNamespace(), f.rel.Namespace, "default"))
+	if err != nil {
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, clean(err.Error()), "Look at the object, and at the CRD: Kubernetes' own validation fails on them.")
 		return nil //nolint:nilerr // the finding holds it
 	}
 	problems := nameProblems(o)
-	for _, e := range validation.ValidateCustomResource(nil, o.Object, crd.validator) {
-		problems = append(problems, fieldProblem(e))
+	for _, e := range refused {
+		problems = append(problems, clean(apiserver.Say(gvk.Kind, e)))
 	}
-	content := runtime.DeepCopyJSON(o.Object)
-	for _, unknown := range pruning.PruneWithOptions(content, crd.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
-		problems = append(problems, unknown+": unknown field")
+	for _, path := range unknown {
+		problems = append(problems, path+": unknown field")
 	}
 	slices.Sort(problems)
+	problems = slices.Compact(problems)
 	f.schemaResult(RuleCRD, o, problems[:min(len(problems), maxProblems)], "valid by "+by)
 	return nil
 }
-
-func fieldProblem(e *field.Error) string { return clean(e.Error()) }

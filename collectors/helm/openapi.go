@@ -146,11 +146,18 @@ const maxProblems = 50
 // Validate returns what is wrong with an object, "spec.replicas: want integer,
 // got string \"two\"", in the order of paths.
 func (d *Document) Validate(gvk schema.GroupVersionKind, object map[string]any) ([]string, error) {
+	return d.validate(gvk, object, true)
+}
+
+// validate is Validate; whole is false for who validates the object anyhow: then
+// only unknown fields and wrong types are problems, since the API server asks for
+// less, and for more, than its schema says is required.
+func (d *Document) validate(gvk schema.GroupVersionKind, object map[string]any, whole bool) ([]string, error) {
 	def, ok := d.Kinds[kindKey(gvk)]
 	if !ok {
 		return nil, fmt.Errorf("no schema for %s", kindKey(gvk))
 	}
-	v := &checker{doc: d}
+	v := &checker{doc: d, whole: whole}
 	n, err := d.definition(def)
 	if err != nil {
 		return nil, err
@@ -165,6 +172,7 @@ func (d *Document) Validate(gvk schema.GroupVersionKind, object map[string]any) 
 
 type checker struct {
 	doc      *Document
+	whole    bool // required fields and enumerations too
 	problems []string
 	err      error
 }
@@ -209,7 +217,7 @@ func (v *checker) value(n *Node, x any, path string, depth int) {
 		v.value(def, x, path, depth+1)
 		return
 	}
-	if len(n.Enum) > 0 && !slices.ContainsFunc(n.Enum, func(e any) bool { return fmt.Sprint(e) == fmt.Sprint(x) }) {
+	if v.whole && len(n.Enum) > 0 && !slices.ContainsFunc(n.Enum, func(e any) bool { return fmt.Sprint(e) == fmt.Sprint(x) }) {
 		v.say(path, "%s is not one of %s", describe(x), list(n.Enum))
 		return
 	}
@@ -224,6 +232,9 @@ func (v *checker) value(n *Node, x any, path string, depth int) {
 		}
 		if n.Items != nil {
 			for i, e := range items {
+				if e == nil && v.isObject(n.Items) {
+					e = map[string]any{} // the API server reads an empty one
+				}
 				v.value(n.Items, e, fmt.Sprintf("%s[%d]", path, i), depth+1)
 			}
 		}
@@ -260,6 +271,22 @@ func (v *checker) value(n *Node, x any, path string, depth int) {
 	}
 }
 
+// isObject reports whether a schema is a mapping's.
+func (v *checker) isObject(n *Node) bool {
+	if n.Ref == quantity || n.Ref == intOrString {
+		return false
+	}
+	for depth := 0; n.Ref != "" && depth < 256; depth++ {
+		def, err := v.doc.definition(n.Ref)
+		if err != nil {
+			v.err = err
+			return false
+		}
+		n = def
+	}
+	return n.Type == "object"
+}
+
 func (v *checker) object(n *Node, x any, path string, depth int) {
 	m, ok := x.(map[string]any)
 	if !ok {
@@ -267,6 +294,9 @@ func (v *checker) object(n *Node, x any, path string, depth int) {
 		return
 	}
 	for _, key := range n.Required {
+		if !v.whole {
+			break
+		}
 		if val, ok := m[key]; !ok || val == nil {
 			v.say(path+"."+key, "required, and missing")
 		}

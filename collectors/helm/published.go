@@ -10,6 +10,8 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/companyos/helmproof/collectors/helm/internal/apiserver"
 )
 
 //go:generate go run ./internal/gencrds
@@ -19,8 +21,10 @@ var publishedRaw []byte
 
 // PublishedCRD is the schema of a custom resource as its project publishes it.
 type PublishedCRD struct {
-	Source string                                    `json:"source"` // project and version
-	Schema *apiextensionsv1.CustomResourceValidation `json:"schema"`
+	Source       string                                      `json:"source"` // project and version
+	Cluster      bool                                        `json:"cluster,omitempty"`
+	Subresources *apiextensionsv1.CustomResourceSubresources `json:"subresources,omitempty"`
+	Schema       *apiextensionsv1.CustomResourceValidation   `json:"schema"`
 }
 
 // publishedCRDs are the embedded ones by kindKey, undecoded: most releases need
@@ -43,7 +47,7 @@ var publishedCRDs = sync.OnceValues(func() (map[string]json.RawMessage, error) {
 
 // published returns the embedded schema of a custom resource and where it is
 // from; nil where there is none. Compiled ones are kept.
-func published(gvk schema.GroupVersionKind) (*shipped, string, error) {
+func published(gvk schema.GroupVersionKind) (*apiserver.Custom, string, error) {
 	all, err := publishedCRDs()
 	if err != nil {
 		return nil, "", err
@@ -53,7 +57,7 @@ func published(gvk schema.GroupVersionKind) (*shipped, string, error) {
 		return nil, "", nil
 	}
 	type compiled struct {
-		crd    *shipped
+		crd    *apiserver.Custom
 		source string
 	}
 	once, _ := compiledCRDs.LoadOrStore(gvk, sync.OnceValues(func() (compiled, error) {
@@ -61,7 +65,8 @@ func published(gvk schema.GroupVersionKind) (*shipped, string, error) {
 		if err := json.Unmarshal(raw, &p); err != nil {
 			return compiled{}, fmt.Errorf("published CRD of %s: %w", kindKey(gvk), err)
 		}
-		return compiled{compileCRD(p.Schema), p.Source}, nil
+		v := apiextensionsv1.CustomResourceDefinitionVersion{Name: gvk.Version, Served: true, Schema: p.Schema, Subresources: p.Subresources}
+		return compiled{&apiserver.Custom{Namespaced: !p.Cluster, Version: v}, p.Source}, nil
 	}))
 	c, err := once.(func() (compiled, error))()
 	return c.crd, c.source, err

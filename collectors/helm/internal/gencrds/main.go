@@ -1,7 +1,7 @@
 // Gencrds writes crds.json.gz: the schemas of the custom resources that
 // charts most often use, from the CustomResourceDefinitions that their projects
 // publish in their own Go modules. It needs the Go module proxy; run it by go
-// generate. Descriptions and CEL rules are left out.
+// generate. Descriptions are left out.
 package main
 
 import (
@@ -107,7 +107,9 @@ func read(file, source string, all map[string]helm.PublishedCRD) error {
 				continue
 			}
 			strip(v.Schema.OpenAPIV3Schema)
-			all[crd.Spec.Group+"/"+v.Name+" "+crd.Spec.Names.Kind] = helm.PublishedCRD{Source: source, Schema: v.Schema}
+			all[crd.Spec.Group+"/"+v.Name+" "+crd.Spec.Names.Kind] = helm.PublishedCRD{
+				Source: source, Cluster: crd.Spec.Scope == apiextensionsv1.ClusterScoped, Subresources: v.Subresources, Schema: v.Schema,
+			}
 		}
 	}
 	return nil
@@ -117,7 +119,7 @@ func strip(s *apiextensionsv1.JSONSchemaProps) {
 	if s == nil {
 		return
 	}
-	s.Description, s.XValidations, s.Example, s.ExternalDocs = "", nil, nil, nil
+	s.Description, s.Example, s.ExternalDocs = "", nil, nil
 	for _, m := range []map[string]apiextensionsv1.JSONSchemaProps{s.Properties, s.PatternProperties} {
 		for k, p := range m {
 			strip(&p)
