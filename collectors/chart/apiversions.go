@@ -30,14 +30,16 @@ var betaStillOn = map[schema.GroupVersion]bool{{Group: "flowcontrol.apiserver.k8
 
 // createdOnly are the kinds that are created and never listed, so that they have no List.
 var createdOnly = []string{
-	"Binding", "Eviction", "LocalSubjectAccessReview", "Scale", "SelfSubjectAccessReview", "SelfSubjectReview", "SelfSubjectRulesReview",
-	"SubjectAccessReview", "TokenRequest", "TokenReview",
+	"Binding", "LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectReview", "SelfSubjectRulesReview", "SubjectAccessReview", "TokenReview",
 }
 
 // outsideScheme are APIs of every cluster that are not in client-go's scheme, or
-// there only once somebody adds them.
+// there only once somebody adds them; then the kinds of subresources, which Helm lists
+// in the group of what they are of.
 var outsideScheme = []string{
 	"apiextensions.k8s.io/v1", "apiextensions.k8s.io/v1/CustomResourceDefinition", "apiregistration.k8s.io/v1", "apiregistration.k8s.io/v1/APIService",
+	"apps/v1/Scale", "v1/Eviction", "v1/NodeProxyOptions", "v1/PodAttachOptions", "v1/PodExecOptions", "v1/PodPortForwardOptions", "v1/PodProxyOptions", "v1/Scale",
+	"v1/ServiceProxyOptions", "v1/TokenRequest",
 }
 
 var apiVersions sync.Map // release → common.VersionSet

@@ -469,6 +469,9 @@ func TestSeesCorpus(t *testing.T) {
 				problem, note = "", "alike but for what templates make up"
 			}
 			notes[note]++
+			for _, b := range set.Broken {
+				t.Logf("%s: %s: %s: %s", ref, note, b.File, b.Error)
+			}
 			if problem != "" {
 				t.Errorf("%s: %.1500s", ref, problem)
 			}

@@ -56,7 +56,13 @@ type rendering struct {
 	other   bool                          // maps come in the other order
 	looked  map[*parse.Tree]bool
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
-	reads   map[string]struct{} // templates that use more of what lookup finds than whether it is there
+
+	asksCluster bool                // a template asks what the cluster serves, or for its version
+	asksRelease bool                // one asks whether it is an upgrade, or which revision
+	asked       map[string]struct{} // the APIs that it asks for
+	serves      func(string) bool   // which of them are there besides those of .Capabilities
+
+	reads map[string]struct{} // templates that use more of what lookup finds than whether it is there
 }
 
 // render returns the manifests: rendered templates (hooks and tests too) and

@@ -48,15 +48,17 @@ func (r *rendering) functions() template.FuncMap {
 		r.rec.call("getHostByName " + host)
 		return ""
 	}
-	f["keys"], f["values"] = r.keys, r.values
+	f["keys"] = r.keys
+	maps.Copy(f, r.watchSelectors(f))
 	for _, name := range []string{
-		"printf", "print", "println", "cat", "join", "toString", "toStrings", "quote", "squote", "html", "js", "urlquery",
+		"printf", "print", "println", "cat", "join", "toString", "toStrings", "sortAlpha", "quote", "squote", "html", "js", "urlquery",
 		"toYaml", "mustToYaml", "toYamlPretty", "toToml", "mustToToml", "toJson", "mustToJson", "toPrettyJson",
 		"mustToPrettyJson", "toRawJson", "mustToRawJson", "deepCopy", "mustDeepCopy", "deepEqual",
 		"merge", "mustMerge", "mergeOverwrite", "mustMergeOverwrite",
+		"has", "mustHas", "without", "mustWithout", "uniq", "mustUniq",
 	} {
 		if f[name] != nil {
-			f[name] = r.checked(f[name], !strings.Contains(name, "erge") && !strings.HasPrefix(name, "deep") && name != "mustDeepCopy")
+			f[name] = r.checked(f[name], !strings.Contains(name, "erge") && name != "deepCopy" && name != "mustDeepCopy")
 		}
 	}
 	for name, fn := range f {
@@ -64,6 +66,7 @@ func (r *rendering) functions() template.FuncMap {
 			f[name] = r.counted(fn)
 		}
 	}
+	maps.Copy(f, r.watchFunctions())
 	f["include"], f["tpl"] = r.include(nil), r.tpl(nil)
 	// As a reflect.Value it stays addressable, for the String method of a pointer.
 	f[checkPrint] = func(v reflect.Value) (reflect.Value, error) {
@@ -92,8 +95,12 @@ func (r *rendering) checkValue(v any, prints bool) error {
 		return fmt.Errorf("a value that holds itself, is nested more than %d deep or has more than %d parts", maxNesting, maxNodes)
 	case w.bytes < 0:
 		return errText
-	case w.capabilities && prints:
+	}
+	if w.capabilities && prints {
 		r.depend("a template prints .Capabilities whole, with the version of Helm")
+	}
+	if w.release && prints {
+		r.takesRelease()
 	}
 	return nil
 }
@@ -103,6 +110,7 @@ func (r *rendering) checkValue(v any, prints bool) error {
 type valueWalk struct {
 	nodes, bytes int
 	capabilities bool // .Capabilities are in it
+	release      bool // .Release is in it, or what is left of a copy
 }
 
 func (w *valueWalk) walk(v any, depth int) bool {
@@ -113,6 +121,7 @@ func (w *valueWalk) walk(v any, depth int) bool {
 		if !w.enter(len(v), depth) {
 			return false
 		}
+		w.release = w.release || hasRevision(v)
 		for k, e := range v {
 			if w.bytes -= len(k); !w.walk(e, depth+1) {
 				return false

@@ -36,10 +36,11 @@ func checkBlocks(text string) error {
 // guard makes all templates of t's set countable. {{template "x" .}} becomes
 // {{include "x" .}}: text/template alone lets the stack grow too far. The body of
 // each range gets an empty text, which calls Write at each turn. What is printed
-// passes checkPrint. Templates that were guarded before stay as they are.
+// passes checkPrint, and what a template acts on is watched. Templates that were guarded before stay as they are.
 func guard(t *template.Template) {
 	for _, t := range t.Templates() {
 		if t.Tree != nil && t.Root != nil {
+			watch(t.Tree, t.Root)
 			guardList(t.Tree, t.Root)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -35,15 +36,18 @@ const (
 // wherever it is printed, and that no chart can write but by .Release.Revision.
 var otherRevision = 1_000_000_000 + rand.N(1_000_000_000)
 
-// setHelmVersion gives templates the build of a released helm. A build of this
-// program has none: it is not built as Helm is. other is another release.
+// setHelmVersion gives templates the build of a helm that `go install` made of the
+// release whose library this is: neither the library nor its module says which commit
+// a released binary names. What reads more of it than a range of versions is not
+// checked. other is a released binary of another version; of its commit only the form
+// is known.
 func setHelmVersion(caps *common.Capabilities, other bool) {
 	v := &caps.HelmVersion
-	v.Version, v.GitTreeState = "v4.3.1", "clean"
-	// Of the right form; which commit it was is not in Helm's library.
-	v.GitCommit, v.GoVersion, v.KubeClientVersion = "2c1d0e6a5b7f4e839d10c6b8a47f52e3901bd6c4", "go1.27.0", "v1.37"
+	v.Version, v.GitCommit, v.GitTreeState = "v4.3", "", ""
+	v.GoVersion, v.KubeClientVersion = "go1.27.0", "v1.37"
 	if other {
-		v.Version, v.GitCommit, v.GoVersion, v.KubeClientVersion = "v4.2.4", "3900f434fd3ef2b84065dc04508df48f288dba00", "go1.26.5", "v1.36"
+		v.Version, v.GitCommit, v.GitTreeState = "v4.2.4", strings.Repeat("0", 40), "clean"
+		v.GoVersion, v.KubeClientVersion = "go1.26.5", "v1.36"
 	}
 }
 
@@ -77,48 +81,15 @@ func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, s
 	if err != nil {
 		return nil, err
 	}
-	again := func(rec *recorder) (map[string]string, error) {
-		return t.again(ctx, c, scope, copyValue(values), caps, rec)
-	}
-	if l.stored {
-		err = t.tryOrder(ctx, c, scope, values, rendered, seen)
-	} else {
-		rec.Modes = []string{modeInstall}
-		for _, mode := range []string{modeUpgrade, modePresent} {
-			if mode == modePresent && len(seen.lookups) == 0 {
-				break
-			}
-			other := new(recorder)
-			t.present, t.other = mode == modePresent, mode == modeUpgrade && len(seen.ordered) > 0
-			got, err := again(other)
-			if t.other && (err != nil || len(differences(rendered, got)) > 0) {
-				// By the order, or by the upgrade?
-				if err := t.tryOrder(ctx, c, scope, values, rendered, seen); err != nil {
-					return nil, err
-				}
-				other = new(recorder)
-				got, err = again(other)
-			}
-			if cause := context.Cause(ctx); cause != nil {
-				return nil, cause
-			}
-			seen.add(other)
-			rec.Modes = append(rec.Modes, mode)
-			if err != nil {
-				// What refuses the objects that lookup found here may take others.
-				if !refusedByChart(err) || len(seen.lookups) > 0 {
-					short, _ := renderProblem(err, c.Name())
-					t.depend(mode + ": it does not render: " + oneLine(short.Error()))
-				}
-				continue
-			}
-			for _, d := range differences(rendered, got) {
-				t.depend(mode + ": it renders " + d)
-			}
-		}
-	}
-	if err != nil {
+	if err := t.tryOrder(ctx, c, scope, values, rendered, seen); err != nil {
 		return nil, err
+	}
+	if !l.stored {
+		rec.Modes = []string{modeInstall}
+		m := &comparison{l: l, t: t, c: c, rec: rec, scope: scope, values: values, caps: caps, base: rendered, seen: seen, told: map[string]bool{}}
+		if err := m.run(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if !l.stored && len(seen.lookups) > 0 {
 		for file := range t.reads {
@@ -141,7 +112,7 @@ func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Va
 	release["IsInstall"], release["IsUpgrade"], release["Revision"] = false, true, otherRevision
 	caps = caps.Copy()
 	setHelmVersion(caps, true)
-	if v, err := semver.NewVersion(caps.KubeVersion.Version); err == nil { // the same minor version, as another cluster has it
+	if v, err := semver.NewVersion(caps.KubeVersion.Version); err == nil && v.Prerelease() == "" { // the same minor version, as another cluster has it
 		caps.KubeVersion.Version = fmt.Sprintf("v%d.%d.%d+k3s1", v.Major(), v.Minor(), v.Patch()+9)
 	}
 	top := common.Values{"Chart": scope["Chart"], "Release": release, "Capabilities": caps, "Values": common.Values(values.(map[string]any))}
@@ -193,9 +164,10 @@ func (r *rendering) lookup(apiVersion, kind, namespace, name string) (map[string
 }
 
 // differences names the objects that the other rendering has more, fewer, or
-// differently. The number of the revision, where it is part of a text, is none,
-// save where pods are selected by it.
-func differences(base, other map[string]string) []string {
+// differently, and the first field in which they differ. ignore, if not nil, says
+// which may be there besides. The number of the revision, where it is part of a text,
+// is none, save where pods are selected by it.
+func differences(base, other map[string]string, ignore func(object any) bool) []string {
 	if maps.Equal(base, other) {
 		return nil
 	}
@@ -204,10 +176,15 @@ func differences(base, other map[string]string) []string {
 	for _, key := range slices.Sorted(maps.Keys(after)) {
 		was, ok := before[key]
 		switch {
+		case !ok && ignore != nil && !slices.ContainsFunc(after[key], func(o any) bool { return !ignore(o) }):
 		case !ok:
 			out = append(out, key+", which an install does not")
 		case !reflect.DeepEqual(was, after[key]):
-			out = append(out, "another "+key+" than an install")
+			text := "another " + key + " than an install"
+			if field := firstDifference(was, after[key]); field != "" {
+				text += ", in " + field
+			}
+			out = append(out, text)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(before)) {
@@ -216,6 +193,52 @@ func differences(base, other map[string]string) []string {
 		}
 	}
 	return out
+}
+
+// firstDifference is the path of the first field in which two lists of objects of one
+// name differ; "" where one is there more often, or is no object.
+func firstDifference(a, b []any) string {
+	for i := range min(len(a), len(b)) {
+		if !reflect.DeepEqual(a[i], b[i]) {
+			return strings.TrimPrefix(differingField(a[i], b[i]), ".")
+		}
+	}
+	return ""
+}
+
+func differingField(a, b any) string {
+	switch x := a.(type) {
+	case map[string]any:
+		y, ok := b.(map[string]any)
+		if !ok {
+			return ""
+		}
+		for _, k := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Keys(x)), slices.Collect(maps.Keys(y)))))) {
+			in, has := x[k]
+			other, hasToo := y[k]
+			if has != hasToo || !reflect.DeepEqual(in, other) {
+				name := "." + k
+				if strings.ContainsAny(k, "./") {
+					name = "[" + strconv.Quote(k) + "]"
+				}
+				return name + differingField(in, other)
+			}
+		}
+	case []any:
+		y, ok := b.([]any)
+		if !ok {
+			return ""
+		}
+		for i := range max(len(x), len(y)) {
+			if i >= min(len(x), len(y)) {
+				return fmt.Sprintf("[%d]", i)
+			}
+			if !reflect.DeepEqual(x[i], y[i]) {
+				return fmt.Sprintf("[%d]", i) + differingField(x[i], y[i])
+			}
+		}
+	}
+	return ""
 }
 
 // changedObjects are the objects of the templates that differ, by kind, namespace

@@ -81,7 +81,7 @@ func (t *templates) tryOrder(ctx context.Context, c *chartv2.Chart, scope common
 	changed := map[string]bool{}
 	if err == nil {
 		for name, text := range got {
-			changed[name] = len(differences(map[string]string{name: rendered[name]}, map[string]string{name: text})) > 0
+			changed[name] = len(differences(map[string]string{name: rendered[name]}, map[string]string{name: text}, nil)) > 0
 		}
 		if !slices.Contains(slices.Collect(maps.Values(changed)), true) {
 			return nil

@@ -211,7 +211,7 @@ func (f *findings) rendering(rec *chart.Record) {
 	}
 	for i, d := range rec.Depends {
 		f.chart(RuleGenerated, evidence.OutcomeNotChecked, "only an install was judged, and something else can be installed: "+d,
-			"Render the same for an install and an upgrade, whatever the cluster holds; or collect the installed release.", f.Pointer(collectors.ChartFile, fmt.Sprintf("/depends/%d", i), ""))
+			"Render the same for an install and an upgrade, whatever the cluster holds and serves; say with --kube-version and --api-versions what it is; or collect the installed release.", f.Pointer(collectors.ChartFile, fmt.Sprintf("/depends/%d", i), ""))
 	}
 	if len(rec.Generated)+len(rec.Depends) == 0 {
 		f.chart(RuleGenerated, evidence.OutcomePass, "rendering makes nothing up", "", f.Pointer(collectors.ChartFile, "", ""))

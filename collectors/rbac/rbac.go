@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/companyos/helmproof/collectors"
@@ -116,10 +117,22 @@ func (r *release) ns(o *manifest.Object) string {
 
 func (r *release) add(rule string, o *manifest.Object, outcome evidence.Outcome, message, fix string, also ...*manifest.Object) {
 	at := []evidence.Pointer{r.Lines(o.From, o.To)}
-	for _, x := range also {
+	for _, x := range also[:min(len(also), maxNamed)] {
 		at = append(at, r.Lines(x.From, x.To))
 	}
 	r.Add(rule, o.Target(""), outcome, message, fix, at...)
+}
+
+// maxNamed bounds what one finding names and points at: a binding may have any
+// number of subjects, and a role any number of rules.
+const maxNamed = 20
+
+// joined is a list for people.
+func joined(list []string, by string) string {
+	if more := len(list) - maxNamed; more > 0 {
+		list = append(slices.Clone(list[:maxNamed]), fmt.Sprintf("… (%d more)", more))
+	}
+	return strings.Join(list, by)
 }
 
 func (r *release) read(set *manifest.ObjectSet) {
@@ -166,7 +179,7 @@ func (r *release) scope(o *manifest.Object) string {
 // role decides RBC-1 and RBC-2 for a role of the release, bound or not.
 func (r *release) role(x role) {
 	r.say(RuleWildcard, x.o, wildcards(x.rules), "names what it gives", "Name the API groups, resources and verbs that are needed.")
-	r.say(RuleRights, x.o, rights(x.rules), "gives none of the rights that lead to all others", fixRights)
+	r.say(RuleRights, x.o, r.rights(x), "gives none of the rights that lead to all others", fixRights)
 	if x.aggregation != nil && x.ns == "" {
 		r.aggregated(x)
 	}
@@ -179,7 +192,7 @@ func (r *release) say(rule string, o *manifest.Object, wrong []string, well, fix
 		r.add(rule, o, evidence.OutcomePass, well, "")
 		return
 	}
-	r.add(rule, o, evidence.OutcomeFail, strings.Join(wrong, "; "), fix)
+	r.add(rule, o, evidence.OutcomeFail, joined(wrong, "; "), fix)
 }
 
 // aggregated judges a ClusterRole whose rules the control plane fills in from all
@@ -248,32 +261,60 @@ func (r *release) builtin(b binding, name, fix string) {
 }
 
 // subjectsOf decides RBC-3: each subject is a service account that the release
-// makes and that is there as long as the binding.
+// makes and that is there as long as the binding, or one of the control plane.
 func (r *release) subjectsOf(b binding) {
 	const fix = "Name a ServiceAccount that the release makes, in its namespace; what others are to be allowed they bind themselves."
 	if len(b.subjects) == 0 {
 		r.add(RuleSubjects, b.o, evidence.OutcomePass, "binds nobody", "")
 		return
 	}
-	var wrong []string
+	var wrong, system []string
 	var also []*manifest.Object
+	seen := map[*manifest.Object]bool{}
 	for _, s := range b.subjects {
+		if isControlPlane(s) {
+			system = append(system, s.Name)
+			continue
+		}
 		why, account := r.subject(b, s)
 		if why != "" {
 			wrong = append(wrong, why)
-		} else if !slices.Contains(also, account) {
+		} else if !seen[account] {
+			seen[account] = true
 			also = append(also, account)
 		}
 	}
 	if len(wrong) > 0 {
-		r.add(RuleSubjects, b.o, evidence.OutcomeFail, strings.Join(wrong, "; "), fix, also...)
+		r.add(RuleSubjects, b.o, evidence.OutcomeFail, joined(wrong, "; "), fix, also...)
 		return
 	}
 	var names []string
 	for _, o := range also {
 		names = append(names, o.GetName())
 	}
-	r.add(RuleSubjects, b.o, evidence.OutcomePass, "binds ServiceAccount "+strings.Join(names, ", ")+" of the release", "", also...)
+	var binds []string
+	if len(names) > 0 {
+		binds = append(binds, "ServiceAccount "+joined(names, ", ")+" of the release")
+	}
+	if len(system) > 0 {
+		binds = append(binds, joined(system, ", ")+" of Kubernetes' own control plane")
+	}
+	r.add(RuleSubjects, b.o, evidence.OutcomePass, "binds "+strings.Join(binds, " and "), "", also...)
+}
+
+// isControlPlane reports whether a subject is one that every cluster has and nobody
+// else can be: an account that the controller manager makes for a controller, or the
+// user that the controller manager or the scheduler is. An aggregated API is called
+// by them.
+func isControlPlane(s rbacv1.Subject) bool {
+	switch s.Kind {
+	case rbacv1.ServiceAccountKind:
+		return s.Namespace == metav1.NamespaceSystem && isController(s.Name)
+	case rbacv1.UserKind:
+		name, ok := strings.CutPrefix(s.Name, "system:serviceaccount:"+metav1.NamespaceSystem+":")
+		return ok && isController(name) || s.Name == "system:kube-controller-manager" || s.Name == "system:kube-scheduler"
+	}
+	return false
 }
 
 // subject says why one is not of the release, or which account it is.

@@ -2,6 +2,7 @@ package rbac_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +73,52 @@ const (
 	harmless = "{apiGroups: [''], resources: [configmaps], verbs: [get, list]}"
 )
 
+var confined = regexp.MustCompile(`^(reads all Secrets|makes tokens of every service account)`)
+
+// TestTokens: a role may make tokens of accounts that the release makes, and that it
+// names; those of others are theirs.
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	tokens := func(kind, names string) string {
+		return role(kind, "{apiGroups: [''], resources: [serviceaccounts/token], verbs: [create], resourceNames: ["+names+"]}")
+	}
+	elsewhere := strings.Replace(account, "{name: app}", "{name: app, namespace: other}", 1)
+	never := strings.Replace(account, "{name: app}", "{name: app, annotations: {helm.sh/hook: bogus}}", 1)
+	for _, tt := range []struct{ account, role, want string }{
+		{account, tokens("Role", "app"), "pass Role app: gives none"},
+		{account, tokens("Role", "app, cluster-operator"), "fail Role app: that the release does not make: cluster-operator (create serviceaccounts/token)"},
+		{account, tokens("Role", "default"), "fail Role app: that the release does not make: default"},
+		{elsewhere, tokens("Role", "app"), "fail Role app: that the release does not make: app"},
+		{never, tokens("Role", "app"), "fail Role app: that the release does not make: app"},
+		{account, tokens("ClusterRole", "app"), "fail ClusterRole app: of that name in every namespace that it is bound in: app"},
+		{account, tokens("Role", "''"), "fail Role app: makes tokens of every service account of namespace shop"},
+	} {
+		expect(t, rbac.RuleRights, []string{tt.account, tt.role}, tt.want)
+	}
+}
+
+// TestManySubjects: a finding names a bounded number of what is wrong, and points at
+// as many.
+func TestManySubjects(t *testing.T) {
+	t.Parallel()
+	var accounts, subjects, strangers, rules []string
+	for i := range 100 {
+		accounts = append(accounts, strings.Replace(account, "{name: app}", fmt.Sprintf("{name: app%d}", i), 1))
+		subjects = append(subjects, fmt.Sprintf("{kind: ServiceAccount, name: app%d, namespace: shop}", i))
+		strangers = append(strangers, fmt.Sprintf("{kind: User, name: u%d}", i))
+		rules = append(rules, fmt.Sprintf("{apiGroups: [apps], resources: [r%d], verbs: ['*']}", i))
+	}
+	all := append(accounts, role("Role", strings.Join(rules, ", ")),
+		binding("RoleBinding", "Role", "app", strings.Join(subjects, ", ")),
+		strings.Replace(binding("RoleBinding", "Role", "app", strings.Join(strangers, ", ")), "{name: b}", "{name: c}", 1))
+	expect(t, rbac.RuleSubjects, all, "pass RoleBinding b: … (80 more)", "fail RoleBinding c: … (80 more)")
+	for _, f := range findings(t, all...) {
+		if len(f.Evidence) > 21 || len(f.Message) > 2000 {
+			t.Errorf("%s %s: %d places, %d bytes", f.Rule, f.Target.Object(), len(f.Evidence), len(f.Message))
+		}
+	}
+}
+
 func TestRules(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, rule, wildcard, rights string }{ // parts of the messages; "": it passes
@@ -91,7 +138,7 @@ func TestRules(t *testing.T) {
 		{"get secrets", "{apiGroups: [''], resources: [secrets], verbs: [get]}", "", "reads all Secrets (get secrets)"},
 		{"list secrets among others", "{apiGroups: [apps, ''], resources: [pods, secrets], verbs: [create, list]}", "", "reads all Secrets (list secrets)"},
 		{"watch secrets", "{apiGroups: [''], resources: [secrets], verbs: [watch]}", "", "reads all Secrets"},
-		{"patch answers with the secret", "{apiGroups: [''], resources: [secrets], verbs: [patch]}", "", "reads all Secrets (patch secrets)"},
+		{"patch answers with the secret", "{apiGroups: [''], resources: [secrets], verbs: [patch]}", "", "reads all Secrets (patch secrets, which is answered with the content)"},
 		{"and so does deleting them", "{apiGroups: [''], resources: [secrets], verbs: [deletecollection]}", "", "reads all Secrets"},
 		{"make secrets", "{apiGroups: [''], resources: [secrets], verbs: [create, update, delete]}", "", ""},
 		{"one secret", "{apiGroups: [''], resources: [secrets], verbs: [get, watch], resourceNames: [mine]}", "", ""},
@@ -109,7 +156,7 @@ func TestRules(t *testing.T) {
 		{"nodes/proxy", "{apiGroups: [''], resources: [nodes/proxy], verbs: [get]}", "", "reaches the kubelet"},
 		{"nodes", "{apiGroups: [''], resources: [nodes, nodes/metrics], verbs: [get]}", "", ""},
 		{"tokens", "{apiGroups: [''], resources: [serviceaccounts/token], verbs: [create]}", "", "makes tokens of every service account"},
-		{"tokens of one", "{apiGroups: [''], resources: [serviceaccounts/token], verbs: [create], resourceNames: [app]}", "", ""},
+		{"tokens of somebody else's", "{apiGroups: [''], resources: [serviceaccounts/token], verbs: [create], resourceNames: [theirs]}", "", "makes tokens of service accounts "},
 		{"impersonate", "{apiGroups: [''], resources: [users, groups], verbs: [impersonate]}", "", "acts as others (impersonate users, groups)"},
 		{"impersonate one", "{apiGroups: [''], resources: [serviceaccounts], verbs: [impersonate], resourceNames: [a]}", "", "acts as others"},
 		{"impersonate extras", "{apiGroups: [authentication.k8s.io], resources: [userextras/scopes], verbs: [impersonate]}", "", "acts as others"},
@@ -126,6 +173,9 @@ func TestRules(t *testing.T) {
 				want := func(part, well string) string {
 					if part == "" {
 						return "pass " + kind + " app: " + well
+					}
+					if kind == "Role" { // it is confined
+						part = confined.ReplaceAllString(part, "$0 of namespace shop")
 					}
 					return "fail " + kind + " app: " + part
 				}
@@ -203,6 +253,14 @@ func TestSubjects(t *testing.T) {
 		{"all accounts", account, "{kind: Group, name: 'system:serviceaccounts'}", "fail RoleBinding b: every service account of the cluster"},
 		{"all accounts of a namespace", account, "{kind: Group, name: 'system:serviceaccounts:shop'}", "fail RoleBinding b: every service account of namespace shop"},
 		{"a group", account, "{kind: Group, name: team}", "fail RoleBinding b: group team is not of the release"},
+		{"a controller of Kubernetes", account, "{kind: ServiceAccount, name: horizontal-pod-autoscaler, namespace: kube-system}", "pass RoleBinding b: binds horizontal-pod-autoscaler of Kubernetes' own control plane"},
+		{"a controller, by its user's name", account, "{kind: User, name: 'system:serviceaccount:kube-system:job-controller'}", "pass RoleBinding b: own control plane"},
+		{"the controller manager", account, "{kind: User, name: 'system:kube-controller-manager'}", "pass RoleBinding b: own control plane"},
+		{"a controller and one's own", account, mine + ", {kind: ServiceAccount, name: horizontal-pod-autoscaler, namespace: kube-system}", "pass RoleBinding b: binds ServiceAccount app of the release and horizontal-pod-autoscaler of Kubernetes'"},
+		{"a controller and a stranger", account, "{kind: User, name: jane}, {kind: ServiceAccount, name: horizontal-pod-autoscaler, namespace: kube-system}", "fail RoleBinding b: user jane is not of the release"},
+		{"a controller's name elsewhere", account, "{kind: ServiceAccount, name: horizontal-pod-autoscaler, namespace: default}", "fail RoleBinding b: nothing in the release makes"},
+		{"no controller of Kubernetes", account, "{kind: ServiceAccount, name: theirs, namespace: kube-system}", "fail RoleBinding b: nothing in the release makes"},
+		{"the default account of kube-system", account, "{kind: ServiceAccount, name: default, namespace: kube-system}", "fail RoleBinding b: is there in every namespace"},
 		{"another kind", account, "{kind: Pod, name: app}", `fail RoleBinding b: "Pod" is no kind of subject`},
 		{"never made", hook("bogus"), mine, `fail RoleBinding b: event "bogus" is none of Helm's`},
 		{"made for tests", hook("test"), mine, "fail RoleBinding b: which an installation does not make"},

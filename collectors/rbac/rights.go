@@ -6,11 +6,14 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // wildcards says where rules name everything (CIS 5.1.3), each once.
 func wildcards(rules []rbacv1.PolicyRule) []string {
 	var out []string
+	seen := map[string]bool{}
 	for _, rule := range rules {
 		of := what(rule)
 		for _, field := range []struct {
@@ -21,7 +24,8 @@ func wildcards(rules []rbacv1.PolicyRule) []string {
 				// */scale is every resource's, pods/* would be every subresource; a path
 				// that only ends in * is a tree of its own.
 				wild := s == "*" || s == "/*" || field.name == "resources" && (strings.HasPrefix(s, "*/") || strings.HasSuffix(s, "/*"))
-				if text := fmt.Sprintf("%s of %s: %s", field.name, of, s); wild && !slices.Contains(out, text) {
+				if text := fmt.Sprintf("%s of %s: %s", field.name, of, s); wild && !seen[text] {
+					seen[text] = true
 					out = append(out, text)
 				}
 			}
@@ -54,34 +58,85 @@ type danger struct {
 // anyVerb stands for all verbs: the API server takes several for such subresources.
 var anyVerb = []string{"get", "list", "watch", "create", "update", "patch", "delete"}
 
+const (
+	readsSecrets = "reads all Secrets"
+	makesTokens  = "makes tokens of every service account"
+)
+
 // dangers are the rights that CIS 5.1 wants few to have. Reading is whatever
 // answers with the content: a patch does, and so does deleting a collection.
 var dangers = []danger{
-	{"", []string{"secrets"}, []string{"get", "list", "watch", "patch", "deletecollection"}, false, "reads all Secrets"},
+	{"", []string{"secrets"}, []string{"get", "list", "watch", "patch", "deletecollection"}, false, readsSecrets},
 	{"", []string{"pods/exec", "pods/attach"}, anyVerb, true, "runs commands in pods"},
 	{"", []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, true, "puts containers into pods"},
 	{"", []string{"nodes/proxy"}, anyVerb, true, "reaches the kubelet, and by it every pod"},
-	{"", []string{"serviceaccounts/token"}, []string{"create"}, false, "makes tokens of every service account"},
+	{"", []string{"serviceaccounts/token"}, []string{"create"}, true, makesTokens},
 	{"", []string{"users", "groups", "serviceaccounts"}, []string{"impersonate"}, true, "acts as others"},
 	{"authentication.k8s.io", []string{"users", "groups", "serviceaccounts", "uids", "userextras/*"}, []string{"impersonate"}, true, "acts as others"},
 	{group, []string{"roles", "clusterroles"}, []string{"escalate"}, true, "gives roles rights that it does not have"},
 	{group, []string{"roles", "clusterroles"}, []string{"bind"}, true, "binds roles whose rights it does not have"},
 }
 
-// rights says which dangers rules hold, each once.
-func rights(rules []rbacv1.PolicyRule) []string {
+// rights says which dangers the rules of a role hold, each once.
+func (r *release) rights(x role) []string {
 	var out []string
-	for _, rule := range rules {
+	seen := map[string]bool{}
+	for _, rule := range x.rules {
 		for _, d := range dangers {
-			if verbs := d.verbsIn(rule); len(verbs) > 0 {
-				text := fmt.Sprintf("%s (%s %s)", d.means, strings.Join(verbs, ", "), strings.Join(d.resourcesIn(rule), ", "))
-				if !slices.Contains(out, text) {
-					out = append(out, text)
+			verbs := d.verbsIn(rule)
+			if len(verbs) == 0 {
+				continue
+			}
+			means, answer := d.means, ""
+			switch d.means {
+			case readsSecrets:
+				means += where(x)
+				if !slices.ContainsFunc(verbs, func(v string) bool { return slices.Contains([]string{"*", "get", "list", "watch"}, v) }) {
+					answer = ", which is answered with the content"
 				}
+			case makesTokens:
+				if means = r.tokens(x, rule); means == "" {
+					continue
+				}
+			}
+			text := fmt.Sprintf("%s (%s %s%s)", means, joined(verbs, ", "), joined(d.resourcesIn(rule), ", "), answer)
+			if !seen[text] {
+				seen[text] = true
+				out = append(out, text)
 			}
 		}
 	}
 	return out
+}
+
+// where says to what a role is confined.
+func where(x role) string {
+	if x.ns == "" {
+		return ""
+	}
+	return " of namespace " + x.ns
+}
+
+// tokens says whose tokens a rule makes; "" where it names accounts of the release
+// only. A ClusterRole names those of every namespace that it is bound in.
+func (r *release) tokens(x role, rule rbacv1.PolicyRule) string {
+	if !restricts(rule) {
+		return makesTokens + where(x)
+	}
+	var foreign []string
+	for _, name := range rule.ResourceNames {
+		own := func(o *manifest.Object) bool { return o.NeverMade() == "" }
+		if x.ns == "" || !slices.ContainsFunc(r.accounts[[2]string{x.ns, name}], own) {
+			foreign = append(foreign, name)
+		}
+	}
+	switch {
+	case len(foreign) == 0:
+		return ""
+	case x.ns == "":
+		return "makes tokens of service accounts of that name in every namespace that it is bound in: " + joined(foreign, ", ")
+	}
+	return "makes tokens of service accounts that the release does not make: " + joined(foreign, ", ")
 }
 
 // verbsIn is the rule's words for verbs of the danger; none: it does not hold it.
@@ -137,8 +192,16 @@ func isBuiltin(name string) bool {
 	case "cluster-admin", "admin", "edit", "view":
 		return true
 	}
-	controller, ok := strings.CutPrefix(name, "system:controller:")
-	return systemRoles[name] || builtinRights[name] != "" || ok && slices.Contains(controllers, controller)
+	controller, ok := strings.CutPrefix(name, controllerRole)
+	return systemRoles[name] || builtinRights[name] != "" || ok && isController(controller)
+}
+
+const controllerRole = "system:controller:"
+
+// isController reports whether Kubernetes has a controller of that name, with a role
+// and an account of its own.
+func isController(name string) bool {
+	return slices.Contains(controllers, name) || builtinRights[controllerRole+name] != ""
 }
 
 // controllers are those of Kubernetes' controllers whose roles hold none of the

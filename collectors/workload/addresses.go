@@ -7,7 +7,9 @@ import (
 	"net"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	netutils "k8s.io/utils/net"
 )
 
@@ -65,6 +67,7 @@ func (s spans) size() uint64 {
 // that opens all that is used is not saved by it.
 type addresses struct {
 	all       bool // every peer, pods included
+	pods      bool // every pod of the cluster, or all but those of named namespaces
 	four, six spans
 }
 
@@ -75,15 +78,37 @@ const (
 )
 
 func (a *addresses) add(b addresses) {
-	a.all = a.all || b.all
+	a.all, a.pods = a.all || b.all, a.pods || b.pods
 	a.four, a.six = append(a.four, b.four...), append(a.six, b.six...)
 }
 
-func (a *addresses) none() bool { return !a.all && len(a.four)+len(a.six) == 0 }
+func (a *addresses) none() bool { return !a.all && !a.pods && len(a.four)+len(a.six) == 0 }
 
 // everyone reports whether it is at least half of all addresses of a family.
 func (a *addresses) everyone() bool {
 	return a.all || 2*a.four.size() >= allFour || 2*a.six.size() >= allSix
+}
+
+// everyPod reports whether a peer selects the pods of every namespace, or of all but
+// some that it names: an empty selector, the label that every namespace has, and
+// what only excludes.
+func everyPod(peer networkingv1.NetworkPolicyPeer) bool {
+	return peer.NamespaceSelector != nil && selectsNearlyAll(*peer.NamespaceSelector) && (peer.PodSelector == nil || selectsNearlyAll(*peer.PodSelector))
+}
+
+func selectsNearlyAll(s metav1.LabelSelector) bool {
+	if len(s.MatchLabels) > 0 {
+		return false
+	}
+	for _, x := range s.MatchExpressions {
+		switch {
+		case x.Operator == metav1.LabelSelectorOpNotIn, x.Operator == metav1.LabelSelectorOpDoesNotExist:
+		case x.Operator == metav1.LabelSelectorOpExists && x.Key == corev1.LabelMetadataName:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // addressesOf is the addresses that peers let through; pods and namespaces that
@@ -95,6 +120,7 @@ func addressesOf(peers []networkingv1.NetworkPolicyPeer) (addresses, error) {
 		b := peer.IPBlock
 		if b == nil {
 			a.all = a.all || peer.PodSelector == nil && peer.NamespaceSelector == nil
+			a.pods = a.pods || everyPod(peer)
 			continue
 		}
 		x, four, err := block(b.CIDR)

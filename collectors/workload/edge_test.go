@@ -129,7 +129,7 @@ func TestNetworkPolicyEdges(t *testing.T) {
 		{"from every address but some", docs(web, netpol("np", both+", ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]}]")), []string{"fail Deployment web: np allows all ingress"}},
 		{"from every address to one port", docs(web, netpol("np", both+", ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: http}]}]")), []string{"pass Deployment web: restricted by NetworkPolicy np"}},
 		{"a peer that says nothing", docs(web, netpol("np", both+", ingress: [{from: [{}]}]")), []string{"fail Deployment web: np allows all ingress"}},
-		{"from every pod", docs(web, netpol("np", both+", ingress: [{from: [{namespaceSelector: {}}]}]")), []string{"pass Deployment web: restricted by NetworkPolicy np"}},
+		{"from every pod", docs(web, netpol("np", both+", ingress: [{from: [{namespaceSelector: {}}]}]")), []string{"warn Deployment web: NetworkPolicy np allows ingress from every pod of the cluster to its pods"}},
 		{"two add up", docs(web, netpol("in", "podSelector: {}"), netpol("out", "podSelector: {}, policyTypes: [Egress]")), []string{"pass Deployment web: restricted by NetworkPolicy in"}},
 		{"elsewhere", docs(web, inNamespace("other", netpol("np", both))), []string{"fail Deployment web: no NetworkPolicy restricts ingress"}},
 		{"no selector selects all", docs(web, netpol("np", "policyTypes: [Ingress, Egress]")), []string{"pass Deployment web: restricted by NetworkPolicy np"}},

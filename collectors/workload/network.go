@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -51,7 +52,8 @@ func (r *release) networkPoliciesOf(p *pod) {
 			}
 		}
 	}
-	ingress, egress := r.open(inEver, networkingv1.PolicyTypeIngress), r.open(outEver, networkingv1.PolicyTypeEgress)
+	ingress, egress := r.open(inEver, networkingv1.PolicyTypeIngress, false), r.open(outEver, networkingv1.PolicyTypeEgress, false)
+	fromPods, toPods := r.open(inEver, networkingv1.PolicyTypeIngress, true), r.open(outEver, networkingv1.PolicyTypeEgress, true)
 	about := func(list []netpol) []*manifest.Object {
 		var out []*manifest.Object
 		for _, np := range list {
@@ -70,12 +72,16 @@ func (r *release) networkPoliciesOf(p *pod) {
 		add(evidence.OutcomeFail, ingress.said("all ingress traffic to"), fix, about(ingress.by))
 	case len(in) == 0:
 		add(evidence.OutcomeFail, "no NetworkPolicy restricts ingress to its pods"+missing.said(), fix, missing.objects)
-	case ingress.unknown != "" || egress.unknown != "":
-		add(evidence.OutcomeNotChecked, "what its NetworkPolicies allow was not worked out: "+ingress.unknown+egress.unknown, "Correct the blocks of addresses, or say it in fewer rules.", about(slices.Concat(inEver, outEver)))
+	case ingress.unknown != "" || egress.unknown != "" || fromPods.unknown != "" || toPods.unknown != "":
+		add(evidence.OutcomeNotChecked, "what its NetworkPolicies allow was not worked out: "+cmp.Or(ingress.unknown, egress.unknown, fromPods.unknown, toPods.unknown), "Correct the blocks of addresses, or say it in fewer rules.", about(slices.Concat(inEver, outEver)))
+	case len(fromPods.by) > 0:
+		add(evidence.OutcomeWarn, fromPods.said("ingress from every pod of the cluster to")+", and keeps out only what is outside of it", "Name the namespaces and pods that may call.", about(fromPods.by))
 	case len(out) == 0:
 		add(evidence.OutcomeWarn, restricting+"nothing restricts egress"+missing.said(), "Add policyType Egress with the destinations that the pods need, DNS among them.", about(in))
 	case len(egress.by) > 0:
 		add(evidence.OutcomeWarn, restricting+egress.said("all egress traffic from"), "Name the destinations that the pods need, DNS among them.", about(slices.Concat(in, egress.by)))
+	case len(toPods.by) > 0:
+		add(evidence.OutcomeWarn, restricting+toPods.said("egress to every pod of the cluster from"), "Name the namespaces and pods that are called.", about(slices.Concat(in, toPods.by)))
 	default:
 		add(evidence.OutcomePass, "restricted by NetworkPolicy "+names(about(in)), "", about(in))
 	}
@@ -127,15 +133,16 @@ func (o opened) said(what string) string {
 }
 
 // open looks for policies that are open alone, then at what all of them allow
-// together. Many pods have the same policies: what was worked out is kept.
-func (r *release) open(policies []netpol, direction networkingv1.PolicyType) opened {
-	id := []byte(direction)
+// together. pods: every pod of the cluster is everyone. Many pods have the same
+// policies: what was worked out is kept.
+func (r *release) open(policies []netpol, direction networkingv1.PolicyType, pods bool) opened {
+	id := fmt.Appendf(nil, "%s %t ", direction, pods)
 	for _, np := range policies {
 		id = binary.AppendUvarint(id, uint64(np.n))
 	}
 	key := string(id)
 	out, ok := r.opened[key]
-	if ok || len(policies) == 0 {
+	if ok || len(policies) == 0 || pods && !slices.ContainsFunc(policies, func(np netpol) bool { return namesEveryPod(np.spec, direction) }) {
 		return out
 	}
 	var all []networkRule
@@ -143,11 +150,11 @@ func (r *release) open(policies []netpol, direction networkingv1.PolicyType) ope
 		rules := rulesOf(np.spec, direction)
 		all = append(all, rules...)
 		if len(policies) > 1 {
-			out.by = append(out.by, r.open(policies[i:i+1], direction).by...)
+			out.by = append(out.by, r.open(policies[i:i+1], direction, pods).by...)
 		}
 	}
 	if len(out.by) == 0 {
-		open, err := opensAll(all, &r.work)
+		open, err := opensAll(all, pods, &r.work)
 		switch {
 		case err != nil:
 			out.unknown = err.Error()
@@ -157,6 +164,10 @@ func (r *release) open(policies []netpol, direction networkingv1.PolicyType) ope
 	}
 	r.opened[key] = out
 	return out
+}
+
+func namesEveryPod(spec networkingv1.NetworkPolicySpec, direction networkingv1.PolicyType) bool {
+	return slices.ContainsFunc(rulesOf(spec, direction), func(rule networkRule) bool { return slices.ContainsFunc(rule.peers, everyPod) })
 }
 
 const (
@@ -171,8 +182,8 @@ const (
 // ports of a protocol: at least half of all addresses of a family by at least half
 // of all ports. What leaves out one address, one port or one network restricts
 // nothing worth the name; a service that is open to the world by one port is
-// not meant.
-func opensAll(rules []networkRule, work *int) (bool, error) {
+// not meant. pods: so do every pod of the cluster, and the pods of all namespaces but some.
+func opensAll(rules []networkRule, pods bool, work *int) (bool, error) {
 	protocols := []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}
 	for _, rule := range rules {
 		for _, port := range rule.ports {
@@ -182,7 +193,7 @@ func opensAll(rules []networkRule, work *int) (bool, error) {
 		}
 	}
 	for _, protocol := range protocols {
-		open, err := opensProtocol(rules, protocol, work)
+		open, err := opensProtocol(rules, protocol, pods, work)
 		if open || err != nil {
 			return open, err
 		}
@@ -190,7 +201,7 @@ func opensAll(rules []networkRule, work *int) (bool, error) {
 	return false, nil
 }
 
-func opensProtocol(rules []networkRule, protocol corev1.Protocol, done *int) (bool, error) {
+func opensProtocol(rules []networkRule, protocol corev1.Protocol, pods bool, done *int) (bool, error) {
 	type reach struct {
 		to    addresses
 		ports spans
@@ -230,7 +241,7 @@ func opensProtocol(rules []networkRule, protocol corev1.Protocol, done *int) (bo
 				to.add(x.to)
 			}
 		}
-		if to.everyone() {
+		if to.everyone() || pods && to.pods {
 			open += bounds[i] - bounds[i-1]
 		}
 	}

@@ -83,6 +83,44 @@ func TestOpenNetworkPolicies(t *testing.T) {
 	}
 }
 
+// TestEveryPod: a policy that every pod of the cluster passes keeps out only what is
+// outside of it, which is said. Each row is the peers of one rule, or more of it.
+func TestEveryPod(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, rule string // %s stands for from or to
+		every      bool
+	}{
+		{"every namespace", "%s: [{namespaceSelector: {}}]", true},
+		{"every pod of every namespace", "%s: [{namespaceSelector: {}, podSelector: {}}]", true},
+		{"the label that each has", "%s: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: Exists}]}}]", true},
+		{"but one namespace", "%s: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [a]}]}}]", true},
+		{"without a label", "%s: [{namespaceSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}]", true},
+		{"pods without a label", "%s: [{namespaceSelector: {}, podSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}]", true},
+		{"beside another", "%s: [{podSelector: {matchLabels: {a: b}}}, {namespaceSelector: {}}]", true},
+		{"by all ports", "%s: [{namespaceSelector: {}}], ports: [{port: 1, endPort: 65535}]", true},
+		{"by one port", "%s: [{namespaceSelector: {}}], ports: [{port: 443}]", false},
+		{"some pods of every namespace", "%s: [{namespaceSelector: {}, podSelector: {matchLabels: {a: b}}}]", false},
+		{"namespaces with a label", "%s: [{namespaceSelector: {matchExpressions: [{key: a, operator: Exists}]}}]", false},
+		{"one namespace", "%s: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: a}}}]", false},
+		{"all pods of its own", "%s: [{podSelector: {}}]", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in, out := strings.ReplaceAll(tt.rule, "%s", "from"), strings.ReplaceAll(tt.rule, "%s", "to")
+			closed := "podSelector: {}, policyTypes: [Ingress, Egress]"
+			inWant, outWant := "pass Deployment web: restricted by NetworkPolicy np", "pass Deployment web: restricted by NetworkPolicy np"
+			if tt.every {
+				inWant, outWant = "warn Deployment web: NetworkPolicy np allows ingress from every pod of the cluster to its pods", "warn Deployment web: NetworkPolicy np allows egress to every pod of the cluster from its pods"
+			}
+			rows(t, workload.RuleNetworkPolicy, []row{
+				{"ingress", docs(deployment("web"), netpol("np", closed+", ingress: [{"+in+"}]")), []string{inWant}},
+				{"egress", docs(deployment("web"), netpol("np", closed+", egress: [{"+out+"}]")), []string{outWant}},
+			})
+		})
+	}
+}
+
 func deployment(name string) string { return pods("Deployment", name, 2, "app: "+name, "") }
 
 // TestNetworkPoliciesTogether holds that policies add up.

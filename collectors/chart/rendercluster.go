@@ -1,0 +1,224 @@
+package chart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/Masterminds/semver/v3"
+	"helm.sh/helm/v4/pkg/chart/common"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+)
+
+// What a chart is judged by is rendered for a cluster of the target version as it
+// comes: its APIs alone, and a version without a provider's suffix. A chart that asks
+// for either is rendered as a provider's cluster would have it, too, and compared.
+
+// Modes of rendering, in Record.Modes, besides those of rendermodes.go.
+const (
+	modeProvider = "on a provider's cluster"
+	modeServed   = "where all APIs are served that it asks for"
+)
+
+// builtinGroups are the API groups of Kubernetes itself, "" among them.
+var builtinGroups = sync.OnceValue(func() map[string]bool {
+	out := map[string]bool{"apiregistration.k8s.io": true, "extensions": true, "": true}
+	for _, v := range common.DefaultVersionSet {
+		out[groupOf(v)] = true
+	}
+	return out
+})
+
+// groupOf is the group of an API version, with or without a kind.
+func groupOf(version string) string {
+	group, _, ok := strings.Cut(version, "/")
+	if !ok {
+		return ""
+	}
+	if len(group) > 1 && group[0] == 'v' && group[1] >= '0' && group[1] <= '9' { // v1/Pod
+		return ""
+	}
+	return group
+}
+
+// providerAPIs are groups that clusters have which nobody installed anything on.
+var providerAPIs = []string{"metrics.k8s.io", "snapshot.storage.k8s.io", "gke.io", "cloud.google.com", "k8s.aws", "amazonaws.com", "azmk8s.io"}
+
+// servedByProvider reports whether an API is one that a provider's cluster has.
+func servedByProvider(version string) bool {
+	group := groupOf(version)
+	return slices.ContainsFunc(providerAPIs, func(p string) bool { return group == p || strings.HasSuffix(group, "."+p) })
+}
+
+// servedSomewhere reports whether an API is there where somebody installed it.
+// OpenShift is another kind of cluster: who has one says so with --api-versions.
+func servedSomewhere(version string) bool {
+	group := groupOf(version)
+	return !builtinGroups()[group] && group != "openshift.io" && !strings.HasSuffix(group, ".openshift.io")
+}
+
+// providerCapabilities are those of a cluster of the same minor version. Its version
+// has what the providers write, all at once, unless the user said whose cluster it is.
+func (l *load) providerCapabilities(caps *common.Capabilities) (*common.Capabilities, error) {
+	v, err := semver.NewVersion(caps.KubeVersion.Version)
+	if err != nil {
+		return nil, fmt.Errorf("kube version: %w", err)
+	}
+	out := caps.Copy()
+	setHelmVersion(out, true)
+	if v.Prerelease() == "" && v.Metadata() == "" {
+		kube, err := common.ParseKubeVersion(fmt.Sprintf("v%d.%d.%d-eks-3025e55-gke.1200-aliyun.1-tke.1+IKS.k3s1.rke2r1", v.Major(), v.Minor(), v.Patch()+9))
+		if err != nil {
+			return nil, fmt.Errorf("kube version: %w", err)
+		}
+		out.KubeVersion = *kube
+	}
+	return out, nil
+}
+
+// comparison compares one rendering, of an install, with the others that there may be.
+type comparison struct {
+	l      *load
+	t      *templates
+	c      *chartv2.Chart
+	rec    *Record
+	scope  common.Values
+	values any
+	caps   *common.Capabilities
+	base   map[string]string
+	seen   *recorder
+	both   bool            // the upgrade that is rendered is an install on a provider's cluster, too
+	told   map[string]bool // differences that were told: what one mode does is not for the next
+}
+
+// run renders the other modes, each only where a template could tell it from those
+// that were rendered: an upgrade on a provider's cluster shows what an install there
+// does, unless a template asks which of them it is.
+func (m *comparison) run(ctx context.Context) error {
+	t := m.t
+	upgrade := func(caps *common.Capabilities) func(any, *recorder) (map[string]string, error) {
+		return func(values any, rec *recorder) (map[string]string, error) {
+			return t.again(ctx, m.c, m.scope, values, caps, rec)
+		}
+	}
+	caps, asked := m.caps, t.asksCluster
+	install := func() (err error) {
+		if caps, err = m.l.providerCapabilities(m.caps); err != nil {
+			return err
+		}
+		t.serves = servedByProvider
+		if t.asksRelease {
+			return m.with(ctx, modeProvider, m.onCluster(ctx, caps), nil)
+		}
+		return nil
+	}
+	if asked {
+		if err := install(); err != nil {
+			return err
+		}
+	}
+	m.both = asked && !t.asksRelease
+	if err := m.with(ctx, modeUpgrade, upgrade(caps), nil); err != nil {
+		return err
+	}
+	both := m.both
+	m.both = false
+	switch {
+	case both && t.asksRelease: // an upgrade asked on its way
+		if err := m.with(ctx, modeProvider, m.onCluster(ctx, caps), nil); err != nil {
+			return err
+		}
+	case both:
+		m.rec.Modes = append(m.rec.Modes, modeUpgrade) // the same
+	case !asked && t.asksCluster: // an upgrade asked on its way
+		if err := install(); err != nil {
+			return err
+		}
+		if err := m.with(ctx, modeUpgrade, upgrade(caps), nil); err != nil {
+			return err
+		}
+	}
+	if len(m.seen.lookups) > 0 {
+		t.present = true
+		if err := m.with(ctx, modePresent, upgrade(caps), nil); err != nil {
+			return err
+		}
+		t.present = false
+	}
+	return m.served(ctx, caps)
+}
+
+// served compares with a cluster that has every API that was asked for. What is made
+// only where its kind is known is of no use to anybody elsewhere, and no difference.
+func (m *comparison) served(ctx context.Context, caps *common.Capabilities) error {
+	more := false
+	for version := range m.t.asked {
+		more = more || servedSomewhere(version) && !servedByProvider(version) && !caps.APIVersions.Has(version)
+	}
+	if !more {
+		return nil
+	}
+	m.t.serves = func(version string) bool { return servedByProvider(version) || servedSomewhere(version) }
+	return m.with(ctx, modeServed, m.onCluster(ctx, caps), func(object any) bool {
+		o, _ := object.(map[string]any)
+		version, _ := o["apiVersion"].(string)
+		return !builtinGroups()[groupOf(version)]
+	})
+}
+
+// onCluster renders an install with these capabilities.
+func (m *comparison) onCluster(ctx context.Context, caps *common.Capabilities) func(any, *recorder) (map[string]string, error) {
+	return func(values any, rec *recorder) (map[string]string, error) {
+		given, ok := values.(map[string]any)
+		if !ok {
+			return nil, errors.New("no values to render with")
+		}
+		sources, err := chartSources(ctx, m.c, common.Values{"Chart": m.scope["Chart"], "Release": m.scope["Release"], "Capabilities": caps, "Values": common.Values(given)})
+		if err != nil {
+			return nil, err
+		}
+		return m.t.render(sources, rec)
+	}
+}
+
+// with renders by render, and notes where other objects come out than of an install.
+func (m *comparison) with(ctx context.Context, mode string, render func(values any, rec *recorder) (map[string]string, error), ignore func(object any) bool) error {
+	other := new(recorder)
+	got, err := render(copyValue(m.values), other)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	m.seen.add(other)
+	if m.both && !m.t.asksRelease {
+		mode = modeProvider
+	}
+	if !slices.Contains(m.rec.Modes, mode) {
+		m.rec.Modes = append(m.rec.Modes, mode)
+	}
+	if err != nil {
+		// What refuses the objects that lookup found here may take others.
+		if !refusedByChart(err) || mode != modeProvider && mode != modeServed && len(m.seen.lookups) > 0 {
+			short, _ := renderProblem(err, m.c.Name())
+			m.t.depend(mode + ": it does not render: " + oneLine(short.Error()) + standIns(mode))
+		}
+		return nil
+	}
+	for _, d := range differences(m.base, got, ignore) {
+		if !m.told[d] {
+			m.t.depend(mode + ": it renders " + d + standIns(mode))
+		}
+		m.told[d] = true
+	}
+	return nil
+}
+
+// standIns says what lookup gave.
+func standIns(mode string) string {
+	if mode == modePresent {
+		return " (lookup gave stand-ins without content for the objects of a cluster)"
+	}
+	return ""
+}
