@@ -14,8 +14,6 @@ var (
 	publicEntry = lazily(`(?i)(^|[-_.a-z0-9])(user|username|user[-_]?id|userId|adminUser|host|hostname|port|database|dbname|db[-_]name|region|bucket|endpoint|namespace|email|protocol|interface|verbose|selector|log[-_]?level|tenant[-_]?id|client[-_]?id|app[-_]?id|project[-_]?id|type)$|^(ca|tls)\.crt$|^ca\.pem$|^known_hosts$`)
 	// switchValue matches values that no secret has.
 	switchValue = lazily(`(?i)^(true|false|yes|no|on|off|null|none|[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}|debug|info|warn|error)$`)
-	// configLine matches "key: value", "key = value" and "key":"value" in configuration files.
-	configLine = lazily(`^[\s"'{,-]*([A-Za-z][-_.A-Za-z0-9]*)["']?\s*[:=]\s*(.*?)[\s,]*$`)
 )
 
 // looksLikeConfig reports whether most lines of a text read like those of a
@@ -33,31 +31,6 @@ func looksLikeConfig(text string) bool {
 		}
 	}
 	return lines > 0 && config*2 > lines
-}
-
-// configSecrets returns the values in a configuration file that stand beside a
-// key that names a secret, or in an address with a password.
-func configSecrets(text string) []string {
-	var out []string
-	for line := range strings.Lines(text) {
-		if len(line) > 4096 {
-			continue
-		}
-		if p, ok := urlPassword(line); ok {
-			out = append(out, p)
-			continue
-		}
-		m := configLine.FindStringSubmatch(line)
-		if m == nil || strings.HasPrefix(strings.TrimSpace(line), "#") {
-			continue
-		}
-		value := strings.Trim(m[2], `"'`)
-		if secretKey(m[1], value) && !strings.HasPrefix(value, "#") && !strings.HasPrefix(value, "|") && !strings.Contains(value, "{{") &&
-			!strings.HasPrefix(value, "/") && !strings.Contains(value, "://") && !strings.ContainsAny(value, "()") {
-			out = append(out, value)
-		}
-	}
-	return out
 }
 
 // jsonSecrets returns the texts of a JSON record, such as a Docker configuration,

@@ -226,6 +226,7 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	starts := lineStarts(text, len(lines))
 	var raws []finding
 	raws = append(raws, keys(text, lines)...)
+	raws = append(raws, encodedKeys(text, lines)...)
 	for r, keep := range set.near(text, starts) {
 		rule := &set.rules[r]
 		if rule.id == genericRule {
@@ -264,7 +265,7 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 		if h.key == "" && f.RuleID != keyRule {
 			h.key = keyOf(f.Line, f.Secret)
 		}
-		if f.Secret != "" && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
+		if f.Secret != "" && !onNextLine(&f) && !isSealed(raw, f.StartLine, f.Secret) && !harmless(f.RuleID, f.Secret, f.Match, f.Line, name) && !seen[h] {
 			seen[h] = true
 			out = append(out, h)
 		}
@@ -412,6 +413,66 @@ var (
 	nameOfKey  = lazily(`^\s*(- )?(key|name|secretKey|property|subPath):\s`)
 	exampleish = lazily(`(?i)(example|placeholder|your[-_]|dummy|sample|xxxx|<[a-z])`)
 )
+
+// onNextLine reports whether what a rule took for the value of a key is the next
+// line's key: the first has no value.
+func onNextLine(f *finding) bool {
+	if f.RuleID == keyRule {
+		return false
+	}
+	between := before(f.Match, f.Secret)
+	i := strings.LastIndexByte(between, '\n')
+	if i < 0 {
+		return false
+	}
+	if assignment.MatchString(between[i+1:] + f.Secret) {
+		return true
+	}
+	_, after, _ := strings.Cut(f.Line, f.Secret)
+	after = strings.TrimLeft(after, " \t\"'")
+	return after != "" && (after[0] == ':' || after[0] == '=')
+}
+
+var assignment = lazily(`^[\s#-]*["']?[A-Za-z_][A-Za-z0-9_.-]*["']?\s*[:=]`)
+
+// isSealed reports whether a value of this line is ciphertext: below encryptedData, as
+// SealedSecrets have it, or of SOPS.
+func isSealed(raw []byte, line int, secret string) bool {
+	if !bytes.Contains(raw, []byte("encryptedData")) && !bytes.Contains(raw, []byte("ENC[")) {
+		return false
+	}
+	all := bytes.SplitAfterN(raw, []byte("\n"), line+1)
+	if line < 1 || line > len(all) {
+		return false
+	}
+	text := string(all[line-1])
+	i := strings.Index(text, secret)
+	if i < 0 {
+		return false
+	}
+	if strings.Contains(text[:i], "ENC[") {
+		return true
+	}
+	for i > 0 && strings.IndexByte(base64Alphabet, text[i-1]) >= 0 {
+		i--
+	}
+	if !hasAny(text[i:], "Ag", "AQ") {
+		return false // the length of an RSA block comes first
+	}
+	width := indentation(text)
+	for n := line - 2; n >= max(0, line-100); n-- {
+		t := bytes.TrimSpace(all[n])
+		switch {
+		case bytes.HasPrefix(t, []byte("---")) || bytes.HasPrefix(t, []byte("kind:")):
+			return false
+		case bytes.HasPrefix(t, []byte("encryptedData:")):
+			return indentation(string(all[n])) < width
+		}
+	}
+	return false
+}
+
+func indentation(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
 // harmless are matches that are no secrets: checksums, templates, references,
 // names, and in documentation whatever has no format of its own.

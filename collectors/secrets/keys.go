@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"encoding/base64"
 	"regexp"
 	"strings"
 )
@@ -71,4 +72,47 @@ func holdsKey(body string) bool {
 		}
 	}
 	return n >= keyBytes
+}
+
+// encodedBegins are "-----BEGIN " in base64, and that in base64 once more.
+var encodedBegins = []string{"LS0tLS1CRUdJTi", "TFMwdExTMUNSVWRK"}
+
+// encodedKeys is keys for private keys in base64.
+func encodedKeys(text string, numbers []int) []finding {
+	var out []finding
+	for _, begin := range encodedBegins {
+		for at := 0; ; {
+			i := strings.Index(text[at:], begin)
+			if i < 0 {
+				break
+			}
+			from := at + i
+			at = from + max(len(begin), len(wrapped.FindString(text[from:min(len(text), from+2*keyReach)])))
+			run := strings.TrimRight(text[from:at], " \t\r\n")
+			if !decodesToKey(run) {
+				continue
+			}
+			start := strings.LastIndexByte(text[:from], '\n') + 1
+			line := strings.Count(text[:from], "\n")
+			out = append(out, finding{RuleID: keyRule, Secret: run, Match: text[start:from] + run, Line: text[start:at], StartLine: numbers[min(line, len(numbers)-1)]})
+		}
+	}
+	return out
+}
+
+// wrapped matches base64, in lines of at least 40.
+var wrapped = lazily(`^(?:[A-Za-z0-9+/]{40,}\r?\n[ \t]*)*[A-Za-z0-9+/]+={0,2}`)
+
+func decodesToKey(v string) bool {
+	for range 2 {
+		v = strings.Join(strings.Fields(v), "")
+		plain, err := base64.StdEncoding.DecodeString(v[:len(v)/4*4])
+		if err != nil {
+			return false
+		}
+		if v = string(plain); len(keys(v, []int{1})) > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -19,6 +19,12 @@ func (l lazyRegexp) MatchString(s string) bool { return l.compiled().MatchString
 
 func (l lazyRegexp) FindStringSubmatch(s string) []string { return l.compiled().FindStringSubmatch(s) }
 
+func (l lazyRegexp) FindAllStringSubmatchIndex(s string, n int) [][]int {
+	return l.compiled().FindAllStringSubmatchIndex(s, n)
+}
+
 func (l lazyRegexp) FindAllStringSubmatch(s string, n int) [][]string {
 	return l.compiled().FindAllStringSubmatch(s, n)
 }
+
+func (l lazyRegexp) FindString(s string) string { return l.compiled().FindString(s) }

@@ -1,30 +1,39 @@
 package secrets
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 var (
 	// secretName matches how a key or variable that holds a secret ends.
-	secretName = lazily(`(?i)(password|passwd|passphrase|[-_.]pwd|^pwd|[-_.]pass|^pass|token|api[-_]?key|private[-_]?key|access[-_]?key|encryption[-_]?key|signing[-_]?key|secret[-_]?key|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|credentials?|connection[-_]?string|htpasswd|[-_.]secret|^secret)$|[a-z]Secret$|[a-z]Pwd$`)
+	secretName = lazily(`(?i)(password|passwd|passwort|passphrase|passcode|htpasswd|[-_.]pwd|^pwd|[a-z]pwd|[-_.]psw|^psw|[-_.]pw|^pw|[-_.]pass|^pass|(db|pg|my|ftp|smtp|mail|ldap|admin|root|user|bind|store|require)pass` +
+		`|token|bearer|secret|api[-_.]?key|private[-_]?key|access[-_]?key|encrypt(ion)?[-_]?key|sign(ing)?[-_]?key|secret[-_]?key([-_]?base)?|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|(jwt|hmac|cipher|crypto)[-_]?key` +
+		`|credentials?|[-_.]creds|^creds|connection[-_]?strings?|masterauth|redis[-_]?auth|erlang[-_]?cookie)$|(?-i:[a-z]Pass$)`)
 	// notSecretName matches keys that are about a secret without holding it.
-	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|^use[-_A-Z]|^create|rotate|names?$|refs?$|max|min_|length|ttl|expir|public|header|field|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|ca[-_]?secret|root[-_]?secret|secret[-_]?keys?$)`)
+	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|names?$|refs?$|(^|[-_.])max[-_.]|(^|[-_.])min[-_.]|(?-i:^max[A-Z])|length|(^|[-_.])ttl|(?-i:[a-z]T(TL|tl))|expir|public|header|field|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|initial[-_]?cluster[-_]?token|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|(^|[-_.])ca[-_]?secret|(?-i:[a-z](Ca|CA)Secret)|root[-_]?secret|secret[-_]?keys?$)`)
 	// holdsAnyway are names that notSecretName would let go.
 	holdsAnyway = lazily(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_](secret[-_]key)$|^[A-Z0-9_]*SECRET_KEY$`)
+	// aboutSecret matches names that stay harmless whatever they end with.
+	aboutSecret = lazily(`(?i)(existing|^enable|^no[-_]|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|(?-i:^(allow|require|random)[-_A-Z])|^(allow|require|random)[-_]|^generate|(^|[-_.])auto[-_.]|automount|autogen|(?-i:^auto[A-Z])|(^|[-_.])max[-_.]|(?-i:^max[A-Z])|length|[-_.]?empty)`)
+	// passwordName matches names of passwords, which may be any word.
+	passwordName = lazily(`(?i)(password|passwd|passwort|passphrase|pwd|pass|pw)$`)
+	// connectionName matches names of values that hold a secret among other things.
+	connectionName = lazily(`(?i)connection[-_]?strings?$`)
 	// referenceName matches keys whose value often is the name of a Secret, or of a key in one.
-	referenceName = lazily(`(?i)(secret|secret[-_]?key|credentials?|token)$`)
+	referenceName = lazily(`(?i)(secret|secret[-_]?key|credentials?)$`)
 	dnsName       = lazily(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 	keyReference  = lazily(`(?i)^[a-z][-_a-z0-9.]*(password|token|secret|key|passwd|credentials?)[-_a-z0-9.]*$`)
-	credentialURL = lazily(`(?i)\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@"'{}]{0,100}:([^/\s@"'{}]{1,200})@[^/\s]`)
 	// keyName and camelWord match "passwordKey: adminPassword" and the like.
 	keyName     = lazily(`([Kk]ey|_KEY|[Cc]redentials?)$`)
 	camelWord   = lazily(`^[a-z]{3,}([A-Z][a-z]+)*$`)
 	placeholder = lazily(`(?i)^(change|replace|secret|password|minio|admin|root|test|example)`)
-	// connectionPassword matches the password in "user=a password='b'".
-	connectionPassword = regexp.MustCompile(`(?i)\b(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*['"]?([^'";\s]+)`)
-	// secretArgument matches "--db-password=…" and "-token …".
-	secretArgument = regexp.MustCompile(`^--?([A-Za-z][-_.A-Za-z0-9]*)[= ](.+)$`)
+	// anyKey and noKey tell names of keys that are secrets if their values look random.
+	anyKey = lazily(`(?i)(^|[-_.a-z0-9])key$`)
+	noKey  = lazily(`(?i)(public|pub|site|partition|sort|cache|object|s3|kms|fingerprint|gpg|host|index|label|idempotency)[-_.]?key$`)
+	// goesElsewhere matches values that are filled in later, whole or in part.
+	goesElsewhere = lazily(`\$\([^()]*\)|\$\{[^{}]*\}|\{\{.*\}\}|#\{[^{}]*\}|%[A-Za-z]*\{[^{}]*\}|^(\$__[a-z]+\{.*\}|<[^<>]*>|\$[A-Z_][A-Z0-9_]*|\$[0-9@]|(?i:\$[a-z0-9_]*(pass|pw|secret|token|key|cred)[a-z_]*)|%[a-z]|%\(.*\)s?|%[A-Za-z_]+%|@@?[A-Za-z_.-]+@@?|__[A-Z0-9_]+__)$`)
+	// inStore matches addresses in stores of secrets, and what is encrypted.
+	inStore = lazily(`(?i)^(vault:|ref\+|arn:|file:|secretref:|projects/|op://|env:|gcp:secretmanager|awssm:|ssm:|k8s:|keyvault:|akv:|@microsoft\.keyvault\(|enc\[|\$ansible_vault;|!vault)`)
+	// filePath matches paths and names of files.
+	filePath = lazily(`^(~|\.{1,2})?(/[A-Za-z0-9._@-]+)+/?$|^[A-Za-z]:\\[^"]+$|^[\w./-]+\.(pem|key|crt|json|ya?ml|txt|jks|p12|cert|conf)$`)
 )
 
 // namesSecret reports whether something of this name holds a secret itself.
@@ -32,79 +41,110 @@ func namesSecret(key string) bool {
 	return secretName.MatchString(key) && (!notSecretName.MatchString(key) || holdsAnyway.MatchString(key) && !aboutSecret.MatchString(key))
 }
 
-// aboutSecret matches names that stay harmless whatever they end with.
-var aboutSecret = regexp.MustCompile(`(?i)(existing|^enable|^use[-_A-Z]|^create|rotate|^allow|^require|^random|^generate|auto|max|length|[-_.]?empty)`)
-
-// secretKey reports whether a key with this value holds a secret.
+// secretKey reports whether a key with this value holds a secret. In values and
+// configuration files, what a key says may be the name of a Secret, or of an entry.
 func secretKey(key, value string) bool {
-	if isReference(value) || !namesSecret(key) {
+	if !literalSecret(key, value) || isPlaceholder(value) {
 		return false
 	}
+	if !namesSecret(key) {
+		return true // by its value
+	}
 	// "secretKey: clientSecret" names a key; "accessKey: changeMe" is a default password.
-	if keyName.MatchString(key) && camelWord.MatchString(value) && !placeholder.MatchString(value) {
+	if keyName.MatchString(key) && (camelWord.MatchString(value) && !placeholder.MatchString(value) || namesEntry(value)) {
 		return false
 	}
 	// "secret: my-tls" names a Secret; "clientSecret: my-tls" does not.
-	if referenceName.MatchString(key) && dnsName.MatchString(value) && strings.ContainsAny(value, "-.") &&
-		!strings.Contains(strings.ToLower(key), "client") && !looksRandom(value) {
+	return !referenceName.MatchString(key) || !namesObject(value) || strings.Contains(strings.ToLower(key), "client")
+}
+
+// namesObject reports whether a value could be the name of a Secret.
+func namesObject(v string) bool {
+	return dnsName.MatchString(v) && strings.ContainsAny(v, "-.") && !looksRandom(v)
+}
+
+// isPlaceholder reports whether a value says that something is put in its place.
+func isPlaceholder(v string) bool { return strings.Contains(strings.ToLower(v), "placeholder") }
+
+// literalSecret reports whether a literal of this name is a secret, whatever words
+// it has: a variable's value is never the name of a Secret.
+func literalSecret(name, value string) bool {
+	value = strings.TrimSpace(value)
+	if isEmpty(value) || pointsElsewhere(value) {
 		return false
+	}
+	if !namesSecret(name) {
+		return anyKey.MatchString(name) && !noKey.MatchString(name) && (madeAtRandom(value) || strings.HasPrefix(value, "base64:") && len(value) > 20)
+	}
+	return passwordName.MatchString(name) || !isChoice(value)
+}
+
+// isEmpty are values that say nothing, or switch something.
+func isEmpty(v string) bool {
+	switch strings.ToLower(v) {
+	case "", "true", "false", "null", "nil", "none", "~", "redacted", "<nil>", "0", "yes", "no", "on", "off", "-", `""`, "''", "{}", "[]", "enabled", "disabled", "undefined":
+		return true
+	}
+	return strings.Trim(v, "*xX.-_") == "" // ****, xxx, …
+}
+
+// isChoice are words that choose how something is done; as a password they are one.
+func isChoice(v string) bool {
+	switch strings.ToLower(v) {
+	case "default", "auto", "random", "required", "optional", "string":
+		return true
+	}
+	return false
+}
+
+// pointsElsewhere are values that say where the secret is: a variable, a template,
+// a store, a file, an address without a password.
+func pointsElsewhere(v string) bool {
+	if goesElsewhere.MatchString(v) || inStore.MatchString(v) || plainAddress.MatchString(v) {
+		return true
+	}
+	if !filePath.MatchString(v) {
+		return false
+	}
+	for part := range strings.SplitSeq(v, "/") {
+		if madeAtRandom(part) {
+			return false // base64 has slashes, too
+		}
 	}
 	return true
 }
 
-// secretLiteral reports whether an environment variable holds a secret itself,
-// and which part of its value is the secret.
-func secretLiteral(name, value string) (secret string, ok bool) {
-	if isReference(value) {
-		return "", false
-	}
-	if s, ok := urlPassword(value); ok {
-		return s, true
-	}
-	if m := connectionPassword.FindStringSubmatch(value); m != nil && strings.HasSuffix(strings.ToLower(name), "string") {
-		return m[1], !isReference(m[1])
-	}
-	if strings.HasPrefix(value, "/") || strings.Contains(value, "://") || strings.Contains(value, "$(") || !secretKey(name, value) {
-		return "", false
-	}
-	return value, true
-}
+// plainAddress matches addresses.
+var plainAddress = lazily(`^[a-zA-Z][a-zA-Z0-9+.-]{1,30}://\S*$|^jdbc:\S+$`)
 
-// urlPassword returns the password of a URL in the value: scheme://user:password@host.
-func urlPassword(value string) (string, bool) {
-	if !strings.Contains(value, "://") {
-		return "", false
-	}
-	for _, m := range credentialURL.FindAllStringSubmatch(value, 4) {
-		if !isReference(m[1]) && !strings.ContainsAny(m[1], "$%<>*[]") {
-			return m[1], true
-		}
-	}
-	return "", false
-}
-
-// isReference are values that point to a secret, switch something, or say nothing.
+// isReference are values that point to a secret, switch something, or say nothing,
+// for texts of which nobody knows what they are: names of keys, too.
 func isReference(v string) bool {
 	v = strings.TrimSpace(v)
-	lower := strings.ToLower(v)
-	switch lower {
-	case "", "true", "false", "null", "nil", "none", "~", "redacted", "<nil>", "0", "yes", "no", "on", "off", "default", "auto", "-", `""`, "''", "{}", "[]", "random", "required", "optional", "enabled", "disabled":
-		return true
+	return isEmpty(v) || isChoice(v) || pointsElsewhere(v) || namesEntry(v)
+}
+
+// namesEntry reports whether a value reads like the name of an entry: "db-password",
+// "REDIS_TOKEN".
+func namesEntry(v string) bool {
+	return keyReference.MatchString(v) && !looksRandom(v) && strings.ContainsAny(v, "-_.")
+}
+
+// madeAtRandom reports whether a value is a key that a program made: long, of one
+// alphabet, with digits among the letters and without a structure of names.
+func madeAtRandom(v string) bool {
+	if len(v) < 20 || len(v) > 1024 || isUUID.MatchString(v) || strings.Trim(v, base64Alphabet+"=") != "" || entropy(v) < 3.3 {
+		return false
 	}
-	for _, p := range []string{"{{", "$(", "${", "vault:", "ref+", "arn:", "file:", "secretref:", "projects/", "<", "op://", "/etc/", "/var/", "/run/", "/opt/", "/mnt/", "env:", "gcp:secretmanager", "awssm:", "ssm:", "%(", "k8s:"} {
-		if strings.HasPrefix(lower, p) {
+	for part := range strings.FieldsFuncSeq(v, func(c rune) bool { return strings.ContainsRune("-_/+=", c) }) {
+		if looksRandom(part) {
 			return true
 		}
 	}
-	if strings.Trim(v, "*xX.-_") == "" {
-		return true // ****, xxx, …
-	}
-	if strings.HasPrefix(v, "$") && !strings.ContainsAny(v[1:], "$/.!") && strings.ToUpper(v) == v {
-		return true // $DB_PASSWORD
-	}
-	// "db-password" and "REDIS_TOKEN" are the names of keys, not their values.
-	return keyReference.MatchString(v) && !looksRandom(v) && strings.ContainsAny(v, "-_.")
+	return false
 }
+
+var isUUID = lazily(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 // looksRandom is a cheap test for text that nobody made up as a name: long, with
 // digits among letters.

@@ -199,8 +199,8 @@ func (l *learning) learnLines(v, key, where string) {
 		l.add(text, shaped(text), odd)
 	}
 	if !strings.Contains(v, "PRIVATE KEY") && looksLikeConfig(v) {
-		for _, s := range configSecrets(v) {
-			l.learn(s, key, where)
+		for _, p := range parts(v, "") {
+			l.learn(v[p.from:p.to], p.key, where)
 		}
 		return
 	}
@@ -344,9 +344,13 @@ func (r *Redactor) Redact(b []byte) ([]byte, int) {
 
 // text replaces secrets in plain text.
 func (r *Redactor) text(b []byte) ([]byte, int) {
-	out, n := r.forms.replace(b)
-	out, m := r.beside(out)
-	return out, n + m
+	n := 0
+	if in, m := r.inside(string(b), ""); m > 0 {
+		b, n = []byte(in), m
+	}
+	b, more := r.forms.replace(b)
+	out, m := r.beside(b)
+	return out, n + more + m
 }
 
 // matcher finds any of many texts.

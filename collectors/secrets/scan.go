@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
@@ -84,6 +82,7 @@ type scan struct {
 	found []found
 	files int
 	names map[string]int      // places by what a finding's id is made of
+	named map[string]bool     // names of Secrets that the release knows, for secretNames
 	known map[uint64]struct{} // hashes of the source lines that were scanned
 
 	index   map[string][]int // of found, for near
@@ -139,139 +138,6 @@ func (s *scan) objects() error {
 	return nil
 }
 
-func (s *scan) secret(o *manifest.Object) {
-	for _, field := range []string{"data", "stringData"} {
-		m, ok := o.Object[field].(map[string]any)
-		if !ok {
-			continue
-		}
-		for _, key := range slices.Sorted(maps.Keys(m)) {
-			v, ok := m[key].(string)
-			if !ok {
-				// Kubernetes would refuse it, but the value stands there.
-				if v, ok = scalar(m[key]); !ok {
-					continue
-				}
-			}
-			plain, encoded := v, false
-			if field == "data" {
-				if b, err := decodeBase64(v); err == nil && utf8.Valid(b) {
-					plain, encoded = string(b), true
-				}
-			}
-			if isPublic(key, plain) || strings.Contains(plain, "\n") && !s.holdsSecret(key, plain) {
-				continue
-			}
-			at := spot{entry: field + "\x00" + key, encoded: encoded, secret: true}
-			s.addIn(o, at, RuleData, field, "", field+"."+key, v, append([]string{plain}, jsonSecrets(plain)...)...)
-		}
-	}
-}
-
-// decodeBase64 accepts what the API server accepts, and text without padding.
-func decodeBase64(v string) ([]byte, error) {
-	v = strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\r' || r == ' ' {
-			return -1
-		}
-		return r
-	}, v)
-	if b, err := base64.StdEncoding.DecodeString(v); err == nil {
-		return b, nil
-	}
-	return base64.RawStdEncoding.DecodeString(v)
-}
-
-// isPublic are the entries of a Secret that are no secrets: certificates, user
-// names, addresses, switches. A name that says secret is never public.
-func isPublic(key, plain string) bool {
-	plain = strings.TrimSpace(plain)
-	if plain == "" || isPublicKey(plain) || strings.Contains(plain, "\n") {
-		return plain == "" || isPublicKey(plain)
-	}
-	if namesSecret(key) {
-		return false
-	}
-	if _, ok := urlPassword(plain); ok {
-		return false
-	}
-	return publicEntry.MatchString(key) || switchValue.MatchString(plain)
-}
-
-// holdsSecret reports whether a file in a Secret can be one. Whoever keeps a
-// configuration file in a Secret usually does so for what can be added to it:
-// without a key that names a secret, and a value to it, there is none.
-func (s *scan) holdsSecret(key, plain string) bool {
-	return strings.Contains(plain, "PRIVATE KEY") || !looksLikeConfig(plain) || namesSecret(key) || len(configSecrets(plain)) > 0
-}
-
-// configMap looks at entries by their names, and at addresses with passwords.
-func (s *scan) configMap(o *manifest.Object) {
-	m, ok := o.Object["data"].(map[string]any)
-	if !ok {
-		return
-	}
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		v, ok := scalar(m[key])
-		if !ok {
-			continue
-		}
-		if strings.Contains(v, "\n") {
-			if p, ok := urlPassword(v); ok {
-				s.addIn(o, spot{}, RuleEnv, "address in a ConfigMap", "", "data."+key, p)
-			}
-			continue
-		}
-		if secret, ok := secretLiteral(key, v); ok {
-			s.addIn(o, spot{entry: "data\x00" + key}, RuleEnv, "entry of a ConfigMap", "", "data."+key, secret)
-		}
-	}
-}
-
-// podEnv looks at literal variables and arguments of all containers.
-func (s *scan) podEnv(o, as *manifest.Object) {
-	tpl, ok, err := as.PodTemplate()
-	if !ok || err != nil {
-		return // what is no pod template is reported by the collectors that judge it
-	}
-	look := func(container string, env map[string]string, args []string) {
-		for _, name := range slices.Sorted(maps.Keys(env)) {
-			if secret, ok := secretLiteral(name, env[name]); ok {
-				s.addIn(o, spot{variable: name + "\x00" + strings.TrimSpace(secret)}, RuleEnv, "literal", container, "env "+name, secret)
-			}
-		}
-		for i, a := range args {
-			name, value := "", a
-			if m := secretArgument.FindStringSubmatch(a); m != nil {
-				name, value = m[1], m[2]
-			} else if i > 0 && strings.HasPrefix(args[i-1], "-") && !strings.HasPrefix(a, "-") {
-				name = strings.TrimLeft(args[i-1], "-")
-			}
-			if secret, ok := secretLiteral(name, value); ok && !strings.Contains(secret, "\n") {
-				s.addIn(o, spot{argument: name + "\x00" + strings.TrimSpace(secret)}, RuleEnv, "argument", container, "argument "+cmp.Or(name, strconv.Itoa(i)), secret)
-			}
-		}
-	}
-	for _, c := range slices.Concat(tpl.Spec.InitContainers, tpl.Spec.Containers) {
-		env := map[string]string{}
-		for _, e := range c.Env {
-			if e.ValueFrom == nil {
-				env[e.Name] = e.Value
-			}
-		}
-		look(c.Name, env, slices.Concat(c.Command, c.Args))
-	}
-	for _, c := range tpl.Spec.EphemeralContainers {
-		env := map[string]string{}
-		for _, e := range c.Env {
-			if e.ValueFrom == nil {
-				env[e.Name] = e.Value
-			}
-		}
-		look(c.Name, env, slices.Concat(c.Command, c.Args))
-	}
-}
-
 // values looks at the coalesced values by their keys.
 func (s *scan) values() {
 	w := &valueWalk{scan: s, user: s.rel.UserValues}
@@ -294,16 +160,17 @@ func (w *valueWalk) walk(v any, path []string, depth int) {
 		for _, k := range slices.Sorted(maps.Keys(x)) {
 			p := append(slices.Clone(path), k)
 			if text, ok := scalar(x[k]); ok {
-				if secret, ok := secretLiteral(k, text); ok {
-					w.note("key", p, k, secret)
+				if _, named := x["name"].(string); k == "value" && named {
+					continue // it was looked at with its name
 				}
+				w.noteAll("key", p, k, text)
 				continue
 			}
 			// A list of passwords or tokens.
 			if list, ok := x[k].([]any); ok && namesSecret(strings.TrimSuffix(k, "s")) {
 				for i, e := range list {
 					if text, ok := scalar(e); ok && secretKey(strings.TrimSuffix(k, "s"), text) {
-						w.note("list", append(slices.Clone(p), strconv.Itoa(i)), k, text)
+						w.note("list", append(slices.Clone(p), strconv.Itoa(i)), k, secret{text: text})
 					}
 				}
 			}
@@ -316,18 +183,26 @@ func (w *valueWalk) walk(v any, path []string, depth int) {
 			if m, ok := e.(map[string]any); ok {
 				name, _ := m["name"].(string)
 				if text, ok := scalar(m["value"]); ok {
-					if secret, ok := secretLiteral(name, text); ok {
-						w.note("variable", append(slices.Clone(p), "value"), name, secret)
-					}
+					w.noteAll("variable", append(slices.Clone(p), "value"), name, text)
 				}
+			}
+			if text, ok := e.(string); ok {
+				w.noteAll("list", p, "", text)
 			}
 			w.walk(e, p, depth+1)
 		}
 	}
 }
 
+// noteAll adds the secrets of one text among the values.
+func (w *valueWalk) noteAll(detail string, path []string, name, text string) {
+	for _, x := range w.secretsOf(name, text, secretKey) {
+		w.note(detail, path, name, x)
+	}
+}
+
 // note adds a secret among the values with the file that it comes from.
-func (w *valueWalk) note(detail string, path []string, name, value string) {
+func (w *valueWalk) note(detail string, path []string, name string, x secret) {
 	t := evidence.Target{Kind: "Chart", Name: w.rel.Info.Chart}
 	if given(w.user, path) {
 		detail += ", given by the user"
@@ -338,7 +213,7 @@ func (w *valueWalk) note(detail string, path []string, name, value string) {
 	if detail == "variable" || strings.HasPrefix(detail, "variable,") {
 		key += " " + name
 	}
-	w.add(RuleValuesKey, detail, t, key, value)
+	w.scan.note(found{place: Place{Rule: RuleValuesKey, Detail: detail, Target: t, Key: key + x.beside()}, value: x.text, also: x.also})
 }
 
 // given reports whether the user's own values have something at the path.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -108,4 +109,48 @@ func shapedBase64(v string) string {
 // strictBase64 decodes as the API server does.
 func strictBase64(v string) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(strings.NewReplacer("\n", "", "\r", "").Replace(v))
+}
+
+// inside masks the short secrets inside of a text where reading it, as it was read to
+// find them, says that they are secrets.
+func (r *Redactor) inside(text, name string) (string, int) {
+	if len(r.short) == 0 || len(text) > maxRead || !r.hasShort(text) {
+		return text, 0
+	}
+	var list []part
+	for _, k := range []kind{kindOf(name, text), inline, shell} {
+		list = append(list, partsOf(text, name, k)...)
+	}
+	slices.SortStableFunc(list, func(a, b part) int { return a.from - b.from })
+	isJSON := json.Valid([]byte(text))
+	var out strings.Builder
+	n, done := 0, 0
+	for _, p := range list {
+		if v := text[p.from:p.to]; p.from < done || r.partial[v] == nil {
+			continue
+		}
+		out.WriteString(text[done:p.from])
+		if isJSON && text[p.from-1] != '"' {
+			out.WriteString("0") // a number stays one
+		} else {
+			out.WriteString(mask)
+		}
+		n, done = n+1, p.to
+	}
+	if n == 0 {
+		return text, 0
+	}
+	return out.String() + text[done:], n
+}
+
+// hasShort reports whether one of the short secrets stands in a text.
+func (r *Redactor) hasShort(text string) bool {
+	root := r.short[0].next
+	found := false
+	for i := 0; i < len(text) && !found; i++ {
+		if _, ok := root[text[i]]; ok {
+			r.short.walk([]byte(text[i:min(len(text), i+minWords+200)]), func(int) { found = true })
+		}
+	}
+	return found
 }

@@ -396,7 +396,7 @@ func (m *masking) text(v string, p place) string {
 	case t == "":
 		return v
 	case p.spots != nil && p.spots.entries[p.path]:
-		if strings.HasPrefix(p.path, "data\x00") {
+		if strings.HasPrefix(p.path, "data\x00") || strings.HasPrefix(p.path, "binaryData\x00") {
 			return instead(shapedBase64(v))
 		}
 		return instead(shaped(v))
@@ -412,9 +412,13 @@ func (m *masking) text(v string, p place) string {
 			return instead(again)
 		}
 	}
-	b, n := m.forms.replace([]byte(v))
+	in, n := v, 0
 	if !p.named {
-		var more int
+		in, n = m.inside(v, p.key)
+	}
+	b, more := m.forms.replace([]byte(in))
+	n += more
+	if !p.named {
 		b, more = m.beside(b)
 		n += more
 	}
