@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"strings"
 )
@@ -26,8 +27,11 @@ func DigestOfReader(r io.Reader) (Digest, error) {
 	if _, err := io.Copy(h, r); err != nil {
 		return "", err
 	}
-	return Digest(digestPrefix + hex.EncodeToString(h.Sum(nil))), nil
+	return DigestOfHash(h), nil
 }
+
+// DigestOfHash returns the digest of what was written to a SHA-256 hash.
+func DigestOfHash(h hash.Hash) Digest { return Digest(digestPrefix + hex.EncodeToString(h.Sum(nil))) }
 
 // ParseDigest accepts "sha256:<64 hex>" or the bare 64 hexadecimal digits.
 func ParseDigest(s string) (Digest, error) {

@@ -139,7 +139,7 @@ func TestUnsealed(t *testing.T) {
 		if name != "md" && name != "html" {
 			continue
 		}
-		b, err := render(d)
+		b, err := reporttest.Bytes(render, d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestNewSurvivesNothing(t *testing.T) {
 	t.Parallel()
 	d := report.New(report.Input{})
 	for name, render := range renderers() {
-		if _, err := render(d); err != nil {
+		if _, err := reporttest.Bytes(render, d); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -188,7 +188,7 @@ func TestDrillProblems(t *testing.T) {
 				t.Errorf("%s: problems %q lack %q", name, d.Drill.Problems, p)
 			}
 			for format, render := range renderers() {
-				b, err := render(d)
+				b, err := reporttest.Bytes(render, d)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -210,7 +210,7 @@ func TestDrillUnread(t *testing.T) {
 	in.DrillUnread = "artifacts/chaos/end.json <is> cut"
 	d := report.New(in)
 	for format, render := range renderers() {
-		b, err := render(d)
+		b, err := reporttest.Bytes(render, d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestDrillUnread(t *testing.T) {
 // A report without a drill is as it was before there were drills.
 func TestNoDrill(t *testing.T) {
 	t.Parallel()
-	b, err := report.HTML(report.New(reporttest.Small()))
+	b, err := reporttest.Bytes(report.HTML, report.New(reporttest.Small()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestNumbersForPeople(t *testing.T) {
 func TestDrillHTML(t *testing.T) {
 	t.Parallel()
 	for name, f := range reporttest.Drills() {
-		b, err := report.HTML(report.New(reporttest.Drill(f)))
+		b, err := reporttest.Bytes(report.HTML, report.New(reporttest.Drill(f)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +313,7 @@ func FuzzDrill(f *testing.F) {
 		d := report.New(reporttest.Drill(g))
 		checkCharts(t, "fuzz", d.Drill)
 		for name, render := range renderers() {
-			if _, err := render(d); err != nil {
+			if _, err := reporttest.Bytes(render, d); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -323,7 +323,7 @@ func FuzzDrill(f *testing.F) {
 func BenchmarkDrillHTML(b *testing.B) {
 	d := report.New(reporttest.Drill(reporttest.Drills()["half an hour"]))
 	for b.Loop() {
-		if _, err := report.HTML(d); err != nil {
+		if _, err := reporttest.Bytes(report.HTML, d); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -24,7 +24,7 @@ func checkHostile(t *testing.T, s string) {
 	t.Helper()
 	d := report.New(reporttest.Hostile(s))
 	for name, render := range renderers() {
-		b, err := render(d)
+		b, err := reporttest.Bytes(render, d)
 		if err != nil {
 			t.Fatalf("%s of %q: %v", name, s, err)
 		}
@@ -116,7 +116,7 @@ func shape(t *testing.T, s string, b []byte) map[string]int {
 
 func checkMarkdown(t *testing.T, s string, b []byte) {
 	t.Helper()
-	plain, err := report.Markdown(report.New(reporttest.Hostile("plain")))
+	plain, err := reporttest.Bytes(report.Markdown, report.New(reporttest.Hostile("plain")))
 	if err != nil {
 		t.Fatal(err)
 	}

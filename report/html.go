@@ -1,11 +1,12 @@
 package report
 
 import (
-	"bytes"
+	"bufio"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"io"
 	"strings"
 	"sync"
 
@@ -61,17 +62,20 @@ func newSheet(files ...string) (sheet, error) {
 	return sheet{template.CSS(all), "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"}, nil
 }
 
-// HTML renders d as one self-contained page: no script, nothing loaded.
-func HTML(d *Document) ([]byte, error) {
+// HTML writes d as one self-contained page: no script, nothing loaded.
+func HTML(w io.Writer, d *Document) error {
 	t, err := htmlTemplate()
 	if err != nil {
-		return nil, fmt.Errorf("parse html template: %w", err)
+		return fmt.Errorf("parse html template: %w", err)
 	}
-	var b bytes.Buffer
-	if err := t.Execute(&b, d); err != nil {
-		return nil, fmt.Errorf("render html report: %w", err)
+	b := bufio.NewWriter(w)
+	if err = t.Execute(b, d); err == nil {
+		err = b.Flush()
 	}
-	return b.Bytes(), nil
+	if err != nil {
+		return fmt.Errorf("render html report: %w", err)
+	}
+	return nil
 }
 
 type bar struct {

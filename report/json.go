@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"iter"
+	"slices"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -76,54 +79,95 @@ func NewReleaseJSON(in Input) ReleaseJSON {
 	return r
 }
 
-// JSON renders d as an OutputJSON of one release.
-func JSON(d *Document) ([]byte, error) {
-	r := NewReleaseJSON(d.in)
-	list := r.Findings
-	r.Findings = []evidence.Finding{}
-	return marshalWith(OutputJSON{Releases: []ReleaseJSON{r}}, "findings", list)
+// JSON writes d as an OutputJSON of one release.
+func JSON(w io.Writer, d *Document) error { return WriteOutput(w, []ReleaseJSON{NewReleaseJSON(d.in)}) }
+
+const (
+	outputBegin = "{\n  \"releases\": [\n"
+	outputEnd   = "\n  ]\n}\n"
+)
+
+// WriteOutput writes an OutputJSON of these releases, as MarshalOutput has it, always
+// whole characters at a time.
+func WriteOutput(w io.Writer, list []ReleaseJSON) error {
+	if len(list) == 0 {
+		return writeOutput(w, OutputJSON{Releases: list})
+	}
+	begin := outputBegin
+	for _, r := range list {
+		found := slices.Values(r.Findings)
+		r.Findings = []evidence.Finding{}
+		raw, err := MarshalOutput(OutputJSON{Releases: []ReleaseJSON{r}})
+		if err != nil {
+			return err
+		}
+		raw = raw[len(outputBegin) : len(raw)-len(outputEnd)]
+		if err := writeWith(w, append([]byte(begin), raw...), "findings", found); err != nil {
+			return err
+		}
+		begin = ",\n"
+	}
+	if _, err := io.WriteString(w, outputEnd); err != nil {
+		return fmt.Errorf("write json: %w", err)
+	}
+	return nil
 }
 
-// marshalWith is MarshalOutput of v with the elements of list in the list of that name,
-// empty in v, of the only element of v's own list. They are written one by one: all of
-// them can be most of what is in memory.
-func marshalWith[T any](v any, name string, list []T) ([]byte, error) {
-	raw, err := MarshalOutput(v)
-	if err != nil || len(list) == 0 {
-		return raw, err
-	}
+// writeWith writes raw, which MarshalOutput made, with the elements of list in its list
+// of that name, which is empty in it, of the only element of its own list. They are
+// encoded one by one: all of them can be more than all else that is in memory.
+func writeWith[T any](w io.Writer, raw []byte, name string, list iter.Seq[T]) error {
 	const indent = "\n      " // of a member of that element
+	const piece = 64 << 10    // bytes that are written at once
 	before, after, ok := bytes.Cut(raw, []byte(indent+`"`+name+`": []`))
 	if !ok {
-		return nil, fmt.Errorf("write json: no empty list %q", name)
+		return fmt.Errorf("write json: no empty list %q", name)
 	}
-	b := bytes.NewBuffer(append(before[:len(before):len(before)], indent+`"`+name+`": [`...))
-	e := json.NewEncoder(b)
+	var b bytes.Buffer
+	b.Write(before)
+	b.WriteString(indent + `"` + name + `": [`)
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent(indent[1:]+"  ", "  ")
-	for i := range list {
-		if i > 0 {
-			b.Truncate(b.Len() - 1) // the line break after the one before
+	end := "]"
+	for x := range list {
+		if end != "]" {
 			b.WriteByte(',')
 		}
+		end = indent + "]"
 		b.WriteString(indent + "  ")
-		if err := e.Encode(&list[i]); err != nil {
-			return nil, fmt.Errorf("write json: %w", err)
+		if err := e.Encode(x); err != nil {
+			return fmt.Errorf("write json: %w", err)
+		}
+		b.Truncate(b.Len() - 1) // the line break
+		if b.Len() < piece {
+			continue
+		}
+		if _, err := b.WriteTo(w); err != nil {
+			return fmt.Errorf("write json: %w", err)
 		}
 	}
-	b.WriteString(indent[1:] + "]")
+	b.WriteString(end)
 	b.Write(after)
-	return b.Bytes(), nil
+	if _, err := b.WriteTo(w); err != nil {
+		return fmt.Errorf("write json: %w", err)
+	}
+	return nil
 }
 
-// MarshalOutput writes v as `-o json` does: indented by two spaces, with a final line break.
+// MarshalOutput returns v as `-o json` writes it: indented by two spaces, with a final line break.
 func MarshalOutput(v any) ([]byte, error) {
 	var b bytes.Buffer
-	e := json.NewEncoder(&b)
+	err := writeOutput(&b, v)
+	return b.Bytes(), err
+}
+
+func writeOutput(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(v); err != nil {
-		return nil, fmt.Errorf("write json: %w", err)
+		return fmt.Errorf("write json: %w", err)
 	}
-	return b.Bytes(), nil
+	return nil
 }

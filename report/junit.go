@@ -1,21 +1,18 @@
 package report
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/companyos/helmproof/evidence"
 )
-
-type junitSuites struct {
-	XMLName xml.Name     `xml:"testsuites"`
-	Suites  []junitSuite `xml:"testsuite"`
-}
 
 type junitSuite struct {
 	Package    string          `xml:"package,attr"`
@@ -54,10 +51,10 @@ type junitProblem struct {
 	Text    string `xml:",chardata"`
 }
 
-// JUnit renders d as JUnit XML: a suite for each group of controls, a test case
+// JUnit writes d as JUnit XML: a suite for each group of controls, a test case
 // for each control and target. What could not be checked is an error, what a
 // waiver covers or a profile does not require is skipped, with the reason.
-func JUnit(d *Document) ([]byte, error) {
+func JUnit(w io.Writer, d *Document) error {
 	waived := map[string]*Waiver{}
 	for _, s := range d.Sections {
 		for i := range s.Findings {
@@ -73,7 +70,12 @@ func JUnit(d *Document) ([]byte, error) {
 			byControl[c] = append(byControl[c], f)
 		}
 	}
-	out := junitSuites{}
+	b := bufio.NewWriter(w)
+	e := xml.NewEncoder(b)
+	e.Indent("", "  ")
+	suites := xml.StartElement{Name: xml.Name{Local: "testsuites"}}
+	_, err := b.WriteString(xml.Header)
+	err = errors.Join(err, e.EncodeToken(suites))
 	for i, g := range d.Groups {
 		s := junitSuite{
 			Package: "helmproof", ID: i, Name: cmp.Or(strings.TrimSpace(Visible(g.ID+" "+g.Title)), "-"), Hostname: "helmproof", Time: "0",
@@ -96,17 +98,18 @@ func JUnit(d *Document) ([]byte, error) {
 				s.Skipped++
 			}
 		}
-		out.Suites = append(out.Suites, s)
+		if err == nil { // suite by suite: together they can be more than all else that is in memory
+			err = e.EncodeElement(s, xml.StartElement{Name: xml.Name{Local: "testsuite"}})
+		}
 	}
-	var b bytes.Buffer
-	b.WriteString(xml.Header)
-	e := xml.NewEncoder(&b)
-	e.Indent("", "  ")
-	if err := e.Encode(out); err != nil {
-		return nil, fmt.Errorf("write junit xml: %w", err)
+	err = errors.Join(err, e.EncodeToken(suites.End()), e.Close())
+	if err == nil {
+		_, err = b.WriteString("\n")
 	}
-	b.WriteByte('\n')
-	return b.Bytes(), nil
+	if err := errors.Join(err, b.Flush()); err != nil {
+		return fmt.Errorf("write junit xml: %w", err)
+	}
+	return nil
 }
 
 // junitCases makes one case for each target of a control: the worst outcome of

@@ -1,8 +1,9 @@
 package report
 
 import (
-	"bytes"
+	"bufio"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"sync"
@@ -23,17 +24,20 @@ var markdownTemplate = sync.OnceValues(func() (*template.Template, error) {
 	}).ParseFS(templates.FS, "report.md.tmpl", "drill.md.tmpl")
 })
 
-// Markdown renders d as GitHub-flavoured Markdown.
-func Markdown(d *Document) ([]byte, error) {
+// Markdown writes d as GitHub-flavoured Markdown.
+func Markdown(w io.Writer, d *Document) error {
 	t, err := markdownTemplate()
 	if err != nil {
-		return nil, fmt.Errorf("parse markdown template: %w", err)
+		return fmt.Errorf("parse markdown template: %w", err)
 	}
-	var b bytes.Buffer
-	if err := t.Execute(&b, d); err != nil {
-		return nil, fmt.Errorf("render markdown report: %w", err)
+	b := bufio.NewWriter(w)
+	if err = t.Execute(b, d); err == nil {
+		err = b.Flush()
 	}
-	return b.Bytes(), nil
+	if err != nil {
+		return fmt.Errorf("render markdown report: %w", err)
+	}
+	return nil
 }
 
 var markdownEscaper = strings.NewReplacer(

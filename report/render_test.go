@@ -23,12 +23,12 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-type renderer func(*report.Document) ([]byte, error)
+type renderer = func(io.Writer, *report.Document) error
 
 func renderers() map[string]renderer {
 	return map[string]renderer{
 		"md": report.Markdown, "html": report.HTML, "json": report.JSON, "junit": report.JUnit,
-		"sarif": func(d *report.Document) ([]byte, error) { return report.SARIF(d, report.SARIFOptions{}) },
+		"sarif": reporttest.SARIF(report.SARIFOptions{}),
 	}
 }
 
@@ -38,7 +38,7 @@ func TestGolden(t *testing.T) {
 		if name == "html" {
 			continue // its style sheet would make every change of look a change of the file
 		}
-		got, err := render(report.New(reporttest.Small()))
+		got, err := reporttest.Bytes(render, report.New(reporttest.Small()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestJSONSchema(t *testing.T) {
 	s := compileSchema(t, "../docs/schemas/report.schema.json")
 	for name, in := range map[string]report.Input{"weak": reporttest.Weak(), "small": reporttest.Small(), "passing": reporttest.Passing(), "unsealed": reporttest.Unsealed(), "many": reporttest.Many(60),
 		"drill": reporttest.Drill(reporttest.Drills()["eviction"]), "no numbers": reporttest.Drill(reporttest.Drills()["no numbers"]), "empty drill": reporttest.Drill(reporttest.Drills()["empty"])} {
-		b, err := report.JSON(report.New(in))
+		b, err := reporttest.Bytes(report.JSON, report.New(in))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestJSONSchema(t *testing.T) {
 func TestJSONSchemaRefuses(t *testing.T) {
 	t.Parallel()
 	s := compileSchema(t, "../docs/schemas/report.schema.json")
-	b, err := report.JSON(report.New(reporttest.Small()))
+	b, err := reporttest.Bytes(report.JSON, report.New(reporttest.Small()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestSARIFSchema(t *testing.T) {
 	}
 	for name, in := range inputs {
 		for _, prefix := range []string{"", "charts/payments"} {
-			b, err := report.SARIF(report.New(in), report.SARIFOptions{PathPrefix: prefix})
+			b, err := reporttest.Bytes(reporttest.SARIF(report.SARIFOptions{PathPrefix: prefix}), report.New(in))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -183,7 +183,7 @@ type sarifFile struct {
 func TestSARIF(t *testing.T) {
 	t.Parallel()
 	in := reporttest.Small()
-	b, err := report.SARIF(report.New(in), report.SARIFOptions{PathPrefix: "charts/mini/"})
+	b, err := reporttest.Bytes(reporttest.SARIF(report.SARIFOptions{PathPrefix: "charts/mini/"}), report.New(in))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestSARIFPathsStayInside(t *testing.T) {
 	for i := range in.Findings {
 		in.Findings[i].Target.File = "../../../etc/pass wd#1"
 	}
-	b, err := report.SARIF(report.New(in), report.SARIFOptions{PathPrefix: "charts/mini"})
+	b, err := reporttest.Bytes(reporttest.SARIF(report.SARIFOptions{PathPrefix: "charts/mini"}), report.New(in))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestSARIFPathsStayInside(t *testing.T) {
 
 func TestJUnitCounts(t *testing.T) {
 	t.Parallel()
-	b, err := report.JUnit(report.New(reporttest.Small()))
+	b, err := reporttest.Bytes(report.JUnit, report.New(reporttest.Small()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestJUnitSchema(t *testing.T) {
 	}
 	args := []string{"--noout", "--nonet", "--schema", xsd}
 	for i, in := range inputs {
-		b, err := report.JUnit(report.New(in))
+		b, err := reporttest.Bytes(report.JUnit, report.New(in))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +315,7 @@ func BenchmarkMarkdown300(b *testing.B) {
 	d := report.New(reporttest.Many(300))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := report.Markdown(d); err != nil {
+		if _, err := reporttest.Bytes(report.Markdown, d); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"path"
@@ -154,7 +155,7 @@ type sarifLogical struct {
 // GitHub code scanning and the like. Waived ones carry a suppression. What could
 // not be checked is a notification of the invocation, which then is not a
 // successful one; passes are left out.
-func SARIF(d *Document, o SARIFOptions) ([]byte, error) {
+func SARIF(w io.Writer, d *Document, o SARIFOptions) error {
 	run := sarifRun{
 		Tool:              sarifTool{sarifDriver{Name: "helmproof", InformationURI: homepage, Rules: []sarifRule{}}},
 		AutomationDetails: sarifAutomation{ID: "helmproof/" + sarifWord(d.in.Release.Chart) + "/" + sarifWord(d.in.Release.Namespace) + "/"},
@@ -181,30 +182,9 @@ func SARIF(d *Document, o SARIFOptions) ([]byte, error) {
 		index[id] = i
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRuleOf(d.in.Catalog, id, worst[id]))
 	}
-	targets := make(map[string]evidence.Target, len(d.in.Findings))
+	targets := make(map[string]*evidence.Target, len(d.in.Findings))
 	for i := range d.in.Findings {
-		targets[d.in.Findings[i].ID] = d.in.Findings[i].Target
-	}
-	for _, s := range d.Sections {
-		for _, f := range s.Findings {
-			t := targets[f.ID]
-			r := sarifResult{
-				RuleID: f.Rule, RuleIndex: index[f.Rule], Kind: "fail", Level: sarifLevelOf(f.Severity),
-				Message:             sarifText{Text: sarifMessage(f)},
-				Locations:           sarifLocations(t, d.in.Release.Source, o.PathPrefix),
-				PartialFingerprints: map[string]string{fingerprint: f.ID},
-				Suppressions:        []sarifSuppression{},
-				Properties:          sarifResultProps{Controls: controlIDs(f.Controls), Severity: f.Severity},
-			}
-			if f.Mark.Key == MarkWarn.Key && r.Level == "error" {
-				r.Level = "warning"
-			}
-			if w := f.Waiver; w != nil {
-				r.Suppressions = append(r.Suppressions, sarifSuppression{"external", "accepted",
-					Visible(fmt.Sprintf("%s Approved by %s, expires %s.", w.Reason, w.ApprovedBy, Time(w.ExpiresAt)))})
-			}
-			run.Results = append(run.Results, r)
-		}
+		targets[d.in.Findings[i].ID] = &d.in.Findings[i].Target
 	}
 	inv := sarifInvocation{ExecutionSuccessful: true}
 	for _, n := range d.NotChecked {
@@ -216,9 +196,39 @@ func SARIF(d *Document, o SARIFOptions) ([]byte, error) {
 		inv.Notifications = append(inv.Notifications, sarifNotification{Level: level, Message: sarifText{Text: Visible(n.What + ": " + n.Why)}})
 	}
 	run.Invocations = []sarifInvocation{inv}
-	results := run.Results
-	run.Results = []sarifResult{}
-	return marshalWith(sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}}, "results", results)
+	raw, err := MarshalOutput(sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}})
+	if err != nil {
+		return err
+	}
+	return writeWith(w, raw, "results", func(yield func(sarifResult) bool) {
+		for i := range d.Sections {
+			for j := range d.Sections[i].Findings {
+				f := &d.Sections[i].Findings[j]
+				if !yield(sarifResultOf(f, index[f.Rule], sarifLocations(targets[f.ID], d.in.Release.Source, o.PathPrefix))) {
+					return
+				}
+			}
+		}
+	})
+}
+
+func sarifResultOf(f *Finding, rule int, at []sarifLocation) sarifResult {
+	r := sarifResult{
+		RuleID: f.Rule, RuleIndex: rule, Kind: "fail", Level: sarifLevelOf(f.Severity),
+		Message:             sarifText{Text: sarifMessage(f)},
+		Locations:           at,
+		PartialFingerprints: map[string]string{fingerprint: f.ID},
+		Suppressions:        []sarifSuppression{},
+		Properties:          sarifResultProps{Controls: controlIDs(f.Controls), Severity: f.Severity},
+	}
+	if f.Mark.Key == MarkWarn.Key && r.Level == "error" {
+		r.Level = "warning"
+	}
+	if w := f.Waiver; w != nil {
+		r.Suppressions = append(r.Suppressions, sarifSuppression{"external", "accepted",
+			Visible(fmt.Sprintf("%s Approved by %s, expires %s.", w.Reason, w.ApprovedBy, Time(w.ExpiresAt)))})
+	}
+	return r
 }
 
 func controlIDs(refs []ControlRef) []evidence.ControlID {
@@ -232,7 +242,7 @@ func controlIDs(refs []ControlRef) []evidence.ControlID {
 // sarifWord makes one segment of a hierarchical id.
 func sarifWord(s string) string { return cmp.Or(url.PathEscape(Visible(s)), "-") }
 
-func sarifMessage(f Finding) string {
+func sarifMessage(f *Finding) string {
 	s := f.Object + ": " + f.Message
 	if f.Remediation != "" {
 		s += " Fix: " + f.Remediation
@@ -290,7 +300,7 @@ func securitySeverity(s evidence.Severity) string {
 	return "9.5"
 }
 
-func sarifLocations(t evidence.Target, source, prefix string) []sarifLocation {
+func sarifLocations(t *evidence.Target, source, prefix string) []sarifLocation {
 	var l sarifLocation
 	file := t.File
 	if file == "" && source != "manifests" && t.Kind == kindOfCharts {

@@ -375,12 +375,7 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 		if len(done) == 0 {
 			return nil
 		}
-		raw, err := pipeline.Render(report.New(done[0].Report(p.Rules)), a.format, a.pathPrefix)
-		if err != nil {
-			return err
-		}
-		_, err = a.io.out.Write(raw)
-		return err
+		return pipeline.Render(a.io.out, report.New(done[0].Report(p.Rules)), a.format, a.pathPrefix)
 	case a.cfg.Output == "json" || a.format == "json":
 		list := make([]report.ReleaseJSON, 0, len(done)+len(failed))
 		for _, j := range done {
@@ -394,7 +389,7 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 			list = append(list, report.ReleaseJSON{Chart: j.Ref, Namespace: namespace, Error: j.Err.Error(),
 				Findings: []evidence.Finding{}, Runs: []evidence.CollectorRun{}})
 		}
-		return writeJSON(a.io.out, report.OutputJSON{Releases: list})
+		return report.WriteOutput(report.EscapeJSON(a.io.out), list)
 	case a.quiet:
 		for _, j := range done {
 			fmt.Fprintln(a.io.out, summary(j))

@@ -345,7 +345,7 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 		}
 	}
 	if a.cfg.Output == "json" {
-		if err := writeJSON(a.io.out, report.OutputJSON{Releases: list}); err != nil {
+		if err := report.WriteOutput(report.EscapeJSON(a.io.out), list); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ one that is not verified.`,
 				return err
 			}
 			if a.cfg.Output == "json" {
-				return writeJSON(a.io.out, report.OutputJSON{Releases: []report.ReleaseJSON{report.NewReleaseJSON(in)}})
+				return report.WriteOutput(report.EscapeJSON(a.io.out), []report.ReleaseJSON{report.NewReleaseJSON(in)})
 			}
 			j := &pipeline.Judged{Bundle: b.ID(), Release: *b.Release(), Runs: *b.Runs(), Findings: b.Findings(), Verdict: *b.Verdict()}
 			if a.quiet {
@@ -162,15 +163,11 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if err != nil {
 				return err
 			}
-			raw, err := pipeline.Render(report.New(in), format, prefix)
-			if err != nil {
-				return err
-			}
+			write := func(w io.Writer) error { return pipeline.Render(w, report.New(in), format, prefix) }
 			if out == "" || out == "-" {
-				_, err = a.io.out.Write(raw)
-				return err
+				return write(a.io.out)
 			}
-			return writeFile(out, raw)
+			return writeFile(out, write)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "md", "pdf, md, html, json, sarif or junit")
@@ -183,14 +180,13 @@ function of the bundle: the same bundle gives the same bytes.`,
 	return cmd
 }
 
-// writeFile replaces name with data, whole or not at all.
-func writeFile(name string, data []byte) error {
+// writeFile replaces name with what write writes, whole or not at all.
+func writeFile(name string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(dirOf(name), ".helmproof-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	err = errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}

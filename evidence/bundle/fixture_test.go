@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -75,7 +76,7 @@ func replay(in evidence.ArtifactReader, of *evidence.Runs) ([]evidence.Finding, 
 }
 
 // render writes two reports that depend on all that a report may show.
-func render(b *bundle.Bundle, keyID string, emit func(string, []byte) error) error {
+func render(b *bundle.Bundle, keyID string, emit func(string, func(io.Writer) error) error) error {
 	var md, txt bytes.Buffer
 	fmt.Fprintf(&md, "# %s %s\n\nevidence %s, key %s\n\n%s: %s\n", b.Release().Chart, b.Release().Version, b.ID(), keyID, b.Verdict().Outcome, b.Verdict().Reason)
 	for _, f := range b.Findings() {
@@ -85,7 +86,15 @@ func render(b *bundle.Bundle, keyID string, emit func(string, []byte) error) err
 		fmt.Fprintf(&txt, "%s %s %s\n", r.Collector, r.Outcome, r.FinishedAt)
 	}
 	fmt.Fprintf(&txt, "%s %v %s %d %d %d\n", b.Release().Chart, b.Names(), b.Waivers(), len(b.Profile()), len(b.Catalog()), len(b.Inputs()))
-	return errors.Join(emit("report.md", md.Bytes()), emit("report.txt", txt.Bytes()))
+	return errors.Join(emit("report.md", writing(md.Bytes())), emit("report.txt", writing(txt.Bytes())))
+}
+
+// writing writes a report.
+func writing(raw []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(raw)
+		return err
+	}
 }
 
 // contents is the evidence about one release: three objects checked, one

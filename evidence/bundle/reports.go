@@ -53,11 +53,7 @@ func (s *verification) checkReports() (string, error) {
 	if s.Render == nil {
 		return "", errors.New("nothing to render the reports with")
 	}
-	again := map[string]evidence.Digest{}
-	err = s.Render(s.b, s.result.KeyID, func(name string, raw []byte) error {
-		again[name] = evidence.DigestOf(raw)
-		return nil
-	})
+	again, err := digestReports(s.b, s.result.KeyID, s.Render, nowhere)
 	if err != nil {
 		return "", fmt.Errorf("render the reports again: %w", err)
 	}

@@ -1,9 +1,14 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -22,28 +27,37 @@ type Package struct {
 	Files map[string][]byte
 }
 
-// RenderFunc renders the reports of a bundle and hands each to emit, one at a time, so
-// that not all of them have to be held. keyID is the key that signed. The same
-// arguments must give the same bytes. It returns emit's error.
-type RenderFunc func(b *Bundle, keyID string, emit func(name string, raw []byte) error) error
+// RenderFunc renders the reports of a bundle: it calls emit for each with what writes
+// it, so that none has to be held. Several may be emitted at once. keyID is the key that
+// signed. The same arguments must give the same bytes. It returns emit's error.
+type RenderFunc func(b *Bundle, keyID string, emit func(name string, write func(io.Writer) error) error) error
 
 // Seal packs the contents, renders the reports, and signs evidence, reports and verdict.
 func Seal(ctx context.Context, c *Contents, signer attest.Signer, render RenderFunc) (*Package, error) {
-	reports := map[string][]byte{}
-	p, err := SealTo(ctx, c, signer, render, func(name string, raw []byte) error {
-		reports[name] = raw
-		return nil
+	reports := map[string]*bytes.Buffer{}
+	var mu sync.Mutex
+	p, err := SealTo(ctx, c, signer, render, func(name string) (io.WriteCloser, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		reports[name] = new(bytes.Buffer)
+		return nopCloser{reports[name]}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(p.Files, reports)
+	for name, b := range reports {
+		p.Files[name] = b.Bytes()
+	}
 	return p, nil
 }
 
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
 // SealTo is Seal for reports that are kept elsewhere than in the package, which has the
-// other files: each is handed to keep, one at a time.
-func SealTo(ctx context.Context, c *Contents, signer attest.Signer, render RenderFunc, keep func(name string, raw []byte) error) (*Package, error) {
+// other files: each is written to what keep returns. It may be called concurrently.
+func SealTo(ctx context.Context, c *Contents, signer attest.Signer, render RenderFunc, keep func(name string) (io.WriteCloser, error)) (*Package, error) {
 	sealed := *c
 	sealed.Runs.LowS = true // as a Signer signs
 	zip, err := Pack(&sealed)
@@ -57,17 +71,7 @@ func SealTo(ctx context.Context, c *Contents, signer attest.Signer, render Rende
 		return nil, fmt.Errorf("seal what could not be opened again: %w", err)
 	}
 	p := &Package{ID: b.id, Files: map[string][]byte{EvidenceFile: zip}}
-	digests := map[string]evidence.Digest{}
-	err = render(b, signer.KeyID(), func(name string, raw []byte) error {
-		if !reportName(name) {
-			return fmt.Errorf("a report cannot be named %q", name)
-		}
-		if len(raw) > MaxReport {
-			return fmt.Errorf("%s would have %d MiB, more than the %d that are read again: leave its format out with --formats", name, len(raw)>>20, MaxReport>>20)
-		}
-		digests[name] = evidence.DigestOf(raw)
-		return keep(name, raw)
-	})
+	digests, err := digestReports(b, signer.KeyID(), render, keep)
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +104,50 @@ func SealTo(ctx context.Context, c *Contents, signer attest.Signer, render Rende
 		return nil, err
 	}
 	return p, nil
+}
+
+// digestReports renders the reports, each to what keep returns, and returns their
+// digests by name.
+func digestReports(b *Bundle, keyID string, render RenderFunc, keep func(name string) (io.WriteCloser, error)) (map[string]evidence.Digest, error) {
+	digests := map[string]evidence.Digest{}
+	var mu sync.Mutex
+	err := render(b, keyID, func(name string, write func(io.Writer) error) error {
+		if !reportName(name) {
+			return fmt.Errorf("a report cannot be named %q", name)
+		}
+		to, err := keep(name)
+		if err != nil {
+			return err
+		}
+		w := &reportWriter{name: name, hash: sha256.New(), to: to}
+		if err := errors.Join(write(w), to.Close()); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		digests[name] = evidence.DigestOfHash(w.hash)
+		return nil
+	})
+	return digests, err
+}
+
+// nowhere keeps no report: only its digest is asked for.
+func nowhere(string) (io.WriteCloser, error) { return nopCloser{io.Discard}, nil }
+
+// reportWriter digests a report on its way, and ends one that would not be read again.
+type reportWriter struct {
+	name string
+	hash hash.Hash
+	to   io.Writer
+	size int64
+}
+
+func (w *reportWriter) Write(p []byte) (int, error) {
+	if w.size += int64(len(p)); w.size > MaxReport {
+		return 0, fmt.Errorf("%s would have more than the %d MiB that are read again: leave its format out with --formats", w.name, MaxReport>>20)
+	}
+	w.hash.Write(p)
+	return w.to.Write(p)
 }
 
 // evidencePredicate says in short what is in evidence.zip, for consumers that

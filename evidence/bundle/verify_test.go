@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ func TestVerify(t *testing.T) {
 func TestVerifyWithoutReports(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t)
-	none := func(*bundle.Bundle, string, func(string, []byte) error) error { return nil }
+	none := func(*bundle.Bundle, string, func(string, func(io.Writer) error) error) error { return nil }
 	p, err := bundle.Seal(t.Context(), contents(t, "api"), s, none)
 	if err != nil {
 		t.Fatal(err)
@@ -71,9 +72,9 @@ func TestSealRefuses(t *testing.T) {
 	s := newSigner(t)
 	broken := errors.New("out of ink")
 	rendering := func(files map[string][]byte, err error) bundle.RenderFunc {
-		return func(_ *bundle.Bundle, _ string, emit func(string, []byte) error) error {
+		return func(_ *bundle.Bundle, _ string, emit func(string, func(io.Writer) error) error) error {
 			for name, raw := range files {
-				if err := emit(name, raw); err != nil {
+				if err := emit(name, writing(raw)); err != nil {
 					return err
 				}
 			}
@@ -318,15 +319,18 @@ func TestVerifyNamesTheOtherVersion(t *testing.T) {
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "findings", "derive the findings again: no such policy")
 
 	v.Replay = replay
-	v.Render = func(b *bundle.Bundle, keyID string, emit func(string, []byte) error) error {
-		return render(b, keyID, func(name string, raw []byte) error {
-			if name == "report.txt" {
-				raw = append(raw, "one line more\n"...)
-			}
-			return emit(name, raw)
+	v.Render = func(b *bundle.Bundle, keyID string, emit func(string, func(io.Writer) error) error) error {
+		return render(b, keyID, func(name string, write func(io.Writer) error) error {
+			return emit(name, func(w io.Writer) error {
+				err := write(w)
+				if name == "report.txt" {
+					err = errors.Join(err, writing([]byte("one line more\n"))(w))
+				}
+				return err
+			})
 		})
 	}
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "reports", "report.txt is not what this evidence renders to "+said)
-	v.Render = func(*bundle.Bundle, string, func(string, []byte) error) error { return errors.New("no font") }
+	v.Render = func(*bundle.Bundle, string, func(string, func(io.Writer) error) error) error { return errors.New("no font") }
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "reports", "render the reports again: no font")
 }

@@ -192,7 +192,7 @@ func (p *Pipeline) seal(ctx context.Context, files map[string][]byte, j *Judged)
 	c := &bundle.Contents{Files: files, Runs: j.Runs, Findings: j.Findings, Verdict: j.Verdict, Inputs: j.Inputs}
 	s := spool{files: map[string]repository.Content{}}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	pkg, err := bundle.SealTo(ctx, c, p.Signer, Renderer(p.Formats), s.keep)
+	pkg, err := bundle.SealTo(ctx, c, p.Signer, Renderer(p.Formats), s.create)
 	if err != nil {
 		return fmt.Errorf("seal %s: %w", j.Release.Chart, err)
 	}

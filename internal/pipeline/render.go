@@ -3,9 +3,9 @@ package pipeline
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,7 +19,7 @@ import (
 
 // Renderer renders the named report formats of a bundle: reports are functions of it.
 func Renderer(formats []string) bundle.RenderFunc {
-	return func(b *bundle.Bundle, keyID string, emit func(name string, raw []byte) error) error {
+	return func(b *bundle.Bundle, keyID string, emit func(name string, write func(io.Writer) error) error) error {
 		in, err := ReportInput(b, keyID)
 		if err != nil {
 			return err
@@ -29,19 +29,17 @@ func Renderer(formats []string) bundle.RenderFunc {
 		if len(in.Findings) > manyFindings {
 			g.SetLimit(1)
 		}
-		var mu sync.Mutex
 		for _, f := range report.Formats() {
 			if !slices.ContainsFunc(formats, func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), f.Name) }) {
 				continue
 			}
 			g.Go(func() error {
-				raw, err := Render(doc, f.Name, "")
-				if err != nil {
-					return fmt.Errorf("render %s: %w", f.FileName, err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				return emit(f.FileName, raw)
+				return emit(f.FileName, func(w io.Writer) error {
+					if err := Render(w, doc, f.Name, ""); err != nil {
+						return fmt.Errorf("render %s: %w", f.FileName, err)
+					}
+					return nil
+				})
 			})
 		}
 		return g.Wait()
@@ -54,22 +52,22 @@ const manyFindings = 2000
 
 // Render is the one switch over the report formats. pathPrefix is the chart's
 // folder in its repository, for SARIF; it may be empty.
-func Render(doc *report.Document, format, pathPrefix string) ([]byte, error) {
+func Render(w io.Writer, doc *report.Document, format, pathPrefix string) error {
 	switch format {
 	case "pdf":
-		return pdf.Render(doc, pdf.Options{})
+		return pdf.Render(w, doc, pdf.Options{})
 	case "md":
-		return report.Markdown(doc)
+		return report.Markdown(w, doc)
 	case "html":
-		return report.HTML(doc)
+		return report.HTML(w, doc)
 	case "json":
-		return report.JSON(doc)
+		return report.JSON(w, doc)
 	case "sarif":
-		return report.SARIF(doc, report.SARIFOptions{PathPrefix: pathPrefix})
+		return report.SARIF(w, doc, report.SARIFOptions{PathPrefix: pathPrefix})
 	case "junit":
-		return report.JUnit(doc)
+		return report.JUnit(w, doc)
 	}
-	return nil, inputErr("report format %q: want pdf, md, html, json, sarif or junit", format)
+	return inputErr("report format %q: want pdf, md, html, json, sarif or junit", format)
 }
 
 // ReportInput is what a bundle's reports are made from: the bundle and the key that signed it.

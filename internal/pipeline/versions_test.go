@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -146,8 +147,11 @@ func TestForgedReports(t *testing.T) {
 		runs := *v.Runs()
 		runs.Reports = reports
 		c := &bundle.Contents{Files: files, Runs: runs, Findings: v.Findings(), Verdict: *v.Verdict()}
-		pkg, err := bundle.Seal(t.Context(), c, b.Signer, func(_ *bundle.Bundle, _ string, emit func(string, []byte) error) error {
-			return emit("report.md", []byte("# PASS, all controls hold\n"))
+		pkg, err := bundle.Seal(t.Context(), c, b.Signer, func(_ *bundle.Bundle, _ string, emit func(string, func(io.Writer) error) error) error {
+			return emit("report.md", func(w io.Writer) error {
+				_, err := io.WriteString(w, "# PASS, all controls hold\n")
+				return err
+			})
 		})
 		if err != nil {
 			t.Fatal(err)

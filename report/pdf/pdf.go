@@ -4,8 +4,8 @@
 package pdf
 
 import (
-	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/jung-kurt/gofpdf"
 
@@ -17,13 +17,13 @@ type Options struct {
 	Paper string // "A4", which is also what empty means, or "Letter"
 }
 
-// Render makes the PDF. The same document and options give the same bytes.
-func Render(d *report.Document, o Options) ([]byte, error) {
+// Render writes the PDF. The same document and options give the same bytes.
+func Render(w io.Writer, d *report.Document, o Options) error {
 	c, err := layout(d, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return c.draw(d)
+	return c.draw(w, d)
 }
 
 func layout(d *report.Document, o Options) (*canvas, error) {
@@ -100,7 +100,7 @@ func (c *canvas) cut(st style, s string, width float64) string {
 	return s
 }
 
-func (c *canvas) draw(d *report.Document) ([]byte, error) {
+func (c *canvas) draw(w io.Writer, d *report.Document) error {
 	p := gofpdf.NewCustom(&gofpdf.InitType{UnitStr: "pt", Size: gofpdf.SizeType{Wd: c.width, Ht: c.height}})
 	p.SetCatalogSort(true)
 	p.SetCreationDate(d.EvaluatedAt)
@@ -155,9 +155,8 @@ func (c *canvas) draw(d *report.Document) ([]byte, error) {
 			p.Link(o.x, o.y, o.w, o.h, id)
 		}
 	}
-	var b bytes.Buffer
-	if err := p.Output(&b); err != nil {
-		return nil, fmt.Errorf("write pdf: %w", err)
+	if err := p.Output(w); err != nil {
+		return fmt.Errorf("write pdf: %w", err)
 	}
-	return b.Bytes(), nil
+	return nil
 }

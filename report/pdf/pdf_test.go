@@ -23,11 +23,12 @@ import (
 
 func render(t testing.TB, in report.Input, o pdf.Options) []byte {
 	t.Helper()
-	b, err := pdf.Render(report.New(in), o)
+	var b bytes.Buffer
+	err := pdf.Render(&b, report.New(in), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	return b.Bytes()
 }
 
 var shown = regexp.MustCompile(`(?s)Td \((.*?[^\\]|)\) Tj`)
@@ -85,6 +86,37 @@ func TestEveryFailedFindingIsPrinted(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestManyOfOneControl: a PDF lists as many as somebody may read, and says what it left out.
+func TestManyOfOneControl(t *testing.T) {
+	t.Parallel()
+	in := reporttest.Many(1003)
+	for i := range in.Findings {
+		in.Findings[i].Controls = in.Findings[0].Controls
+	}
+	text := squeeze(strings.Join(pages(t, render(t, in, pdf.Options{})), ""))
+	for _, want := range []string{"1003 findings", "and 3 more: findings.json in evidence.zip has them all"} {
+		if !strings.Contains(text, squeeze(want)) {
+			t.Errorf("%q is not in the PDF", want)
+		}
+	}
+	listed := 0
+	for _, f := range in.Findings {
+		if strings.Contains(text, "finding"+squeeze(f.ID)) {
+			listed++
+		}
+	}
+	if listed != 1000 {
+		t.Errorf("%d findings are listed, want 1000", listed)
+	}
+	for i := range in.Findings {
+		in.Findings[i].Outcome = evidence.OutcomeNotChecked
+	}
+	text = squeeze(strings.Join(pages(t, render(t, in, pdf.Options{})), ""))
+	if want := "and 3 more: findings.json"; !strings.Contains(text, squeeze(want)) {
+		t.Errorf("%q is not in the PDF of what was not checked", want)
 	}
 }
 
@@ -196,7 +228,7 @@ func TestStructure(t *testing.T) {
 
 func TestPaperUnknown(t *testing.T) {
 	t.Parallel()
-	_, err := pdf.Render(report.New(reporttest.Small()), pdf.Options{Paper: "A5"})
+	err := pdf.Render(io.Discard, report.New(reporttest.Small()), pdf.Options{Paper: "A5"})
 	if want := `paper "A5": want A4 or Letter`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
@@ -225,17 +257,17 @@ func digests(t *testing.T) string {
 func renderAs(name string, d *report.Document) ([]byte, error) {
 	switch name {
 	case "pdf":
-		return pdf.Render(d, pdf.Options{})
+		return reporttest.Bytes(func(w io.Writer, d *report.Document) error { return pdf.Render(w, d, pdf.Options{}) }, d)
 	case "md":
-		return report.Markdown(d)
+		return reporttest.Bytes(report.Markdown, d)
 	case "html":
-		return report.HTML(d)
+		return reporttest.Bytes(report.HTML, d)
 	case "json":
-		return report.JSON(d)
+		return reporttest.Bytes(report.JSON, d)
 	case "sarif":
-		return report.SARIF(d, report.SARIFOptions{})
+		return reporttest.Bytes(reporttest.SARIF(report.SARIFOptions{}), d)
 	case "junit":
-		return report.JUnit(d)
+		return reporttest.Bytes(report.JUnit, d)
 	}
 	return nil, fmt.Errorf("format %q has no renderer", name)
 }
@@ -291,7 +323,7 @@ func benchmark(b *testing.B, n int) {
 	d := report.New(reporttest.Many(n))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := pdf.Render(d, pdf.Options{}); err != nil {
+		if err := pdf.Render(io.Discard, d, pdf.Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

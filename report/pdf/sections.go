@@ -237,8 +237,9 @@ func (c *canvas) findings(d *report.Document) {
 		c.paragraph(bodyText, "No finding failed or warned.")
 	}
 	for _, s := range d.Sections {
-		blocks := make([]block, len(s.Findings))
-		for i, f := range s.Findings {
+		shown := s.Findings[:min(len(s.Findings), maxListed)]
+		blocks := make([]block, len(shown))
+		for i, f := range shown {
 			blocks[i] = c.finding(f)
 		}
 		anchor := ""
@@ -250,6 +251,18 @@ func (c *canvas) findings(d *report.Document) {
 			c.place(&blocks[i])
 			c.y += 10
 		}
+		c.more(len(s.Findings))
+	}
+}
+
+// maxListed is how many findings of one control are listed, and how many rows a table
+// has: gofpdf holds all pages in memory, and nobody reads more of them.
+const maxListed = 1000
+
+// more says how many of n are not listed, and where they are.
+func (c *canvas) more(n int) {
+	if n > maxListed {
+		c.paragraph(noteText, fmt.Sprintf("and %d more: findings.json in evidence.zip has them all, as have the other reports", n-maxListed))
 	}
 }
 
@@ -346,7 +359,7 @@ func (c *canvas) notChecked(d *report.Document) {
 		w := c.column()
 		cols := []column{{"What", w * .36, false}, {"Controls", 62, false}, {"Outcome", 104, false}, {"Why", w*.64 - 166, false}}
 		var rows [][]cell
-		for _, n := range d.NotChecked {
+		for _, n := range d.NotChecked[:min(len(d.NotChecked), maxListed)] {
 			var ids []string
 			anchor := ""
 			for _, r := range n.Controls {
@@ -356,6 +369,7 @@ func (c *canvas) notChecked(d *report.Document) {
 			rows = append(rows, []cell{{s: n.What, style: bodyText}, {s: strings.Join(ids, ", "), style: bodyText, anchor: anchor}, marked(n.Mark), {s: n.Why, style: bodyText}})
 		}
 		c.table(cols, rows)
+		c.more(len(d.NotChecked))
 	}
 	if len(d.Outside) > 0 {
 		ids := make([]string, len(d.Outside))

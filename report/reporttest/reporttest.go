@@ -3,13 +3,27 @@
 package reporttest
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/report"
 )
+
+// Bytes returns what a renderer writes.
+func Bytes(render func(io.Writer, *report.Document) error, d *report.Document) ([]byte, error) {
+	var b bytes.Buffer
+	err := render(&b, d)
+	return b.Bytes(), err
+}
+
+// SARIF is the renderer of SARIF with these options.
+func SARIF(o report.SARIFOptions) func(io.Writer, *report.Document) error {
+	return func(w io.Writer, d *report.Document) error { return report.SARIF(w, d, o) }
+}
 
 var evaluated = time.Date(2026, 11, 23, 9, 30, 12, 0, time.UTC)
 
