@@ -21,6 +21,7 @@ import (
 	pvcutil "k8s.io/kubernetes/pkg/api/persistentvolumeclaim"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/api/resourceclaimspec"
+	serviceutil "k8s.io/kubernetes/pkg/api/service"
 	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	appsvalidation "k8s.io/kubernetes/pkg/apis/apps/validation"
@@ -93,7 +94,7 @@ var strategies = map[schema.GroupKind]rest.RESTCreateStrategy{
 	{Kind: "Pod"}:                   own[*core.Pod]{namespaced: true, prepare: preparePod, validate: plain(pod)},
 	{Kind: "ReplicationController"}: own[*core.ReplicationController]{namespaced: true, prepare: prepareController, validate: plain(controller)},
 	{Kind: "Secret"}:                own[*core.Secret]{namespaced: true, validate: plain(corevalidation.ValidateSecret)},
-	{Kind: "Service"}:               own[*core.Service]{namespaced: true, prepare: prepareService, validate: plain(corevalidation.ValidateServiceCreate)},
+	{Kind: "Service"}:               own[*core.Service]{namespaced: true, prepare: prepareService, validate: plain(service)},
 	{Kind: "ServiceAccount"}:        own[*core.ServiceAccount]{namespaced: true, validate: plain(corevalidation.ValidateServiceAccount)},
 
 	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: own[*apiextensions.CustomResourceDefinition]{prepare: prepareDefinition, validate: apiextensionsvalidation.ValidateCustomResourceDefinition},
@@ -255,13 +256,34 @@ func controller(c *core.ReplicationController) field.ErrorList {
 	return corevalidation.ValidateReplicationController(c, podutil.GetValidationOptionsFromPodTemplate(c.Spec.Template, nil))
 }
 
-// prepareService fills in what an allocator of a cluster with IPv4 and IPv6 would,
-// as far as validation asks for it.
+// prepareService fills in what is allocated, as far as validation asks for it.
 func prepareService(s *core.Service) {
 	s.Status = core.ServiceStatus{}
 	if s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 {
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	}
+	if serviceutil.NeedsHealthCheck(s) && s.Spec.HealthCheckNodePort == 0 {
+		s.Spec.HealthCheckNodePort = 30000
+	}
+}
+
+// service validates as the API server does, and as its allocators do whatever the
+// addresses of the cluster are.
+func service(s *core.Service) field.ErrorList {
+	errs := corevalidation.ValidateServiceCreate(s)
+	single := s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == core.IPFamilyPolicySingleStack ||
+		s.Spec.IPFamilyPolicy == nil && (s.Spec.ClusterIP != core.ClusterIPNone || len(s.Spec.Selector) > 0)
+	if s.Spec.Type == core.ServiceTypeExternalName || !single {
+		return errs
+	}
+	at := field.NewPath("spec", "ipFamilyPolicy")
+	if len(s.Spec.ClusterIPs) == 2 {
+		errs = append(errs, field.Invalid(at, s.Spec.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified"))
+	}
+	if len(s.Spec.IPFamilies) == 2 {
+		errs = append(errs, field.Invalid(at, s.Spec.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"))
+	}
+	return errs
 }
 
 func prepareReplicaSet(r *apps.ReplicaSet) {

@@ -23,7 +23,7 @@ import (
 
 // sources are modules, at the versions that the schemas were taken from.
 var sources = []struct{ name, module, version, files string }{
-	{"external-secrets", "github.com/external-secrets/external-secrets", "v1.3.2", "config/crds/bases/external-secrets.io_*.yaml"},
+	{"external-secrets", "github.com/external-secrets/external-secrets", "v1.3.2", "config/crds/bases/*external-secrets.io_*.yaml"},
 	{"vertical-pod-autoscaler", "k8s.io/autoscaler/vertical-pod-autoscaler", "v1.8.1", "deploy/vpa-v1-crd-gen.yaml"},
 	{"prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "example/prometheus-operator-crd/monitoring.coreos.com_[psr]*[ers]s.yaml"},
 	{"gateway-api", "sigs.k8s.io/gateway-api", "v1.6.0", "config/crd/standard/gateway.networking.k8s.io_*s.yaml"},
