@@ -41,8 +41,9 @@ statement about the evidence, and for each scanner a statement of what it found
 (in-toto vulns). Cosign finds and verifies them, and an admission controller can
 admit images by the verdict: see helmproof attach policy.
 
-A verdict of FAIL or INCOMPLETE is attached too: the summary says FAILED. The
-same statement is attached once. Only images that are pinned by digest can have
+A verdict of FAIL or INCOMPLETE is attached too: the summary says FAILED. A PASS
+that rests on waivers which helmproof gate would not count, by the bounds of the
+bundle's profile, is not: exit code 3. The same statement is attached once. Only images that are pinned by digest can have
 statements; the registry has to have them.
 
 Statements of scans are signed now, with --key; the others were when the bundle
@@ -94,6 +95,9 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if len(b.Result.Worse) > 0 {
 		return &exitError{code: exitVerdict, err: fmt.Errorf("nothing is attached: bundle %s says %s, but %s; collect the release again",
 			b.ID().Short(), b.Verdict().Outcome, judgedWorse(b.Result))}
+	}
+	if err := pipeline.Bounded(b, time.Now()); err != nil {
+		return &exitError{code: exitVerdict, err: fmt.Errorf("nothing is attached: bundle %s says %s, but %w; collect the release again", b.ID().Short(), b.Verdict().Outcome, err)}
 	}
 	if _, ok := b.Files[bundle.VSAFile]; !ok {
 		return usageErr("nothing is attached: %s, which carries the verdict, is absent: fetch it, or name the bundle in its repository", bundle.VSAFile)

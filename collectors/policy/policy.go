@@ -240,7 +240,11 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 // unseen says why there may be objects that no policy saw; "" when there are none.
 func unseen(in *collectors.Sealed, objects *manifest.ObjectSet) (string, error) {
 	if n := len(objects.Broken); n > 0 {
-		return fmt.Sprintf("%d rendered documents could not be read as objects", n), nil
+		what := "1 rendered document"
+		if n > 1 {
+			what = fmt.Sprintf("%d rendered documents", n)
+		}
+		return what + " could not be read as objects", nil
 	}
 	if len(objects.Objects) > 0 {
 		return "", nil

@@ -331,6 +331,8 @@ func TestVerifyNamesTheOtherVersion(t *testing.T) {
 		})
 	}
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "reports", "report.txt is not what this evidence renders to "+said)
-	v.Render = func(*bundle.Bundle, string, func(string, func(io.Writer) error) error) error { return errors.New("no font") }
+	v.Render = func(*bundle.Bundle, string, func(string, func(io.Writer) error) error) error {
+		return errors.New("no font")
+	}
 	wantRefused(t, v.Verify(t.Context(), p.Files, p.ID), "reports", "render the reports again: no font")
 }

@@ -81,6 +81,13 @@ func (s *waiverSet) refused(w evidence.Waiver) string {
 	return ""
 }
 
+// Accepted returns the waivers that count at the gate at that time: those that have not
+// expired, and that the profile's bounds allow.
+func Accepted(ws []evidence.Waiver, p *evidence.Profile, c *evidence.Catalog, at time.Time) []evidence.Waiver {
+	s := waiverSet{profile: p, at: at, bounded: c}
+	return slices.DeleteFunc(slices.Clone(ws), func(w evidence.Waiver) bool { return s.expired(w) || s.refused(w) != "" })
+}
+
 func (s *waiverSet) expired(w evidence.Waiver) bool { return !w.ExpiresAt.After(s.at) }
 
 // accept returns the first unexpired waiver of the control that covers the

@@ -24,6 +24,9 @@ type identity struct {
 // wants to know whose bundles count compares it with an id from elsewhere.
 func (r *Repository) ID(ctx context.Context) (string, error) {
 	raw, err := r.store.Read(ctx, idKey, maxIDSize)
+	if errors.Is(err, ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrStray, err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("id of repository %s: %w", r.URL(), err)
 	}

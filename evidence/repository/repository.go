@@ -296,6 +296,9 @@ func (r *Repository) List(ctx context.Context, f Filter) ([]Pointer, error) {
 func (r *Repository) ReadPointer(ctx context.Context, key string) (Pointer, error) {
 	var p Pointer
 	raw, err := r.store.Read(ctx, key, maxPointerSize)
+	if errors.Is(err, ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrStray, err)
+	}
 	if err != nil {
 		return p, err
 	}

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/config"
+	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/evidence/gate"
 	"github.com/companyos/helmproof/internal/attach"
 )
 
@@ -30,6 +33,43 @@ func AttachTo(b *bundle.Bundle, only []string) ([]string, error) {
 		return nil, inputErr("bundle %s is about no images", b.ID().Short())
 	}
 	return all, nil
+}
+
+// Bounded refuses, as the gate does at that time, a pass that rests on waivers which
+// have expired or which the bounds of the bundle's profile do not allow. The error says
+// which control does not hold without them.
+func Bounded(b *Verified, at time.Time) error {
+	if b.Verdict().Outcome != evidence.VerdictPass {
+		return nil
+	}
+	by, err := sealedRules(b.Profile(), b.Catalog())
+	if err != nil {
+		return err
+	}
+	if b.Release().Scope == evidence.ScopeComposed { // its waivers are those of its inputs
+		for _, w := range b.Verdict().Waivers {
+			if w.Status == gate.WaiverApplied && len(gate.Accepted([]evidence.Waiver{w.Waiver}, by.Profile, by.Catalog, at)) == 0 {
+				return fmt.Errorf("the waiver of %s does not count at the gate: it has expired, or the profile does not allow it", w.Waiver.Control)
+			}
+		}
+		return nil
+	}
+	waivers, err := gate.ParseWaivers(b.Waivers())
+	if err != nil {
+		return err
+	}
+	accepted := gate.Accepted(waivers, by.Profile, by.Catalog, at)
+	if len(accepted) == len(waivers) {
+		return nil
+	}
+	v := gate.Evaluate(gate.Input{
+		Profile: by.Profile, ProfileDigest: b.Verdict().ProfileDigest, Catalog: by.Catalog, CatalogDigest: b.Verdict().CatalogDigest,
+		Findings: b.Findings(), Runs: b.Runs().Collectors, Waivers: accepted, At: b.Verdict().EvaluatedAt,
+	})
+	if v.Outcome == evidence.VerdictPass {
+		return nil
+	}
+	return fmt.Errorf("without the waivers that do not count at the gate, which have expired or which the profile does not allow, it is %s: %s", v.Outcome, unmet(v)[0])
 }
 
 // Attestations are the statements of a verified bundle by image: its verdict and

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,8 +19,13 @@ import (
 	"github.com/companyos/helmproof/evidence/repository"
 )
 
-// readers is how many bundles of a repository are read at once.
-const readers = 16
+const (
+	// readers is how many bundles of a repository are read at once.
+	readers = 16
+	// usualSignature is the size, in bytes, up to which signatures are read at once:
+	// larger ones, of releases with thousands of images, are read one at a time.
+	usualSignature = 256 << 10
+)
 
 // entry is one bundle of a repository, known by its signed statement: its evidence
 // was not read.
@@ -53,10 +59,16 @@ func index(ctx context.Context, repo *repository.Repository, v *bundle.Verifier)
 	out := make([]entry, len(ids))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
+	var large sync.Mutex
 	for i, id := range ids {
 		g.Go(func() error {
 			e := entry{id: id, pointers: pointed[id]}
-			raw, err := repo.GetFileWithin(ctx, id, bundle.SignatureFile, bundle.MaxSignature)
+			raw, err := repo.GetFileWithin(ctx, id, bundle.SignatureFile, usualSignature)
+			if errors.Is(err, repository.ErrTooLarge) {
+				large.Lock()
+				defer large.Unlock()
+				raw, err = repo.GetFileWithin(ctx, id, bundle.SignatureFile, bundle.MaxSignature)
+			}
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				e.unsigned, e.broken = true, errors.New(bundle.SignatureFile+" is absent: nothing says who made this evidence")

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
@@ -68,8 +69,9 @@ func (f *Found) Verify(ctx context.Context, v *bundle.Verifier) *bundle.Result {
 
 // FindBundle reads the files of a bundle. ref is the folder of a copy, its
 // evidence.zip by whatever name, the beginning of an id in the repository, or
-// latest: the bundle that was judged last as v finds it signed. signature is the file with the signature of a copy's evidence where it
-// is not beside it; empty otherwise.
+// latest: the bundle that was judged last as v finds it signed. signature is the
+// file with the signature of a copy's evidence where it is not beside it; empty
+// otherwise.
 func FindBundle(ctx context.Context, v *bundle.Verifier, repo *repository.Repository, ref, signature string) (*Found, error) {
 	st, err := os.Stat(ref)
 	switch {
@@ -293,21 +295,31 @@ func openFile(root *os.Root, name string) (io.ReadCloser, int64, error) {
 	if _, err := root.Lstat(name); err != nil {
 		return nil, 0, err
 	}
-	st, err := root.Stat(name) // a pipe would not open
+	st, err := root.Stat(name) // opening a device may do something
 	if err != nil || !st.Mode().IsRegular() {
 		return nil, 0, fmt.Errorf("%s is not a regular file of this folder", name)
 	}
-	file, err := root.Open(name)
+	file, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
 	}
-	if st, err = file.Stat(); err == nil && st.Size() > repository.MaxFileSize {
+	if st, err = regular(file); err == nil && st.Size() > repository.MaxFileSize {
 		err = fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, repository.MaxFileSize>>20)
 	}
 	if err != nil {
 		return nil, 0, errors.Join(err, file.Close())
 	}
 	return file, st.Size(), nil
+}
+
+// regular holds that a file that was opened is a regular one, which it may have ceased
+// to be since it was looked at: a pipe that was opened without waiting is none.
+func regular(file *os.File) (fs.FileInfo, error) {
+	st, err := file.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", file.Name())
+	}
+	return st, err
 }
 
 // readSignature reads the file that --signature names.
@@ -319,11 +331,14 @@ func readSignature(name string) ([]byte, error) {
 	if err != nil {
 		return nil, inputErr("--signature %s: %w", name, err)
 	}
-	file, err := os.Open(name) //nolint:gosec // the file that the user names
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the file that the user names
 	if err != nil {
 		return nil, inputErr("--signature %s: %w", name, err)
 	}
 	defer file.Close()
+	if _, err := regular(file); err != nil {
+		return nil, inputErr("--signature: %w", err)
+	}
 	raw, err := io.ReadAll(io.LimitReader(file, bundle.MaxSignature+1))
 	if err == nil && len(raw) > bundle.MaxSignature {
 		err = fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, bundle.MaxSignature>>20)

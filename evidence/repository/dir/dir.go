@@ -223,10 +223,21 @@ type file struct {
 	*os.File
 	ctx  context.Context //nolint:containedctx // a reader has no other place for it
 	size int64
+	read []byte // into which it is read: a call that is left behind goes on writing there
 }
 
+// maxRead is how much of a file is read at once, in bytes.
+const maxRead = 256 << 10
+
+// Read implements io.Reader. Once the context has ended nothing is read any more.
 func (f *file) Read(b []byte) (int, error) {
-	return await(f.ctx, func() (int, error) { return f.File.Read(b) })
+	n := min(len(b), maxRead)
+	if len(f.read) < n {
+		f.read = make([]byte, n)
+	}
+	into := f.read[:n]
+	n, err := await(f.ctx, func() (int, error) { return f.File.Read(into) })
+	return copy(b, into[:n]), err
 }
 
 // List implements repository.Store. What is neither a directory nor a regular file

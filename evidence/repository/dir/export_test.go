@@ -1,6 +1,10 @@
 package dir
 
-import "os"
+import (
+	"context"
+	"io"
+	"os"
+)
 
 // OpenSyncing is Open with another way to make files and directories durable.
 func OpenSyncing(root string, sync func(*os.File) error) *Store {
@@ -8,3 +12,6 @@ func OpenSyncing(root string, sync func(*os.File) error) *Store {
 	s.sync = sync
 	return s
 }
+
+// Reading reads f as Store.Open does.
+func Reading(ctx context.Context, f *os.File) io.Reader { return &file{File: f, ctx: ctx} }

@@ -1,6 +1,7 @@
 package dir_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -247,6 +248,34 @@ func TestHangingFileSystem(t *testing.T) {
 
 // Whatever was made on the way to what is stored is durable, the repository's own
 // entry and its parents' included.
+// TestNothingIsReadAfterwards: a read that is left behind writes nothing into the
+// buffer of who has gone on.
+func TestNothingIsReadAfterwards(t *testing.T) {
+	t.Parallel()
+	const pipe = 64 << 10 // bytes that it holds
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	buf := make([]byte, pipe)
+	in := dir.Reading(ctx, r)
+	time.AfterFunc(10*time.Millisecond, cancel)
+	for range 2 {
+		if n, err := in.Read(buf); n != 0 || !errors.Is(err, context.Canceled) {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	within(t, func() { // the pipe takes all of it only when the first read has ended
+		if _, err := w.Write(bytes.Repeat([]byte("x"), pipe+1)); err != nil {
+			t.Error(err)
+		}
+	})
+	if bytes.ContainsRune(buf, 'x') {
+		t.Error("the buffer was written to")
+	}
+}
+
 func TestEveryEntryIsSynced(t *testing.T) {
 	t.Parallel()
 	top := t.TempDir()
