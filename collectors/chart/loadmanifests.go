@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/bom"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -174,7 +175,7 @@ func walkManifests(ctx context.Context, root *os.Root) ([]chartFile, error) {
 func manifestStream(files []chartFile, named bool) ([]byte, error) {
 	var out bytes.Buffer
 	for _, f := range files {
-		for d := range manifest.Stream(f.data) {
+		for d := range manifest.Stream(bom.Decode(f.data)) {
 			if d.Nothing() {
 				continue
 			}

@@ -20,6 +20,7 @@ import (
 	helmvalues "helm.sh/helm/v4/pkg/cli/values"
 	"helm.sh/helm/v4/pkg/getter"
 
+	"github.com/companyos/helmproof/internal/bom"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -48,11 +49,11 @@ func (l *load) localValues(ctx context.Context) (done func(), err error) {
 			_ = os.Remove(name) // it is in the folder for such files
 		}
 	}
-	local := func(name string) (string, error) {
+	local := func(name string, isText bool) (string, error) {
 		if isURL(name) {
 			return "", l.fail(StageValues, fmt.Errorf("%s: values are not fetched from URLs", name), "download it and give the file")
 		}
-		tmp, err := l.regularFile(ctx, strings.TrimSpace(name))
+		tmp, err := l.regularFile(ctx, strings.TrimSpace(name), isText)
 		if err != nil {
 			return "", l.fail(StageValues, err, "")
 		}
@@ -64,7 +65,7 @@ func (l *load) localValues(ctx context.Context) (done func(), err error) {
 	}
 	l.o.ValueFiles, l.o.SetFile = slices.Clone(l.o.ValueFiles), slices.Clone(l.o.SetFile)
 	for i, name := range l.o.ValueFiles {
-		if l.o.ValueFiles[i], err = local(name); err != nil {
+		if l.o.ValueFiles[i], err = local(name, true); err != nil {
 			return done, err
 		}
 	}
@@ -73,7 +74,7 @@ func (l *load) localValues(ctx context.Context) (done func(), err error) {
 		if !ok || name == "-" {
 			continue // Helm says what is wrong with it
 		}
-		if name, err = local(name); err != nil {
+		if name, err = local(name, false); err != nil {
 			return done, err
 		}
 		l.o.SetFile[i] = key + "=" + name
@@ -82,8 +83,9 @@ func (l *load) localValues(ctx context.Context) (done func(), err error) {
 }
 
 // regularFile returns the name of a copy of the file, or "" where the file is
-// regular, or not there, and can be read as it is. "-" is standard input.
-func (l *load) regularFile(ctx context.Context, name string) (string, error) {
+// regular, or not there, and can be read as it is. "-" is standard input. A text with a
+// byte order mark is copied without it, as UTF-8.
+func (l *load) regularFile(ctx context.Context, name string, isText bool) (string, error) {
 	open := func() (io.ReadCloser, error) { return os.Open(name) }
 	if name == "-" {
 		if l.o.Stdin == nil {
@@ -94,7 +96,9 @@ func (l *load) regularFile(ctx context.Context, name string) (string, error) {
 		if err == nil && fi.Mode().IsRegular() && fi.Size() > maxFileSize {
 			return "", fmt.Errorf("%s: more than %d bytes", name, maxFileSize)
 		}
-		return "", nil //nolint:nilerr // whoever reads it says so
+		if !isText || err != nil || fi.IsDir() || !marked(name) {
+			return "", nil //nolint:nilerr // whoever reads it says so
+		}
 	}
 	type result struct {
 		name string
@@ -102,7 +106,7 @@ func (l *load) regularFile(ctx context.Context, name string) (string, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		copied, err := boundedCopy(name, open)
+		copied, err := boundedCopy(name, open, isText)
 		done <- result{copied, err}
 	}()
 	select {
@@ -113,8 +117,20 @@ func (l *load) regularFile(ctx context.Context, name string) (string, error) {
 	}
 }
 
+// marked reports whether the regular file starts with a byte order mark.
+func marked(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false // whoever reads it says so
+	}
+	defer f.Close()
+	head := make([]byte, 3)
+	n, err := io.ReadFull(f, head)
+	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && bom.Marked(head[:n])
+}
+
 // boundedCopy copies what is opened to a temporary file.
-func boundedCopy(name string, open func() (io.ReadCloser, error)) (string, error) {
+func boundedCopy(name string, open func() (io.ReadCloser, error), isText bool) (string, error) {
 	in, err := open()
 	if err != nil {
 		return "", err
@@ -124,7 +140,11 @@ func boundedCopy(name string, open func() (io.ReadCloser, error)) (string, error
 	if err != nil {
 		return "", err
 	}
-	n, err := io.Copy(f, io.LimitReader(in, maxFileSize+1))
+	r := io.Reader(in)
+	if isText {
+		r = bom.Reader(in)
+	}
+	n, err := io.Copy(f, io.LimitReader(r, maxFileSize+1))
 	if err == nil && n > maxFileSize {
 		err = fmt.Errorf("%s: more than %d bytes", name, maxFileSize)
 	}

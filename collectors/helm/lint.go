@@ -15,6 +15,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/bom"
 )
 
 // lintReport is what helm lint said: lint.json.
@@ -201,7 +202,7 @@ func (f *findings) lint() error {
 }
 
 func readAll(r io.Reader) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, maxSchemaSize+1))
+	raw, err := io.ReadAll(io.LimitReader(bom.Reader(r), maxSchemaSize+1))
 	if err == nil && len(raw) > maxSchemaSize {
 		err = fmt.Errorf("larger than %d MiB", maxSchemaSize>>20)
 	}

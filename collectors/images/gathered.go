@@ -21,6 +21,7 @@ import (
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/images/scan"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/bom"
 )
 
 // Limits on scan reports.
@@ -226,7 +227,8 @@ func (g *Gathered) add(path string, declared evidence.Digest, version *file) err
 	return nil
 }
 
-// readReport streams a file through the reader of reports and a digest.
+// readReport streams a file through the reader of reports and a digest, which is that
+// of its text: of what is sealed.
 func readReport(path string) (*scan.Report, evidence.Digest, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -234,7 +236,7 @@ func readReport(path string) (*scan.Report, evidence.Digest, error) {
 	}
 	defer f.Close() //nolint:errcheck // only read
 	h := sha256.New()
-	r, err := scan.Read(io.TeeReader(f, h), scan.DefaultLimits())
+	r, err := scan.Read(io.TeeReader(bom.Reader(f), h), scan.DefaultLimits())
 	if err != nil {
 		return nil, "", err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/bom"
 )
 
 // maxList bounds a list of vulnerabilities, unpacked, in bytes.
@@ -75,13 +76,13 @@ func unpack(raw []byte) ([]byte, error) {
 	return out, err
 }
 
-// readBounded reads a file of at most limit bytes.
+// readBounded reads a file of at most limit bytes, as UTF-8 where it has a byte order mark.
 func readBounded(file string, limit int64) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	raw, err := io.ReadAll(io.LimitReader(bom.Reader(f), limit+1))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}

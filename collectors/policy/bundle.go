@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/companyos/helmproof/internal/bom"
 	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/templates/policies"
 )
@@ -130,7 +131,7 @@ func readFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	raw, err := io.ReadAll(io.LimitReader(bom.Reader(f), maxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
@@ -143,7 +144,6 @@ func readFile(name string) ([]byte, error) {
 // writeDocuments appends the YAML documents of raw, each after a separator and
 // a comment that names file and line.
 func writeDocuments(out *bytes.Buffer, file string, raw []byte) {
-	raw = bytes.TrimPrefix(raw, []byte("\ufeff"))
 	start := func(line int) {
 		out.WriteString("---\n# Source: " + file + ":" + strconv.Itoa(line) + "\n")
 	}
