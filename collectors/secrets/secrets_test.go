@@ -303,7 +303,7 @@ func TestNameAsSecret(t *testing.T) {
 	}
 }
 
-// Findings come from the sealed report alone, and a release without secrets passes.
+// Findings come from what is sealed alone, and a release without secrets passes.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -322,8 +322,10 @@ func TestFindings(t *testing.T) {
 			if err != nil || runs[0].Outcome != evidence.OutcomePass {
 				t.Fatalf("run: %v %+v", err, runs)
 			}
-			if _, err := art.Put(collectors.ReleaseFile, []byte(`{"chart":"shop"}`)); err != nil {
-				t.Fatal(err)
+			for name, data := range map[string][]byte{collectors.ReleaseFile: []byte(`{"chart":"shop"}`), collectors.ManifestsFile: rel.Manifests} {
+				if _, err := art.Put(name, data); err != nil {
+					t.Fatal(err)
+				}
 			}
 			found, err := collectors.Findings(collectors.NewSealed(art, config.RuleControls()), secrets.New(nil))
 			if err != nil {
