@@ -299,27 +299,31 @@ func openFile(root *os.Root, name string) (io.ReadCloser, int64, error) {
 	if err != nil || !st.Mode().IsRegular() {
 		return nil, 0, fmt.Errorf("%s is not a regular file of this folder", name)
 	}
-	file, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	file, st, err := openRegular(root.OpenFile, name)
 	if err != nil {
 		return nil, 0, err
 	}
-	if st, err = regular(file); err == nil && st.Size() > repository.MaxFileSize {
-		err = fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, repository.MaxFileSize>>20)
-	}
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
+	if st.Size() > repository.MaxFileSize {
+		return nil, 0, errors.Join(fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, repository.MaxFileSize>>20), file.Close())
 	}
 	return file, st.Size(), nil
 }
 
-// regular holds that a file that was opened is a regular one, which it may have ceased
-// to be since it was looked at: a pipe that was opened without waiting is none.
-func regular(file *os.File) (fs.FileInfo, error) {
+// openRegular opens a file to read, and holds that it is a regular one, which it may
+// have ceased to be since it was looked at: opening a pipe would wait for a writer.
+func openRegular(open func(name string, flag int, perm fs.FileMode) (*os.File, error), name string) (*os.File, fs.FileInfo, error) {
+	file, err := open(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
 	st, err := file.Stat()
 	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file", file.Name())
+		err = fmt.Errorf("%s: not a regular file", name)
 	}
-	return st, err
+	if err != nil {
+		return nil, nil, errors.Join(err, file.Close())
+	}
+	return file, st, nil
 }
 
 // readSignature reads the file that --signature names.
@@ -331,14 +335,11 @@ func readSignature(name string) ([]byte, error) {
 	if err != nil {
 		return nil, inputErr("--signature %s: %w", name, err)
 	}
-	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the file that the user names
+	file, _, err := openRegular(os.OpenFile, name)
 	if err != nil {
 		return nil, inputErr("--signature %s: %w", name, err)
 	}
 	defer file.Close()
-	if _, err := regular(file); err != nil {
-		return nil, inputErr("--signature: %w", err)
-	}
 	raw, err := io.ReadAll(io.LimitReader(file, bundle.MaxSignature+1))
 	if err == nil && len(raw) > bundle.MaxSignature {
 		err = fmt.Errorf("%s is larger than %d MiB: not a file of a bundle", name, bundle.MaxSignature>>20)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -230,6 +231,52 @@ func TestSizesFirst(t *testing.T) {
 	_, err := Gate(t.Context(), b.Repo, b.verifier, b.Rules, GateRequest{Deploy: rel, At: b.now})
 	if err == nil || !strings.Contains(err.Error(), repository.ErrTooLarge.Error()) {
 		t.Errorf("gate: error %v, want one that says %q", err, repository.ErrTooLarge)
+	}
+}
+
+// TestTooLarge: what is too large to be a repository's id or a pointer is damage.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	rel := b.load("web", "1.0.0", "blue")
+	id := b.collect(rel)
+	for name, do := range map[string]func() error{
+		filepath.Join(b.root(), "repository.json"): func() error {
+			_, err := Gate(t.Context(), b.Repo, b.verifier, b.Rules, GateRequest{Deploy: rel, At: b.now})
+			return err
+		},
+		b.pointer(id): func() error {
+			_, err := OpenVerified(t.Context(), b.verifier, b.Repo, id.Hex(), "")
+			return err
+		},
+	} {
+		was, err := os.Stat(name)
+		if err == nil {
+			err = errors.Join(os.Chmod(name, 0o600), os.Truncate(name, 4<<30))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var damaged *IntegrityError
+		if err := do(); !errors.As(err, &damaged) || !strings.Contains(err.Error(), repository.ErrTooLarge.Error()) {
+			t.Errorf("%s: error %v, want one of integrity that says %q", filepath.Base(name), err, repository.ErrTooLarge)
+		}
+		if err := os.Truncate(name, was.Size()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPipeInPlace: a file that has become a pipe since it was looked at is not waited for.
+func TestPipeInPlace(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "evidence.zip")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := openRegular(os.OpenFile, pipe)
+	if err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("%v, %v; want an error that says that it is not a regular file", f, err)
 	}
 }
 

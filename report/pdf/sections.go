@@ -237,7 +237,7 @@ func (c *canvas) findings(d *report.Document) {
 		c.paragraph(bodyText, "No finding failed or warned.")
 	}
 	for _, s := range d.Sections {
-		shown := s.Findings[:min(len(s.Findings), maxListed)]
+		shown := s.Findings[:min(len(s.Findings), listed(d))]
 		blocks := make([]block, len(shown))
 		for i, f := range shown {
 			blocks[i] = c.finding(f)
@@ -251,18 +251,34 @@ func (c *canvas) findings(d *report.Document) {
 			c.place(&blocks[i])
 			c.y += 10
 		}
-		c.more(len(s.Findings))
+		c.more(len(s.Findings), listed(d))
 	}
 }
 
-// maxListed is how many findings of one control are listed, and how many rows a table
-// has: gofpdf holds all pages in memory, and nobody reads more of them.
-const maxListed = 1000
+const (
+	// maxListed is how many findings are listed in all: gofpdf holds all pages in
+	// memory, and nobody reads more of them.
+	maxListed = 5000
+	// fewListed is how many of each control are listed where there are more.
+	fewListed = 100
+)
+
+// listed is how many findings of one control are listed, or what was not checked.
+func listed(d *report.Document) int {
+	all := len(d.NotChecked)
+	for _, s := range d.Sections {
+		all += len(s.Findings)
+	}
+	if all > maxListed {
+		return fewListed
+	}
+	return maxListed
+}
 
 // more says how many of n are not listed, and where they are.
-func (c *canvas) more(n int) {
-	if n > maxListed {
-		c.paragraph(noteText, fmt.Sprintf("and %d more: findings.json in evidence.zip has them all, as have the other reports", n-maxListed))
+func (c *canvas) more(n, listed int) {
+	if n > listed {
+		c.paragraph(noteText, fmt.Sprintf("and %d more: findings.json in evidence.zip has them all, as have the other reports", n-listed))
 	}
 }
 
@@ -359,7 +375,7 @@ func (c *canvas) notChecked(d *report.Document) {
 		w := c.column()
 		cols := []column{{"What", w * .36, false}, {"Controls", 62, false}, {"Outcome", 104, false}, {"Why", w*.64 - 166, false}}
 		var rows [][]cell
-		for _, n := range d.NotChecked[:min(len(d.NotChecked), maxListed)] {
+		for _, n := range d.NotChecked[:min(len(d.NotChecked), listed(d))] {
 			var ids []string
 			anchor := ""
 			for _, r := range n.Controls {
@@ -369,7 +385,7 @@ func (c *canvas) notChecked(d *report.Document) {
 			rows = append(rows, []cell{{s: n.What, style: bodyText}, {s: strings.Join(ids, ", "), style: bodyText, anchor: anchor}, marked(n.Mark), {s: n.Why, style: bodyText}})
 		}
 		c.table(cols, rows)
-		c.more(len(d.NotChecked))
+		c.more(len(d.NotChecked), listed(d))
 	}
 	if len(d.Outside) > 0 {
 		ids := make([]string, len(d.Outside))
