@@ -22,6 +22,13 @@ func (r *reading) addresses() {
 			at += to
 		}
 	}
+	if strings.Contains(r.text, "jdbc:oracle:") {
+		for _, m := range oracle.FindAllStringSubmatchIndex(r.text, -1) {
+			if isURLPassword(r.text[m[2]:m[3]]) {
+				r.add(m[2], m[3], "address")
+			}
+		}
+	}
 	if !strings.Contains(r.text, "@tcp(") && !strings.Contains(r.text, "@unix(") && !strings.Contains(r.text, "@tcp6(") {
 		return
 	}
@@ -31,6 +38,9 @@ func (r *reading) addresses() {
 		}
 	}
 }
+
+// oracle matches addresses of Oracle.
+var oracle = lazily(`jdbc:oracle:\w+:[^/@:\s]+/([^@\s"']+)@`)
 
 // dsn matches Go's names of data sources.
 var dsn = lazily(`(?:^|[\s"'=])[^\s:@/"'=]+:([^\s"']+?)@(?:tcp6?|unix)\(`)

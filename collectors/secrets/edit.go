@@ -191,7 +191,7 @@ func (e *editor) scalar(n *yamlv3.Node, text string) error {
 		case style == 0 && (text == mask || plainScalar.MatchString(text) && !yamlWords[strings.ToLower(text)]):
 			return text
 		}
-		q, err := json.Marshal(text)
+		q, err := encodeJSON(text)
 		if err != nil {
 			return strconv.Quote(mask)
 		}

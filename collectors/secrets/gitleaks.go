@@ -411,6 +411,7 @@ var (
 	templating = lazily(`\{\{|\}\}|\.Values\b|\.Release\b|\binclude\b|\$\(|\$\{`)
 	plainWords = lazily(`^[A-Za-z]+([-_./][A-Za-z]+[0-9]{0,2})*$`)
 	nameOfKey  = lazily(`^\s*(- )?(key|name|secretKey|property|subPath):\s`)
+	crossedOut = lazily(`[xX]{8,}|\.\.\.`)
 	exampleish = lazily(`(?i)(example|placeholder|your[-_]|dummy|sample|xxxx|<[a-z])`)
 )
 
@@ -488,6 +489,8 @@ func harmless(rule, secret, match, line, file string) bool {
 	case genericRule:
 		return doc || hashValue.MatchString(secret) && hashKey.MatchString(before) || strings.Contains(before, "sha256:") || strings.Contains(line, "checksum/") ||
 			plainWords.MatchString(secret) || nameOfKey.MatchString(line) && !looksRandom(secret) || exampleish.MatchString(secret) || templating.MatchString(match) || strings.HasPrefix(strings.TrimSpace(line), "#") && !looksRandom(secret)
+	case "slack-webhook-url":
+		return crossedOut.MatchString(secret)
 	case "curl-auth-user", "curl-auth-header":
 		return doc || strings.ContainsAny(secret, "$<")
 	}

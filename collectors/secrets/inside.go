@@ -33,6 +33,10 @@ func kindOf(name, text string) kind {
 	case ".py", ".js", ".ts", ".rb", ".lua", ".go", ".java", ".groovy", ".php", ".pl", ".cs", ".sql", ".ps1", ".vcl", ".rego", ".kts", ".scala", ".ex", ".exs":
 		return code
 	}
+	switch strings.ToLower(path.Ext(name)) {
+	case ".json", ".yaml", ".yml", ".xml", ".properties", ".conf", ".cfg", ".cnf", ".ini", ".toml", ".env", ".config", ".hcl":
+		return conf
+	}
 	if first, _, ok := strings.Cut(text, "\n"); !ok {
 		return inline
 	} else if strings.HasPrefix(first, "#!") {
@@ -88,9 +92,14 @@ type reading struct {
 }
 
 func (r *reading) add(from, to int, key string) {
-	if from < to && (r.kind == inline || !r.isComment(from)) && !chart.IsGenerated(r.text[from:to]) {
+	if from < to && (r.kind == inline || !r.isComment(from)) && !isMade(r.text[from:to]) {
 		r.found = append(r.found, part{from, to, key})
 	}
+}
+
+// isMade reports whether rendering made a value up: charts put a letter before it.
+func isMade(v string) bool {
+	return chart.IsGenerated(v) || len(v) > 8 && (chart.IsGenerated(v[1:]) || chart.IsGenerated(v[2:]))
 }
 
 // isComment reports whether what stands at i is part of a comment.
@@ -173,13 +182,15 @@ func (r *reading) isSecret(key, value string, v value) bool {
 		return isAccount(value)
 	case lower == "sig":
 		return madeAtRandom(unescaped(value))
-	case r.kind == inline && !v.quoted && v.spaced && !v.option && !v.named:
+	case r.kind == inline && !v.quoted && v.spaced && !v.option && !v.named && !r.inNetrc(v.key):
 		return false // prose
 	case r.kind != inline && !v.quoted && v.operator == ':' && v.spaced && !v.named && !r.startsLine(v.key) && !mixed(value):
 		return false // prose
-	case r.kind != inline && hasAny(value, "$(", "${", "{{", "<%", "<<") || v.bare && strings.HasPrefix(value, "-"):
+	case hasAny(value, "$(", "${", "{{", "<%") || r.kind != inline && strings.HasPrefix(value, "<<") || v.bare && strings.HasPrefix(value, "-"):
 		return false // filled in, with quotes inside; the next option
-	case r.kind != inline && pattern.MatchString(value):
+	case v.key > 0 && r.text[v.key-1] == '=' && v.operator == ':', !v.quoted && v.spaced && value[0] == '#':
+		return false // zone=token:10m; a comment
+	case len(pattern.FindAllStringSubmatchIndex(value, 2)) > 1 || (r.kind == shell || r.kind == code || strings.Contains(value, "(?")) && pattern.MatchString(value):
 		return false
 	case strings.HasPrefix(value, "=") || strings.HasPrefix(value, "~") || strings.HasPrefix(value, "//"):
 		return false
@@ -204,7 +215,7 @@ func (r *reading) isSecret(key, value string, v value) bool {
 
 // fileSecret is secretKey for files: few say there where a Secret is.
 func fileSecret(key, value string) bool {
-	if !literalSecret(key, value) || isPlaceholder(value) {
+	if !literalSecret(key, value) || saysNothing(key, value) {
 		return false
 	}
 	last := key[strings.LastIndexByte(key, '.')+1:]
@@ -215,7 +226,7 @@ func fileSecret(key, value string) bool {
 var (
 	call = lazily(`^[A-Za-z_$][\w.$>:-]*[(\[].*$`)
 	// pattern matches regular expressions.
-	pattern = lazily(`\.[*+]|\[\^|\\[KwSd]`)
+	pattern = lazily(`\.[*+]|\(\?[a-z:=!<]|\[\^|\\[KwSd]`)
 	// takesWord matches directives whose value may be any word.
 	takesWord = lazily(`(?i)^(requirepass|masterauth|primaryauth)$`)
 	capitals  = lazily(`^[A-Z][A-Z_]+$`)
@@ -261,7 +272,7 @@ func (r *reading) assigned(from, to int) (value, bool) {
 		v.operator, j = '=', j+2
 	case t[j] == '=' || t[j] == ':' && !hasAny(t[j+1:], ":", "-", "?", "+", "//"):
 		v.operator, j = t[j], j+1
-	case t[j] == '>' && r.isTag(from), closed == to && j > to && r.isTag(from) && tagEnd(t, j) > 0:
+	case t[j] == '>' && (r.isTag(from) || closed > to && nameBefore.MatchString(t[max(0, from-40):from])), closed == to && j > to && r.isTag(from) && tagEnd(t, j) > 0:
 		if t[j] != '>' {
 			j = tagEnd(t, j)
 		}
@@ -503,6 +514,15 @@ func (r *reading) accounts(name string) {
 			r.add(m[2], m[3], "htpasswd")
 		}
 	}
+	if r.kind == conf {
+		for _, m := range directive.FindAllStringSubmatchIndex(r.text, -1) {
+			for g := 2; g < len(m); g += 2 {
+				if m[g] >= 0 && isURLPassword(r.text[m[g]:m[g+1]]) {
+					r.add(m[g], m[g+1], "directive")
+				}
+			}
+		}
+	}
 	if !strings.Contains(strings.ToLower(name), "pgpass") {
 		return
 	}
@@ -514,7 +534,10 @@ func (r *reading) accounts(name string) {
 }
 
 var (
-	account    = lazily(`[\w.@-]:(\$(?:apr1|2[abxy]|1|5|6|y)\$[./$=,A-Za-z0-9]{8,}|\{S?SHA[0-9]*\}[A-Za-z0-9+/=]{8,})`)
+	account = lazily(`[\w.@-]:(\$(?:apr1|2[abxy]|1|5|6|y)\$[./$=,A-Za-z0-9]{8,}|\{S?SHA[0-9]*\}[A-Za-z0-9+/=]{8,})`)
+	// directive matches those of HAProxy, Redis, PgBouncer and Postfix that have
+	// something between name and password.
+	directive  = lazily(`(?m)^[ \t]*(?:user[ \t]+\S+[ \t]+(?:insecure-)?password[ \t]+(\S+)|sentinel[ \t]+auth-pass[ \t]+\S+[ \t]+(\S+)|user[ \t]+\S+[ \t]+on[ \t].*?>(\S+)|"\w+"[ \t]+"((?:md5[0-9a-f]{32}|SCRAM-SHA)[^"]*)"|smtp_sasl_password_maps[ \t]*=[ \t]*static:[^:\s]+:(\S+))`)
 	pgpassLine = lazily(`(?m)^\s*[^:#\s]+:(?:\d+|\*):[^:\s]+:[^:\s]+:(\S+)`)
 )
 

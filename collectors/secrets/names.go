@@ -6,9 +6,9 @@ var (
 	// secretName matches how a key or variable that holds a secret ends.
 	secretName = lazily(`(?i)(password|passwd|passwort|passphrase|passcode|htpasswd|[-_.]pwd|^pwd|[a-z]pwd|[-_.]psw|^psw|[-_.]pw|^pw|[-_.]pass|^pass|(db|pg|my|ftp|smtp|mail|ldap|admin|root|user|bind|store|require)pass` +
 		`|token|bearer|secret|api[-_.]?key|private[-_]?key|access[-_]?key|encrypt(ion)?[-_]?key|sign(ing)?[-_]?key|secret[-_]?key([-_]?base)?|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|(jwt|hmac|cipher|crypto)[-_]?key` +
-		`|credentials?|[-_.]creds|^creds|connection[-_]?strings?|masterauth|redis[-_]?auth|erlang[-_]?cookie)$|(?-i:[a-z]Pass$)`)
+		`|credentials?|[-_.]creds|^creds|connection[-_]?strings?|masterauth|(redis|neo4j)[-_]?auth|erlang[-_]?cookie)$|(?-i:[a-z]Pass$)`)
 	// notSecretName matches keys that are about a secret without holding it.
-	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|names?$|refs?$|(^|[-_.])max[-_.]|(^|[-_.])min[-_.]|(?-i:^max[A-Z])|length|(^|[-_.])ttl|(?-i:[a-z]T(TL|tl))|expir|public|header|field|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|initial[-_]?cluster[-_]?token|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|(^|[-_.])ca[-_]?secret|(?-i:[a-z](Ca|CA)Secret)|root[-_]?secret|secret[-_]?keys?$)`)
+	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|names?$|refs?$|(^|[-_.])max[-_.]|(^|[-_.])min[-_.]|(?-i:^max[A-Z])|length|(^|[-_.])ttl|(?-i:[a-z]T(TL|tl))|expir|public|header|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|initial[-_]?cluster[-_]?token|(proxy|fastcgi|uwsgi|scgi|grpc|memcached)_pass$|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|(^|[-_.])ca[-_]?secret|(?-i:[a-z](Ca|CA)Secret)|root[-_]?secret|secret[-_]?keys?$)`)
 	// holdsAnyway are names that notSecretName would let go.
 	holdsAnyway = lazily(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_](secret[-_]key)$|^[A-Z0-9_]*SECRET_KEY$`)
 	// aboutSecret matches names that stay harmless whatever they end with.
@@ -21,19 +21,20 @@ var (
 	referenceName = lazily(`(?i)(secret|secret[-_]?key|credentials?)$`)
 	dnsName       = lazily(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 	keyReference  = lazily(`(?i)^[a-z][-_a-z0-9.]*(password|token|secret|key|passwd|credentials?)[-_a-z0-9.]*$`)
-	// keyName and camelWord match "passwordKey: adminPassword" and the like.
+	// keyName, entryName and camelWord match "passwordKey: adminPassword" and the like.
 	keyName     = lazily(`([Kk]ey|_KEY|[Cc]redentials?)$`)
+	entryName   = lazily(`(?i)(secret[-_]?key|private[-_]?key|sign(ing)?[-_]?key|license[-_]?key|credentials?)$`)
 	camelWord   = lazily(`^[a-z]{3,}([A-Z][a-z]+)*$`)
 	placeholder = lazily(`(?i)^(change|replace|secret|password|minio|admin|root|test|example)`)
-	// anyKey and noKey tell names of keys that are secrets if their values look random.
-	anyKey = lazily(`(?i)(^|[-_.a-z0-9])key$`)
+	// anyKey and noKey tell names of keys and salts that are secrets if their values look random.
+	anyKey = lazily(`(?i)(^|[-_.a-z0-9])(key|salt|pepper)$`)
 	noKey  = lazily(`(?i)(public|pub|site|partition|sort|cache|object|s3|kms|fingerprint|gpg|host|index|label|idempotency)[-_.]?key$`)
 	// goesElsewhere matches values that are filled in later, whole or in part.
 	goesElsewhere = lazily(`\$\([^()]*\)|\$\{[^{}]*\}|\{\{.*\}\}|#\{[^{}]*\}|%[A-Za-z]*\{[^{}]*\}|^(\$__[a-z]+\{.*\}|<[^<>]*>|\$[A-Z_][A-Z0-9_]*|\$[0-9@]|(?i:\$[a-z0-9_]*(pass|pw|secret|token|key|cred)[a-z_]*)|%[a-z]|%\(.*\)s?|%[A-Za-z_]+%|@@?[A-Za-z_.-]+@@?|__[A-Z0-9_]+__)$`)
 	// inStore matches addresses in stores of secrets, and what is encrypted.
-	inStore = lazily(`(?i)^(vault:|ref\+|arn:|file:|secretref:|projects/|op://|env:|gcp:secretmanager|awssm:|ssm:|k8s:|keyvault:|akv:|@microsoft\.keyvault\(|enc\[|\$ansible_vault;|!vault)`)
+	inStore = lazily(`(?i)^(vault:|ref\+|arn:|file:|secretref:|projects/|op://|env:|gcp:secretmanager|awssm:|ssm:|k8s:|keyvault:|akv:|@microsoft\.keyvault\(|enc\[|\$ansible_vault;|!vault|[\w-]+(/[\w.-]+)+#[\w.-]+$)`)
 	// filePath matches paths and names of files.
-	filePath = lazily(`^(~|\.{1,2})?(/[A-Za-z0-9._@-]+)+/?$|^[A-Za-z]:\\[^"]+$|^[\w./-]+\.(pem|key|crt|json|ya?ml|txt|jks|p12|cert|conf)$`)
+	filePath = lazily(`^(~|\.{1,2})?(/[A-Za-z0-9._@-]+)+/?$|^[A-Za-z]:\\[^"]+$|^[\w./-]+\.(pem|crt|json|ya?ml|txt|jks|p12|cert)$|^([\w-]*/)*[\w-]+\.key$`)
 )
 
 // namesSecret reports whether something of this name holds a secret itself.
@@ -44,14 +45,14 @@ func namesSecret(key string) bool {
 // secretKey reports whether a key with this value holds a secret. In values and
 // configuration files, what a key says may be the name of a Secret, or of an entry.
 func secretKey(key, value string) bool {
-	if !literalSecret(key, value) || isPlaceholder(value) {
+	if !literalSecret(key, value) || saysNothing(key, value) {
 		return false
 	}
 	if !namesSecret(key) {
 		return true // by its value
 	}
 	// "secretKey: clientSecret" names a key; "accessKey: changeMe" is a default password.
-	if keyName.MatchString(key) && (camelWord.MatchString(value) && !placeholder.MatchString(value) || namesEntry(value)) {
+	if keyName.MatchString(key) && (camelWord.MatchString(value) && !placeholder.MatchString(value) || entryName.MatchString(key) && namesEntry(value)) {
 		return false
 	}
 	// "secret: my-tls" names a Secret; "clientSecret: my-tls" does not.
@@ -63,20 +64,26 @@ func namesObject(v string) bool {
 	return dnsName.MatchString(v) && strings.ContainsAny(v, "-.") && !looksRandom(v)
 }
 
-// isPlaceholder reports whether a value says that something is put in its place.
-func isPlaceholder(v string) bool { return strings.Contains(strings.ToLower(v), "placeholder") }
+// saysNothing reports whether a value says that something is put in its place, or
+// chooses how that is made. As a password, it is one.
+func saysNothing(key, v string) bool {
+	return strings.Contains(strings.ToLower(v), "placeholder") || isChoice(v) && !passwordName.MatchString(key)
+}
 
 // literalSecret reports whether a literal of this name is a secret, whatever words
 // it has: a variable's value is never the name of a Secret.
 func literalSecret(name, value string) bool {
 	value = strings.TrimSpace(value)
+	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+		value = value[1 : n-1]
+	}
 	if isEmpty(value) || pointsElsewhere(value) {
 		return false
 	}
 	if !namesSecret(name) {
 		return anyKey.MatchString(name) && !noKey.MatchString(name) && (madeAtRandom(value) || strings.HasPrefix(value, "base64:") && len(value) > 20)
 	}
-	return passwordName.MatchString(name) || !isChoice(value)
+	return true
 }
 
 // isEmpty are values that say nothing, or switch something.
@@ -100,7 +107,11 @@ func isChoice(v string) bool {
 // pointsElsewhere are values that say where the secret is: a variable, a template,
 // a store, a file, an address without a password.
 func pointsElsewhere(v string) bool {
-	if goesElsewhere.MatchString(v) || inStore.MatchString(v) || plainAddress.MatchString(v) {
+	return plainAddress.MatchString(v) || isElsewhere(v)
+}
+
+func isElsewhere(v string) bool {
+	if goesElsewhere.MatchString(v) || inStore.MatchString(v) {
 		return true
 	}
 	if !filePath.MatchString(v) {
@@ -121,7 +132,7 @@ var plainAddress = lazily(`^[a-zA-Z][a-zA-Z0-9+.-]{1,30}://\S*$|^jdbc:\S+$`)
 // for texts of which nobody knows what they are: names of keys, too.
 func isReference(v string) bool {
 	v = strings.TrimSpace(v)
-	return isEmpty(v) || isChoice(v) || pointsElsewhere(v) || namesEntry(v)
+	return isEmpty(v) || isChoice(v) || isElsewhere(v) || namesEntry(v)
 }
 
 // namesEntry reports whether a value reads like the name of an entry: "db-password",

@@ -250,6 +250,9 @@ func (s *scan) configMap(o *manifest.Object) {
 				continue
 			}
 			for _, x := range s.entrySecrets(key, v) {
+				if x.key != "" && s.namesOwn(o, x) {
+					continue
+				}
 				at := spot{entry: "data\x00" + key}
 				if x.key != "" {
 					at = spot{}
@@ -283,6 +286,17 @@ func (s *scan) configMap(o *manifest.Object) {
 			s.addIn(o, at, RuleEnv, "entry of a ConfigMap", "", "binaryData."+key+x.beside(), v, append(x.also, x.text)...)
 		}
 	}
+}
+
+// namesOwn reports whether what a configuration file says is the name of a Secret of
+// the release: it begins as the names of its objects do.
+func (s *scan) namesOwn(o *manifest.Object, x secret) bool {
+	if !referenceName.MatchString(x.key) || !namesObject(x.text) || strings.Contains(strings.ToLower(x.key), "client") {
+		return false
+	}
+	return s.secretNames()[x.text] || slices.ContainsFunc([]string{s.rel.Info.Chart, s.rel.Info.ReleaseName, o.GetName()}, func(name string) bool {
+		return name != "" && strings.HasPrefix(x.text, name+"-")
+	})
 }
 
 // jksMagic begins a Java key store.
