@@ -67,9 +67,34 @@ func (d *Derivation) Add(rule string, t evidence.Target, outcome evidence.Outcom
 	return &d.Out[len(d.Out)-1]
 }
 
-// Unreadable appends that a document of the chart's rendering is no object, so
-// that nobody can say whether the rule is about it.
-func (d *Derivation) Unreadable(rule, chart string, b *manifest.BrokenDocument, at evidence.Pointer) {
-	d.Add(rule, evidence.Target{Kind: "Chart", Name: chart, File: b.File, Line: b.Line}, evidence.OutcomeNotChecked,
-		"a rendered document could not be read: "+b.Error, "Correct the template so that it renders a Kubernetes object.", at)
+// fixSchema is what to do about an object that is judged only by the schema.
+const fixSchema = "Correct what CHT-3 says of it."
+
+// Unreadable appends, once for the rule, that documents of the chart's rendering are
+// no objects, so that nobody can say whether the rule is about them. What is wrong
+// with each of them is said where manifests are held to the schema. Without at, it
+// points at their lines.
+func (d *Derivation) Unreadable(rule, chart string, broken []manifest.BrokenDocument, at ...evidence.Pointer) {
+	if len(broken) == 0 {
+		return
+	}
+	if len(at) == 0 {
+		for _, b := range broken[:min(len(broken), maxPointers)] {
+			at = append(at, d.Lines(b.From, b.To))
+		}
+	}
+	message := "a rendered document is no Kubernetes object: see CHT-3"
+	if len(broken) > 1 {
+		message = fmt.Sprintf("%d rendered documents are no Kubernetes objects: see CHT-3", len(broken))
+	}
+	d.Add(rule, evidence.Target{Kind: "Chart", Name: chart, File: broken[0].File, Line: broken[0].Line}, evidence.OutcomeNotChecked, message, fixSchema, at...)
+}
+
+// maxPointers bounds what one finding points at.
+const maxPointers = 20
+
+// Undecoded is the outcome, the message and the remediation of a rule for an object
+// that Kubernetes' own types do not hold: the fault is the schema's to report.
+func Undecoded(err error) (outcome evidence.Outcome, message, fix string) {
+	return evidence.OutcomeNotChecked, "it does not decode, see CHT-3: " + err.Error(), fixSchema
 }

@@ -136,9 +136,7 @@ func (d *derivation) dryRuns() error {
 			d.Add(RuleObject, set.Objects[i].Target(""), evidence.OutcomeNotChecked, "the cluster was not asked about it", "Collect again.", d.Own(dryRunFile, ""))
 		}
 	}
-	for i := range set.Broken {
-		d.Unreadable(RuleObject, d.rel.Chart, &set.Broken[i], d.Own(dryRunFile, ""))
-	}
+	d.Unreadable(RuleObject, d.rel.Chart, set.Broken, d.Own(dryRunFile, ""))
 	if len(set.Objects)+len(set.Broken) == 0 {
 		d.Add(RuleObject, evidence.Target{Kind: "Chart", Name: d.rel.Chart}, evidence.OutcomeNotApplicable, "the release has no objects", "", d.Own(dryRunFile, ""))
 	}

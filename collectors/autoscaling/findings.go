@@ -112,9 +112,7 @@ func (d derivation) rest(rel *evidence.Release, set *manifest.ObjectSet, asked m
 	}
 	chart := evidence.Target{Kind: "Chart", Name: rel.Chart}
 	for _, rule := range []string{RuleThrash, RuleRecommendation} {
-		for i := range set.Broken {
-			d.Unreadable(rule, rel.Chart, &set.Broken[i], d.Own(file, ""))
-		}
+		d.Unreadable(rule, rel.Chart, set.Broken, d.Own(file, ""))
 		same := func(f evidence.Finding) bool { return slices.Equal(d.Controls(f.Rule), d.Controls(rule)) }
 		if !slices.ContainsFunc(d.Out, same) {
 			d.add(rule, chart, evidence.OutcomeNotApplicable, map[string]string{

@@ -41,9 +41,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		}
 		d.secret(o, &seen.Secrets[k], seen.At, fmt.Sprintf("/secrets/%d", k))
 	}
-	for i := range set.Broken {
-		d.Unreadable(RuleSynced, rel.Chart, &set.Broken[i], d.Own(file, ""))
-	}
+	d.Unreadable(RuleSynced, rel.Chart, set.Broken, d.Own(file, ""))
 	if len(d.Out) == 0 {
 		d.Add(RuleSynced, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release has no ExternalSecret", "", d.Own(file, ""))
 	}

@@ -196,10 +196,8 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		return nil, fmt.Errorf("parse %s: %w", file, err)
 	}
 	at := d.Own(file, "")
-	for i := range set.Broken {
-		d.Unreadable(RuleNode, rel.Chart, &set.Broken[i], at)
-		d.Unreadable(RuleZone, rel.Chart, &set.Broken[i], at)
-	}
+	d.Unreadable(RuleNode, rel.Chart, set.Broken, at)
+	d.Unreadable(RuleZone, rel.Chart, set.Broken, at)
 	pods, missing := s.Of(set, rel.Namespace)
 	for _, o := range missing {
 		d.Add(RuleNode, o.Target(""), evidence.OutcomeNotChecked, "has no pod in the cluster: nothing can be said of a drain", "Collect again when its pods run.", at)

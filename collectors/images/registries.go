@@ -66,7 +66,7 @@ func (j *judge) registries() {
 	}
 	const correct = "Correct the manifest."
 	for _, b := range j.broken {
-		add(evidence.Target{File: b.File, Line: b.Line}, evidence.OutcomeNotChecked, "images unknown: "+b.Error, correct, j.Lines(b.From, b.To))
+		add(evidence.Target{File: b.File, Line: b.Line}, evidence.OutcomeNotChecked, "images unknown, for it is no Kubernetes object: see CHT-3", correct, j.Lines(b.From, b.To))
 	}
 	if len(j.policy.Registries) == 0 {
 		add(j.chart(), evidence.OutcomeNotChecked, "no allow-list of registries was given", "Name the registries that are allowed with --registry-allow.")

@@ -51,7 +51,7 @@ func (j *judge) scans() error {
 		}
 	}
 	for _, b := range j.broken {
-		j.scanFinding(evidence.Target{File: b.File, Line: b.Line}, evidence.OutcomeNotChecked, "images unknown: "+b.Error, "Correct the manifest.")
+		j.scanFinding(evidence.Target{File: b.File, Line: b.Line}, evidence.OutcomeNotChecked, "images unknown, for it is no Kubernetes object: see CHT-3", "Correct the manifest.")
 	}
 	for _, image := range j.images {
 		j.scan(image, reports, l)

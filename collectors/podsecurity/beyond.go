@@ -26,7 +26,8 @@ func nodePath(d *collectors.Derivation, o *manifest.Object) {
 	for _, source := range []string{"hostPath", "local"} {
 		v, found, err := unstructured.NestedFieldNoCopy(o.Object, "spec", source)
 		if err != nil {
-			d.Add(RuleNodePath, o.Target(""), evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.", at)
+			outcome, message, fix := collectors.Undecoded(err)
+			d.Add(RuleNodePath, o.Target(""), outcome, message, fix, at)
 			return
 		}
 		if !found || v == nil {

@@ -80,9 +80,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 			pods(d, eval, version, &w)
 		}
 	}
-	for i := range set.Broken { // nobody can say what is in it: perhaps a pod
-		d.Unreadable(RuleRestricted, rel.Chart, &set.Broken[i], d.Lines(set.Broken[i].From, set.Broken[i].To))
-	}
+	d.Unreadable(RuleRestricted, rel.Chart, set.Broken) // nobody can say what is in them: perhaps a pod
 	if len(d.Out) == 0 {
 		d.Add(RuleRestricted, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release runs no pods", "")
 	}
@@ -99,7 +97,8 @@ func pods(d *collectors.Derivation, eval policy.Evaluator, version api.Version, 
 	}
 	tpl, _, err := w.As.PodTemplate()
 	if err != nil {
-		d.Add(RuleRestricted, o.Target(""), evidence.OutcomeError, err.Error(), "Correct the pod template so that Kubernetes can read it.", at)
+		outcome, message, fix := collectors.Undecoded(err)
+		d.Add(RuleRestricted, o.Target(""), outcome, message, fix, at)
 		return
 	}
 	metadataService(d, w, &tpl.Spec)

@@ -143,9 +143,9 @@ func TestOutcomes(t *testing.T) {
 		text string
 	}{
 		"no pods":          {doc("apiVersion: v1", "kind: ConfigMap", "metadata: {name: c}"), evidence.OutcomeNotApplicable, "runs no pods"},
-		"broken template":  {doc("apiVersion: v1", "kind: Pod", "metadata: {name: p}", "spec: {containers: nonsense}"), evidence.OutcomeError, "pod template"},
-		"missing template": {doc("apiVersion: apps/v1", "kind: Deployment", "metadata: {name: p}", "spec: {}"), evidence.OutcomeError, "no pod template"},
-		"broken document":  {doc("a: [", ""), evidence.OutcomeNotChecked, "could not be read"},
+		"broken template":  {doc("apiVersion: v1", "kind: Pod", "metadata: {name: p}", "spec: {containers: nonsense}"), evidence.OutcomeNotChecked, "pod template"},
+		"missing template": {doc("apiVersion: apps/v1", "kind: Deployment", "metadata: {name: p}", "spec: {}"), evidence.OutcomeNotChecked, "no pod template"},
+		"broken document":  {doc("a: [", ""), evidence.OutcomeNotChecked, "no Kubernetes object: see CHT-3"},
 		"naked pod":        {doc("apiVersion: v1", "kind: Pod", "metadata: {name: p}", "spec: {containers: [{name: c, image: i}]}"), evidence.OutcomeFail, "must set"},
 		"cron job": {doc("apiVersion: batch/v1", "kind: CronJob", "metadata: {name: p}",
 			"spec: {jobTemplate: {spec: {template: {spec: {hostPID: true, containers: [{name: c, image: i}]}}}}}"), evidence.OutcomeFail, "host namespaces"},

@@ -17,9 +17,11 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	apiservercel "k8s.io/apiserver/pkg/cel"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/google/cel-go/common/types"
 
+	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
 )
 
@@ -96,11 +98,26 @@ func (q *question) evaluateBinding(b *admissionv1.ValidatingAdmissionPolicyBindi
 			case evalDeny:
 				out = append(out, result{onDeny, d.message})
 			default:
+				if err := q.s.undecoded(); err != nil { // which is why
+					outcome, message, _ := collectors.Undecoded(err)
+					out = append(out, result{outcome, message})
+					continue
+				}
 				out = append(out, failed(q.rule, d.message))
 			}
 		}
 	}
 	return out
+}
+
+// undecoded says why an object of Kubernetes' own kinds does not hold what its type
+// does; nil where it does, and for all other kinds.
+func (s *subject) undecoded() error {
+	typed, err := scheme.Scheme.New(s.gvk)
+	if err != nil {
+		return nil //nolint:nilerr // a kind of somebody else's
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(s.object.Object, typed)
 }
 
 // failed is a policy that could not be evaluated: never a pass, although the

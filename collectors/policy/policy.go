@@ -240,11 +240,10 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 // unseen says why there may be objects that no policy saw; "" when there are none.
 func unseen(in *collectors.Sealed, objects *manifest.ObjectSet) (string, error) {
 	if n := len(objects.Broken); n > 0 {
-		what := "1 rendered document"
-		if n > 1 {
-			what = fmt.Sprintf("%d rendered documents", n)
+		if n == 1 {
+			return "1 rendered document is no Kubernetes object: see CHT-3", nil
 		}
-		return what + " could not be read as objects", nil
+		return fmt.Sprintf("%d rendered documents are no Kubernetes objects: see CHT-3", n), nil
 	}
 	if len(objects.Objects) > 0 {
 		return "", nil

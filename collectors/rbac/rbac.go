@@ -69,12 +69,8 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		r.roleOf(b)
 		r.subjectsOf(b)
 	}
-	for i := range set.Broken { // nobody can say what is in it: perhaps a binding
-		for rule := range rules {
-			r.Unreadable(rule, rel.Chart, &set.Broken[i], r.Lines(set.Broken[i].From, set.Broken[i].To))
-		}
-	}
 	for rule := range rules {
+		r.Unreadable(rule, rel.Chart, set.Broken) // nobody can say what is in them: perhaps a binding
 		if !slices.ContainsFunc(r.Out, func(f evidence.Finding) bool { return f.Rule == rule }) {
 			r.Add(rule, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, nothing[rule], "")
 		}
@@ -157,8 +153,9 @@ func (r *release) read(set *manifest.ObjectSet) {
 			r.accounts[key] = append(r.accounts[key], o)
 		}
 		if err != nil {
+			outcome, message, fix := collectors.Undecoded(err)
 			for _, rule := range about {
-				r.add(rule, o, evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
+				r.add(rule, o, outcome, message, fix)
 			}
 		}
 	}

@@ -54,9 +54,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 			}
 		}
 	}
-	for i := range set.Broken {
-		d.Unreadable(RuleNode, rel.Chart, &set.Broken[i], d.Own(file, ""))
-	}
+	d.Unreadable(RuleNode, rel.Chart, set.Broken, d.Own(file, ""))
 	if len(d.Out) == 0 {
 		for _, rule := range rules.Names() {
 			d.Add(rule, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release has no Deployment and no StatefulSet", "", d.Own(file, ""))

@@ -70,17 +70,17 @@ func TestBudgetEdges(t *testing.T) {
 			[]string{"pass PodDisruptionBudget w: allows 1"}},
 		{"beyond 100 percent", docs(web, pdb("w", "maxUnavailable: 101%, selector: {}")), []string{`error PodDisruptionBudget w: maxUnavailable "101%" is not a percentage`}},
 		{"a number as a string", docs(web, pdb("w", `minAvailable: "1", selector: {}`)), []string{`error PodDisruptionBudget w: minAvailable "1" is not a percentage`}},
-		{"a fraction", docs(web, pdb("w", `minAvailable: 1.5, selector: {}`)), []string{"error PodDisruptionBudget w: cannot be read"}},
-		{"replicas unreadable", docs(strings.Replace(web, "replicas: 2", "replicas: 2.5", 1), pdb("w", "maxUnavailable: 1, selector: {}")), []string{"error PodDisruptionBudget w: Deployment web: spec.replicas is not a whole number"}},
+		{"a fraction", docs(web, pdb("w", `minAvailable: 1.5, selector: {}`)), []string{"not-checked PodDisruptionBudget w: it does not decode, see CHT-3"}},
+		{"replicas unreadable", docs(strings.Replace(web, "replicas: 2", "replicas: 2.5", 1), pdb("w", "maxUnavailable: 1, selector: {}")), []string{"not-checked PodDisruptionBudget w: Deployment web: spec.replicas is not a whole number"}},
 		{"template unreadable", docs(broken, pdb("w", "maxUnavailable: 1, selector: {}")), []string{"not-checked PodDisruptionBudget w: a pod template of its namespace cannot be read"}},
 		{"autoscaler unreadable", docs(web, hpa("web", "web", ", minReplicas: two"), pdb("w", "maxUnavailable: 1, selector: {}")),
-			[]string{"error HorizontalPodAutoscaler web: cannot be read", "pass PodDisruptionBudget w: allows 1"}},
+			[]string{"not-checked HorizontalPodAutoscaler web: it does not decode, see CHT-3", "pass PodDisruptionBudget w: allows 1"}},
 		{"an old budget's empty selector selects nothing", docs(web, strings.Replace(pdb("w", "maxUnavailable: 1, selector: {}"), "policy/v1", "policy/v1beta1", 1)), []string{"warn PodDisruptionBudget w: selects no pod"}},
 	})
 	rows(t, workload.RulePDBSelects, []row{
-		{"template unreadable", docs(broken), []string{"error Deployment bad: pod template"}},
+		{"template unreadable", docs(broken), []string{"not-checked Deployment bad: it does not decode, see CHT-3"}},
 		{"autoscaler unreadable", docs(web, pdb("w", "maxUnavailable: 1, selector: {}"), hpa("web", "web", ", minReplicas: two")),
-			[]string{"error HorizontalPodAutoscaler web: cannot be read", "pass Deployment web: selects"}},
+			[]string{"not-checked HorizontalPodAutoscaler web: it does not decode, see CHT-3", "pass Deployment web: selects"}},
 		{"two budgets on one replica", docs(pods("Deployment", "web", 1, "app: web", ""), pdb("a", "maxUnavailable: 1, selector: {}"), pdb("b", "maxUnavailable: 1, selector: {}")),
 			[]string{"fail Deployment web: 2 PodDisruptionBudgets"}},
 		{"the release's namespace is the default", docs(web, inNamespace("shop", pdb("w", "maxUnavailable: 1, selector: {}"))), []string{"pass Deployment web: selects"}},
@@ -100,12 +100,12 @@ func TestReplicaEdges(t *testing.T) {
 		{"an autoscaler of another group", docs(web, strings.Replace(scaler("a", "1"), "apps/v1", "example.com/v1", 1)), []string{"pass Deployment web: spec.replicas is 5"}},
 		{"an autoscaler that names an old version", docs(web, strings.Replace(scaler("a", "1"), "apps/v1", "extensions/v1beta1", 1)), []string{"fail Deployment web: keeps at least 1"}},
 		{"an autoscaler elsewhere", docs(web, inNamespace("other", scaler("a", "1"))), []string{"pass Deployment web: spec.replicas is 5"}},
-		{"negative minimum", docs(web, scaler("a", "-1")), []string{"error Deployment web: minReplicas of HorizontalPodAutoscaler a is negative"}},
+		{"negative minimum", docs(web, scaler("a", "-1")), []string{"not-checked Deployment web: minReplicas of HorizontalPodAutoscaler a is negative"}},
 		{"negative", docs(pods("Deployment", "web", -1, "app: web", ""), strings.Replace(pods("StatefulSet", "db", 2, "app: db", ""), "replicas: 2", "replicas: -2", 1)),
-			[]string{"fail Deployment web: spec.replicas is 1", "error StatefulSet db: not a whole number"}},
+			[]string{"fail Deployment web: spec.replicas is 1", "not-checked StatefulSet db: not a whole number"}},
 		{"null is unset", docs(strings.Replace(web, "replicas: 5", "replicas: null", 1)), []string{"fail Deployment web: spec.replicas is 1"}},
 		{"a template that cannot be read has replicas", docs("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bad}\nspec: {replicas: 3}"), []string{"pass Deployment bad: spec.replicas is 3"}},
-		{"an unreadable autoscaler", docs(web, scaler("a", "[]")), []string{"pass Deployment web: spec.replicas is 5", "error HorizontalPodAutoscaler a: cannot be read"}},
+		{"an unreadable autoscaler", docs(web, scaler("a", "[]")), []string{"pass Deployment web: spec.replicas is 5", "not-checked HorizontalPodAutoscaler a: it does not decode, see CHT-3"}},
 	})
 	rows(t, workload.RuleConflict, []row{
 		{"an autoscaler without apiVersion", docs(web, strings.Replace(scaler("a", "2"), "apiVersion: apps/v1, ", "", 1)), []string{"warn HorizontalPodAutoscaler a: scales Deployment web, which is not in the release"}},
@@ -113,7 +113,7 @@ func TestReplicaEdges(t *testing.T) {
 		{"one container's cpu", docs(web, hpa("a", "web", ", metrics: [{type: ContainerResource, containerResource: {name: cpu, container: app}}]"), vpa("v", "web", ", updatePolicy: {updateMode: Initial}")), []string{"fail Deployment web: (updateMode Initial)"}},
 		{"memory and cpu apart", docs(web, hpa("a", "web", ", metrics: [{type: Resource, resource: {name: memory}}]"), vpa("v", "web", `, resourcePolicy: {containerPolicies: [{containerName: "*", controlledResources: [cpu]}]}`)), []string{"pass Deployment web: not work on one metric"}},
 		{"empty mode is the default", docs(web, hpa("a", "web", ""), vpa("v", "web", `, updatePolicy: {updateMode: ""}`)), []string{"fail Deployment web: (updateMode Auto)"}},
-		{"unreadable", docs(web, vpa("v", "web", ", updatePolicy: 1")), []string{"error VerticalPodAutoscaler v: cannot be read"}},
+		{"unreadable", docs(web, vpa("v", "web", ", updatePolicy: 1")), []string{"not-checked VerticalPodAutoscaler v: it does not decode, see CHT-3"}},
 		{"its workload cannot be read", docs("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {}", hpa("a", "web", "")), []string{"pass Deployment web: not work on one metric"}},
 	})
 }
@@ -134,7 +134,7 @@ func TestNetworkPolicyEdges(t *testing.T) {
 		{"elsewhere", docs(web, inNamespace("other", netpol("np", both))), []string{"fail Deployment web: no NetworkPolicy restricts ingress"}},
 		{"no selector selects all", docs(web, netpol("np", "policyTypes: [Ingress, Egress]")), []string{"pass Deployment web: restricted by NetworkPolicy np"}},
 		{"by the Job's own label", docs(pods("Job", "migrate", -1, "app: x", ""), netpol("np", "podSelector: {matchLabels: {batch.kubernetes.io/job-name: migrate}}, policyTypes: [Ingress, Egress]")), []string{"pass Job migrate: restricted"}},
-		{"an operator that does not exist", docs(web, netpol("np", "podSelector: {matchExpressions: [{key: a, operator: Like}]}")), []string{"fail Deployment web: no NetworkPolicy", "error NetworkPolicy np: spec.podSelector"}},
+		{"an operator that does not exist", docs(web, netpol("np", "podSelector: {matchExpressions: [{key: a, operator: Like}]}")), []string{"fail Deployment web: no NetworkPolicy", "not-checked NetworkPolicy np: it does not decode, see CHT-3: spec.podSelector"}},
 	})
 }
 
@@ -158,8 +158,8 @@ func TestSecretEdges(t *testing.T) {
 		{"not created", docs(pull, es("target: {creationPolicy: None}")), []string{"fail Pod bare: nothing in the release makes"}},
 		{"orphaned", docs(pull, es("target: {creationPolicy: Orphan}")), []string{"pass Pod bare: made by ExternalSecret pull"}},
 		{"makes a ConfigMap", docs(pull, es("target: {manifest: {apiVersion: v1, kind: ConfigMap}}")), []string{"fail Pod bare: nothing in the release makes"}},
-		{"an unreadable target is no default", docs(pull, es("target: {name: 7}")), []string{"fail Pod bare: nothing in the release makes", "error ExternalSecret pull: spec.target.name is not a string"}},
-		{"an unreadable spec", docs(pull, es("target: text")), []string{"fail Pod bare: nothing in the release makes", "error ExternalSecret pull: cannot be read"}},
+		{"an unreadable target is no default", docs(pull, es("target: {name: 7}")), []string{"fail Pod bare: nothing in the release makes", "not-checked ExternalSecret pull: it does not decode, see CHT-3: spec.target.name is not a string"}},
+		{"an unreadable spec", docs(pull, es("target: text")), []string{"fail Pod bare: nothing in the release makes", "not-checked ExternalSecret pull: it does not decode, see CHT-3"}},
 		{"in all namespaces", docs(pull, spread+"namespaceSelectors: [{}], externalSecretSpec: {target: {name: pull}}}"), []string{"pass Pod bare: made by ClusterExternalSecret c"}},
 		{"in the namespace by name", docs(pull, spread+"namespaces: [shop], externalSecretName: pull, externalSecretSpec: {}}"), []string{"pass Pod bare: made by ClusterExternalSecret c"}},
 		{"in other namespaces", docs(pull, spread+"namespaces: [other], externalSecretName: pull, externalSecretSpec: {}}"), []string{"fail Pod bare: nothing in the release makes"}},
@@ -167,7 +167,7 @@ func TestSecretEdges(t *testing.T) {
 		{"in namespaces that cannot be seen", docs(pull, spread+"namespaceSelectors: [{matchLabels: {team: a}}], externalSecretSpec: {target: {name: pull}}}"), []string{"not-checked Pod bare: may or may not select namespace shop"}},
 		{"in a namespace of the release", docs(pull, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: a}}", spread+"namespaceSelectors: [{matchLabels: {team: a}}], externalSecretSpec: {target: {name: pull}}}"), []string{"pass Pod bare: made by ClusterExternalSecret c"}},
 		{"an unreadable namespace selector", docs(pull, spread+"namespaceSelectors: [{matchExpressions: [{key: a, operator: Like}]}], externalSecretSpec: {target: {name: pull}}}"),
-			[]string{"fail Pod bare: nothing in the release makes", "error ClusterExternalSecret c: namespace selector"}},
+			[]string{"fail Pod bare: nothing in the release makes", "not-checked ClusterExternalSecret c: it does not decode, see CHT-3: namespace selector"}},
 		{"optional and not there", docs(uses("volumes: [{name: v, secret: {secretName: x, optional: true}}]")), []string{"warn Pod bare: volume v refers to Secret x, optionally"}},
 		{"optional and made", docs(uses("volumes: [{name: v, secret: {secretName: pull, optional: true}}]"), es("")), []string{"pass Pod bare: made by ExternalSecret pull"}},
 		{"optional and plain", docs(uses("volumes: [{name: v, projected: {sources: [{secret: {name: x, optional: true}}]}}]"), "apiVersion: v1\nkind: Secret\nmetadata: {name: x}"), []string{"fail Pod bare: the release itself carries"}},
@@ -176,13 +176,13 @@ func TestSecretEdges(t *testing.T) {
 			[]string{`fail Pod bare container "i": env A`, `fail Pod bare container "j": envFrom`}},
 		{"an account", docs("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: sa}\nimagePullSecrets: [{name: pull}]\nsecrets: [{name: token}]", es("")),
 			[]string{"pass ServiceAccount sa: made by ExternalSecret pull", "fail ServiceAccount sa: secrets refers to Secret token"}},
-		{"an unreadable account", docs("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: sa}\nimagePullSecrets: pull"), []string{"error ServiceAccount sa: cannot be read"}},
+		{"an unreadable account", docs("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: sa}\nimagePullSecrets: pull"), []string{"not-checked ServiceAccount sa: it does not decode, see CHT-3"}},
 		{"cert-manager by annotation", docs(strings.Replace(ingress, "name: web}", "name: web, annotations: {cert-manager.io/cluster-issuer: le}}", 1), uses("volumes: [{name: v, secret: {secretName: web-tls}}]")),
 			[]string{"pass Ingress web: made by cert-manager for its annotations", "pass Pod bare: made by Ingress web"}},
-		{"an unreadable Ingress", docs(strings.Replace(ingress, "tls: [{secretName: web-tls}, {hosts: [a]}]", "tls: yes", 1)), []string{"error Ingress web: cannot be read"}},
+		{"an unreadable Ingress", docs(strings.Replace(ingress, "tls: [{secretName: web-tls}, {hosts: [a]}]", "tls: yes", 1)), []string{"not-checked Ingress web: it does not decode, see CHT-3"}},
 		{"a Gateway's Secret elsewhere", docs("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {listeners: [{tls: {certificateRefs: [{name: pull, namespace: other}, {kind: Store, name: s}]}}]}", es("")),
 			[]string{"fail Gateway g: Secret pull in namespace other, which nothing"}},
-		{"an unreadable Certificate", docs(ingress, "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: c}\nspec: {secretName: [web-tls]}"), []string{"fail Ingress web: nothing in the release makes", "error Certificate c: spec.secretName is not a string"}},
+		{"an unreadable Certificate", docs(ingress, "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: c}\nspec: {secretName: [web-tls]}"), []string{"fail Ingress web: nothing in the release makes", "not-checked Certificate c: it does not decode, see CHT-3: spec.secretName is not a string"}},
 		{"in a CronJob", docs(pods("CronJob", "nightly", -1, "app: nightly", "imagePullSecrets: [{name: pull}]"), es("")), []string{"pass CronJob nightly: made by ExternalSecret pull"}},
 		{"two objects of one name", docs(pull, pull), []string{"fail Pod bare: imagePullSecrets", "fail Pod bare: imagePullSecrets"}},
 	})
@@ -210,9 +210,9 @@ func TestUnreadableNeverPasses(t *testing.T) {
 		list[i] = head + "\nspec: [1]"
 		found := findings(t, docs(list...))
 		if !slices.ContainsFunc(found, func(f evidence.Finding) bool {
-			return f.Outcome == evidence.OutcomeError && strings.HasPrefix(f.Target.File, "templates/") && f.Remediation != ""
+			return f.Outcome == evidence.OutcomeNotChecked && strings.HasPrefix(f.Target.File, "templates/") && f.Remediation != ""
 		}) {
-			t.Errorf("no error for\n%s", list[i])
+			t.Errorf("nothing is not checked for\n%s", list[i])
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (r *release) replicas() {
 		said = p.Where(said)
 		switch {
 		case n < 0:
-			r.add(RuleReplicas, p.o, "", evidence.OutcomeError, said, "Set it to a whole number.", by)
+			r.add(RuleReplicas, p.o, "", evidence.OutcomeNotChecked, said, "Set it to a whole number.", by)
 		case n < 2:
 			r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, "fewer than 2 replicas: "+said, "Set "+p.ReplicasAt+" to 2 or more, or "+keeps(by)+" of its autoscaler.", by)
 		default:
@@ -63,7 +63,7 @@ func (r *release) budgetsSelect() {
 		n, said, by := r.floor(p)
 		switch {
 		case n < 0:
-			r.add(RulePDBSelects, p.o, "", evidence.OutcomeError, said, "Set it to a whole number.", by)
+			r.add(RulePDBSelects, p.o, "", evidence.OutcomeNotChecked, said, "Set it to a whole number.", by)
 		case len(ever) > 1:
 			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, fmt.Sprintf("%d PodDisruptionBudgets select its pods (%s): the eviction API refuses such pods", len(ever), names(ever)),
 				"Let exactly one PodDisruptionBudget select the pods.", ever...)
@@ -113,7 +113,7 @@ func (r *release) allows(b budget) {
 			uncounted = append(uncounted, name)
 			continue
 		case n < 0:
-			r.add(rule, b.o, "", evidence.OutcomeError, name+": "+said, "Set it to a whole number.", p.o, by)
+			r.add(rule, b.o, "", evidence.OutcomeNotChecked, name+": "+said, "Set it to a whole number.", p.o, by)
 			return
 		}
 		healthy, scaled = healthy+n, scaled+n

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
 )
@@ -113,7 +114,8 @@ func (r *release) origins(set *manifest.ObjectSet) *origins {
 			}
 		}
 		if err != nil {
-			r.add(RuleSecret, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
+			outcome, message, fix := collectors.Undecoded(err)
+			r.add(RuleSecret, o, "", outcome, message, fix)
 			continue
 		}
 		m.put(r.ns(o), name, origin{by: o, safe: safe})
@@ -227,7 +229,8 @@ func (r *release) secretReferences(set *manifest.ObjectSet) {
 			refs, err = accountReferences(o)
 		}
 		if err != nil {
-			r.add(RuleSecret, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
+			outcome, message, fix := collectors.Undecoded(err)
+			r.add(RuleSecret, o, "", outcome, message, fix)
 		}
 		all = append(all, refs...)
 	}

@@ -86,13 +86,8 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	r.networkPolicies()
 	r.autoscalerConflicts()
 	r.secretReferences(set)
-	for i := range set.Broken {
-		// Nobody can say what is in it: perhaps a workload, perhaps its budget.
-		for rule := range rules {
-			r.Unreadable(rule, rel.Chart, &set.Broken[i], r.Lines(set.Broken[i].From, set.Broken[i].To))
-		}
-	}
 	for rule := range rules {
+		r.Unreadable(rule, rel.Chart, set.Broken) // nobody can say what is in them: perhaps a workload, perhaps its budget
 		if !slices.ContainsFunc(r.Out, func(f evidence.Finding) bool { return f.Rule == rule }) {
 			r.Add(rule, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, nothing[rule], "")
 		}
@@ -223,8 +218,8 @@ func decode(content map[string]any, into any) error {
 	return runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
 }
 
-// read sorts the objects. What does not decode is an error finding of the rules
-// that it would have counted for: an autoscaler decides the replicas as well.
+// read sorts the objects. What does not decode is not checked by the rules that it
+// would have counted for: an autoscaler decides the replicas as well.
 func (r *release) read(set *manifest.ObjectSet, workloads [][]manifest.Workload) {
 	for i := range set.Objects {
 		o := &set.Objects[i]
@@ -246,8 +241,9 @@ func (r *release) read(set *manifest.ObjectSet, workloads [][]manifest.Workload)
 			about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readScaledObject(o)
 		}
 		if err != nil {
+			outcome, message, fix := collectors.Undecoded(err)
 			for _, rule := range about {
-				r.add(rule, o, "", evidence.OutcomeError, "cannot be read: "+err.Error(), "Correct the object so that Kubernetes can read it.")
+				r.add(rule, o, "", outcome, message, fix)
 			}
 		}
 	}
@@ -269,8 +265,9 @@ func (r *release) readPod(w manifest.Workload) {
 		if p.replicated() {
 			about = append(about, RulePDBSelects)
 		}
+		outcome, message, fix := collectors.Undecoded(p.err)
 		for _, rule := range about {
-			r.add(rule, p.o, "", evidence.OutcomeError, p.err.Error(), "Correct the pod template so that Kubernetes can read it.")
+			r.add(rule, p.o, "", outcome, message, fix)
 		}
 	}
 	if p.replicated() {
@@ -452,7 +449,7 @@ func (r *release) scalersOf(p pod) []scaler {
 func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
 	n, said, by = p.replicas, fmt.Sprintf("%s is %d", p.ReplicasAt, p.replicas), p.o
 	if n < 0 {
-		return -1, p.ReplicasAt + " is not a whole number of zero or more", p.o
+		return -1, p.ReplicasAt + " is not a whole number of zero or more: see CHT-3", p.o
 	}
 	kept := false // by an autoscaler that is there all the time
 	for _, s := range r.scalersOf(p) {
@@ -470,7 +467,7 @@ func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
 			said = fmt.Sprintf("%s scales to zero, by %s", s.name(), s.keeps)
 		}
 		if s.min < 0 {
-			return -1, fmt.Sprintf("%s of %s is negative", s.keeps, s.name()), s.o
+			return -1, fmt.Sprintf("%s of %s is negative: see CHT-3", s.keeps, s.name()), s.o
 		}
 	}
 	return n, said, by
