@@ -121,7 +121,7 @@ func TestFindingsEnd(t *testing.T) {
 		"truncated":               {manifests, `{"secrets":[`, "error parse external-secrets.json"},
 		"missing":                 {manifests, "", "error artifact"},
 		"about something else":    {manifests, `{"secrets":[{"index":3,"name":"db"}]}`, "error parse external-secrets.json: entry 0 is not about an ExternalSecret"},
-		"an unreadable document":  {"---\n# Source: a.yaml:1\nkind: [\n", `{"secrets":[]}`, "not-checked a rendered document could not be read"},
+		"an unreadable document":  {"---\n# Source: a.yaml:1\nkind: [\n", `{"secrets":[]}`, "not-checked a rendered document is no Kubernetes object: see CHT-3"},
 		"of another of that name": {manifests, `{"secrets":[{"index":0,"name":"other","found":true}]}`, "error parse external-secrets.json: entry 0"},
 	} {
 		t.Run(name, func(t *testing.T) {

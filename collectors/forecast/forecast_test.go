@@ -79,7 +79,7 @@ func TestFindings(t *testing.T) {
 			"not-applicable forecast/node Chart test|the release runs no pods", "not-applicable forecast/zone Chart test|",
 		}},
 		{"a document that is none", "---\n# Source: a.yaml:1\n[]\n", func(*world) {}, []string{
-			"not-checked forecast/node Chart test|a rendered document could not be read", "not-checked forecast/zone Chart test|",
+			"not-checked forecast/node Chart test|a rendered document is no Kubernetes object: see CHT-3", "not-checked forecast/zone Chart test|",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
