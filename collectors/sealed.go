@@ -32,6 +32,7 @@ type Sealed struct {
 
 	objects func() (*manifest.ObjectSet, error)
 	release func() (*evidence.Release, error)
+	pods    func() ([][]manifest.Workload, error)
 
 	mu      sync.Mutex
 	digests map[string]evidence.Digest
@@ -60,6 +61,7 @@ func NewSealedWith(r evidence.ArtifactReader, rules *evidence.RuleControls, rel 
 		return manifest.Parse(raw)
 	})
 	s.release = sync.OnceValues(func() (*evidence.Release, error) { return parsed[evidence.Release](r, ReleaseFile) })
+	s.pods = sync.OnceValues(s.workloads)
 	return s
 }
 
@@ -77,6 +79,58 @@ func (s *Sealed) Release() (*evidence.Release, error) { return s.release() }
 
 // Objects returns the parsed rendered manifests.
 func (s *Sealed) Objects() (*manifest.ObjectSet, error) { return s.objects() }
+
+// Workloads returns what each of the Objects, by its place among them, makes pods
+// of, with the pod templates that the release names besides the known ones.
+func (s *Sealed) Workloads() ([][]manifest.Workload, error) { return s.pods() }
+
+func (s *Sealed) workloads() ([][]manifest.Workload, error) {
+	extra, err := s.PodTemplates()
+	if err != nil {
+		return nil, err
+	}
+	set, err := s.Objects()
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]manifest.Workload, len(set.Objects))
+	for i := range set.Objects {
+		out[i] = set.Objects[i].Workloads(extra)
+	}
+	return out, nil
+}
+
+// PodTemplates returns the pod templates that the release names besides the known
+// ones. The error says which of them is none.
+func (s *Sealed) PodTemplates() ([]manifest.ImageField, error) {
+	rel, err := s.Release()
+	if err != nil {
+		return nil, err
+	}
+	out, err := manifest.ParsePodTemplates(rel.PodTemplates)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ReleaseFile, err)
+	}
+	return out, nil
+}
+
+// ImageFields returns the fields of custom resources that name images, besides
+// the known ones. The error says which of them is none.
+func (s *Sealed) ImageFields() ([]manifest.ImageField, error) {
+	rel, err := s.Release()
+	if err != nil {
+		return nil, err
+	}
+	var out []manifest.ImageField
+	for _, text := range rel.ImageFields {
+		f, err := manifest.ParseImageField(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", ReleaseFile, err)
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
 
 // Pointer makes an evidence pointer into the named artifact; pointer is a JSON
 // pointer, lines a line range; either may be empty.

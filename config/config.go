@@ -101,6 +101,8 @@ type Config struct {
 	Platform []string
 	// Further fields of custom resources that name images, as GROUP/KIND:PATH; a path that ends in ! leads to a pod template.
 	ImageField []string
+	// Further pod templates of custom resources, as GROUP/KIND:PATH, or GROUP/KIND:PATH=Job to be judged as another built-in kind than Deployment: [pod-templates.md](pod-templates.md) has those that are known.
+	PodTemplates []string
 	// Ask the registries what tags and digests name (IMG-6): moved tags, platforms of an index, attached SBOMs.
 	Resolve bool
 	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.

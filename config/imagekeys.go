@@ -9,6 +9,9 @@ import (
 
 var platformPattern = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$`)
 
+// podTemplatePattern is the outline of what manifest.ParsePodTemplate reads.
+var podTemplatePattern = regexp.MustCompile(`^[a-z0-9.-]+/[A-Z][A-Za-z0-9]*:[^:= ]+(=(Deployment|StatefulSet|DaemonSet|Job|Pod))?$`)
+
 // imageKeys are those of the collector of images.
 func imageKeys() []key {
 	return []key{
@@ -69,6 +72,9 @@ func imageKeys() []key {
 		{name: "imageField", kind: list, value: []string{}, field: func(c *Config) any { return &c.ImageField },
 			doc:  "Further fields of custom resources that name images, as GROUP/KIND:PATH; a path that ends in ! leads to a pod template.",
 			want: "fields like example.com/Engine:spec.image", check: isText, fileOnly: true},
+		{name: "podTemplates", kind: list, value: []string{}, field: func(c *Config) any { return &c.PodTemplates },
+			doc:  "Further pod templates of custom resources, as GROUP/KIND:PATH, or GROUP/KIND:PATH=Job to be judged as another built-in kind than Deployment: [pod-templates.md](pod-templates.md) has those that are known.",
+			want: "paths like example.com/Engine:spec.template, or example.com/Batch:spec.template=Job", check: podTemplatePattern.MatchString, fileOnly: true},
 		{name: "resolve", kind: boolean, value: false, field: func(c *Config) any { return &c.Resolve },
 			doc:  "Ask the registries what tags and digests name (IMG-6): moved tags, platforms of an index, attached SBOMs.",
 			want: "true or false", check: oneOf("true", "false")},

@@ -25,6 +25,11 @@ type Release struct {
 	ObjectsDigest Digest   `json:"-"`
 	Redactions    int      `json:"redactions"` // how many secret values were redacted before sealing
 	Images        []string `json:"images"`     // sorted, as written in the manifests
+	// PodTemplates are those of custom resources that the user added to the known
+	// ones, GROUP/KIND:PATH=KIND, sorted.
+	PodTemplates []string `json:"podTemplates,omitempty"`
+	// ImageFields are fields of custom resources that name images, likewise: GROUP/KIND:PATH.
+	ImageFields []string `json:"imageFields,omitempty"`
 
 	// Bound says, in a composed verdict, by what its inputs are about the release:
 	// one of the Bound constants; empty where an older version composed it.

@@ -282,6 +282,13 @@ func (a *app) loadOptions(f *releaseFlags) (chart.LoadOptions, error) {
 		}
 		opts.ImageFields = append(opts.ImageFields, field)
 	}
+	for _, s := range a.cfg.PodTemplates {
+		field, err := manifest.ParsePodTemplate(s)
+		if err != nil {
+			return opts, usageErr("podTemplates: %w", err)
+		}
+		opts.ImageFields = append(opts.ImageFields, field)
+	}
 	return opts, nil
 }
 

@@ -205,10 +205,24 @@ func newJudge(in *collectors.Sealed) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
+	workloads, err := in.Workloads()
+	if err != nil {
+		return nil, err
+	}
+	workloads = slices.Clone(workloads)
+	// Before release.json had pod templates, they stood among the fields alone.
+	for _, f := range fields {
+		if f.PodTemplate && len(rel.PodTemplates) == 0 {
+			for i := range set.Objects {
+				workloads[i] = set.Objects[i].Workloads(fields)
+			}
+			break
+		}
+	}
 	j.name, j.broken = rel.Chart, set.Broken
 	for i := range set.Objects {
 		o := &set.Objects[i]
-		for _, u := range o.ImageUses(fields) {
+		for _, u := range manifest.ImageUses(o, workloads[i], fields) {
 			j.uses = append(j.uses, use{u, o})
 			if u.Image != "" {
 				j.images = append(j.images, u.Image)

@@ -124,8 +124,8 @@ func TestFindings(t *testing.T) {
 		"custom resource": {
 			"apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: p}\nspec: {image: evil.io/p, containers: [{name: config-reloader}, {name: x, image: ghcr.io/team/x}]}\n",
 			[]string{
+				`fail Prometheus p container "prometheus": image evil.io/p: no pattern of the allow-list matches evil.io/p`,
 				`pass Prometheus p container "x": image ghcr.io/team/x: allowed by ghcr.io/team`,
-				"fail Prometheus p: image evil.io/p: no pattern of the allow-list matches evil.io/p",
 			},
 		},
 		"no reference": {head + "{containers: [{name: c, image: 'A B'}]}\n", []string{`not-checked Pod p container "c": not an image reference: `}},

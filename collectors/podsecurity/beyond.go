@@ -44,13 +44,14 @@ func nodePath(d *collectors.Derivation, o *manifest.Object) {
 
 // metadataService judges what the kubelet does for a pod: a probe or a lifecycle
 // hook that asks a cloud's metadata service gets the credentials of the node.
-func metadataService(d *collectors.Derivation, o *manifest.Object, spec *corev1.PodSpec) {
+func metadataService(d *collectors.Derivation, w *manifest.Workload, spec *corev1.PodSpec) {
+	o := w.Object
 	at := d.Lines(o.From, o.To)
 	for _, c := range manifest.Containers(spec) {
 		for _, h := range handlers(&c) {
 			for _, text := range h.texts {
 				if name := metadataAddress(text); name != "" {
-					d.Add(RuleMetadata, o.Target(c.Name), evidence.OutcomeFail, fmt.Sprintf("%s names %s, a metadata service of clouds, which gives the credentials of the node", h.where, name),
+					d.Add(RuleMetadata, o.Target(c.Name), evidence.OutcomeFail, w.Where(fmt.Sprintf("%s names %s, a metadata service of clouds, which gives the credentials of the node", h.where, name)),
 						"Remove it; give the pod an identity of its own, as the cloud does by its ServiceAccount.", at)
 					break
 				}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Name is the collector's name in the catalog.
@@ -68,25 +69,15 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		return nil, err
 	}
 	d := collectors.NewDerivation(in, Name, rules)
+	workloads, err := in.Workloads()
+	if err != nil {
+		return nil, err
+	}
 	for i := range set.Objects {
 		o := &set.Objects[i]
-		tpl, ok, err := o.PodTemplate()
-		if !ok {
-			nodePath(d, o)
-			continue
-		}
-		at := d.Lines(o.From, o.To)
-		if err != nil {
-			d.Add(RuleRestricted, o.Target(""), evidence.OutcomeError, err.Error(), "Correct the pod template so that Kubernetes can read it.", at)
-			continue
-		}
-		metadataService(d, o, &tpl.Spec)
-		found := judge(eval, version, tpl)
-		if len(found) == 0 {
-			d.Add(RuleRestricted, o.Target(""), evidence.OutcomePass, "meets the Pod Security Standard restricted", "", at)
-		}
-		for _, v := range found {
-			d.Add(v.rule, o.Target(v.container), evidence.OutcomeFail, v.text, remediation(v.reason), at)
+		nodePath(d, o)
+		for _, w := range workloads[i] {
+			pods(d, eval, version, &w)
 		}
 	}
 	for i := range set.Broken { // nobody can say what is in it: perhaps a pod
@@ -96,6 +87,29 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		d.Add(RuleRestricted, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotApplicable, "the release runs no pods", "")
 	}
 	return d.Out, nil
+}
+
+// pods judges what one workload makes pods of.
+func pods(d *collectors.Derivation, eval policy.Evaluator, version api.Version, w *manifest.Workload) {
+	o := w.Object
+	at := d.Lines(o.From, o.To)
+	if w.As == nil {
+		d.Add(RuleRestricted, o.Target(""), evidence.OutcomeNotChecked, w.Unknown, "Name its pod templates with podTemplates in helmproof.yaml.", at)
+		return
+	}
+	tpl, _, err := w.As.PodTemplate()
+	if err != nil {
+		d.Add(RuleRestricted, o.Target(""), evidence.OutcomeError, err.Error(), "Correct the pod template so that Kubernetes can read it.", at)
+		return
+	}
+	metadataService(d, w, &tpl.Spec)
+	found := judge(eval, version, tpl)
+	if len(found) == 0 {
+		d.Add(RuleRestricted, o.Target(""), evidence.OutcomePass, w.Where("meets the Pod Security Standard restricted"), "", at)
+	}
+	for _, v := range found {
+		d.Add(v.rule, o.Target(v.container), evidence.OutcomeFail, w.Where(v.text), remediation(v.reason), at)
+	}
 }
 
 // versionOf returns the version of the standard; the library judges a version

@@ -175,6 +175,14 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 }
 
 func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, objects *manifest.ObjectSet) ([]evidence.Finding, error) {
+	workloads, err := in.Workloads()
+	if err != nil {
+		return nil, err
+	}
+	extra, err := in.ImageFields()
+	if err != nil {
+		return nil, err
+	}
 	w := newWorld(release.Namespace, objects.Objects)
 	perObject := make([][]evidence.Finding, len(objects.Objects))
 	applied := make([]atomic.Bool, len(s.policies)) // policies that said something
@@ -191,7 +199,9 @@ func (s *policySet) findings(in *collectors.Sealed, release *evidence.Release, o
 				perObject[i] = append(perObject[i], r.report(in, o, append(results, r.beyond(w, o, results)...))...)
 			}
 		}
-		return nil
+		found, err := s.custom(in, w, o, workloads[i], extra, applied)
+		perObject[i] = append(perObject[i], found...)
+		return err
 	}
 	if err := inParallel(len(objects.Objects), one); err != nil {
 		return nil, err
@@ -249,6 +259,11 @@ func unseen(in *collectors.Sealed, objects *manifest.ObjectSet) (string, error) 
 
 // report turns what the policy said about the object into findings.
 func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results []result) []evidence.Finding {
+	return r.reportAs(in, o, o, results)
+}
+
+// reportAs is report for what was judged as another object, in whose containers' names it is told.
+func (r *policyRule) reportAs(in *collectors.Sealed, o, judged *manifest.Object, results []result) []evidence.Finding {
 	manifest := in.Lines(o.From, o.To)
 	base := evidence.Finding{
 		Rule: r.rule, Severity: r.severity, Target: o.Target(""),
@@ -267,7 +282,7 @@ func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results [
 			out = append(out, f)
 			continue
 		}
-		for _, c := range splitMessage(res.message, containerNames(o)) {
+		for _, c := range splitMessage(res.message, containerNames(judged)) {
 			f.Target.Container, f.Message = c.container, c.text
 			out = append(out, f)
 		}

@@ -37,7 +37,9 @@ func Scan(ctx context.Context, rel *chart.Release) (*Report, *Redactor, error) {
 		return nil, nil, err
 	}
 	s := &scan{rel: rel, set: set, names: map[string]int{}, known: map[uint64]struct{}{}, index: map[string][]int{}}
-	s.objects()
+	if err := s.objects(); err != nil {
+		return nil, nil, err
+	}
 	s.values()
 	if err := s.texts(ctx); err != nil {
 		return nil, nil, err
@@ -113,7 +115,11 @@ func (s *scan) note(f found) {
 }
 
 // objects looks at Secrets, ConfigMaps and the environment of containers.
-func (s *scan) objects() {
+func (s *scan) objects() error {
+	extra, err := manifest.ParsePodTemplates(s.rel.Info.PodTemplates)
+	if err != nil {
+		return err
+	}
 	for i := range s.set.Objects {
 		o := &s.set.Objects[i]
 		if o.GroupVersionKind().Group == "" {
@@ -124,8 +130,13 @@ func (s *scan) objects() {
 				s.configMap(o)
 			}
 		}
-		s.podEnv(o)
+		for _, w := range o.Workloads(extra) {
+			if w.As != nil {
+				s.podEnv(o, w.As)
+			}
+		}
 	}
+	return nil
 }
 
 func (s *scan) secret(o *manifest.Object) {
@@ -218,8 +229,8 @@ func (s *scan) configMap(o *manifest.Object) {
 }
 
 // podEnv looks at literal variables and arguments of all containers.
-func (s *scan) podEnv(o *manifest.Object) {
-	tpl, ok, err := o.PodTemplate()
+func (s *scan) podEnv(o, as *manifest.Object) {
+	tpl, ok, err := as.PodTemplate()
 	if !ok || err != nil {
 		return // what is no pod template is reported by the collectors that judge it
 	}

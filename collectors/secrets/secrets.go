@@ -102,12 +102,40 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		}
 		out = append(out, f)
 	}
+	unknown, err := unknownPods(in)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, unknown...)
 	for _, rule := range ruleNames {
 		if !slices.ContainsFunc(out, func(f evidence.Finding) bool { return f.Rule == rule }) {
 			out = append(out, evidence.Finding{Rule: rule, Target: evidence.Target{Kind: "Chart", Name: rel.Chart},
 				Outcome: evidence.OutcomePass, Severity: evidence.SeverityCritical,
 				Message:  fmt.Sprintf("nothing found in %d files and %d objects", rep.Scanned.Files, rep.Scanned.Objects),
 				Evidence: []evidence.Pointer{in.Pointer(name, "/scanned", "")}})
+		}
+	}
+	return out, nil
+}
+
+// unknownPods says of what looks like pod templates of unknown kinds that their
+// variables and arguments were not looked at as such.
+func unknownPods(in *collectors.Sealed) ([]evidence.Finding, error) {
+	_, set, err := in.Rendered()
+	if err != nil {
+		return nil, err
+	}
+	workloads, err := in.Workloads()
+	if err != nil {
+		return nil, err
+	}
+	var out []evidence.Finding
+	for i := range set.Objects {
+		for _, w := range workloads[i] {
+			if w.As == nil {
+				out = append(out, evidence.Finding{Rule: RuleEnv, Target: w.Object.Target(""), Outcome: evidence.OutcomeNotChecked, Severity: evidence.SeverityHigh, Message: w.Unknown,
+					Remediation: "Name its pod templates with podTemplates in helmproof.yaml.", Evidence: []evidence.Pointer{in.Lines(w.Object.From, w.Object.To)}})
+			}
 		}
 	}
 	return out, nil

@@ -16,7 +16,11 @@ import (
 // restricts ingress to something.
 func (r *release) networkPolicies() {
 	for i := range r.pods {
-		if p := &r.pods[i]; p.err == nil {
+		switch p := &r.pods[i]; {
+		case p.err != nil:
+		case p.Guest:
+			r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeNotChecked, "its containers run in pods that something else writes, with labels of their own", "Waive it where a NetworkPolicy of those pods is known.")
+		default:
 			r.networkPoliciesOf(p)
 		}
 	}
@@ -56,7 +60,7 @@ func (r *release) networkPoliciesOf(p *pod) {
 		return out
 	}
 	add := func(outcome evidence.Outcome, message, fix string, also []*manifest.Object) {
-		r.add(RuleNetworkPolicy, p.o, "", outcome, message, fix, also...)
+		r.add(RuleNetworkPolicy, p.o, "", outcome, p.Where(message), fix, also...)
 	}
 	restricting := "NetworkPolicy " + names(about(in)) + " restricts ingress; "
 	switch {

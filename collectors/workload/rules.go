@@ -17,19 +17,28 @@ import (
 // replicas decides AVL-4.
 func (r *release) replicas() {
 	for _, p := range r.pods {
-		if k := p.o.GetKind(); k != "Deployment" && k != "StatefulSet" {
+		if k := p.kind(); k != "Deployment" && k != "StatefulSet" {
 			continue
 		}
 		n, said, by := r.floor(p)
+		said = p.Where(said)
 		switch {
 		case n < 0:
 			r.add(RuleReplicas, p.o, "", evidence.OutcomeError, said, "Set it to a whole number.", by)
 		case n < 2:
-			r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, "fewer than 2 replicas: "+said, "Set spec.replicas to 2 or more, or minReplicas of its autoscaler.", by)
+			r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, "fewer than 2 replicas: "+said, "Set "+p.ReplicasAt+" to 2 or more, or "+keeps(by)+" of its autoscaler.", by)
 		default:
 			r.add(RuleReplicas, p.o, "", evidence.OutcomePass, said, "", by)
 		}
 	}
+}
+
+// keeps is what the minimum of an autoscaler is called.
+func keeps(o *manifest.Object) string {
+	if o.GetKind() == "ScaledObject" {
+		return "minReplicaCount"
+	}
+	return "minReplicas"
 }
 
 // budgetsSelect decides AVL-1.
@@ -96,7 +105,7 @@ func (r *release) allows(b budget) {
 		name := p.o.Target("").Object()
 		n, said, by := r.floor(p)
 		switch {
-		case p.o.GetKind() == "Pod":
+		case p.kind() == "Pod":
 			healthy++
 			selected = append(selected, name)
 			continue
@@ -237,8 +246,12 @@ func (r *release) autoscalerConflicts() {
 		for _, x := range vs {
 			also = append(also, x.o)
 		}
-		if len(hs) > 1 {
-			r.add(RuleConflict, p.o, "", evidence.OutcomeFail, fmt.Sprintf("%d HorizontalPodAutoscalers scale it: they undo each other", len(hs)), "Keep one HorizontalPodAutoscaler per workload.", also...)
+		if rivals := rivals(hs); len(rivals) > 1 {
+			what := fmt.Sprintf("%d HorizontalPodAutoscalers scale it", len(rivals))
+			if slices.ContainsFunc(rivals, func(s scaler) bool { return s.fromZero }) {
+				what = rivals[0].name() + " and " + rivals[1].name() + " scale it, and KEDA makes a HorizontalPodAutoscaler of its own"
+			}
+			r.add(RuleConflict, p.o, "", evidence.OutcomeFail, what+": they undo each other", "Keep one autoscaler per workload.", also...)
 			continue
 		}
 		conflict := ""
@@ -246,7 +259,7 @@ func (r *release) autoscalerConflicts() {
 			for _, x := range vs {
 				for _, res := range x.resources {
 					if x.mode != "Off" && slices.Contains(h.resources, res) {
-						conflict = fmt.Sprintf("HorizontalPodAutoscaler %s scales on %s, and VerticalPodAutoscaler %s (updateMode %s) changes its request", h.o.GetName(), res, x.o.GetName(), x.mode)
+						conflict = fmt.Sprintf("%s scales on %s, and VerticalPodAutoscaler %s (updateMode %s) changes its request", h.name(), res, x.o.GetName(), x.mode)
 					}
 				}
 			}
@@ -257,6 +270,14 @@ func (r *release) autoscalerConflicts() {
 		}
 		r.add(RuleConflict, p.o, "", evidence.OutcomePass, "its autoscalers do not work on one metric", "", also...)
 	}
+}
+
+// rivals are the autoscalers of one workload that work at once: a
+// HorizontalPodAutoscaler that a ScaledObject takes over does not.
+func rivals(all []scaler) []scaler {
+	return slices.DeleteFunc(slices.Clone(all), func(s scaler) bool {
+		return !s.fromZero && slices.ContainsFunc(all, func(x scaler) bool { return x.takesOver != "" && x.takesOver == s.o.GetName() })
+	})
 }
 
 func (r *release) targets(ns string, ref autoscalingv2.CrossVersionObjectReference) bool {

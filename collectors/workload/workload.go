@@ -5,6 +5,7 @@ package workload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -74,7 +75,11 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 		return nil, err
 	}
 	r := &release{Derivation: collectors.NewDerivation(in, Name, rules), namespace: rel.Namespace, opened: map[string]opened{}}
-	r.read(set)
+	workloads, err := in.Workloads()
+	if err != nil {
+		return nil, err
+	}
+	r.read(set, workloads)
 	r.replicas()
 	r.budgetsSelect()
 	r.budgetsAllow()
@@ -112,7 +117,8 @@ type release struct {
 
 // pod is a workload with its pod template.
 type pod struct {
-	o        *manifest.Object
+	manifest.Workload
+	o        *manifest.Object // as rendered
 	ns       string
 	tpl      *corev1.PodTemplateSpec
 	err      error // why the template cannot be read; tpl is nil then
@@ -120,10 +126,18 @@ type pod struct {
 	off      bool  // replicas is written, as 0: an autoscaler leaves the workload alone
 }
 
+// kind is the built-in kind that the pods are judged as; empty where nobody knows it.
+func (p pod) kind() string {
+	if p.As == nil {
+		return ""
+	}
+	return p.As.GetKind()
+}
+
 // labels are those that the pods carry, as far as a rendering tells: those of
 // the template, and those that the job controller adds to a Job of known name.
 func (p pod) labels() labels.Set {
-	if p.o.GetKind() != "Job" || p.o.GetName() == "" {
+	if p.Custom() || p.kind() != "Job" || p.o.GetName() == "" {
 		return p.tpl.Labels
 	}
 	set := labels.Set{"job-name": p.o.GetName(), "batch.kubernetes.io/job-name": p.o.GetName()}
@@ -139,7 +153,7 @@ func (p pod) selectedBy(ns string, s labels.Selector) bool {
 
 // replicated are the kinds that hold a number of like pods.
 func (p pod) replicated() bool {
-	switch p.o.GetKind() {
+	switch p.kind() {
 	case "Deployment", "StatefulSet", "ReplicaSet", "ReplicationController":
 		return true
 	}
@@ -161,14 +175,21 @@ type netpol struct {
 	n        int // its place among the policies
 }
 
-// scaler is a HorizontalPodAutoscaler of any version, as v2 says it.
+// scaler is a HorizontalPodAutoscaler of any version, as v2 says it, or a
+// ScaledObject of KEDA, which makes one.
 type scaler struct {
 	o         *manifest.Object
 	ns        string
 	target    autoscalingv2.CrossVersionObjectReference
 	min       int      // 1 if unset
 	resources []string // cpu, memory
+	keeps     string   // what the minimum is called
+	takesOver string   // the HorizontalPodAutoscaler that a ScaledObject replaces
+	fromZero  bool     // it scales a workload that is at 0 as well
 }
+
+// name is how a message calls the autoscaler.
+func (s scaler) name() string { return s.o.GetKind() + " " + s.o.GetName() }
 
 type vpa struct {
 	o         *manifest.Object
@@ -204,12 +225,11 @@ func decode(content map[string]any, into any) error {
 
 // read sorts the objects. What does not decode is an error finding of the rules
 // that it would have counted for: an autoscaler decides the replicas as well.
-func (r *release) read(set *manifest.ObjectSet) {
+func (r *release) read(set *manifest.ObjectSet, workloads [][]manifest.Workload) {
 	for i := range set.Objects {
 		o := &set.Objects[i]
-		if o.IsWorkload() {
-			r.readPod(o)
-			continue
+		for _, w := range workloads[i] {
+			r.readPod(w)
 		}
 		var err error
 		var about []string
@@ -222,6 +242,8 @@ func (r *release) read(set *manifest.ObjectSet) {
 			about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readHPA(o)
 		case "autoscaling.k8s.io/VerticalPodAutoscaler":
 			about, err = []string{RuleConflict}, r.readVPA(o)
+		case "keda.sh/ScaledObject":
+			about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readScaledObject(o)
 		}
 		if err != nil {
 			for _, rule := range about {
@@ -231,26 +253,34 @@ func (r *release) read(set *manifest.ObjectSet) {
 	}
 }
 
-func (r *release) readPod(o *manifest.Object) {
-	p := pod{o: o, ns: r.ns(o), replicas: 1}
-	if p.tpl, _, p.err = o.PodTemplate(); p.err != nil {
+func (r *release) readPod(w manifest.Workload) {
+	p := pod{Workload: w, o: w.Object, ns: r.ns(w.Object), replicas: 1}
+	about := []string{RuleNetworkPolicy, RuleSecret}
+	if p.As == nil {
+		p.err = errors.New(p.Unknown)
+		for _, rule := range append(about, RulePDBSelects, RuleReplicas) {
+			r.add(rule, p.o, "", evidence.OutcomeNotChecked, p.Unknown, "Name its pod templates with podTemplates in helmproof.yaml.")
+		}
+		r.pods = append(r.pods, p)
+		return
+	}
+	if p.tpl, _, p.err = p.As.PodTemplate(); p.err != nil {
 		p.tpl = nil
-		about := []string{RuleNetworkPolicy, RuleSecret}
 		if p.replicated() {
 			about = append(about, RulePDBSelects)
 		}
 		for _, rule := range about {
-			r.add(rule, o, "", evidence.OutcomeError, p.err.Error(), "Correct the pod template so that Kubernetes can read it.")
+			r.add(rule, p.o, "", evidence.OutcomeError, p.err.Error(), "Correct the pod template so that Kubernetes can read it.")
 		}
 	}
 	if p.replicated() {
-		switch n, found, err := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); {
+		switch n, found, err := unstructured.NestedFieldNoCopy(p.As.Object, "spec", "replicas"); {
 		case err != nil:
 			p.replicas = -1
 		case found && n != nil:
 			p.replicas = -1
 			if v, ok := n.(int64); ok && v >= 0 && v < 1<<31 {
-				p.replicas, p.off = int(v), v == 0
+				p.replicas, p.off = int(v), v == 0 && !p.Custom()
 			}
 		}
 	}
@@ -308,7 +338,7 @@ func (r *release) readHPA(o *manifest.Object) error {
 	if err := decode(o.Object, &h); err != nil {
 		return err
 	}
-	s := scaler{o: o, ns: r.ns(o), target: h.Spec.ScaleTargetRef, min: 1}
+	s := scaler{o: o, ns: r.ns(o), target: h.Spec.ScaleTargetRef, min: 1, keeps: "minReplicas"}
 	if h.Spec.MinReplicas != nil {
 		s.min = int(*h.Spec.MinReplicas)
 	}
@@ -325,6 +355,20 @@ func (r *release) readHPA(o *manifest.Object) error {
 	if len(h.Spec.Metrics) == 0 && h.Spec.CPU == nil {
 		s.resources = []string{"cpu"} // the API server's default: cpu at 80 %
 	}
+	r.hpas = append(r.hpas, s)
+	return nil
+}
+
+// readScaledObject reads what KEDA makes of a ScaledObject.
+func (r *release) readScaledObject(o *manifest.Object) error {
+	a := o.Autoscaler()
+	at := *r
+	at.hpas = nil
+	if err := at.readHPA(a.As); err != nil {
+		return err
+	}
+	s := at.hpas[0]
+	s.o, s.keeps, s.takesOver, s.fromZero = o, a.MinAt, a.TakesOver, true
 	r.hpas = append(r.hpas, s)
 	return nil
 }
@@ -406,24 +450,27 @@ func (r *release) scalersOf(p pod) []scaler {
 // what says so; n is negative when it cannot be read. Of all counts up to an
 // autoscaler's maximum the smallest is the hardest for a disruption budget.
 func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
-	n, said, by = p.replicas, fmt.Sprintf("spec.replicas is %d", p.replicas), p.o
+	n, said, by = p.replicas, fmt.Sprintf("%s is %d", p.ReplicasAt, p.replicas), p.o
 	if n < 0 {
-		return -1, "spec.replicas is not a whole number of zero or more", p.o
-	}
-	if p.off {
-		return n, said, by
+		return -1, p.ReplicasAt + " is not a whole number of zero or more", p.o
 	}
 	kept := false // by an autoscaler that is there all the time
 	for _, s := range r.scalersOf(p) {
+		if p.off && !s.fromZero {
+			continue
+		}
 		there := s.o.Missing(p.o) == ""
 		if s.o.NeverMade() != "" || (kept || !there) && s.min >= n {
 			continue
 		}
 		kept = kept || there
 		n, by = s.min, s.o
-		said = fmt.Sprintf("HorizontalPodAutoscaler %s keeps at least %d", s.o.GetName(), s.min)
+		said = fmt.Sprintf("%s keeps at least %d", s.name(), s.min)
+		if s.keeps != "minReplicas" && s.min == 0 {
+			said = fmt.Sprintf("%s scales to zero, by %s", s.name(), s.keeps)
+		}
 		if s.min < 0 {
-			return -1, fmt.Sprintf("minReplicas of HorizontalPodAutoscaler %s is negative", s.o.GetName()), s.o
+			return -1, fmt.Sprintf("%s of %s is negative", s.keeps, s.name()), s.o
 		}
 	}
 	return n, said, by

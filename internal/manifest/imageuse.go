@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,8 @@ type ImageUse struct {
 	Container string // name of the container; empty for volumes and other fields
 	Image     string // as written; empty where Problem is set
 	Problem   string // why the image is not known
+	Volume    string // name of the volume that is an image; empty for others
+	At        string // the field, where neither container nor volume has the image
 }
 
 // ImageField says where the objects of one kind name images.
@@ -22,6 +25,56 @@ type ImageField struct {
 	// with PodTemplate to a pod template: "spec.template".
 	Path        string
 	PodTemplate bool
+	// As is the built-in kind that the pod template's pods are judged as: one of
+	// podKindNames; empty: Deployment.
+	As string
+}
+
+// podKindNames are the built-in kinds that pod templates can be judged as.
+var podKindNames = []string{"Deployment", "StatefulSet", "DaemonSet", "Job", "Pod"}
+
+func (f ImageField) as() string { return cmp.Or(f.As, podKindNames[0]) }
+
+// ParsePodTemplate reads GROUP/KIND:PATH, or GROUP/KIND:PATH=Job, where a pod
+// template of a custom resource is, and as what built-in kind its pods are
+// judged. The error says what is wrong with it.
+func ParsePodTemplate(s string) (ImageField, error) {
+	path, as, named := strings.Cut(s, "=")
+	if named && !slices.Contains(podKindNames, as) {
+		return ImageField{}, fmt.Errorf("pod template %q: %q is none of %s", s, as, strings.Join(podKindNames, ", "))
+	}
+	f, err := ParseImageField(strings.TrimSuffix(path, "!") + "!")
+	if err != nil {
+		return f, fmt.Errorf("pod template: %w", err)
+	}
+	f.As = as
+	return f, nil
+}
+
+// ParsePodTemplates reads several; the error says which of them is none.
+func ParsePodTemplates(list []string) ([]ImageField, error) {
+	var out []ImageField
+	for _, s := range list {
+		f, err := ParsePodTemplate(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// PodTemplates lists those fields that lead to pod templates, as ParsePodTemplate
+// reads them.
+func PodTemplates(fields []ImageField) []string {
+	var out []string
+	for _, f := range fields {
+		if f.PodTemplate {
+			out = append(out, fmt.Sprintf("%s/%s:%s=%s", f.Group, f.Kind, f.Path, f.as()))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // ParseImageField reads GROUP/KIND:PATH. A path that ends in "!" leads to a pod
@@ -41,7 +94,7 @@ func ParseImageField(s string) (ImageField, error) {
 	f := ImageField{Group: group, Kind: kind, Path: strings.TrimPrefix(path, ".")}
 	f.Path, f.PodTemplate = strings.CutSuffix(f.Path, "!")
 	for _, part := range strings.Split(f.Path, ".") {
-		if name := strings.TrimSuffix(part, "[*]"); name == "" || strings.ContainsAny(name, "[]* ") {
+		if name := strings.TrimSuffix(part, "[*]"); name == "" || part != "*" && strings.ContainsAny(name, "[]*!= ") {
 			return bad(fmt.Sprintf("%q is no field", part))
 		}
 	}
@@ -56,99 +109,81 @@ func (f ImageField) String() string {
 	return f.Group + "/" + f.Kind + ":" + f.Path + end
 }
 
-// knownImageFields are those of widely used custom resources.
-var knownImageFields = func() []ImageField {
-	var out []ImageField
-	for _, s := range []string{
-		"apps.kruise.io/CloneSet:spec.template!",
-		"apps.kruise.io/DaemonSet:spec.template!",
-		"apps.kruise.io/StatefulSet:spec.template!",
-		"argoproj.io/Rollout:spec.template!",
-		"batch.volcano.sh/Job:spec.tasks[*].template!",
-		"keda.sh/ScaledJob:spec.jobTargetRef.template!",
-		"kubeflow.org/PyTorchJob:spec.pytorchReplicaSpecs.Master.template!",
-		"kubeflow.org/PyTorchJob:spec.pytorchReplicaSpecs.Worker.template!",
-		"monitoring.coreos.com/Alertmanager:spec.image",
-		"monitoring.coreos.com/Prometheus:spec.image",
-		"monitoring.coreos.com/PrometheusAgent:spec.image",
-		"monitoring.coreos.com/ThanosRuler:spec.image",
-		"opentelemetry.io/OpenTelemetryCollector:spec.image",
-		"postgresql.cnpg.io/Cluster:spec.imageName",
-		"serving.knative.dev/Configuration:spec.template!",
-		"serving.knative.dev/Service:spec.template!",
-		"tekton.dev/Task:spec.sidecars[*].image",
-		"tekton.dev/Task:spec.steps[*].image",
-	} {
-		f, err := ParseImageField(s)
-		if err != nil {
-			panic(err)
-		}
-		out = append(out, f)
-	}
-	for _, kind := range []string{"Alertmanager", "Prometheus", "PrometheusAgent", "ThanosRuler"} {
-		for _, list := range []string{"initContainers", "containers"} {
-			out = append(out, ImageField{Group: "monitoring.coreos.com", Kind: kind, Path: "spec." + list + "[*].image"})
-		}
-	}
-	for kind, path := range map[string]string{"Workflow": "spec", "WorkflowTemplate": "spec", "ClusterWorkflowTemplate": "spec", "CronWorkflow": "spec.workflowSpec"} {
-		for _, at := range []string{"container.image", "script.image", "initContainers[*].image", "sidecars[*].image"} {
-			out = append(out, ImageField{Group: "argoproj.io", Kind: kind, Path: path + ".templates[*]." + at})
-		}
-	}
-	slices.SortFunc(out, func(a, b ImageField) int { return strings.Compare(a.String(), b.String()) })
-	return out
-}()
-
 // ImageUses lists the images of an object: containers of all sorts and image
-// volumes of workloads, and the known fields of custom resources together with
-// extra ones. It reads undecoded objects, so that fields newer than this
-// program's API types do not hide an image.
+// volumes of the pods that it makes, and the known fields of custom resources
+// together with extra ones. It reads undecoded objects, so that fields newer
+// than this program's API types do not hide an image.
 func (o *Object) ImageUses(extra []ImageField) []ImageUse {
-	if path, ok := o.PodTemplatePath(); ok {
-		m := o.Object
-		for _, field := range path {
-			m, _ = m[field].(map[string]any)
-		}
-		return podImages(m)
-	}
+	return o.imageUses(o.Workloads(extra), extra)
+}
+
+// ImageUses is Object.ImageUses for who has the object's workloads at hand.
+func ImageUses(o *Object, workloads []Workload, extra []ImageField) []ImageUse {
+	return o.imageUses(workloads, extra)
+}
+
+func (o *Object) imageUses(workloads []Workload, extra []ImageField) []ImageUse {
 	var out []ImageUse
-	gvk := o.GroupVersionKind()
+	gk := o.GroupVersionKind().GroupKind()
+	named := slices.ContainsFunc(extra, func(f ImageField) bool { return !f.PodTemplate && f.Kind == gk.Kind && f.Group == gk.Group })
+	for _, w := range workloads {
+		if w.looks && named {
+			continue // the user said where its images are
+		}
+		if w.As == nil {
+			out = append(out, ImageUse{Problem: "images unknown: " + w.Unknown})
+			continue
+		}
+		for _, u := range podImages(w.template()) {
+			switch {
+			case u.Problem == "" || u.Container == "":
+			case slices.Contains(w.Patched, u.Container):
+				continue
+			case slices.Contains(w.Operators, u.Container):
+				u.Problem = "the image is left to the operator of " + o.GetKind()
+			}
+			out = append(out, u)
+		}
+	}
+	return append(out, o.FieldImages(extra)...)
+}
+
+// FieldImages lists the images that known fields of custom resources, and extra
+// ones, name outside pod templates.
+func (o *Object) FieldImages(extra []ImageField) []ImageUse {
+	gk := o.GroupVersionKind().GroupKind()
+	var out []ImageUse
 	for _, f := range slices.Concat(knownImageFields, extra) {
-		if f.Kind == gvk.Kind && f.Group == gvk.Group {
-			out = append(out, f.in(o.Object, f.Path, "")...)
+		if !f.PodTemplate && f.Kind == gk.Kind && f.Group == gk.Group {
+			out = append(out, f.in(o.Object)...)
 		}
 	}
 	return out
 }
 
-// in walks the rest of the path; what is not there names no image.
-func (f ImageField) in(v any, rest, container string) []ImageUse {
-	if v == nil {
-		return nil
+// template is the undecoded pod template; nil where there is none.
+func (w *Workload) template() map[string]any {
+	path, _ := w.As.PodTemplatePath()
+	m := w.As.Object
+	for _, field := range path {
+		m, _ = m[field].(map[string]any)
 	}
-	if rest == "" {
-		if f.PodTemplate {
-			m, ok := v.(map[string]any)
-			if !ok {
-				return []ImageUse{{Problem: f.Path + ": no pod template"}}
-			}
-			return podImages(m)
-		}
-		return []ImageUse{imageUse(container, f.Path, v)}
+	return m
+}
+
+// in finds the images that the field names; what is not there names none.
+func (f ImageField) in(root map[string]any) []ImageUse {
+	places, err := follow(root, f.Path)
+	var out []ImageUse
+	if err != nil {
+		out = append(out, ImageUse{Problem: "images unknown: " + err.Error()})
 	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return []ImageUse{{Problem: "images unknown: " + f.Path + " leads through what is no object"}}
+	for _, p := range places {
+		use := imageUse("", p.at, p.value)
+		use.At = p.at
+		out = append(out, use)
 	}
-	if name, ok := m["name"].(string); ok && strings.HasSuffix(strings.TrimSuffix(f.Path, rest), "[*].") {
-		container = name
-	}
-	head, tail, _ := strings.Cut(rest, ".")
-	name, list := strings.CutSuffix(head, "[*]")
-	if !list {
-		return f.in(m[name], tail, container)
-	}
-	return eachOf(m, name, func(item map[string]any) []ImageUse { return f.in(item, tail, container) })
+	return out
 }
 
 // podImages lists the images of a pod or pod template.
@@ -170,7 +205,9 @@ func podImages(template map[string]any) []ImageUse {
 		}
 		volume, _ := v["name"].(string)
 		source, _ := v["image"].(map[string]any)
-		return []ImageUse{imageUse("", fmt.Sprintf("volume %q", volume), source["reference"])}
+		use := imageUse("", fmt.Sprintf("volume %q", volume), source["reference"])
+		use.Volume = volume
+		return []ImageUse{use}
 	})...)
 }
 
@@ -200,6 +237,19 @@ func imageUse(container, where string, v any) ImageUse {
 		return ImageUse{Container: container, Problem: where + ": no image"}
 	}
 	return ImageUse{Container: container, Image: image}
+}
+
+// ImageFields lists those fields that lead to no pod template, as ParseImageField
+// reads them.
+func ImageFields(fields []ImageField) []string {
+	var out []string
+	for _, f := range fields {
+		if !f.PodTemplate {
+			out = append(out, f.String())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Images returns the images of all objects, sorted, each once.

@@ -13,6 +13,7 @@ import (
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // Job is one chart, one set of manifests or one live release to judge.
@@ -93,6 +94,7 @@ func (p *Pipeline) load(ctx context.Context, j *Job, opts chart.LoadOptions, std
 	if err != nil {
 		return nil, secrets.CleanError(ctx, err, slices.Concat(opts.Set, opts.SetString, opts.SetJSON))
 	}
+	rel.Info.PodTemplates, rel.Info.ImageFields = manifest.PodTemplates(opts.ImageFields), manifest.ImageFields(opts.ImageFields)
 	return rel, nil
 }
 

@@ -1,0 +1,152 @@
+package manifest
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Autoscaler is a custom resource that scales a workload, as the
+// HorizontalPodAutoscaler that its controller makes of it, or that it is like.
+type Autoscaler struct {
+	Object *Object // as rendered
+	// As is an autoscaling/v2 HorizontalPodAutoscaler. Its minReplicas is the smallest
+	// number of pods that the workload is left with, in idle times and by a fallback.
+	As *Object
+	// MinAt is the field that minReplicas comes from.
+	MinAt string
+	// TakesOver names a HorizontalPodAutoscaler that it replaces; empty: none.
+	TakesOver string
+	// Own says that it scales the object itself, and knows no stabilization windows.
+	Own bool
+
+	words *strings.Replacer
+}
+
+// Words says a message about As in the words of the custom resource.
+func (a *Autoscaler) Words(message string) string { return a.words.Replace(message) }
+
+// Annotations of KEDA and Knative.
+const (
+	kedaPausedAt = "autoscaling.keda.sh/paused-replicas"
+	kedaTransfer = "scaledobject.keda.sh/transfer-hpa-ownership"
+)
+
+var maxScales = []string{"autoscaling.knative.dev/max-scale", "autoscaling.knative.dev/maxScale"}
+
+// Autoscaler returns the autoscaler that the object stands for: a ScaledObject of
+// KEDA, or what Knative serves. nil: none.
+func (o *Object) Autoscaler() *Autoscaler {
+	switch gk := o.GroupVersionKind().GroupKind(); {
+	case gk.Group == "keda.sh" && gk.Kind == "ScaledObject":
+		return o.kedaScaler()
+	case gk.Group == "serving.knative.dev":
+		for _, w := range o.Workloads(nil) {
+			if w.As != nil {
+				return o.knativeScaler(&w)
+			}
+		}
+	}
+	return nil
+}
+
+func (o *Object) kedaScaler() *Autoscaler {
+	spec, _ := o.Object["spec"].(map[string]any)
+	a := &Autoscaler{Object: o, MinAt: "minReplicaCount"}
+	var floor any = int64(0)
+	if v := spec["minReplicaCount"]; v != nil {
+		floor = v
+	}
+	lower := func(at string, v any) {
+		n, ok := v.(int64)
+		if have, is := floor.(int64); v != nil && (!ok || !is || n < have) {
+			a.MinAt, floor = at, v
+		}
+	}
+	lower("idleReplicaCount", spec["idleReplicaCount"])
+	if fallback, ok := spec["fallback"].(map[string]any); ok {
+		switch fallback["behavior"] {
+		case nil, "", "static", "currentReplicasIfLower":
+			lower("fallback.replicas", fallback["replicas"])
+		}
+	}
+	annotations := o.GetAnnotations()
+	if v, ok := annotations[kedaPausedAt]; ok {
+		a.MinAt, floor = kedaPausedAt, v
+		if n, err := strconv.ParseInt(v, 10, 32); err == nil {
+			floor = n
+		}
+	}
+	hpa := map[string]any{"minReplicas": floor, "maxReplicas": int64(100)} // KEDA's default
+	if v := spec["maxReplicaCount"]; v != nil {
+		hpa["maxReplicas"] = v
+	}
+	ref, ok := spec["scaleTargetRef"].(map[string]any)
+	if ok {
+		ref = maps.Clone(ref)
+		if ref["apiVersion"] == nil || ref["apiVersion"] == "" {
+			ref["apiVersion"] = "apps/v1"
+		}
+		if ref["kind"] == nil || ref["kind"] == "" {
+			ref["kind"] = "Deployment"
+		}
+		hpa["scaleTargetRef"] = ref
+	} else {
+		hpa["scaleTargetRef"] = spec["scaleTargetRef"]
+	}
+	advanced, _ := spec["advanced"].(map[string]any)
+	config, _ := advanced["horizontalPodAutoscalerConfig"].(map[string]any)
+	if config["behavior"] != nil {
+		hpa["behavior"] = config["behavior"]
+	}
+	if annotations[kedaTransfer] == "true" {
+		a.TakesOver, _ = config["name"].(string)
+	}
+	hpa["metrics"] = kedaMetrics(spec["triggers"])
+	a.As = o.scaler(hpa)
+	a.words = strings.NewReplacer("minReplicas", a.MinAt, "maxReplicas", "maxReplicaCount", "behavior.", "advanced.horizontalPodAutoscalerConfig.behavior.")
+	return a
+}
+
+// kedaMetrics are the metrics that KEDA gives to the HorizontalPodAutoscaler:
+// those of cpu and memory as such, all others as external ones.
+func kedaMetrics(triggers any) []any {
+	out := []any{}
+	list, _ := triggers.([]any)
+	for _, e := range list {
+		t, _ := e.(map[string]any)
+		switch name, _ := t["type"].(string); name {
+		case "cpu", "memory":
+			out = append(out, map[string]any{"type": "Resource", "resource": map[string]any{"name": name}})
+		default:
+			out = append(out, map[string]any{"type": "External"})
+		}
+	}
+	return out
+}
+
+func (o *Object) knativeScaler(w *Workload) *Autoscaler {
+	spec, _ := w.As.Object["spec"].(map[string]any)
+	hpa := map[string]any{"minReplicas": spec["replicas"]}
+	template, _ := spec["template"].(map[string]any)
+	meta, _ := template["metadata"].(map[string]any)
+	annotations, _ := meta["annotations"].(map[string]any)
+	at := maxScales[0]
+	if i := slices.IndexFunc(maxScales, func(k string) bool { return annotations[k] != nil }); i >= 0 {
+		at = maxScales[i]
+		hpa["maxReplicas"] = annotations[at]
+		if text, ok := annotations[at].(string); ok {
+			if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+				hpa["maxReplicas"] = n // 0 is no bound, as with none
+			}
+		}
+	}
+	return &Autoscaler{Object: o, As: o.scaler(hpa), MinAt: w.ReplicasAt, Own: true, words: strings.NewReplacer("minReplicas", w.ReplicasAt, "maxReplicas", at)}
+}
+
+func (o *Object) scaler(spec map[string]any) *Object {
+	out := *o
+	out.Object = map[string]any{"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": o.Object["metadata"], "spec": spec}
+	return &out
+}
