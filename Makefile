@@ -132,7 +132,7 @@ fuzz-short:
 		done; done
 
 docs:
-	$(GO) test ./cmd/helmproof ./config -run 'TestDocs' -update
+	$(GO) test ./cmd/helmproof ./config ./internal/manifest -run 'TestDocs' -update
 
 # What CI would refuse: formatting, vet, generated docs that drifted.
 check: docs

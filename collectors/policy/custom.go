@@ -72,9 +72,6 @@ func (s *policySet) customPods(in *collectors.Sealed, r *policyRule, w *world, o
 			continue
 		}
 		results = append(results, r.beyond(w, load.As, results)...)
-		if r.rule == ruleToken && load.Guest {
-			results = []result{{evidence.OutcomeNotChecked, "its containers run in pods that something else writes"}}
-		}
 		said := r.reportAs(in, o, load.As, results)
 		if r.rule == ruleImage {
 			if said = operators(load, said); len(said) == 0 {
@@ -82,6 +79,10 @@ func (s *policySet) customPods(in *collectors.Sealed, r *policyRule, w *world, o
 			}
 		}
 		for _, f := range said {
+			if load.Guest && f.Outcome == evidence.OutcomeFail && f.Target.Container == "" {
+				f.Outcome = evidence.OutcomeNotChecked
+				f.Message = "its containers run in pods that something else writes, and may say itself: " + f.Message
+			}
 			f.Message = load.Where(f.Message)
 			out = append(out, f)
 		}

@@ -1,10 +1,6 @@
 package manifest
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // podKind says where the objects of one custom kind, of any version, hold what
 // their controller makes pods of.
@@ -149,22 +145,22 @@ func (o *Object) kindsOfPods(extra []ImageField) []podKind {
 	return out
 }
 
-// PodKindsMarkdown is the table of docs/pod-templates.md.
-func PodKindsMarkdown() string {
-	var b strings.Builder
-	b.WriteString("| group | kind | judged as | what its pods are made of |\n|---|---|---|---|\n")
-	for _, k := range podKinds {
-		fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", k.group, k.kind, k.as, strings.Join(k.paths, "`, `"))
-	}
-	return b.String()
+// KnownPods is a row of the table of custom kinds whose pods are judged.
+type KnownPods struct {
+	Group, Kind string
+	As          string   // the built-in kind that they are judged as
+	Paths       []string // what the pods are made of
 }
 
-// ImageFieldsMarkdown is the table of images outside pod templates there.
-func ImageFieldsMarkdown() string {
-	var b strings.Builder
-	b.WriteString("| group | kind | image |\n|---|---|---|\n")
-	for _, f := range knownImageFields {
-		fmt.Fprintf(&b, "| %s | %s | `%s` |\n", f.Group, f.Kind, f.Path)
+// AllKnownPods lists the table, sorted.
+func AllKnownPods() []KnownPods {
+	var out []KnownPods
+	for _, k := range podKinds {
+		out = append(out, KnownPods{k.group, k.kind, k.as, slices.Clone(k.paths)})
 	}
-	return b.String()
+	return out
 }
+
+// KnownImages lists the fields that name images outside pod templates, as
+// ParseImageField reads them.
+func KnownImages() []string { return ImageFields(knownImageFields) }

@@ -26,8 +26,8 @@ type Workload struct {
 	// Patched are containers of the operator's own, with images of its own, that the
 	// custom resource changes.
 	Patched []string
-	several   bool // templates are in the object
-	looks     bool // Unknown is about what looks like a pod template alone
+	several bool // templates are in the object
+	looks   bool // Unknown is about what looks like a pod template alone
 	// Guest says that the containers run in pods that something else writes.
 	Guest bool
 }
@@ -323,6 +323,9 @@ func (k podKind) read() []string {
 	for _, p := range k.paths {
 		for _, f := range fields {
 			out = append(out, p+"."+f)
+			if k.shape == workflow {
+				out = append(out, strings.TrimSuffix(p, "templates[*]")+"templateDefaults."+f)
+			}
 		}
 	}
 	return out
