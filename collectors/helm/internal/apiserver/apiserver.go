@@ -147,6 +147,9 @@ func Say(kind string, e *field.Error) string {
 	if !repeats(kind, e) {
 		shown.BadValue = field.OmitValueType{}
 	}
+	if kind == "Secret" && strings.HasPrefix(e.Field, "data") && e.Type == field.ErrorTypeInvalid && strings.HasPrefix(e.Detail, "invalid character") {
+		shown.Detail = "not JSON" // what the decoder says holds a part of it
+	}
 	return strings.TrimPrefix(shown.Error(), "object: ")
 }
 

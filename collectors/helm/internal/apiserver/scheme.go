@@ -82,8 +82,7 @@ var groups = map[string]struct {
 }
 
 // schemes holds one scheme per group, made when it is first asked for: most
-// releases have objects of few groups, and one scheme of all costs a process more
-// than judging a chart.
+// releases have objects of few groups.
 var schemes = func() map[string]func() (*runtime.Scheme, error) {
 	m := map[string]func() (*runtime.Scheme, error){}
 	for name, group := range groups {
