@@ -311,6 +311,30 @@ func wellFormed(b []byte) error {
 	}
 }
 
+// pieces is where a report goes that must not be in memory whole.
+type pieces struct{ largest, total int }
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.largest = max(p.largest, len(b))
+	p.total += len(b)
+	return len(b), nil
+}
+
+// TestStreamed: reports of thousands of findings are written piece by piece.
+func TestStreamed(t *testing.T) {
+	t.Parallel()
+	d := report.New(reporttest.Many(3000))
+	for name, render := range renderers() {
+		var p pieces
+		if err := render(&p, d); err != nil {
+			t.Fatal(err)
+		}
+		if p.total < 1<<20 || p.largest > 128<<10 {
+			t.Errorf("%s: %d bytes, up to %d at once; want more than 1 MiB, at most 128 KiB at once", name, p.total, p.largest)
+		}
+	}
+}
+
 func BenchmarkMarkdown300(b *testing.B) {
 	d := report.New(reporttest.Many(300))
 	b.ReportAllocs()

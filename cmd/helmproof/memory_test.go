@@ -110,7 +110,7 @@ func TestMemory(t *testing.T) {
 			want int
 			args []string
 		}{
-			{exitVerdict, []string{"collect", chart, "-q", "--repo", repo, "--key", key}},
+			{exitVerdict, []string{"collect", chart, "-q", "--repo", repo, "--key", key, "--formats", "pdf,md,html,json,sarif,junit"}},
 			{exitPass, append([]string{"verify", "latest"}, mine...)},
 			{exitVerdict, append([]string{"gate", chart}, mine...)},
 			{exitPass, append([]string{"report", "latest", "--format", "pdf", "--output-file", filepath.Join(dir, "report.pdf")}, mine...)},

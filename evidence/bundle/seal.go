@@ -70,6 +70,7 @@ func SealTo(ctx context.Context, c *Contents, signer attest.Signer, render Rende
 	if err != nil {
 		return nil, fmt.Errorf("seal what could not be opened again: %w", err)
 	}
+	b.files[findingsFile] = nil // they are parsed, and can be more than all else
 	p := &Package{ID: b.id, Files: map[string][]byte{EvidenceFile: zip}}
 	digests, err := digestReports(b, signer.KeyID(), render, keep)
 	if err != nil {
