@@ -436,12 +436,9 @@ func onNextLine(f *finding) bool {
 
 var assignment = lazily(`^[\s#-]*["']?[A-Za-z_][A-Za-z0-9_.-]*["']?\s*[:=]`)
 
-// isSealed reports whether a value of this line is ciphertext: below encryptedData, as
-// SealedSecrets have it, or of SOPS.
+// isSealed reports whether a value of this line is ciphertext: of SOPS, or as
+// SealedSecrets have it; what is too short for that may stand below encryptedData.
 func isSealed(raw []byte, line int, secret string) bool {
-	if !bytes.Contains(raw, []byte("encryptedData")) && !bytes.Contains(raw, []byte("ENC[")) {
-		return false
-	}
 	all := bytes.SplitAfterN(raw, []byte("\n"), line+1)
 	if line < 1 || line > len(all) {
 		return false
@@ -458,7 +455,10 @@ func isSealed(raw []byte, line int, secret string) bool {
 		i--
 	}
 	if !hasAny(text[i:], "Ag", "AQ") {
-		return false // the length of an RSA block comes first
+		return false
+	}
+	if isSealedValue(text[i:][:len(text[i:])-len(strings.TrimLeft(text[i:], base64Alphabet+"="))]) {
+		return true
 	}
 	width := indentation(text)
 	for n := line - 2; n >= max(0, line-100); n-- {

@@ -30,7 +30,7 @@ func kindOf(name, text string) kind {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".sh", ".bash", ".envrc":
 		return shell
-	case ".py", ".js", ".ts", ".rb", ".lua", ".go", ".java", ".groovy", ".php", ".pl", ".cs", ".sql", ".ps1", ".vcl", ".rego", ".kts", ".scala", ".ex", ".exs":
+	case ".py", ".js", ".ts", ".rb", ".lua", ".go", ".java", ".groovy", ".php", ".pl", ".cs", ".sql", ".ps1", ".tf", ".vcl", ".rego", ".kts", ".scala", ".ex", ".exs":
 		return code
 	}
 	switch strings.ToLower(path.Ext(name)) {

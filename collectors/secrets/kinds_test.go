@@ -66,7 +66,7 @@ func TestKinds(t *testing.T) {
 		"a value after an empty key":           {config("data:\n  a.env: |\n    A_TOKEN=\n    B_TOKEN=hunter2hunter2\n"), true},
 		"sealed":                               {sealed("    password: " + cipher + "\n"), false},
 		"sealed, several":                      {sealed("    api-key: " + cipher + "\n    token: AQ" + cipher + "\n"), false},
-		"sealed by value":                      {map[string]string{"values.yaml": "encryptedData:\n  api_token: " + cipher + "\n", "templates/s.yaml": sealed("    api_token: {{ .Values.encryptedData.api_token }}\n")["templates/s.yaml"]}, true},
+		"sealed by value":                      {map[string]string{"values.yaml": "encryptedData:\n  api_token: " + cipher + "\n", "templates/s.yaml": sealed("    api_token: {{ .Values.encryptedData.api_token }}\n")["templates/s.yaml"]}, false},
 		"not sealed":                           {sealed("    api_key: " + random + "\n"), true},
 		"sealed name, another object":          {map[string]string{"templates/s.yaml": sealed("    a: " + cipher + "\n")["templates/s.yaml"] + "---\n" + configMap + "data:\n  api_key: Ag" + random + "\n"}, true},
 		"argo repository":                      {argo("  type: git\n  url: https://git.example.com/shop.git\n  project: shop\n"), false},

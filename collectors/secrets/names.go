@@ -111,7 +111,7 @@ func pointsElsewhere(v string) bool {
 }
 
 func isElsewhere(v string) bool {
-	if goesElsewhere.MatchString(v) || inStore.MatchString(v) {
+	if goesElsewhere.MatchString(v) || inStore.MatchString(v) || isSealedValue(v) {
 		return true
 	}
 	if !filePath.MatchString(v) {
@@ -123,6 +123,15 @@ func isElsewhere(v string) bool {
 		}
 	}
 	return true
+}
+
+// sealedLength is less than any value has that is sealed with RSA and base64.
+const sealedLength = 200
+
+// isSealedValue reports whether a text is what SealedSecrets hold: base64, with the
+// length of an RSA block first.
+func isSealedValue(v string) bool {
+	return len(v) >= sealedLength && hasAny(v, "Ag", "AQ") && strings.Trim(v, base64Alphabet+"=") == ""
 }
 
 // plainAddress matches addresses.
