@@ -35,6 +35,9 @@ type ReleaseJSON struct {
 	// then its cluster), and all reasons.
 	Inputs  []evidence.BundleRef `json:"inputs,omitempty"`
 	Reasons []string             `json:"reasons,omitempty"`
+	// EvidenceLists are what images were judged by that the evidence brought: the gate
+	// has none of its own.
+	EvidenceLists []string `json:"evidenceLists,omitempty"`
 
 	// Of a drill: what it measured, or why its record does not say.
 	Drill       *DrillJSON `json:"drill,omitempty"`

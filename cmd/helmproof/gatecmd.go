@@ -318,7 +318,7 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 		if r.Bundle == "" {
 			r.Bundle = j.RestsOn()
 		}
-		r.Inputs, r.Reasons = j.Inputs, j.Reasons
+		r.Inputs, r.Reasons, r.EvidenceLists = j.Inputs, j.Reasons, j.Lists
 		list = append(list, r)
 		switch {
 		case a.cfg.Output == "json":
@@ -341,6 +341,9 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 				t.line(fmt.Sprintf("from    bundle %s, judged %s", in.Bundle.Short(), in.EvaluatedAt.UTC().Format(time.RFC3339)))
 			}
 			t.para("bound   ", "        ", boundText(&j.Release))
+			if len(j.Lists) > 0 {
+				t.para("lists   ", "        ", "of the evidence, the gate has none of its own: "+strings.Join(j.Lists, "; "))
+			}
 			t.line(verdictLine(t, j))
 		}
 	}

@@ -305,3 +305,21 @@ func TestStream(t *testing.T) {
 		}
 	}
 }
+
+// TestEndsOfDocuments: blank lines at the end of a document are not sealed, also where
+// a block scalar keeps them: the object differs in the ends of that text alone.
+func TestEndsOfDocuments(t *testing.T) {
+	t.Parallel()
+	const head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  b: |+\n    x\n  c: |+\n"
+	for text, want := range map[string]string{head + "    y\n\n\n": "y\n", head + "\n\n": "", head: ""} {
+		set, err := Parse([]byte(text + "---\n" + text))
+		if err != nil || len(set.Objects) != 2 {
+			t.Fatalf("%d objects, %v", len(set.Objects), err)
+		}
+		for _, o := range set.Objects {
+			if data, ok := o.Object["data"].(map[string]any); !ok || data["b"] != "x\n" || data["c"] != want {
+				t.Errorf("%q: %v, want c to be %q", text, o.Object["data"], want)
+			}
+		}
+	}
+}

@@ -267,6 +267,15 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *ga
 				e.Replayed = &now
 			}
 		}
+		lists, err := evidenceLists(b.Bundle)
+		if err != nil {
+			return nil, fmt.Errorf("bundle %s: %w", b.ID().Short(), err)
+		}
+		for _, l := range lists {
+			if !slices.Contains(j.Lists, l) {
+				j.Lists = append(j.Lists, l)
+			}
+		}
 		findings = append(findings, e.Findings...)
 		if e.Replayed != nil {
 			findings = append(findings, e.Replayed.Findings...)

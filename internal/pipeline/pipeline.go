@@ -74,6 +74,7 @@ type Judged struct {
 	Figures  *drill.Figures       // of a drill: what it measured; nil where that could not be read
 	Unread   string               // why not
 	given    *gateGiven           // of a composed verdict
+	Lists    []string             // of a composed verdict: what images were judged by that the evidence brought, not the gate
 }
 
 // Release judges one loaded release and, where the pipeline has a signer and a

@@ -88,6 +88,9 @@ func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 		}
 	}
 	slices.SortStableFunc(found, func(x, y *Verified) int { return y.Verdict().EvaluatedAt.Compare(x.Verdict().EvaluatedAt) })
+	if err := s.unnamed(ctx, found); err != nil {
+		return nil, err
+	}
 	return s.oneRelease(found)
 }
 
@@ -158,6 +161,37 @@ func (s *search) oneRepository(pinned bool) error {
 			return integrityErr("bundle %s was sealed for repository %s, and %s says that it is %s: one of them is from elsewhere; say with --repository-id whose evidence counts",
 				e.id.Short(), e.about.Repository, s.repo.URL(), cmp.Or(s.req.Repository, "none"))
 		}
+	}
+	return nil
+}
+
+// unnamed refuses to decide by evidence that is older than other evidence of the same,
+// of which no repository is named, as builds did that knew none, and which does not
+// pass: whether it was sealed for this one nobody can say.
+func (s *search) unnamed(ctx context.Context, newestFirst []*Verified) error {
+	for _, e := range s.foreign {
+		about := &e.about.Release
+		counts := slices.IndexFunc(newestFirst, func(b *Verified) bool {
+			r := b.Release()
+			return r.Scope == about.Scope && (about.Scope == evidence.ScopeCluster || r.Chart == about.Chart && r.ReleaseName == about.ReleaseName && r.Namespace == about.Namespace)
+		})
+		if e.about.Repository != "" || counts < 0 || !e.about.EvaluatedAt.After(newestFirst[counts].Verdict().EvaluatedAt) {
+			continue // of another repository, or nothing counts, which is said; or it was collected anew
+		}
+		if skip, err := s.ofOther(ctx, e); err != nil {
+			return err
+		} else if skip {
+			continue
+		}
+		b, err := stored(ctx, s.verifier, s.repo, e.id)
+		if err != nil {
+			return err
+		}
+		if r := withObjects(b.Bundle); !s.isAbout(&r) || b.Verdict().Outcome == evidence.VerdictPass {
+			continue
+		}
+		return integrityErr("bundle %s is about this release, says %s, and is newer than bundle %s, which counts; it was sealed by an older version, which named no repository: collect again, or take it with --any-repository",
+			e.id.Short(), b.Verdict().Outcome, newestFirst[counts].ID().Short())
 	}
 	return nil
 }

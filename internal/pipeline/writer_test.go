@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/repository"
@@ -369,6 +370,77 @@ func TestOtherRepository(t *testing.T) {
 	}
 	if _, err := Gate(t.Context(), home, b.verifier, strict, GateRequest{Deploy: rel, At: b.now}); err == nil || !strings.Contains(err.Error(), "one of them is from elsewhere") {
 		t.Errorf("swapped, not pinned: error %v", err)
+	}
+}
+
+// collectUnnamed collects as builds did that knew no ids of repositories.
+func (b *bench) collectUnnamed(rel *chart.Release) evidence.Digest {
+	b.t.Helper()
+	ctx := b.t.Context()
+	id := b.collect(rel)
+	opened, err := OpenVerified(ctx, b.verifier, b.Repo, string(id), "")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	c := &bundle.Contents{Files: map[string][]byte{}, Runs: *opened.Runs(), Findings: opened.Findings(), Verdict: *opened.Verdict()}
+	c.Runs.Repository = ""
+	for _, name := range opened.Names() {
+		if c.Files[name], err = opened.Read(name); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	c.Files[bundle.ProfileFile], c.Files[bundle.CatalogFile], c.Files[bundle.WaiversFile] = opened.Profile(), opened.Catalog(), opened.Waivers()
+	if c.Files[bundle.ReleaseFile], err = bundle.CanonicalJSON(opened.Release()); err != nil {
+		b.t.Fatal(err)
+	}
+	s := spool{files: map[string]repository.Content{}}
+	defer func() { _ = s.Close() }()
+	pkg, err := bundle.SealTo(ctx, c, b.Signer, Renderer(b.Formats), s.create)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for name, raw := range pkg.Files {
+		s.files[name] = repository.Bytes(raw)
+	}
+	b.remove(b.pointer(id), b.file(id, ""))
+	if err := b.Repo.PutContents(ctx, repository.NewPointer(pkg.ID, opened.Release(), opened.Verdict(), &c.Runs), s.files); err != nil {
+		b.t.Fatal(err)
+	}
+	return pkg.ID
+}
+
+// TestUnnamedRepository: evidence of which no repository is named, and that does not
+// pass, is not passed over for older evidence that counts.
+func TestUnnamedRepository(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	rel := b.load("web", "1.0.0", "blue")
+	mild := b.Rules
+	passed := b.collect(rel)
+	ours, err := b.Repo.ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.collectUnnamed(rel) // PASS: what it would let through counts less
+	for _, pinned := range []string{ours, ""} {
+		if j := b.gate(GateRequest{Deploy: rel, Repository: pinned})[0]; j.Verdict.Outcome != evidence.VerdictPass || j.RestsOn() != passed {
+			t.Errorf("pinned to %q: %s by %s", pinned, j.Verdict.Outcome, j.RestsOn())
+		}
+	}
+	b.worse()
+	bad := b.collectUnnamed(rel)
+	b.Rules = mild
+	b.collectUnnamed(b.load("web", "2.0.0", "blue")) // another one
+	for _, pinned := range []string{ours, ""} {
+		_, err := Gate(t.Context(), b.Repo, b.verifier, mild, GateRequest{Deploy: rel, At: b.now, Repository: pinned})
+		var broken *IntegrityError
+		if !errors.As(err, &broken) || !strings.Contains(err.Error(), "bundle "+bad.Short()+" is about this release, says INCOMPLETE, and is newer than bundle "+passed.Short()) {
+			t.Errorf("pinned to %q: %v", pinned, err)
+		}
+	}
+	anew := b.collect(rel)
+	if j := b.gate(GateRequest{Deploy: rel, Repository: ours})[0]; j.Verdict.Outcome != evidence.VerdictPass || j.RestsOn() != anew {
+		t.Errorf("collected again: %s by %s, %q", j.Verdict.Outcome, j.RestsOn(), j.Reasons)
 	}
 }
 
