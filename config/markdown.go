@@ -191,6 +191,9 @@ its findings, and the verdict from the controls of a profile. Ids are stable for
 Rules count for the controls that name them here, and for no others. A name with \* at the end is for what starts so and is
 named nowhere itself: the rule of a policy of your own is ` + "`policy/<its name>`" + `, and counts for POL-1.
 
+What is said of pods, containers and replicated workloads holds for Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs,
+CronJobs and PodTemplates, and for the custom resources of [pod-templates.md](pod-templates.md). What looks like a pod template in a kind that nobody knows is not checked.
+
 References say which part of a framework a control gives evidence for. They do not say that the part is fulfilled.
 
 ## Profiles

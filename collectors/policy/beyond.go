@@ -68,12 +68,12 @@ func noReferences(o *manifest.Object) []string {
 func volumeImages(o *manifest.Object) []result {
 	var out []result
 	for _, use := range o.ImageUses(nil) {
-		problem := use.Problem
-		if use.Image != "" {
-			problem = imageProblem(use.Image)
-		}
-		if use.Volume != "" && problem != "" {
-			out = append(out, result{evidence.OutcomeFail, strings.TrimSpace(fmt.Sprintf("volume %q: image %s %s", use.Volume, use.Image, problem))})
+		switch problem := imageProblem(use.Image); {
+		case use.Volume == "":
+		case use.Problem != "":
+			out = append(out, result{evidence.OutcomeFail, use.Problem})
+		case problem != "":
+			out = append(out, result{evidence.OutcomeFail, fmt.Sprintf("volume %q: image %s %s", use.Volume, use.Image, problem)})
 		}
 	}
 	return out

@@ -22,6 +22,8 @@ type Object struct {
 	Line     int    // line in that template where the object probably starts; 0 unknown
 	From, To int    // line range in manifests.yaml, 1-based, inclusive
 
+	standsFor *Object // the custom resource whose pods it has; nil for what is rendered
+
 	headed bool  // hook is what the head of its document says; otherwise its own annotations count
 	hook   *hook // nil: Helm installs it with the release
 }

@@ -254,6 +254,7 @@ func whole(m map[string]any) map[string]any {
 // object stands, and Helm installs it when it installs the object.
 func (o *Object) as(kind string, t map[string]any, replicas any) *Object {
 	out := *o
+	out.standsFor = o
 	metadata, _ := o.Object["metadata"].(map[string]any)
 	spec := map[string]any{"template": t}
 	version := "apps/v1"

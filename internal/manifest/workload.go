@@ -53,11 +53,14 @@ func (o *Object) PodTemplate() (tpl *corev1.PodTemplateSpec, ok bool, err error)
 	if !o.IsWorkload() {
 		return nil, false, nil
 	}
-	content := o.Object
+	content, named := o.Object, o
+	if o.standsFor != nil {
+		named = o.standsFor
+	}
 	if path := templatePaths[o.GetKind()]; path != nil {
 		m, found, err := unstructured.NestedMap(o.Object, path...)
 		if err != nil || !found {
-			return nil, true, fmt.Errorf("%s: no pod template", o.Target("").Object())
+			return nil, true, fmt.Errorf("%s: no pod template", named.Target("").Object())
 		}
 		content = m
 	}
@@ -66,7 +69,7 @@ func (o *Object) PodTemplate() (tpl *corev1.PodTemplateSpec, ok bool, err error)
 		Spec     corev1.PodSpec    `json:"spec"`
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &t); err != nil {
-		return nil, true, fmt.Errorf("%s: pod template: %w", o.Target("").Object(), err)
+		return nil, true, fmt.Errorf("%s: pod template: %w", named.Target("").Object(), err)
 	}
 	for i := range t.Spec.Volumes {
 		// The API server makes a volume without a source an emptyDir, before admission.
