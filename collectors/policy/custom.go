@@ -59,7 +59,10 @@ func (s *policySet) customPods(in *collectors.Sealed, r *policyRule, w *world, o
 		load := &workloads[i]
 		switch {
 		case load.As == nil:
-			out = append(out, r.report(in, o, []result{{evidence.OutcomeNotChecked, load.Unknown}})...)
+			for _, f := range r.report(in, o, []result{{evidence.OutcomeNotChecked, load.Unknown}}) {
+				f.Remediation = "Name its pod templates with podTemplates in helmproof.yaml."
+				out = append(out, f)
+			}
 			continue
 		case !load.Custom():
 			continue

@@ -105,7 +105,7 @@ func (r *release) allows(b budget) {
 		name := p.o.Target("").Object()
 		n, said, by := r.floor(p)
 		switch {
-		case p.kind() == "Pod":
+		case p.kind() == "Pod" && p.o.GetKind() != "PodTemplate":
 			healthy++
 			selected = append(selected, name)
 			continue
