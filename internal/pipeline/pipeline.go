@@ -146,6 +146,9 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	runs, err := collectors.Run(ctx, collectors.Input{Release: s.release, Cluster: p.Cluster}, list, s.art, collectors.RunOptions{
 		Timeout: p.Timeout, Now: p.Now, Started: p.Started,
 	})
+	if err == nil {
+		err = p.Workers.Settle()
+	}
 	if err != nil {
 		return nil, err
 	}
