@@ -137,7 +137,7 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 	fl.String("schemas", "", "`DIR` of OpenAPI schemas for other Kubernetes versions")
 	fl.String("kube-version", "", "Kubernetes `VERSION` to render for and validate against")
 	fl.StringSlice("api-versions", nil, "API `VERSIONS` that charts may ask for (.Capabilities.APIVersions)")
-	fl.Duration("timeout", 0, "time limit per collector")
+	fl.Duration("timeout", 0, "time limit of rendering, of looking for secrets, of each collector, and of deriving its findings")
 	fl.Int("workers", 0, "charts judged at once; 0 means one per processor")
 	_ = cmd.MarkFlagFilename("waivers", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("policies")
