@@ -159,7 +159,7 @@ func TestManyOfEach(t *testing.T) {
 	for i := range n {
 		name := fmt.Sprintf("w%d", i)
 		all.WriteString(docs(pods("Deployment", name, 2, "app: shop", ""), pdb(name, "maxUnavailable: 1, selector: {matchLabels: {app: shop}}"), hpa(name, name, ", minReplicas: 2")))
-		hooks.WriteString(docs(strings.Replace(pdb(name, "maxUnavailable: 1, selector: {matchLabels: {app: shop}}"), "metadata: {", "metadata: {annotations: {helm.sh/hook: test}, ", 1)))
+		hooks.WriteString(docs(strings.Replace(pdb(name, "maxUnavailable: 1, selector: {matchLabels: {app: shop}}"), "metadata: {", "metadata: {annotations: {helm.sh/hook: never}, ", 1)))
 	}
 	for name, tt := range map[string]struct {
 		manifests, rule, want string
