@@ -115,6 +115,7 @@ type release struct {
 	work    int               // done for it
 	scalers map[workloadName][]scaler
 	named   map[workloadName][]pod
+	floors  map[int]floor
 }
 
 // workloadName is what autoscalers call a workload by, but for its group.
@@ -127,6 +128,7 @@ type pod struct {
 	ns       string
 	tpl      *corev1.PodTemplateSpec
 	err      error  // why the template cannot be read; tpl is nil then
+	n        int    // its place among the pods
 	name     string // for messages
 	labels   labels.Set
 	replicas int  // as written; 1 if unset; -1 if unreadable
@@ -261,7 +263,7 @@ func (r *release) read(set *manifest.ObjectSet, workloads [][]manifest.Workload)
 }
 
 func (r *release) readPod(w manifest.Workload) {
-	p := pod{Workload: w, o: w.Object, ns: r.ns(w.Object), name: w.Object.Target("").Object(), replicas: 1}
+	p := pod{Workload: w, o: w.Object, ns: r.ns(w.Object), n: len(r.pods), name: w.Object.Target("").Object(), replicas: 1}
 	about := []string{RuleNetworkPolicy, RuleSecret}
 	if p.As == nil {
 		p.err = errors.New(p.Unknown)
@@ -468,6 +470,25 @@ func (r *release) scalersOf(p pod) []scaler {
 // what says so; n is negative when it cannot be read. Of all counts up to an
 // autoscaler's maximum the smallest is the hardest for a disruption budget.
 func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
+	f, ok := r.floors[p.n]
+	if !ok {
+		f.n, f.said, f.by = r.findFloor(p)
+		if r.floors == nil {
+			r.floors = map[int]floor{}
+		}
+		r.floors[p.n] = f
+	}
+	return f.n, f.said, f.by
+}
+
+// floor is what floor returns: every budget asks for it.
+type floor struct {
+	n    int
+	said string
+	by   *manifest.Object
+}
+
+func (r *release) findFloor(p pod) (n int, said string, by *manifest.Object) {
 	n, said, by = p.replicas, fmt.Sprintf("%s is %d", p.ReplicasAt, p.replicas), p.o
 	if n < 0 {
 		return -1, p.ReplicasAt + " is not a whole number of zero or more", p.o
