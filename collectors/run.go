@@ -223,17 +223,54 @@ func collectOne(ctx context.Context, in Input, c Collector, out *Artifacts, limi
 	return context.Cause(ctx)
 }
 
+// ErrTime says that something was not finished within its time.
+var ErrTime = errors.New("no result within its time")
+
+// Within runs f and returns what it returns, or what comes of waiting longer than limit
+// for it (0: for ever): an error that wraps ErrTime. f, which cannot be ended, then
+// goes on; what it returns is dropped.
+func Within[T any](limit time.Duration, f func() (T, error)) (T, error) {
+	if limit <= 0 {
+		return f()
+	}
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("panic: %v", p)
+			}
+			done <- r
+		}()
+		r.v, r.err = f()
+	}()
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-late.C:
+		var none T
+		return none, fmt.Errorf("%w, which is %s", ErrTime, limit)
+	}
+}
+
 // Derive derives the findings of every collector that ran, from sealed data
 // alone. A collector whose Findings fails is turned into an errored run. The
 // findings are normalized. verify calls it with the runs that are in the bundle.
 func Derive(in *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun) {
-	return DeriveLike(in, nil, list, runs)
+	return DeriveLike(in, nil, list, runs, 0)
 }
 
 // DeriveLike is Derive for who has the artifacts before redaction as well (nil: there
 // was none). A collector that finds something else in them has judged the redaction,
-// not the release: that is an errored run.
-func DeriveLike(in, before *Sealed, list []Collector, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun) {
+// not the release: that is an errored run, as is one that takes longer than limit (0:
+// there is none).
+func DeriveLike(in, before *Sealed, list []Collector, runs []evidence.CollectorRun, limit time.Duration) ([]evidence.Finding, []evidence.CollectorRun) {
 	runs = slices.Clone(runs)
 	results := make([][]evidence.Finding, len(runs))
 	var g errgroup.Group
@@ -242,9 +279,15 @@ func DeriveLike(in, before *Sealed, list []Collector, runs []evidence.CollectorR
 			continue
 		}
 		g.Go(func() error {
-			found, err := findingsOf(in, list, run.Collector)
-			if err == nil && before != nil {
-				err = sameFindings(found, before, list, run.Collector)
+			found, err := Within(limit, func() ([]evidence.Finding, error) {
+				found, err := findingsOf(in, list, run.Collector)
+				if err == nil && before != nil {
+					err = sameFindings(found, before, list, run.Collector)
+				}
+				return found, err
+			})
+			if errors.Is(err, ErrTime) {
+				err = fmt.Errorf("derive findings: %w", err)
 			}
 			if err != nil {
 				runs[i].Outcome, runs[i].Error = evidence.OutcomeError, err.Error()

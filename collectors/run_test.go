@@ -53,3 +53,41 @@ func TestRunGivesUpOnCleanup(t *testing.T) {
 		t.Fatalf("%+v, %v", runs, err)
 	}
 }
+
+// deriving derives for as long as hang is not closed.
+type deriving struct{ hang chan struct{} }
+
+func (deriving) Name() string                                                  { return "deriving" }
+func (deriving) Rules() []string                                               { return nil }
+func (deriving) Collect(context.Context, Input, evidence.ArtifactWriter) error { return nil }
+func (d deriving) Findings(*Sealed) ([]evidence.Finding, error) {
+	if d.hang != nil {
+		<-d.hang
+	}
+	return nil, nil
+}
+
+// TestDeriveIsBounded: findings that are not derived in time are an errored run.
+func TestDeriveIsBounded(t *testing.T) {
+	t.Parallel()
+	hang := make(chan struct{})
+	defer close(hang)
+	for name, tt := range map[string]struct {
+		collector deriving
+		limit     time.Duration
+		outcome   evidence.Outcome
+		err       string
+	}{
+		"in time":  {deriving{}, time.Hour, evidence.OutcomePass, ""},
+		"no limit": {deriving{}, 0, evidence.OutcomePass, ""},
+		"late":     {deriving{hang}, time.Millisecond, evidence.OutcomeError, "derive findings: no result within its time, which is 1ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runs := []evidence.CollectorRun{{Collector: "deriving", Outcome: evidence.OutcomePass}}
+			_, got := DeriveLike(nil, nil, []Collector{tt.collector}, runs, tt.limit)
+			if got[0].Outcome != tt.outcome || got[0].Error != tt.err {
+				t.Errorf("%+v, want %s, %q", got[0], tt.outcome, tt.err)
+			}
+		})
+	}
+}

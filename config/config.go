@@ -49,7 +49,7 @@ type Config struct {
 	Schemas string
 	// Reports to store with each bundle.
 	Formats []string
-	// Time limit of each collector.
+	// Time limit of rendering, of looking for secrets, of each collector, and of deriving its findings.
 	Timeout time.Duration
 	// Charts judged at once.
 	Workers int

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/repository"
@@ -141,6 +142,31 @@ func (a *app) renderers() *worker.Pool {
 		return nil
 	}
 	return worker.NewPool(a.io.self)
+}
+
+// renderersOf are those for the jobs of a command. A single chart, of files that can be
+// read again, is rendered in this process, under guard: it has nobody to protect from
+// it, and a child would take as long to start as a chart takes.
+func (a *app) renderersOf(jobs []pipeline.Job, o *chart.LoadOptions) *worker.Pool {
+	if a.io.self == nil || a.io.again == nil || len(jobs) != 1 || !slices.ContainsFunc(jobs, plainFiles(o)) {
+		return a.renderers()
+	}
+	return worker.Guarded(a.io.self, a.io.again)
+}
+
+// plainFiles reports of a job whether it and the user's values are files and folders.
+func plainFiles(o *chart.LoadOptions) func(pipeline.Job) bool {
+	return func(j pipeline.Job) bool {
+		names := slices.Concat([]string{j.Ref}, o.ValueFiles)
+		for _, s := range o.SetFile {
+			_, name, _ := strings.Cut(s, "=")
+			names = append(names, name)
+		}
+		return j.Stored == nil && !slices.ContainsFunc(names, func(name string) bool {
+			info, err := os.Stat(name)
+			return name == "-" || err == nil && !info.IsDir() && !info.Mode().IsRegular()
+		})
+	}
 }
 
 func (a *app) repoFlags(cmd *cobra.Command) {

@@ -137,7 +137,7 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 	fl.String("schemas", "", "`DIR` of OpenAPI schemas for other Kubernetes versions")
 	fl.String("kube-version", "", "Kubernetes `VERSION` to render for and validate against")
 	fl.StringSlice("api-versions", nil, "API `VERSIONS` that charts may ask for (.Capabilities.APIVersions)")
-	fl.Duration("timeout", 0, "time limit per collector")
+	fl.Duration("timeout", 0, "time limit of rendering, of looking for secrets, of each collector, and of deriving its findings")
 	fl.Int("workers", 0, "charts judged at once; 0 means one per processor")
 	_ = cmd.MarkFlagFilename("waivers", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("policies")
@@ -183,8 +183,14 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
 	}
 	if !f.cluster.itself {
-		p.Workers = a.renderers()
-		defer p.Workers.Close()
+		o, err := a.loadOptions(f)
+		if err != nil {
+			return err
+		}
+		if p.Workers = a.renderersOf(jobs, &o); f.cluster.named() {
+			p.Workers = a.renderers() // what was begun there is not begun again
+		}
+		defer func() { p.Workers.Close() }()
 		go p.Workers.Prepare() // starting takes about as long as reading the rules
 	}
 	if p.Signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
@@ -216,6 +222,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 			return err
 		}
 		defer func() { err = errors.Join(err, p.Images.Gathered.Close()) }()
+		if p.Images.Gathered != nil && p.Workers.Here() {
+			p.Workers = a.renderers() // images are asked for and scanned once
+		}
 	}
 	if seal {
 		if p.Repo, err = a.openRepo(ctx); err != nil {

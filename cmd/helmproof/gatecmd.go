@@ -256,8 +256,7 @@ func (a *app) deployed(ctx context.Context, args []string, f *gateFlags) (*chart
 	if err != nil {
 		return nil, err
 	}
-	p := &pipeline.Pipeline{Timeout: a.cfg.Timeout, Log: a.log, Workers: a.renderers()}
-	defer p.Workers.Close()
+	p := &pipeline.Pipeline{Timeout: a.cfg.Timeout, Log: a.log}
 	job := pipeline.Job{Ref: f.plain, Manifests: true}
 	switch {
 	case f.live.release != "":
@@ -275,6 +274,8 @@ func (a *app) deployed(ctx context.Context, args []string, f *gateFlags) (*chart
 	case len(args) > 0:
 		job = pipeline.Job{Ref: args[0]}
 	}
+	p.Workers = a.renderersOf([]pipeline.Job{job}, &opts)
+	defer p.Workers.Close()
 	rel, err := p.Load(ctx, job, opts)
 	if err != nil {
 		return nil, err

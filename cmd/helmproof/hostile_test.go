@@ -37,7 +37,25 @@ var hostileInputs = map[string]struct {
 	"schema":           {files: map[string]string{"values.schema.json": exponentialSchema()}, code: 2, want: "no rendering within 5s"},
 	"pipe":             {code: 2, want: "neither a file nor a folder"},
 	"device as values": {args: []string{"-f", "/dev/zero"}, code: 2, want: "/dev/zero: more than 20971520 bytes"},
-	"lint alone":       {template: `{{ if eq .Release.Name "test-release" }}{{ $l := list }}{{ range 2000 }}{{ $l = append $l (repeat 10000000 "x") }}{{ end }}{{ end }}`, code: 3, want: "needs more than 896 MiB of memory"},
+	"lint alone":       {template: `{{ if eq .Release.Name "test-release" }}{{ $l := list }}{{ range 2000 }}{{ $l = append $l (repeat 10000000 "x") }}{{ end }}{{ end }}`, code: 3, want: "needs more than 896 MiB of memory|no result within 5s"},
+	"lint at once":     {template: `{{ if eq .Release.Name "test-release" }}{{ $x := repeat 2000000000 "x" }}{{ end }}`, code: 3, want: "needs more than 896 MiB of memory"},
+	"lint at once, of a subchart": {template: `{{ $x := 1 }}`, files: map[string]string{
+		"charts/sub/Chart.yaml":       "apiVersion: v2\nname: sub\nversion: 1.2.3\n",
+		"charts/sub/templates/x.yaml": `{{ if .Chart.IsRoot }}{{ $x := repeat 2000000000 "x" }}{{ end }}`,
+	}, code: 3, want: "needs more than 896 MiB of memory"},
+	"lint by lot": {template: `{{ if eq (randNumeric 1) "0" "1" "2" "3" "4" "5" "6" "7" "8" "9" }}{{ if eq .Release.Name "test-release" }}{{ $x := repeat 2000000000 "x" }}{{ end }}{{ end }}`, code: 3, want: "needs more than 896 MiB of memory"},
+	"everything selects everything": {template: `{{ range 1500 }}
+---
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: d{{ . }}, labels: {app: x}}, spec: {replicas: 2, selector: {matchLabels: {app: x}}, template: {metadata: {labels: {app: x}}, spec: {containers: [{name: a, image: x}]}}}}
+---
+{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: d{{ . }}}, spec: {maxUnavailable: 1, selector: {matchLabels: {app: x}}}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: d{{ . }}}, spec: {podSelector: {matchLabels: {app: x}}, policyTypes: [Ingress, Egress]}}
+---
+{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: d{{ . }}}, spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d{{ . }}}, minReplicas: 2, maxReplicas: 3}}
+{{ end }}`, code: 3, want: ""},
+	"containers":    {template: "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{{ range 50000 }}{name: c{{ . }}, image: x}, {{ end }}]}}", code: 3, want: ""},
+	"lint for ever": {template: `{{ if eq .Release.Name "test-release" }}{{ range 1000000000000 }}{{ end }}{{ end }}`, code: 3, want: "no result within 5s"},
 }
 
 // either stands for a chart that is judged, or is not within its time, as fast as the machine is.

@@ -61,7 +61,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal begins to clean up, the second ends the program at once.
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, self: self()})
+	args, streams := os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, self: self()}
+	if len(args) > 0 && args[0] == apartArg {
+		args = args[1:]
+	} else if streams.self != nil {
+		streams.again = func() error { return worker.Replace(append([]string{streams.self[0], apartArg}, args...)) }
+	}
+	code := run(ctx, args, streams)
 	stop()
 	os.Exit(code)
 }
@@ -71,11 +77,18 @@ type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 	self     []string // the command line of a child that renders; nil: this process does
+	// again replaces the process by one that does the same and leaves all rendering
+	// to children; nil: this is that one.
+	again func() error
 }
 
 // workerArg is the only argument of a child process that renders and lints charts
 // for another helmproof. It is no command: nobody else is to use it.
 const workerArg = "__worker"
+
+// apartArg comes before the arguments of a helmproof that takes the place of one which
+// rendered a chart itself, and whose chart took too much.
+const apartArg = "__apart"
 
 // serve is that child.
 func serve() int {

@@ -83,6 +83,13 @@ const (
 // ErrLibrary says that a chart is a library: there is nothing to judge.
 var ErrLibrary = errors.New("a library chart renders nothing by itself")
 
+// MissingError says which charts are dependencies in Chart.yaml and are not there.
+type MissingError struct{ Names []string }
+
+func (e *MissingError) Error() string {
+	return "in Chart.yaml but not in charts/: " + strings.Join(e.Names, ", ")
+}
+
 // LoadError says why a release could not be loaded. Its text is one line.
 type LoadError struct {
 	Ref   string // as the user wrote it
@@ -167,10 +174,14 @@ func (l *load) run(ctx context.Context) (*Release, error) {
 		return nil, err
 	}
 	var rel *Release
-	if l.o.Workers != nil {
+	if !l.o.Workers.Here() {
 		rel, err = l.remotely(ctx, opLoad, &loadRequest{Path: path})
 	} else {
-		rel, err = l.fromPath(ctx, path)
+		rel, err = worker.Do(ctx, l.o.Workers, func() (*Release, error) { return l.fromPath(ctx, path) })
+		var le *LoadError
+		if err != nil && !errors.As(err, &le) {
+			err = l.fail(StageRender, fmt.Errorf("not finished: %w", err), "")
+		}
 	}
 	if err != nil {
 		return rel, err
@@ -182,7 +193,7 @@ func (l *load) run(ctx context.Context) (*Release, error) {
 	}
 	rel.Info.Images = manifest.Images(set, l.o.ImageFields)
 	if rel.Dir == "" {
-		if err := rel.unpack(); err != nil {
+		if err := rel.unpack(l.o.Workers); err != nil {
 			return rel, l.fail(StageLoad, err, "")
 		}
 	}
@@ -395,7 +406,7 @@ func (l *load) checkChart(c *chartv2.Chart, caps *common.Capabilities) error {
 		}
 	}
 	if len(missing) > 0 {
-		return l.fail(StageDependencies, fmt.Errorf("in Chart.yaml but not in charts/: %s", strings.Join(missing, ", ")),
+		return l.fail(StageDependencies, &MissingError{missing},
 			"run: helm dependency build "+l.ref)
 	}
 	return nil

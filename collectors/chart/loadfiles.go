@@ -20,6 +20,7 @@ import (
 	"helm.sh/helm/v4/pkg/ignore"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/worker"
 )
 
 // Limits on a chart: bytes unpacked (its packed subcharts included) and of one
@@ -344,12 +345,14 @@ func (r *Release) addFiles(files []chartFile) {
 	r.Info.ChartDigest = evidence.DigestOf([]byte(lines.String()))
 }
 
-// unpack writes the files to a temporary folder, which Close removes.
-func (r *Release) unpack() (err error) {
+// unpack writes the files to a temporary folder, which Close removes, and
+// workers do where they are guarded.
+func (r *Release) unpack(workers *worker.Pool) (err error) {
 	tmp, err := os.MkdirTemp("", "helmproof-chart-")
 	if err != nil {
 		return err
 	}
+	workers.Removes(tmp)
 	r.close = func() error { return os.RemoveAll(tmp) }
 	r.Dir = filepath.Join(tmp, r.Info.Chart)
 	if err := os.Mkdir(r.Dir, 0o700); err != nil {

@@ -190,7 +190,7 @@ func LoadStored(ctx context.Context, cluster *cluster.Cluster, s StoredRelease, 
 		rel, err = l.fromRecord(ctx, raw, s)
 	}
 	if err == nil {
-		if err = rel.unpack(); err != nil {
+		if err = rel.unpack(o.Workers); err != nil {
 			err = l.fail(StageLoad, err, "")
 		}
 	}

@@ -32,8 +32,11 @@ type Release struct {
 
 	// Dir is a directory that holds the chart as Helm's lint wants it (the user's
 	// own directory, or an unpacked copy that Close removes). Empty for manifests.
-	Dir   string
-	close func() error
+	Dir string
+	// LintsWithin says that Helm's linter will render no more than the budget of
+	// rendering allows. It is known only where LoadOptions.Workers are guarded.
+	LintsWithin bool
+	close       func() error
 
 	parse   sync.Once
 	objects *manifest.ObjectSet

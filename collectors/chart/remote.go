@@ -44,6 +44,7 @@ type loadAnswer struct {
 type wireError struct {
 	Ref, Stage, Text, Hint string
 	Library                bool
+	Missing                []string // of a *MissingError
 }
 
 // Handlers are what a child process of this program does for this package.
@@ -88,6 +89,10 @@ func sendRelease(enc *gob.Encoder, rel *Release, failed error) error {
 		var le *LoadError
 		if errors.As(failed, &le) {
 			a.Err.Ref, a.Err.Stage, a.Err.Hint, a.Err.Text = le.Ref, le.Stage, le.Hint, le.Err.Error()
+		}
+		var missing *MissingError
+		if errors.As(failed, &missing) {
+			a.Err.Missing = missing.Names
 		}
 	}
 	var errs [3]error
@@ -173,8 +178,11 @@ func (r *Release) receive(a *loadAnswer) error {
 
 func (e *wireError) loadError() error {
 	err := errors.New(e.Text)
-	if e.Library {
+	switch {
+	case e.Library:
 		err = ErrLibrary
+	case e.Missing != nil:
+		err = &MissingError{e.Missing}
 	}
 	if e.Stage == "" {
 		return err

@@ -68,18 +68,14 @@ type rendering struct {
 // render returns the manifests: rendered templates (hooks and tests too) and
 // CRDs, in the order of file names, documents in the order of the file.
 func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope common.Values) ([]byte, error) {
-	type result struct {
-		rendered, texts map[string]string
-		record          Record // what was seen of rendering
-		err             error
-	}
-	done := make(chan result, 1)
+	done := make(chan *rendered, 1)
+	user, namespace := rel.UserValues, rel.Info.Namespace
 	go func() {
-		r := result{texts: map[string]string{}}
-		r.rendered, r.err = l.renderModes(ctx, &r.record, c, scope, r.texts)
+		r := &rendered{texts: map[string]string{}}
+		r.err = l.renderModes(ctx, r, c, scope, lintInput{user, namespace})
 		done <- r
 	}()
-	var r result
+	var r *rendered
 	select {
 	case r = <-done:
 	case <-ctx.Done():
@@ -95,8 +91,9 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 	seen, rec := &r.record, &rel.Record
 	rec.Generated, rec.Lookups, rec.Modes, rec.Depends = seen.Generated, seen.Lookups, seen.Modes, seen.Depends
 	rec.Network = slices.Compact(slices.Sorted(slices.Values(append(rec.Network, seen.Network...))))
+	rel.LintsWithin = r.lintsWithin
 	var files []manifest.File
-	for name, text := range r.rendered {
+	for name, text := range r.files {
 		files = append(files, manifest.File{Name: name, Template: r.texts[name], Documents: helmDocuments(text)})
 	}
 	for _, crd := range c.CRDObjects() { // after a template of the same name

@@ -51,44 +51,51 @@ func setHelmVersion(caps *common.Capabilities, other bool) {
 	}
 }
 
-// renderModes renders the chart as an install, which it returns, and compares
-// with the other modes. It adds to texts what the templates are.
-func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, scope common.Values, texts map[string]string) (rendered map[string]string, err error) {
+// rendered is what became of rendering.
+type rendered struct {
+	files, texts map[string]string // what the templates render, and are
+	record       Record            // what was seen of it
+	lintsWithin  bool              // as in Release
+	err          error
+}
+
+// renderModes renders the chart as an install, into r, and compares with the other
+// modes.
+func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, scope common.Values, lint lintInput) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			rendered, err = nil, fmt.Errorf("a template function panicked: %v", p)
+			err = fmt.Errorf("a template function panicked: %v", p)
 		}
 	}()
 	values, ok := scope["Values"]
 	caps, isCaps := scope["Capabilities"].(*common.Capabilities)
 	if !ok || !isCaps {
-		return nil, errors.New("no values to render with")
+		return errors.New("no values to render with")
 	}
 	values = copyValue(values) // templates change the values that they get
 	sources, err := chartSources(ctx, c, scope)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t, err := parseSources(ctx, sources)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, s := range sources {
-		texts[s.name] = s.text
+		r.texts[s.name] = s.text
 	}
 	seen := new(recorder)
-	rendered, err = t.render(sources, seen)
-	if err != nil {
-		return nil, err
+	if r.files, err = t.render(sources, seen); err != nil {
+		return err
 	}
-	if err := t.tryOrder(ctx, c, scope, values, rendered, seen); err != nil {
-		return nil, err
+	if err := t.tryOrder(ctx, c, scope, values, r.files, seen); err != nil {
+		return err
 	}
 	if !l.stored {
-		rec.Modes = []string{modeInstall}
-		m := &comparison{l: l, t: t, c: c, rec: rec, scope: scope, values: values, caps: caps, base: rendered, seen: seen, told: map[string]bool{}}
+		r.record.Modes = []string{modeInstall}
+		m := &comparison{l: l, t: t, c: c, rec: &r.record, scope: scope, values: values, caps: caps, base: r.files, seen: seen, told: map[string]bool{}}
 		if err := m.run(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if !l.stored && len(seen.lookups) > 0 {
@@ -96,10 +103,13 @@ func (l *load) renderModes(ctx context.Context, rec *Record, c *chartv2.Chart, s
 			t.depend(file + " reads what lookup found: only nothing, and objects without content, were tried")
 		}
 	}
-	rec.Generated, rec.Lookups = seen.generatedValues(), seen.lookupCalls()
-	rec.Network = seen.networkCalls()
-	rec.Depends = slices.Sorted(maps.Keys(t.depends))
-	return rendered, nil
+	r.record.Generated, r.record.Lookups = seen.generatedValues(), seen.lookupCalls()
+	r.record.Network = seen.networkCalls()
+	r.record.Depends = slices.Sorted(maps.Keys(t.depends))
+	if !l.stored && l.o.Workers != nil { // the linter may do so in this process
+		r.lintsWithin = t.lintsWithin(ctx, c, lint, caps)
+	}
+	return nil
 }
 
 // again renders the parsed templates as an upgrade, by another release of Helm on

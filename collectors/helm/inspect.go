@@ -9,6 +9,9 @@ import (
 	"os"
 	"strings"
 
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+	"sigs.k8s.io/yaml"
+
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/internal/worker"
 )
@@ -44,6 +47,9 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 		return nil, nil, fmt.Errorf("lint: %w", err)
 	}
 	defer func() { err = errors.Join(err, done()) }()
+	if dir != rel.Dir {
+		c.o.Workers.Removes(dir)
+	}
 	q := &inspection{
 		Dir: dir, Keys: len(rep.Replaced) > 0, Rendered: rel.Record.NotRendered == "", KubeVersion: rel.Info.KubeVersion, Namespace: rel.Info.Namespace,
 		APIVersions: rel.Record.APIVersions, UserValues: worker.Pack(rel.UserValues), Values: worker.Pack(rel.Values),
@@ -61,11 +67,24 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 		if q.Work, err = os.MkdirTemp(parent, "helmproof-lint-"); err != nil {
 			return nil, nil, fmt.Errorf("lint: %w", err)
 		}
+		c.o.Workers.Removes(q.Work)
 		defer func() { err = errors.Join(err, os.RemoveAll(q.Work)) }()
 	}
-	if c.o.Workers == nil {
-		values, err = q.do(ctx, rep)
-		return values, rep, err
+	if w := c.o.Workers; w == nil || w.Here() && rel.LintsWithin && !rendersMore(rel) {
+		type reports struct {
+			values *valuesReport
+			lint   lintReport
+		}
+		r, err := worker.Do(ctx, w, func() (*reports, error) {
+			r := &reports{lint: *rep}
+			var err error
+			r.values, err = q.do(ctx, &r.lint)
+			return r, err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return r.values, &r.lint, nil
 	}
 	var a inspected
 	err = c.o.Workers.Call(ctx, opInspect, func(enc *gob.Encoder) error { return enc.Encode(q) }, func(dec *gob.Decoder) error { return dec.Decode(&a) })
@@ -116,4 +135,27 @@ func Handlers() map[string]worker.Handler {
 		}
 		return func(enc *gob.Encoder) error { return enc.Encode(a) }, nil
 	}}
+}
+
+// rendersMore reports whether linting subcharts, each by itself, renders what nobody
+// has rendered yet. Of a library without charts of its own nothing is rendered.
+func rendersMore(rel *chart.Release) bool {
+	for _, f := range rel.Files {
+		name, ok := strings.CutPrefix(f.Name, "charts/")
+		if !ok {
+			continue
+		}
+		_, inside, folder := strings.Cut(name, "/")
+		if !folder || strings.HasPrefix(inside, "charts/") {
+			return true // packed, or of the next level
+		}
+		if inside != "Chart.yaml" {
+			continue
+		}
+		var metadata chartv2.Metadata
+		if err := yaml.Unmarshal(f.Data, &metadata); err != nil || metadata.Type != "library" {
+			return true
+		}
+	}
+	return false
 }

@@ -22,7 +22,7 @@ import (
 type lintReport struct {
 	Messages []lintMessage `json:"messages"`
 	Log      []string      `json:"log"`
-	// Replaced are functions that generate keys and certificates, replaced in a copy
+	// Replaced are functions that generate keys, certificates and hashes, replaced in a copy
 	// of the templates before linting: Helm would make new ones for nothing.
 	Replaced []string `json:"replaced,omitempty"`
 	// SkippedSchema says that a values schema was left out because it refers to the
@@ -108,14 +108,14 @@ func clean(text string, dirs ...string) string {
 	return strings.TrimSpace(spaces.ReplaceAllString(text, " "))
 }
 
-// keyFunctions generate keys and certificates: half of what Helm's linter would
+// keyFunctions generate keys, certificates and hashes that are meant to be slow: half of what Helm's linter would
 // spend its time on.
-var keyFunctions = []string{"genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert", "genSignedCertWithKey", "genPrivateKey"}
+var keyFunctions = []string{"bcrypt", "htpasswd", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert", "genSignedCertWithKey", "genPrivateKey"}
 
 var (
 	action      = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
 	certificate = regexp.MustCompile(`\bgen(CA|SelfSignedCert|SignedCert)(WithKey)?\b`)
-	privateKey  = regexp.MustCompile(`\bgenPrivateKey\b`)
+	privateKey  = regexp.MustCompile(`\b(genPrivateKey|bcrypt|htpasswd)\b`)
 )
 
 // copyChart copies the chart into a temporary directory. Where keys is set calls of

@@ -19,7 +19,7 @@ import (
 // short secrets and words are replaced wherever they stand, too.
 func CleanError(ctx context.Context, err error, given []string) error {
 	var le *chart.LoadError
-	if !errors.As(err, &le) {
+	if !errors.As(err, &le) || saysNames(le) {
 		return err
 	}
 	// The rendering, if there is one, is what failed.
@@ -55,6 +55,20 @@ func CleanError(ctx context.Context, err error, given []string) error {
 	clean.Err, clean.Loaded = errors.New(out), nil
 	return &clean
 }
+
+// saysNames reports whether an error says nothing of a chart, or nothing but plain names
+// of other charts: of charts/* half can be libraries, and charts without their
+// dependencies.
+func saysNames(le *chart.LoadError) bool {
+	var missing *chart.MissingError
+	if errors.As(le.Err, &missing) {
+		return !slices.ContainsFunc(missing.Names, func(name string) bool { return !chartName.MatchString(name) })
+	}
+	return le.Err == chart.ErrLibrary //nolint:errorlint // what wraps it says more
+}
+
+// chartName matches what charts are called, and no token.
+var chartName = regexp.MustCompile("^[a-z0-9]+(-[a-z0-9]+)*$")
 
 // quotedValues matches how decoders quote a value that they cannot read, whole or cut:
 // of a file that is not understood nobody knows what in it is a secret.

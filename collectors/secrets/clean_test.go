@@ -43,6 +43,20 @@ func TestCleanError(t *testing.T) {
 			}
 		})
 	}
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"missing charts":     {&chart.MissingError{Names: []string{"postgres", "common"}}, "in Chart.yaml but not in charts/: postgres, common"},
+		"a token is missing": {&chart.MissingError{Names: []string{"common", "Zq8_postgres+pq7"}}, "in Chart.yaml but not in charts/: common, Zq8_REDACTED+REDACTED"},
+		"a library":          {chart.ErrLibrary, chart.ErrLibrary.Error()},
+	} {
+		rel := &chart.Release{Values: values}
+		err := secrets.CleanError(t.Context(), &chart.LoadError{Ref: "x", Stage: chart.StageDependencies, Err: tt.err, Loaded: rel}, nil)
+		if want := chart.StageDependencies + " x: " + tt.want; err.Error() != want {
+			t.Errorf("%s: %q, want %q", name, err, want)
+		}
+	}
 	if err := secrets.CleanError(t.Context(), errors.New("pq7"), nil); !strings.Contains(err.Error(), "pq7") {
 		t.Errorf("%v: an error of something else was changed", err)
 	}

@@ -149,3 +149,39 @@ func one(t *rapid.T, manifests, rule string) evidence.Finding {
 	}
 	return found[0]
 }
+
+// TestManyOfEach: what many objects have to do with each of many others is said in a
+// few words, and found without comparing everything with everything.
+func TestManyOfEach(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	var all, hooks strings.Builder
+	for i := range n {
+		name := fmt.Sprintf("w%d", i)
+		all.WriteString(docs(pods("Deployment", name, 2, "app: shop", ""), pdb(name, "maxUnavailable: 1, selector: {matchLabels: {app: shop}}"), hpa(name, name, ", minReplicas: 2")))
+		hooks.WriteString(docs(strings.Replace(pdb(name, "maxUnavailable: 1, selector: {matchLabels: {app: shop}}"), "metadata: {", "metadata: {annotations: {helm.sh/hook: never}, ", 1)))
+	}
+	for name, tt := range map[string]struct {
+		manifests, rule, want string
+	}{
+		"budgets":   {all.String(), workload.RulePDBSelects, "… (180 more)"},
+		"workloads": {all.String(), workload.RulePDBAllows, "… (180 more)"},
+		"hooks":     {docs(pods("Deployment", "web", 2, "app: shop", "")) + hooks.String(), workload.RulePDBSelects, "; … (180 more)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := 0
+			for _, f := range findings(t, tt.manifests) {
+				if len(f.Message) > 4000 || len(f.Evidence) > 50 {
+					t.Fatalf("%s: %d bytes, %d places", f.Rule, len(f.Message), len(f.Evidence))
+				}
+				if f.Rule == tt.rule && strings.Contains(f.Message, tt.want) {
+					found++
+				}
+			}
+			if found == 0 {
+				t.Errorf("no finding of %s says %q", tt.rule, tt.want)
+			}
+		})
+	}
+}

@@ -93,7 +93,7 @@ func (r *release) allows(b budget) {
 		return
 	}
 	var also []*manifest.Object
-	var selected, uncounted []string
+	var selected, uncounted counted
 	var missing absent
 	healthy, scaled, smallest := 0, 0, 0
 	for _, p := range r.pods {
@@ -102,29 +102,28 @@ func (r *release) allows(b budget) {
 		}
 		also = append(also, p.o)
 		missing.is(b.o, p.o)
-		name := p.o.Target("").Object()
 		n, said, by := r.floor(p)
 		switch {
 		case p.kind() == "Pod" && p.o.GetKind() != "PodTemplate":
 			healthy++
-			selected = append(selected, name)
+			selected.add(p.name, "")
 			continue
 		case !p.replicated():
-			uncounted = append(uncounted, name)
+			uncounted.add(p.name, "")
 			continue
 		case n < 0:
-			r.add(rule, b.o, "", evidence.OutcomeNotChecked, name+": "+said, "Set it to a whole number.", p.o, by)
+			r.add(rule, b.o, "", evidence.OutcomeNotChecked, p.name+": "+said, "Set it to a whole number.", p.o, by)
 			return
 		}
 		healthy, scaled = healthy+n, scaled+n
-		selected = append(selected, fmt.Sprintf("%s (%s)", name, replicasOf(n)))
+		selected.add(p.name, replicasOf(n))
 		if n > 1 && (smallest == 0 || n < smallest) {
 			smallest = n
 		}
 	}
 	unreadable := slices.ContainsFunc(r.pods, func(p pod) bool { return p.err != nil && p.ns == b.ns })
 	allowed, err := disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, healthy, scaled)
-	about := "with " + strings.Join(selected, ", ")
+	about := "with " + selected.String()
 	switch {
 	case err != nil:
 		r.add(rule, b.o, "", evidence.OutcomeError, err.Error(), "Set exactly one of minAvailable and maxUnavailable, to a number or to a percentage up to 100%.", also...)
@@ -132,12 +131,12 @@ func (r *release) allows(b budget) {
 		r.add(rule, b.o, "", evidence.OutcomeNotChecked, "a pod template of its namespace cannot be read: perhaps it selects that one too", "Correct the pod template so that Kubernetes can read it.", also...)
 	case len(also) == 0:
 		r.add(rule, b.o, "", evidence.OutcomeWarn, "selects no pod of the release", "Make spec.selector match the labels of the pods that it is meant for, or remove it.")
-	case len(uncounted) > 0 && !absoluteMin(b):
+	case uncounted.n > 0 && !absoluteMin(b):
 		// The disruption controller fails safe: it sets disruptionsAllowed to 0.
-		r.add(rule, b.o, "", evidence.OutcomeFail, strings.Join(uncounted, ", ")+" has no scale: the disruption controller cannot count its pods, and allows no disruption of any that it selects",
+		r.add(rule, b.o, "", evidence.OutcomeFail, uncounted.String()+" has no scale: the disruption controller cannot count its pods, and allows no disruption of any that it selects",
 			"Narrow spec.selector to the replicated workload, or set minAvailable to a number.", also...)
-	case len(selected) == 0:
-		r.add(rule, b.o, "", evidence.OutcomeNotChecked, "selects only "+strings.Join(uncounted, ", ")+", whose number of pods the manifests do not say",
+	case selected.n == 0:
+		r.add(rule, b.o, "", evidence.OutcomeNotChecked, "selects only "+uncounted.String()+", whose number of pods the manifests do not say",
 			"Remove it: a drain does not evict pods of a DaemonSet, and a Job's pods come and go.", also...)
 	case healthy == 0:
 		r.add(rule, b.o, "", evidence.OutcomeNotApplicable, about+" there is nothing to disrupt", "", also...)
@@ -153,6 +152,24 @@ func (r *release) allows(b budget) {
 		r.add(rule, b.o, "", evidence.OutcomePass, fmt.Sprintf("%s it allows %d at once", about, allowed), "", also...)
 	}
 }
+
+// counted are names for a message: many budgets can select many workloads each.
+type counted struct {
+	first []string // at most maxNamed
+	n     int
+}
+
+func (c *counted) add(name, about string) {
+	if c.n++; len(c.first) >= maxNamed {
+		return
+	}
+	if about != "" {
+		name += " (" + about + ")"
+	}
+	c.first = append(c.first, name)
+}
+
+func (c *counted) String() string { return listed(c.first, c.n) }
 
 // absoluteMin is the one form of a budget that needs no scale: it counts pods.
 func absoluteMin(b budget) bool {
@@ -281,7 +298,14 @@ func rivals(all []scaler) []scaler {
 }
 
 func (r *release) targets(ns string, ref autoscalingv2.CrossVersionObjectReference) bool {
-	return slices.ContainsFunc(r.pods, func(p pod) bool { return refersTo(ns, ref, p) })
+	if r.named == nil {
+		r.named = map[workloadName][]pod{}
+		for _, p := range r.pods {
+			at := workloadName{p.ns, p.o.GetKind(), p.o.GetName()}
+			r.named[at] = append(r.named[at], p)
+		}
+	}
+	return slices.ContainsFunc(r.named[workloadName{ns, ref.Kind, ref.Name}], func(p pod) bool { return refersTo(ns, ref, p) })
 }
 
 // target names what an autoscaler refers to.

@@ -106,9 +106,15 @@ type release struct {
 	hpas     []scaler
 	vpas     []vpa
 
-	opened map[string]opened // by direction and policies
-	work   int               // done for it
+	opened  map[string]opened // by direction and policies
+	work    int               // done for it
+	scalers map[workloadName][]scaler
+	named   map[workloadName][]pod
+	floors  map[int]floor
 }
+
+// workloadName is what autoscalers call a workload by, but for its group.
+type workloadName struct{ ns, kind, name string }
 
 // pod is a workload with its pod template.
 type pod struct {
@@ -116,9 +122,12 @@ type pod struct {
 	o        *manifest.Object // as rendered
 	ns       string
 	tpl      *corev1.PodTemplateSpec
-	err      error // why the template cannot be read; tpl is nil then
-	replicas int   // as written; 1 if unset; -1 if unreadable
-	off      bool  // replicas is written, as 0: an autoscaler leaves the workload alone
+	err      error  // why the template cannot be read; tpl is nil then
+	n        int    // its place among the pods
+	name     string // for messages
+	labels   labels.Set
+	replicas int  // as written; 1 if unset; -1 if unreadable
+	off      bool // replicas is written, as 0: an autoscaler leaves the workload alone
 }
 
 // kind is the built-in kind that the pods are judged as; empty where nobody knows it.
@@ -129,9 +138,9 @@ func (p pod) kind() string {
 	return p.As.GetKind()
 }
 
-// labels are those that the pods carry, as far as a rendering tells: those of
+// carried are the labels that the pods carry, as far as a rendering tells: those of
 // the template, and those that the job controller adds to a Job of known name.
-func (p pod) labels() labels.Set {
+func (p pod) carried() labels.Set {
 	if p.Custom() || p.kind() != "Job" || p.o.GetName() == "" {
 		return p.tpl.Labels
 	}
@@ -143,7 +152,7 @@ func (p pod) labels() labels.Set {
 // selectedBy reports whether a selector of that namespace matches the pods. A
 // template that cannot be read is matched by nothing.
 func (p pod) selectedBy(ns string, s labels.Selector) bool {
-	return p.err == nil && p.ns == ns && s.Matches(p.labels())
+	return p.err == nil && p.ns == ns && s.Matches(p.labels)
 }
 
 // replicated are the kinds that hold a number of like pods.
@@ -250,7 +259,7 @@ func (r *release) read(set *manifest.ObjectSet, workloads [][]manifest.Workload)
 }
 
 func (r *release) readPod(w manifest.Workload) {
-	p := pod{Workload: w, o: w.Object, ns: r.ns(w.Object), replicas: 1}
+	p := pod{Workload: w, o: w.Object, ns: r.ns(w.Object), n: len(r.pods), name: w.Object.Target("").Object(), replicas: 1}
 	about := []string{RuleNetworkPolicy, RuleSecret}
 	if p.As == nil {
 		p.err = errors.New(p.Unknown)
@@ -260,7 +269,9 @@ func (r *release) readPod(w manifest.Workload) {
 		r.pods = append(r.pods, p)
 		return
 	}
-	if p.tpl, _, p.err = p.As.PodTemplate(); p.err != nil {
+	if p.tpl, _, p.err = p.As.PodTemplate(); p.err == nil {
+		p.labels = p.carried()
+	} else {
 		p.tpl = nil
 		if p.replicated() {
 			about = append(about, RulePDBSelects)
@@ -419,9 +430,11 @@ func (r *release) readVPA(o *manifest.Object) error {
 // refersTo reports whether an autoscaler of namespace ns with that target works
 // on the workload. The group counts as well: without it Kubernetes finds nothing.
 func refersTo(ns string, ref autoscalingv2.CrossVersionObjectReference, p pod) bool {
+	if ns != p.ns || ref.Kind != p.o.GetKind() || ref.Name != p.o.GetName() {
+		return false
+	}
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
-	return err == nil && ns == p.ns && ref.Kind == p.o.GetKind() && ref.Name == p.o.GetName() &&
-		appsGroup(gv.Group) == appsGroup(p.o.GroupVersionKind().Group)
+	return err == nil && appsGroup(gv.Group) == appsGroup(p.o.GroupVersionKind().Group)
 }
 
 // appsGroup names one group for the two that have served Deployments and ReplicaSets.
@@ -434,8 +447,15 @@ func appsGroup(group string) string {
 
 // scalersOf returns the HPAs that scale the workload.
 func (r *release) scalersOf(p pod) []scaler {
+	if r.scalers == nil {
+		r.scalers = map[workloadName][]scaler{}
+		for _, s := range r.hpas {
+			at := workloadName{s.ns, s.target.Kind, s.target.Name}
+			r.scalers[at] = append(r.scalers[at], s)
+		}
+	}
 	var out []scaler
-	for _, s := range r.hpas {
+	for _, s := range r.scalers[workloadName{p.ns, p.o.GetKind(), p.o.GetName()}] {
 		if refersTo(s.ns, s.target, p) {
 			out = append(out, s)
 		}
@@ -447,6 +467,25 @@ func (r *release) scalersOf(p pod) []scaler {
 // what says so; n is negative when it cannot be read. Of all counts up to an
 // autoscaler's maximum the smallest is the hardest for a disruption budget.
 func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
+	f, ok := r.floors[p.n]
+	if !ok {
+		f.n, f.said, f.by = r.findFloor(p)
+		if r.floors == nil {
+			r.floors = map[int]floor{}
+		}
+		r.floors[p.n] = f
+	}
+	return f.n, f.said, f.by
+}
+
+// floor is what floor returns: every budget asks for it.
+type floor struct {
+	n    int
+	said string
+	by   *manifest.Object
+}
+
+func (r *release) findFloor(p pod) (n int, said string, by *manifest.Object) {
 	n, said, by = p.replicas, fmt.Sprintf("%s is %d", p.ReplicasAt, p.replicas), p.o
 	if n < 0 {
 		return -1, p.ReplicasAt + " is not a whole number of zero or more: see CHT-3", p.o
@@ -473,8 +512,10 @@ func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
 	return n, said, by
 }
 
-// absent gathers helpers that a workload cannot count on, with the reasons.
+// absent gathers helpers that a workload cannot count on, with the reasons: at most
+// maxNamed of them.
 type absent struct {
+	seen    map[*manifest.Object]bool
 	objects []*manifest.Object
 	why     []string
 }
@@ -482,12 +523,17 @@ type absent struct {
 // is reports whether o may be missing while p runs, and remembers it then.
 func (a *absent) is(o, p *manifest.Object) bool {
 	why := o.Missing(p)
-	if why != "" {
-		if name := o.Target("").Object(); !slices.Contains(a.objects, o) {
-			a.objects, a.why = append(a.objects, o), append(a.why, name+" does not count: "+why)
-		}
+	if why == "" || a.seen[o] {
+		return why != ""
 	}
-	return why != ""
+	if a.seen == nil {
+		a.seen = map[*manifest.Object]bool{}
+	}
+	a.seen[o] = true
+	if len(a.objects) < maxNamed {
+		a.objects, a.why = append(a.objects, o), append(a.why, o.Target("").Object()+" does not count: "+why)
+	}
+	return true
 }
 
 // said is the end of a message, "" where nothing is absent.
@@ -495,7 +541,11 @@ func (a *absent) said() string {
 	if len(a.why) == 0 {
 		return ""
 	}
-	return " (" + strings.Join(a.why, "; ") + ")"
+	text := strings.Join(a.why, "; ")
+	if more := len(a.seen) - len(a.why); more > 0 {
+		text += fmt.Sprintf("; … (%d more)", more)
+	}
+	return " (" + text + ")"
 }
 
 // maxNamed bounds how many objects one finding names and points at: as many may
@@ -507,8 +557,13 @@ func names(os []*manifest.Object) string {
 	for _, o := range os[:min(len(os), maxNamed)] {
 		list = append(list, o.GetName())
 	}
-	if more := len(os) - len(list); more > 0 {
-		list = append(list, fmt.Sprintf("… (%d more)", more))
+	return listed(list, len(os))
+}
+
+// listed are the first of so many.
+func listed(first []string, all int) string {
+	if more := all - len(first); more > 0 {
+		first = append(first, fmt.Sprintf("… (%d more)", more))
 	}
-	return strings.Join(list, ", ")
+	return strings.Join(first, ", ")
 }

@@ -37,8 +37,11 @@ type Pipeline struct {
 	Cluster *cluster.Cluster // nil: no cluster is looked at
 	Stored  bool             // the releases are those of Helm's storage in the cluster
 	Schemas string           // a directory of OpenAPI schemas of other Kubernetes versions
-	Timeout time.Duration    // of one collector, and of rendering; 0: none
-	Workers *worker.Pool     // child processes that render and lint charts; nil: this process does
+	// Timeout is that of rendering, of looking for secrets, of collecting, and of deriving
+	// findings, each: a release takes four times as long at most, and what writing takes.
+	// 0: there is none.
+	Timeout time.Duration
+	Workers *worker.Pool // child processes that render and lint charts; nil: this process does
 
 	// UnsignedImage is an image without a signature, which admission must refuse;
 	// empty: signature admission is not tried.
@@ -77,14 +80,24 @@ type Judged struct {
 	Lists    []string             // of a composed verdict: what images were judged by that the evidence brought, not the gate
 }
 
+// scanned is what looking for secrets gives.
+type scanned struct {
+	found    *secrets.Report
+	redactor *secrets.Redactor
+}
+
 // Release judges one loaded release and, where the pipeline has a signer and a
 // repository, seals and stores it.
 func (p *Pipeline) Release(ctx context.Context, rel *chart.Release) (*Judged, error) {
-	found, redactor, err := secrets.Scan(ctx, rel)
+	scanned, err := collectors.Within(p.Timeout, func() (*scanned, error) {
+		found, redactor, err := secrets.Scan(ctx, rel)
+		return &scanned{found, redactor}, err
+	})
 	if err != nil {
 		// Without the scan nothing may be written: it would not be redacted.
 		return nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
 	}
+	found, redactor := scanned.found, scanned.redactor
 	if err := p.Rules.free(redactor); err != nil {
 		return nil, err
 	}
@@ -147,6 +160,9 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	runs, err := collectors.Run(ctx, collectors.Input{Release: s.release, Cluster: p.Cluster}, list, s.art, collectors.RunOptions{
 		Timeout: p.Timeout, Now: p.Now, Started: p.Started,
 	})
+	if err == nil {
+		err = p.Workers.Settle()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +177,7 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	if s.art.Replaced() > 0 {
 		before = collectors.NewSealedWith(s.art.True(), config.RuleControls(), s.release)
 	}
-	findings, runs := collectors.DeriveLike(sealed, before, list, runs)
+	findings, runs := collectors.DeriveLike(sealed, before, list, runs, p.Timeout)
 	verdict := gate.Evaluate(gate.Input{
 		Profile: p.Rules.Profile, ProfileDigest: evidence.DigestOf(p.Rules.ProfileRaw),
 		Catalog: p.Rules.Catalog, CatalogDigest: evidence.DigestOf(p.Rules.CatalogRaw),

@@ -1,6 +1,7 @@
 // Package worker does work in child processes of this program, which may take a
-// bounded amount of memory and can be ended at any time. What a hostile chart does
-// to a template engine, a schema validator or a linter, it does to one of them.
+// bounded amount of memory and can be ended at any time, or under a guard in the
+// process itself. What a hostile chart does to a template engine, a schema validator
+// or a linter, it does to one of them.
 package worker
 
 import (
@@ -25,6 +26,7 @@ var ErrMemory = fmt.Errorf("needs more than %d MiB of memory, which is the limit
 // pool do nothing; whoever has none works in its own process.
 type Pool struct {
 	command []string
+	guard   *guard // nil: children do all the work
 
 	mu     sync.Mutex
 	idle   []*child
@@ -38,7 +40,7 @@ func NewPool(command []string) *Pool { return &Pool{command: command} }
 // Prepare starts a child that the first call finds ready. That it cannot be
 // started is said by that call.
 func (p *Pool) Prepare() {
-	if p == nil {
+	if p.Here() {
 		return
 	}
 	if c, err := p.take(); err == nil {
