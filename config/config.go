@@ -49,7 +49,7 @@ type Config struct {
 	Schemas string
 	// Reports to store with each bundle.
 	Formats []string
-	// Time limit of rendering, of looking for secrets, of each collector, and of deriving its findings.
+	// Time limit of rendering a chart, of looking for secrets in it, of each collector, and of deriving its findings: four times that at most for a chart, and what it takes to write.
 	Timeout time.Duration
 	// Charts judged at once.
 	Workers int

@@ -49,8 +49,8 @@ func TestScaledObjects(t *testing.T) {
 		"of another":                 {workload.RuleReplicas, docs(web(3), scaledObject("s", "api", "")), []string{"pass Deployment web: spec.replicas is 3"}},
 		"of another namespace":       {workload.RuleReplicas, docs(web(3), strings.Replace(scaledObject("s", "web", ""), "name: s}", "name: s, namespace: far}", 1)), []string{"pass Deployment web: spec.replicas is 3"}},
 		"of a rollout":               {workload.RuleReplicas, docs(rollout(3, ""), strings.Replace(scaledObject("s", "web", ""), "{name: web}", "{name: web, kind: Rollout, apiVersion: argoproj.io/v1alpha1}", 1)), []string{"fail Rollout web: fewer than 2 replicas: ScaledObject s scales to zero, by minReplicaCount"}},
-		"below zero":                 {workload.RuleReplicas, docs(web(3), scaledObject("s", "web", ", minReplicaCount: -1")), []string{"error Deployment web: minReplicaCount of ScaledObject s is negative"}},
-		"unreadable":                 {workload.RuleConflict, docs(web(3), scaledObject("s", "web", ", minReplicaCount: many")), []string{"error ScaledObject s: cannot be read: unrecognized type: int32"}},
+		"below zero":                 {workload.RuleReplicas, docs(web(3), scaledObject("s", "web", ", minReplicaCount: -1")), []string{"not-checked Deployment web: minReplicaCount of ScaledObject s is negative: see CHT-3"}},
+		"unreadable":                 {workload.RuleConflict, docs(web(3), scaledObject("s", "web", ", minReplicaCount: many")), []string{"not-checked ScaledObject s: it does not decode, see CHT-3: unrecognized type: int32"}},
 		"beside an autoscaler":       {workload.RuleConflict, docs(web(3), hpa("h", "web", ""), scaledObject("s", "web", "")), []string{"fail Deployment web: HorizontalPodAutoscaler h and ScaledObject s scale it, and KEDA makes a HorizontalPodAutoscaler of its own: they undo each other"}},
 		"two of them":                {workload.RuleConflict, docs(web(3), scaledObject("r", "web", ""), scaledObject("s", "web", "")), []string{"fail Deployment web: ScaledObject r and ScaledObject s scale it, and KEDA makes a HorizontalPodAutoscaler of its own: they undo each other"}},
 		"taking over":                {workload.RuleConflict, docs(web(3), hpa("h", "web", ""), strings.Replace(scaledObject("s", "web", ", advanced: {horizontalPodAutoscalerConfig: {name: h}}"), "name: s}", "name: s, annotations: {scaledobject.keda.sh/transfer-hpa-ownership: 'true'}}", 1)), []string{"pass Deployment web: its autoscalers do not work on one metric"}},
@@ -95,10 +95,10 @@ func TestCustomPods(t *testing.T) {
 		"a secret of a rollout":      {workload.RuleSecret, docs(rollout(3, "imagePullSecrets: [{name: pull}]")), []string{"fail Rollout web: imagePullSecrets refers to Secret pull, which nothing"}},
 		"a secret of an operator":    {workload.RuleSecret, docs(prometheus), []string{"fail Prometheus p: volume secret-login refers to Secret login, which nothing"}},
 		"labels of an operator":      {workload.RulePDBSelects, docs(prometheus, pdb("p", "maxUnavailable: 1, selector: {matchLabels: {app.kubernetes.io/name: prometheus, operator.prometheus.io/name: p}}")), []string{"pass Prometheus p: PodDisruptionBudget p selects its pods"}},
-		"replicas of nonsense":       {workload.RuleReplicas, docs(strings.Replace(rollout(3, ""), "replicas: 3", "replicas: many", 1)), []string{"error Rollout web: spec.replicas is not a whole number of zero or more"}},
+		"replicas of nonsense":       {workload.RuleReplicas, docs(strings.Replace(rollout(3, ""), "replicas: 3", "replicas: many", 1)), []string{"not-checked Rollout web: spec.replicas is not a whole number of zero or more: see CHT-3"}},
 		"replicas of an unknown":     {workload.RuleReplicas, docs(engine), []string{"not-checked Engine e: spec.pod.containers looks like part of a pod template"}},
 		"secrets of an unknown":      {workload.RuleSecret, docs(engine), []string{"not-checked Engine e: spec.pod.containers looks like part of a pod template"}},
-		"a template that is no such": {workload.RuleNetworkPolicy, docs("apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: r}\nspec: {template: {spec: {containers: 3}}}"), []string{"error Rollout r: Rollout r: pod template"}},
+		"a template that is no such": {workload.RuleNetworkPolicy, docs("apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: r}\nspec: {template: {spec: {containers: 3}}}"), []string{"not-checked Rollout r: it does not decode, see CHT-3: Rollout r: pod template"}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()

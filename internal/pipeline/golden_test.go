@@ -24,6 +24,7 @@ import (
 // the byte, with their reports, the others by outcome.
 // Where a later version means to judge one worse, that is written down here.
 var judgedWorse = map[string]map[string]string{ // version/kind → control → why
+	"1/chart-fail": {"CHT-3": "the API server refuses requests above limits, and CHT-3 says so, too"},
 }
 
 // own is this version, and the name of its golden bundles' folder.
