@@ -95,8 +95,8 @@ func literalSecret(name, value string) bool {
 	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
 		value = value[1 : n-1]
 	}
-	if isEmpty(value) || pointsElsewhere(value) {
-		return false
+	if isEmpty(value) || pointsElsewhere(value) || strings.HasPrefix(value, "-----BEGIN") && len(value) < keyReach && !holdsKey(value) {
+		return false // a key without a body is none
 	}
 	return named || madeAtRandom(value) || strings.HasPrefix(value, "base64:") && len(value) > 20
 }
