@@ -1,6 +1,9 @@
 package secrets
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 var (
 	// secretName matches how a key or variable that holds a secret ends.
@@ -39,7 +42,15 @@ var (
 
 // namesSecret reports whether something of this name holds a secret itself.
 func namesSecret(key string) bool {
-	return secretName.MatchString(key) && (!notSecretName.MatchString(key) || holdsAnyway.MatchString(key) && !aboutSecret.MatchString(key))
+	return hasSecretWord(key) && secretName.MatchString(key) && (!notSecretName.MatchString(key) || holdsAnyway.MatchString(key) && !aboutSecret.MatchString(key))
+}
+
+// hasSecretWord reports whether a name has one of the words that all names of secrets
+// have: most have none, which is cheaper to see than by a pattern.
+func hasSecretWord(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"pass", "secret", "token", "key", "cred", "pwd", "pw", "psw", "auth", "bearer", "cookie", "connection", "salt", "pepper"},
+		func(word string) bool { return strings.Contains(name, word) })
 }
 
 // secretKey reports whether a key with this value holds a secret. In values and
@@ -73,17 +84,21 @@ func saysNothing(key, v string) bool {
 // literalSecret reports whether a literal of this name is a secret, whatever words
 // it has: a variable's value is never the name of a Secret.
 func literalSecret(name, value string) bool {
+	if !hasSecretWord(name) {
+		return false
+	}
+	named := namesSecret(name)
+	if !named && (!anyKey.MatchString(name) || noKey.MatchString(name)) {
+		return false
+	}
 	value = strings.TrimSpace(value)
 	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
 		value = value[1 : n-1]
 	}
-	if isEmpty(value) || pointsElsewhere(value) {
-		return false
+	if isEmpty(value) || pointsElsewhere(value) || strings.HasPrefix(value, "-----BEGIN") && len(value) < keyReach && !holdsKey(value) {
+		return false // a key without a body is none
 	}
-	if !namesSecret(name) {
-		return anyKey.MatchString(name) && !noKey.MatchString(name) && (madeAtRandom(value) || strings.HasPrefix(value, "base64:") && len(value) > 20)
-	}
-	return true
+	return named || madeAtRandom(value) || strings.HasPrefix(value, "base64:") && len(value) > 20
 }
 
 // isEmpty are values that say nothing, or switch something.

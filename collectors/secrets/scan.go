@@ -167,7 +167,7 @@ func (w *valueWalk) walk(v any, path []string, depth int) {
 				continue
 			}
 			// A list of passwords or tokens.
-			if list, ok := x[k].([]any); ok && namesSecret(strings.TrimSuffix(k, "s")) {
+			if list, ok := x[k].([]any); ok && namesSecret(strings.TrimSuffix(k, "s")) && !areVerbs(list) {
 				for i, e := range list {
 					if text, ok := scalar(e); ok && secretKey(strings.TrimSuffix(k, "s"), text) {
 						w.note("list", append(slices.Clone(p), strconv.Itoa(i)), k, secret{text: text})
@@ -192,6 +192,14 @@ func (w *valueWalk) walk(v any, path []string, depth int) {
 			w.walk(e, p, depth+1)
 		}
 	}
+}
+
+// areVerbs reports whether a list under "secrets" is what a role may do with them.
+func areVerbs(list []any) bool {
+	return !slices.ContainsFunc(list, func(e any) bool {
+		verb, _ := e.(string)
+		return !slices.Contains([]string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "*"}, verb)
+	})
 }
 
 // noteAll adds the secrets of one text among the values.
