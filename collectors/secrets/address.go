@@ -103,7 +103,7 @@ var hostAfter = lazily(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?(/|\?|
 
 // isURLPassword reports whether a password in an address is one, and not a place for one.
 func isURLPassword(v string) bool {
-	return !isEmpty(v) && !goesElsewhere.MatchString(v) && !inStore.MatchString(v) && !brackets.MatchString(v)
+	return !isEmpty(v) && !filledIn(v) && !inStore.MatchString(v) && !brackets.MatchString(v)
 }
 
 // brackets matches places to be filled in.

@@ -186,8 +186,10 @@ func (r *reading) isSecret(key, value string, v value) bool {
 		return false // prose
 	case r.kind != inline && !v.quoted && v.operator == ':' && v.spaced && !v.named && !r.startsLine(v.key) && !mixed(value):
 		return false // prose
-	case hasAny(value, "$(", "${", "{{", "<%") || r.kind != inline && strings.HasPrefix(value, "<<") || v.bare && strings.HasPrefix(value, "-"):
-		return false // filled in, with quotes inside; the next option
+	case hasAny(value, "$(", "{{", "<%") || strings.HasPrefix(value, "${") && (filledIn(value) || strings.ContainsAny(value, "\"'`")) || r.kind == shell && !v.quoted && value[0] == '(':
+		return false // filled in, with quotes inside; an array
+	case r.kind != inline && strings.HasPrefix(value, "<<") || v.bare && strings.HasPrefix(value, "-"):
+		return false // a here-document; the next option
 	case v.key > 0 && r.text[v.key-1] == '=' && v.operator == ':', !v.quoted && v.spaced && value[0] == '#':
 		return false // zone=token:10m; a comment
 	case len(pattern.FindAllStringSubmatchIndex(value, 2)) > 1 || (r.kind == shell || r.kind == code || strings.Contains(value, "(?")) && pattern.MatchString(value):

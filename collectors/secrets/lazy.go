@@ -28,3 +28,9 @@ func (l lazyRegexp) FindAllStringSubmatch(s string, n int) [][]string {
 }
 
 func (l lazyRegexp) FindString(s string) string { return l.compiled().FindString(s) }
+
+func (l lazyRegexp) FindAllString(s string) []string { return l.compiled().FindAllString(s, -1) }
+
+func (l lazyRegexp) ReplaceAllString(s, by string) string {
+	return l.compiled().ReplaceAllString(s, by)
+}

@@ -21,7 +21,7 @@ var (
 	// connectionName matches names of values that hold a secret among other things.
 	connectionName = lazily(`(?i)connection[-_]?strings?$`)
 	// referenceName matches keys whose value often is the name of a Secret, or of a key in one.
-	referenceName = lazily(`(?i)(secret|secret[-_]?key|credentials?)$`)
+	referenceName = lazily(`(?i)(secret|secret[-_]?key|credentials?|(^|[-_.])creds)$`)
 	dnsName       = lazily(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 	keyReference  = lazily(`(?i)^[a-z][-_a-z0-9.]*(password|token|secret|key|passwd|credentials?)[-_a-z0-9.]*$`)
 	// keyName, entryName and camelWord match "passwordKey: adminPassword" and the like.
@@ -32,8 +32,12 @@ var (
 	// anyKey and noKey tell names of keys and salts that are secrets if their values look random.
 	anyKey = lazily(`(?i)(^|[-_.a-z0-9])(key|salt|pepper)$`)
 	noKey  = lazily(`(?i)(public|pub|site|partition|sort|cache|object|s3|kms|fingerprint|gpg|host|index|label|idempotency)[-_.]?key$`)
-	// goesElsewhere matches values that are filled in later, whole or in part.
-	goesElsewhere = lazily(`\$\([^()]*\)|\$\{[^{}]*\}|\{\{.*\}\}|#\{[^{}]*\}|%[A-Za-z]*\{[^{}]*\}|^(\$__[a-z]+\{.*\}|<[^<>]*>|\$[A-Z_][A-Z0-9_]*|\$[0-9@]|(?i:\$[a-z0-9_]*(pass|pw|secret|token|key|cred)[a-z_]*)|%[a-z]|%\(.*\)s?|%[A-Za-z_]+%|@@?[A-Za-z_.-]+@@?|__[A-Z0-9_]+__)$`)
+	// partElsewhere matches what is put in later, in a value or as a whole; wholeElsewhere
+	// what only a whole value can be.
+	partElsewhere  = lazily(`\$\([^()]*\)|\$\{[^{}]*\}|\{\{.*\}\}|#\{[^{}]*\}|%[A-Za-z]*\{[^{}]*\}`)
+	wholeElsewhere = lazily(`^(\$__[a-z]+\{.*\}|<[^<>]*>|\{[A-Za-z_][A-Za-z0-9_]*\}|\$[A-Z_][A-Z0-9_]*|\$[0-9@]|(?i:\$[a-z0-9_]*(pass|pw|secret|token|key|cred)[a-z_]*)|%[a-z]|%\(.*\)s?|%[A-Za-z_]+%|@@?[A-Za-z_.-]+@@?|__[A-Z0-9_]+__)$`)
+	// saysWhat matches words of texts that stand for a value.
+	saysWhat = lazily(`(?i)(change|replac|your|insert|enter|fill|todo|tbd|here|placeholder|value|name|user|account|host|url|id\b|generated?|redacted|hidden|masked|example|set[-_ ]|from[-_ ]|provided|unset|none|empty)`)
 	// inStore matches addresses in stores of secrets, and what is encrypted.
 	inStore = lazily(`(?i)^(vault:|ref\+|arn:|file:|secretref:|projects/|op://|env:|gcp:secretmanager|awssm:|ssm:|k8s:|keyvault:|akv:|@microsoft\.keyvault\(|enc\[|\$ansible_vault;|!vault|[\w-]+(/[\w.-]+)+#[\w.-]+$)`)
 	// filePath matches paths and names of files.
@@ -126,7 +130,7 @@ func pointsElsewhere(v string) bool {
 }
 
 func isElsewhere(v string) bool {
-	if goesElsewhere.MatchString(v) || inStore.MatchString(v) || isSealedValue(v) {
+	if filledIn(v) || inStore.MatchString(v) || isSealedValue(v) {
 		return true
 	}
 	if !filePath.MatchString(v) {
@@ -138,6 +142,29 @@ func isElsewhere(v string) bool {
 		}
 	}
 	return true
+}
+
+// filledIn reports whether a value is put in later. What stands beside a variable, or
+// inside of its signs, may be a password all the same.
+func filledIn(v string) bool {
+	rest := partElsewhere.ReplaceAllString(v, "")
+	if rest == v {
+		return wholeElsewhere.MatchString(v) && !madeUp(v)
+	}
+	for _, part := range partElsewhere.FindAllString(v) {
+		if hasAny(part, "${", "#{", "%") && madeUp(part) {
+			return false
+		}
+	}
+	return !madeUp(rest)
+}
+
+// madeUp reports whether a text has letters and digits in the way of passwords, and
+// no word of what stands for one.
+func madeUp(v string) bool {
+	v = strings.Trim(v, "$#%<>{}()@_ ")
+	digits := strings.ContainsAny(v, "0123456789")
+	return len(v) >= 6 && digits && strings.ToUpper(v) != v && !hasSecretWord(v) && !saysWhat.MatchString(v) && !strings.Contains(v, "://")
 }
 
 // sealedLength is less than any value has that is sealed with RSA and base64.

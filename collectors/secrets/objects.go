@@ -193,7 +193,7 @@ func isPublic(key, plain string) bool {
 		return true
 	case strings.Contains(plain, "\n"):
 		return false
-	case goesElsewhere.MatchString(plain) || inStore.MatchString(plain):
+	case filledIn(plain) || inStore.MatchString(plain):
 		return len(parts(plain, key)) == 0
 	case namesSecret(key), len(parts(plain, key)) > 0:
 		return false
