@@ -148,7 +148,7 @@ func (a *app) renderers() *worker.Pool {
 // read again, is rendered in this process, under guard: it has nobody to protect from
 // it, and a child would take as long to start as a chart takes.
 func (a *app) renderersOf(jobs []pipeline.Job, o *chart.LoadOptions) *worker.Pool {
-	if a.io.self == nil || a.io.again == nil || len(jobs) != 1 || !slices.ContainsFunc(jobs, plainFiles(o)) {
+	if a.io.self == nil || a.io.again == nil || len(jobs) != 1 || !slices.ContainsFunc(jobs, plainFiles(o)) || slices.ContainsFunc(os.Args, isPipe) {
 		return a.renderers()
 	}
 	return worker.Guarded(a.io.self, a.io.again)
@@ -163,10 +163,19 @@ func plainFiles(o *chart.LoadOptions) func(pipeline.Job) bool {
 			names = append(names, name)
 		}
 		return j.Stored == nil && !slices.ContainsFunc(names, func(name string) bool {
-			info, err := os.Stat(name)
-			return name == "-" || err == nil && !info.IsDir() && !info.Mode().IsRegular()
+			return name == "-" || isPipe(name)
 		})
 	}
+}
+
+// isPipe reports whether an argument, or the value of one, is a file that can be read
+// once only, such as /dev/fd/63.
+func isPipe(arg string) bool {
+	if _, value, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(arg, "--") {
+		arg = value
+	}
+	info, err := os.Stat(arg)
+	return err == nil && !info.IsDir() && !info.Mode().IsRegular()
 }
 
 func (a *app) repoFlags(cmd *cobra.Command) {

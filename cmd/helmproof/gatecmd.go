@@ -162,7 +162,7 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 	if err != nil {
 		return err
 	}
-	req := pipeline.GateRequest{Chart: f.chart, Image: f.image, AnyRepository: f.anyRepository, At: time.Now().UTC().Truncate(time.Microsecond)}
+	req := pipeline.GateRequest{Chart: f.chart, Image: f.image, AnyRepository: f.anyRepository, Timeout: a.cfg.Timeout, At: time.Now().UTC().Truncate(time.Microsecond)}
 	if f.at != "" {
 		if req.At, err = time.Parse(time.RFC3339, f.at); err != nil {
 			return usageErr("--at %q: want a time like 2026-11-23T12:00:00Z", f.at)

@@ -186,7 +186,7 @@ func (r *reading) isSecret(key, value string, v value) bool {
 		return false // prose
 	case r.kind != inline && !v.quoted && v.operator == ':' && v.spaced && !v.named && !r.startsLine(v.key) && !mixed(value):
 		return false // prose
-	case hasAny(value, "$(", "{{", "<%") || strings.HasPrefix(value, "${") && (filledIn(value) || strings.ContainsAny(value, "\"'`")) || r.kind == shell && !v.quoted && value[0] == '(':
+	case hasAny(value, "$(", "{{", "<%") || strings.HasPrefix(value, "${") && (filledIn(value) || strings.ContainsAny(value, "\"'`") || !strings.Contains(value, "}")) || r.kind == shell && !v.quoted && value[0] == '(':
 		return false // filled in, with quotes inside; an array
 	case r.kind != inline && strings.HasPrefix(value, "<<") || v.bare && strings.HasPrefix(value, "-"):
 		return false // a here-document; the next option

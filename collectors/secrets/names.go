@@ -156,7 +156,7 @@ func filledIn(v string) bool {
 			return false
 		}
 	}
-	return !madeUp(rest)
+	return !slices.ContainsFunc(strings.FieldsFunc(rest, func(c rune) bool { return strings.ContainsRune("/:@,;=& ", c) }), madeUp)
 }
 
 // madeUp reports whether a text has letters and digits in the way of passwords, and

@@ -22,7 +22,6 @@ import (
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/load"
 	"github.com/companyos/helmproof/collectors/rollback"
-	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
@@ -98,9 +97,9 @@ func (p *Pipeline) Drill(ctx context.Context, rel *chart.Release, plan drill.Pla
 
 // DrillBy is Drill by a collector that the caller made.
 func (p *Pipeline) DrillBy(ctx context.Context, rel *chart.Release, by collectors.Lasting) (*Judged, error) {
-	found, redactor, err := secrets.Scan(ctx, rel)
+	found, redactor, err := scanSecrets(ctx, p.Timeout, rel)
 	if err != nil {
-		return nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
+		return nil, err
 	}
 	if err := p.Rules.free(redactor); err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
-	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
@@ -25,9 +24,10 @@ import (
 type GateRequest struct {
 	// Deploy is what is about to be deployed. Evidence counts that is about the same
 	// chart, values and rendered manifests, by digest, under the same names.
-	Deploy *chart.Release
-	Chart  string // a chart's name: the newest evidence, whatever it was rendered from
-	Image  string // an image's digest: the releases that run it
+	Deploy  *chart.Release
+	Timeout time.Duration // of looking for secrets in it; 0 for none
+	Chart   string        // a chart's name: the newest evidence, whatever it was rendered from
+	Image   string        // an image's digest: the releases that run it
 
 	// What else the evidence has to be of; empty: any. Deploy has all of it.
 	Namespace, ReleaseName, Version string
@@ -52,9 +52,9 @@ func (r GateRequest) subject(ctx context.Context) (evidence.Release, error) {
 	if r.Deploy == nil {
 		return evidence.Release{Chart: r.Chart, Version: r.Version, ReleaseName: r.ReleaseName, Namespace: r.Namespace, ManifestsDigest: r.ManifestsDigest}, nil
 	}
-	_, redactor, err := secrets.Scan(ctx, r.Deploy)
+	_, redactor, err := scanSecrets(ctx, r.Timeout, r.Deploy)
 	if err != nil {
-		return evidence.Release{}, fmt.Errorf("scan %s for secrets: %w", r.Deploy.Info.Chart, err)
+		return evidence.Release{}, err
 	}
 	raw, err := bundle.CanonicalJSON(r.Deploy.Info)
 	if err == nil {

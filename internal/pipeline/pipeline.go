@@ -80,24 +80,30 @@ type Judged struct {
 	Lists    []string             // of a composed verdict: what images were judged by that the evidence brought, not the gate
 }
 
-// scanned is what looking for secrets gives.
-type scanned struct {
-	found    *secrets.Report
-	redactor *secrets.Redactor
+// scanSecrets looks for secrets, for at most limit. Without it nothing may be written: it
+// would not be redacted.
+func scanSecrets(ctx context.Context, limit time.Duration, rel *chart.Release) (*secrets.Report, *secrets.Redactor, error) {
+	type scanned struct {
+		found    *secrets.Report
+		redactor *secrets.Redactor
+	}
+	s, err := collectors.Within(limit, func() (*scanned, error) {
+		found, redactor, err := secrets.Scan(ctx, rel)
+		return &scanned{found, redactor}, err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
+	}
+	return s.found, s.redactor, nil
 }
 
 // Release judges one loaded release and, where the pipeline has a signer and a
 // repository, seals and stores it.
 func (p *Pipeline) Release(ctx context.Context, rel *chart.Release) (*Judged, error) {
-	scanned, err := collectors.Within(p.Timeout, func() (*scanned, error) {
-		found, redactor, err := secrets.Scan(ctx, rel)
-		return &scanned{found, redactor}, err
-	})
+	found, redactor, err := scanSecrets(ctx, p.Timeout, rel)
 	if err != nil {
-		// Without the scan nothing may be written: it would not be redacted.
-		return nil, fmt.Errorf("scan %s for secrets: %w", rel.Info.Chart, err)
+		return nil, err
 	}
-	found, redactor := scanned.found, scanned.redactor
 	if err := p.Rules.free(redactor); err != nil {
 		return nil, err
 	}
