@@ -45,6 +45,34 @@ func spread(constraints string) string {
 	return deployment("{containers: [], topologySpreadConstraints: " + constraints + "}")
 }
 
+// both makes constraints, or terms, of those fields over zones and over nodes.
+func both(fields string) string {
+	return "[{topologyKey: topology.kubernetes.io/zone, " + fields + "}, {topologyKey: kubernetes.io/hostname, " + fields + "}]"
+}
+
+func apart(fields string) string {
+	return deployment("{containers: [], affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " + both(fields) + "}}}")
+}
+
+// three gives a workload three replicas.
+func three(manifest string) string {
+	return strings.Replace(manifest, "spec: {", "spec: {replicas: 3, ", 1)
+}
+
+// held is a workload that is spread, with those fields of the pod.
+func held(fields string) string {
+	return deployment("{containers: [], topologySpreadConstraints: " + both("maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, "+sameSelf) + ", " + fields + "}")
+}
+
+// nodes is one with those terms for its nodes.
+func nodes(terms string) string {
+	return held("affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [" + terms + "]}}}")
+}
+
+const unspread = "pods are not spread over topology.kubernetes.io/zone, nor over kubernetes.io/hostname"
+
+var spreads = pass("Deployment", "Replicas spread over zones and nodes")
+
 const tokenSecret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: forever, annotations: {kubernetes.io/service-account.name: x}}\ntype: kubernetes.io/service-account-token\n"
 
 const notApplicable = "not-applicable Chart/shop: no rendered object is of a kind that the policy is about"
@@ -149,6 +177,36 @@ var builtinCases = map[string][]builtinCase{
 		{"no selector", spread("[{topologyKey: topology.kubernetes.io/zone}, {topologyKey: kubernetes.io/hostname, " + sameSelf + "}]"), fail("Deployment", "pods are not spread over topology.kubernetes.io/zone")},
 		{"selects others", spread("[{topologyKey: topology.kubernetes.io/zone, " + sameSelf + "}, {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: z}}}]"), fail("Deployment", "pods are not spread over kubernetes.io/hostname")},
 		{"expressions", spread("[{topologyKey: topology.kubernetes.io/zone, labelSelector: {matchExpressions: [{key: app, operator: Exists}, {key: tier, operator: NotIn, values: [db]}, {key: z, operator: DoesNotExist}]}}, {topologyKey: kubernetes.io/hostname, labelSelector: {matchExpressions: [{key: tier, operator: NotIn, values: [web]}]}}]"), fail("Deployment", "pods are not spread over kubernetes.io/hostname")},
+		{"apart in another namespace", apart("namespaces: [other], " + sameSelf), fail("Deployment", unspread)},
+		{"apart in its own namespace too", apart("namespaces: [other, payments], " + sameSelf), spreads},
+		{"apart in namespaces by label", apart("namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}, " + sameSelf), fail("Deployment", unspread)},
+		{"apart in namespaces by a label not known", apart("namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}, " + sameSelf), fail("Deployment", unspread)},
+		{"apart in its own namespace by label", apart("namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [payments]}]}, " + sameSelf), spreads},
+		{"apart in all namespaces", apart("namespaceSelector: {}, " + sameSelf), spreads},
+		{"apart in a labelled namespace", apart("namespaceSelector: {matchLabels: {team: a}}, "+sameSelf) + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: payments, labels: {team: a}}\n", spreads},
+		{"a mismatch with itself", apart("mismatchLabelKeys: [app], labelSelector: {matchLabels: {tier: web}}"), fail("Deployment", unspread)},
+		{"a mismatch with its revision", apart("mismatchLabelKeys: [pod-template-hash], " + sameSelf), fail("Deployment", unspread)},
+		{"a mismatch of a label that it has not", apart("mismatchLabelKeys: [tenant], " + sameSelf), spreads},
+		{"a match of its revision", apart("matchLabelKeys: [pod-template-hash], " + sameSelf), spreads},
+		{"no revision", apart("labelSelector: {matchExpressions: [{key: pod-template-hash, operator: DoesNotExist}]}"), fail("Deployment", unspread)},
+		{"each pod for itself", object("StatefulSet", "{containers: [], topologySpreadConstraints: "+both(sameSelf+", matchLabelKeys: [apps.kubernetes.io/pod-index]")+"}"), fail("StatefulSet", unspread)},
+		{"a skew of all", three(spread(both("maxSkew: 3, whenUnsatisfiable: DoNotSchedule, " + sameSelf))), fail("Deployment", unspread)},
+		{"a skew of all, hard by default", three(spread(both("maxSkew: 4, " + sameSelf))), fail("Deployment", unspread)},
+		{"a skew of some", three(spread(both("maxSkew: 2, whenUnsatisfiable: DoNotSchedule, " + sameSelf))), spreads},
+		{"a skew of all, soft", three(spread(both("maxSkew: 3, whenUnsatisfiable: ScheduleAnyway, " + sameSelf))), spreads},
+		{"a skew of an unknown number", spread(both("maxSkew: 2, whenUnsatisfiable: DoNotSchedule, " + sameSelf)), fail("Deployment", unspread)},
+		{"on a node by name", held("nodeName: n1"), fail("Deployment", "all pods are held to one zone or node, by nodeName")},
+		{"on a node by label", held("nodeSelector: {kubernetes.io/hostname: n1}"), fail("Deployment", "all pods are held to one zone or node, by nodeSelector kubernetes.io/hostname")},
+		{"in a zone by label", held("nodeSelector: {topology.kubernetes.io/zone: a}"), fail("Deployment", "all pods are held to one zone or node, by nodeSelector topology.kubernetes.io/zone")},
+		{"on nodes by another label", held("nodeSelector: {kubernetes.io/os: linux}"), spreads},
+		{"on a node by affinity", nodes("{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [n1]}]}"), fail("Deployment", "all pods are held to one zone or node, by nodeAffinity kubernetes.io/hostname")},
+		{"on a node by its field", nodes("{matchFields: [{key: metadata.name, operator: In, values: [n1]}]}"), fail("Deployment", "all pods are held to one zone or node, by nodeAffinity metadata.name")},
+		{"in one zone or the same", nodes("{matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [a]}]}, {matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [a]}, {key: gpu, operator: Exists}]}"), fail("Deployment", "all pods are held to one zone or node, by nodeAffinity topology.kubernetes.io/zone")},
+		{"in one zone or another", nodes("{matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [a]}]}, {matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [b]}]}"), spreads},
+		{"in two zones", nodes("{matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [a, b]}]}"), spreads},
+		{"not on one node", nodes("{matchExpressions: [{key: kubernetes.io/hostname, operator: NotIn, values: [n1]}]}"), spreads},
+		{"with itself", held("affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, " + sameSelf + "}]}}"), fail("Deployment", "all pods are held to one zone or node, by podAffinity kubernetes.io/hostname")},
+		{"with others", held("affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: db}}}]}}"), spreads},
 		{"one replica", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: 1, template: {spec: {containers: []}}}\n", []string{notApplicable}},
 		{"daemon set", object("DaemonSet", "{containers: []}"), []string{notApplicable}},
 	},
