@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/companyos/helmproof/collectors/secrets"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -103,6 +104,57 @@ func TestKinds(t *testing.T) {
 			rep, _ := scan(t, rel)
 			if found := len(rep.Places) > 0; found != tt.secret {
 				t.Errorf("secret: %v, want %v: %+v", found, tt.secret, rep.Places)
+			}
+		})
+	}
+}
+
+// TestAddresses holds which addresses in a Secret are public: those without a user,
+// a password or a path that nobody could guess, whatever their ports and hosts are.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for address, secret := range map[string]bool{
+		"redis://r:6379":                                                   false,
+		"redis://harbor-redis:6379":                                        false,
+		"redis://harbor-redis:6379/0":                                      false,
+		"rediss://harbor-redis:6379?db=1":                                  false,
+		"amqp://rabbitmq-headless:5672":                                    false,
+		"amqp://rabbitmq-headless:5672//":                                  false,
+		"https://minio-console.example.com:9443":                           false,
+		"mongodb://mongo-a.mongodb:27017,mongo-b.mongodb:27017/shop":       false,
+		"redis://harbor-redis-a:6379,redis://harbor-redis-b:6379":          false,
+		"https://login.example.com/?back=https://shop.example.com:8443":    false,
+		"postgres://shop@harbor-postgres:5432/shop":                        false,
+		"redis://ip-10-0-12-34.ec2.internal:6379":                          false,
+		"redis://[fd00:1234:5678:abcd::1]:6379":                            false,
+		"jdbc:postgresql://harbor-postgres:5432/shop":                      false,
+		"jdbc:sqlserver://sql-server-main:1433;databaseName=shop":          false,
+		"jdbc:oracle:thin:@oracle-db-host:1521:ORCL1":                      false,
+		"jdbc:oracle:thin:@//oracle-db-host:1521/shop":                     false,
+		"redis://:hunter2@harbor-redis:6379":                               true,
+		"redis://app:6379@harbor-redis:6379":                               true,
+		"redis://harbor-redis-a:6379,redis://:hunter2@harbor-redis-b:6379": true,
+		"https://8f3Kq0vXz71LmNc5RtYw@sentry.example.com:9000/1":           true,
+		"https://abcd1234efgh@git.example.com:8443":                        true,
+		"https://8f3Kq0vXz71LmNc5RtYw.example.com:8443":                    true,
+		"https://8f3kq0vxz71lmnc5rtyw.example.com":                         true,
+		"https://harbor-core:8443/8f3Kq0vXz71LmNc5RtYw":                    true,
+		"https://harbor-core:8443/?x=8f3Kq0vXz71LmNc5RtYw":                 true,
+		"redis://harbor-redis:8f3Kq0vXz71L":                                true,
+		"redis://harbor-redis:6379,8f3Kq0vXz71LmNc5RtYw":                   true,
+		"https://chat.example.com:8443/hooks/T0":                           true,
+		"jdbc:oracle:thin:shop/hunter2@oracle-db-host:1521:ORCL1":          true,
+		"jdbc:mysql://harbor-mysql:3306/shop?user=a&password=nuts":         true,
+	} {
+		t.Run(address, func(t *testing.T) {
+			t.Parallel()
+			rel := load(t, t.TempDir(), map[string]string{"templates/s.yaml": secretHead + "stringData: {url: \"" + address + "\"}\n"})
+			rep, _ := scan(t, rel)
+			if found := len(rep.Places) > 0; found != secret {
+				t.Fatalf("secret: %v, want %v: %+v", found, secret, rep.Places)
+			}
+			if secret && rep.Places[0].Rule != secrets.RuleData {
+				t.Errorf("rule %s, want %s", rep.Places[0].Rule, secrets.RuleData)
 			}
 		})
 	}

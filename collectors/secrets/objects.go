@@ -207,8 +207,47 @@ func isPublicAddress(key, plain string) bool {
 	if !plainAddress.MatchString(plain) || strings.Contains(strings.ToLower(key+plain), "hook") {
 		return false
 	}
-	return !slices.ContainsFunc(strings.FieldsFunc(plain, func(c rune) bool { return strings.ContainsRune("/?&=#", c) }), looksRandom)
+	if strings.HasPrefix(plain, "jdbc:") {
+		plain = strings.NewReplacer(":@//", "://", ":@", "://").Replace(plain) // of Oracle
+	}
+	rest := ""
+	for {
+		before, after, ok := strings.Cut(plain, "://")
+		rest += before
+		if !ok {
+			break
+		}
+		rest += "/"
+		end := strings.IndexAny(after, "/?#")
+		if end < 0 {
+			end = len(after)
+		}
+		if next := strings.Index(after, "://"); next >= 0 && next < end {
+			end = next // a list of addresses
+		}
+		if slices.ContainsFunc(hostWords(after[:end]), looksRandom) {
+			return false
+		}
+		plain = after[end:]
+	}
+	return !slices.ContainsFunc(strings.FieldsFunc(rest, func(c rune) bool { return strings.ContainsRune("/?&=#", c) }), looksRandom)
 }
+
+// hostWords are the words of the hosts in an address, without their ports. What has a
+// user is one word: that may be a token.
+func hostWords(authority string) []string {
+	hosts := hostPort.ReplaceAllString(authority, "$1$2")
+	if !hostList.MatchString(hosts) {
+		return []string{hosts}
+	}
+	return strings.FieldsFunc(hosts, func(c rune) bool { return strings.ContainsRune(".,;:[]", c) })
+}
+
+var (
+	hostPort = lazily(`([A-Za-z0-9.\]]):[0-9]{1,5}([,;:]|$)`)
+	// hostList matches names and numbers of hosts.
+	hostList = lazily(`^([a-z0-9.-]+|\[[0-9a-fA-F:.]+\])([,;]([a-z0-9.-]+|\[[0-9a-fA-F:.]+\]))*[,;:]?$`)
+)
 
 // isPublicJSON reports whether a text is a JSON object without anything that looks
 // like a key; parts has looked at its names.
