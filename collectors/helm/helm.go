@@ -239,6 +239,10 @@ func (f *findings) parsed() {
 		if o.GetName() == "" {
 			continue
 		}
+		// Helm leaves out what is a hook of an event that it does not know; kubectl makes it.
+		if f.rel.Source != chart.SourceManifests && o.NeverMade() != "" {
+			continue
+		}
 		ns := o.GetNamespace()
 		if ns == "" {
 			ns = f.rel.Namespace

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,11 +79,18 @@ func (s *ObjectSet) add(d Document) {
 	first := len(s.Objects)
 	s.addObject(d, m, 0)
 	head := hookOf(m)
+	if crdFile.MatchString(d.File) {
+		head = nil // Helm installs these before anything else, whatever they say
+	}
 	for i := range s.Objects[first:] {
 		o := &s.Objects[first+i] // of a list too: Helm reads the document's head, not its items
 		o.headed, o.hook = true, head
 	}
 }
+
+// crdFile are the files that Helm takes for custom resource definitions, of the chart
+// and of its subcharts.
+var crdFile = regexp.MustCompile(`^(charts/[^/]+/)*crds/`)
 
 // headProblem says what keeps Helm from reading m as Kubernetes does. Helm reads
 // kind, apiVersion and metadata with Go's JSON decoder, to which case is nothing:
