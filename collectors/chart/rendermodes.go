@@ -295,6 +295,7 @@ func comparable(v any, revision, field string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := make(map[string]any, len(v))
+		names := comparableKeys(v, revision)
 		for k, e := range v {
 			switch {
 			case field == "annotations" && strings.HasPrefix(k, "checksum/"):
@@ -303,7 +304,7 @@ func comparable(v any, revision, field string) any {
 			case k == "metadata" && (field == "template" || v["kind"] == "Pod"):
 				out[k] = comparable(e, revision, "template metadata")
 			default:
-				out[strings.ReplaceAll(k, revision, "1")] = comparable(e, revision, k)
+				out[names[k]] = comparable(e, revision, k)
 			}
 		}
 		return out
@@ -321,4 +322,20 @@ func comparable(v any, revision, field string) any {
 		}
 	}
 	return v
+}
+
+// comparableKeys says what the keys of a mapping are compared as. Those that would
+// become one stay what they are: no install has both.
+func comparableKeys(v map[string]any, revision string) map[string]string {
+	out, count := make(map[string]string, len(v)), make(map[string]int, len(v))
+	for k := range v {
+		out[k] = strings.ReplaceAll(k, revision, "1")
+		count[out[k]]++
+	}
+	for k, name := range out {
+		if count[name] > 1 {
+			out[k] = k
+		}
+	}
+	return out
 }

