@@ -3,6 +3,7 @@ package chart
 import (
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -121,6 +122,52 @@ func TestComparable(t *testing.T) {
 		for range 20 { // Go's order of a map is another one each time
 			if got := comparable(tt.in, "77", ""); !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("%s: %v, want %v", name, got, tt.want)
+				break
+			}
+		}
+	}
+}
+
+// TestDifferences: objects are compared with those of their own name, or start of a
+// name, in each run.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	job := func(metadata, rev string) string {
+		return `{"apiVersion":"batch/v1","kind":"Job","metadata":{` + metadata + `"annotations":{"rev":"` + rev + `"}}}`
+	}
+	rev := strconv.Itoa(otherRevision)
+	for name, tt := range map[string]struct {
+		base, other map[string]string
+		want        string
+	}{
+		"generated names": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1"), "b": job(`"generateName":"b-",`, "1"), "c": job(`"generateName":"c-",`, "1")},
+			map[string]string{"a": job(`"generateName":"a-",`, rev), "b": job(`"generateName":"b-",`, rev), "c": job(`"generateName":"c-",`, rev)}, "",
+		},
+		"one generated name in two files": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1"), "b": job(`"generateName":"a-","x":1,`, "1")},
+			map[string]string{"a": job(`"generateName":"a-",`, rev), "b": job(`"generateName":"a-","x":1,`, rev)}, "",
+		},
+		"no names": {
+			map[string]string{"a": job("", "1"), "b": job(`"x":1,`, "1"), "c": job(`"x":2,`, "1")},
+			map[string]string{"a": job("", rev), "b": job(`"x":1,`, rev), "c": job(`"x":2,`, rev)}, "",
+		},
+		"another one of a generated name": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1"), "b": job(`"generateName":"b-",`, "1")},
+			map[string]string{"a": job(`"generateName":"a-",`, rev), "b": job(`"generateName":"b-",`, "x")}, "another Job b- than an install, in metadata.annotations.rev",
+		},
+		"another generated name": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1")}, map[string]string{"a": job(`"generateName":"b-",`, "1")},
+			"Job b-, which an install does not; no Job a-, which an install does",
+		},
+		"another one without a name": {
+			map[string]string{"a": job("", "1"), "b": job(`"x":1,`, "1")}, map[string]string{"a": job("", rev), "b": job(`"x":2,`, rev)},
+			"another Job than an install, in metadata.x",
+		},
+	} {
+		for range 20 { // Go's order of a map is another one each time
+			if got := strings.Join(differences(tt.base, tt.other, nil), "; "); got != tt.want {
+				t.Errorf("%s: %q, want %q", name, got, tt.want)
 				break
 			}
 		}
