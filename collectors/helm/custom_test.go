@@ -103,3 +103,77 @@ func TestCustomKinds(t *testing.T) {
 		})
 	}
 }
+
+// TestCRDsOfHooks: a CRD of the chart counts where Helm has made it when it makes the
+// object; else the one that the project publishes does, or nothing.
+func TestCRDsOfHooks(t *testing.T) {
+	t.Parallel()
+	// chartWith has one CRD, which takes anything or nothing, and one object.
+	chartWith := func(file, group, kind, plural, crdHook, schema, hook, spec string) string {
+		annotations := func(hook string) string {
+			if hook == "" {
+				return "{}"
+			}
+			return "{helm.sh/hook: '" + hook + "'}"
+		}
+		return "-- " + file + " --\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: " + plural + "." + group + ", annotations: " + annotations(crdHook) +
+			"}\nspec: {group: " + group + ", scope: Namespaced, names: {kind: " + kind + ", plural: " + plural + ", singular: x, listKind: " + kind + "List}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: " + schema + "}}]}\n" +
+			"-- templates/object.yaml --\napiVersion: " + group + "/v1\nkind: " + kind + "\nmetadata: {name: z, annotations: " + annotations(hook) + "}\nspec: " + spec + "\n"
+	}
+	const (
+		anything = "{type: object, x-kubernetes-preserve-unknown-fields: true}"
+		strict   = "{type: object, properties: {spec: {type: object, properties: {a: {type: integer}}}}}"
+		template = "templates/crd.yaml"
+	)
+	monitor := func(file, crdHook, hook, spec string) string {
+		return chartWith(file, "monitoring.coreos.com", "ServiceMonitor", "servicemonitors", crdHook, anything, hook, spec)
+	}
+	gauge := func(file, crdHook, hook, spec string) string {
+		return chartWith(file, "example.com", "Gauge", "gauges", crdHook, strict, hook, spec)
+	}
+	for _, tt := range []struct {
+		name, changes string
+		outcome       evidence.Outcome
+		want          string
+	}{
+		{"template", monitor(template, "", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomePass, "valid by the chart's own CRD"},
+		{"hook before the installation", monitor(template, "pre-install", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomePass, "valid by the chart's own CRD"},
+		{"hooks are nothing in crds/", monitor("crds/crd.yaml", "never", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomePass, "valid by the chart's own CRD"},
+		{"nor for a hook", monitor("crds/crd.yaml", "never", "pre-install", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomePass, "valid by the chart's own CRD"},
+		{"never", monitor(template, "never", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomeFail, "spec.nonsense: unknown field"},
+		{"never, in a folder of templates", monitor("templates/crds/crd.yaml", "never", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomeFail, "spec.nonsense: unknown field"},
+		{"never, beside valid", monitor(template, "never", "", "{selector: {}, endpoints: []}"), evidence.OutcomePass, "valid by the CRD of prometheus-operator"},
+		{"test", monitor(template, "test", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomeFail, "spec.nonsense: unknown field"},
+		{"test, for the test", monitor(template, "test", "test", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomePass, "valid by the chart's own CRD"},
+		{"upgrade", monitor(template, "pre-upgrade", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomeFail, "spec.nonsense: unknown field"},
+		{"after the installation", monitor(template, "post-install,post-upgrade", "", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomeFail, "spec.nonsense: unknown field"},
+		{"template, for a hook before it", monitor(template, "", "pre-install", "{selector: {}, endpoints: [], nonsense: 1}"), evidence.OutcomeFail, "spec.nonsense: unknown field"},
+
+		{"own kind", gauge(template, "pre-install,pre-upgrade", "", "{a: 1}"), evidence.OutcomePass, "valid by the chart's own CRD"},
+		{"own kind, wrong", gauge(template, "pre-install", "", "{b: 1}"), evidence.OutcomeFail, "spec.b: unknown field"},
+		{"own kind, never", gauge(template, "never", "", "{a: 1}"), evidence.OutcomeNotChecked, `may not be there when Helm makes the object: its hook event "never" is none of Helm's`},
+		{"own kind, test", gauge(template, "test", "", "{a: 1}"), evidence.OutcomeNotChecked, "it is a hook of test, which an installation does not make"},
+		{"own kind, too late", gauge(template, "post-install", "", "{a: 1}"), evidence.OutcomeNotChecked, "which comes too late"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			art, err := collect(t, writeChart(t, tt.changes), chart.LoadOptions{}, helm.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range findings(t, art) {
+				if f.Rule != helm.RuleCRD {
+					continue
+				}
+				got = append(got, said(f))
+				if f.Outcome != tt.outcome || !strings.Contains(said(f), tt.want) {
+					t.Errorf("%s: %s, want %s: %s", f.Outcome, said(f), tt.outcome, tt.want)
+				}
+			}
+			if len(got) != 1 {
+				t.Errorf("want one finding, got %q", got)
+			}
+		})
+	}
+}

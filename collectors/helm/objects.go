@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/helm/internal/apiserver"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
@@ -257,10 +258,16 @@ func (f *findings) removed(o *manifest.Object, gvk schema.GroupVersionKind, vers
 	f.object(RuleRemoved, o, evidence.OutcomeFail, text, use(replacement))
 }
 
+// shipped is a CustomResourceDefinition of the release: the versions that it serves.
+type shipped struct {
+	o        *manifest.Object
+	versions map[string]*apiserver.Custom
+}
+
 // shippedCRDs reads the CustomResourceDefinitions of the release, by the group and
-// kind that they define: those versions that it serves.
-func (f *findings) shippedCRDs() map[schema.GroupKind]map[string]*apiserver.Custom {
-	out := map[schema.GroupKind]map[string]*apiserver.Custom{}
+// kind that they define.
+func (f *findings) shippedCRDs() map[schema.GroupKind][]shipped {
+	out := map[schema.GroupKind][]shipped{}
 	for i := range f.set.Objects {
 		o := &f.set.Objects[i]
 		if o.GetKind() != "CustomResourceDefinition" || o.GroupVersionKind().Group != "apiextensions.k8s.io" {
@@ -276,17 +283,48 @@ func (f *findings) shippedCRDs() map[schema.GroupKind]map[string]*apiserver.Cust
 				versions[v.Name] = &apiserver.Custom{Namespaced: crd.Spec.Scope != apiextensionsv1.ClusterScoped, Version: v}
 			}
 		}
-		out[schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}] = versions
+		defines := schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}
+		out[defines] = append(out[defines], shipped{o, versions})
 	}
 	return out
 }
 
+// shippedFor returns the versions that the chart's own CRD serves when Helm makes the
+// object; nil where it has none by then, and why, if it has one at all.
+func shippedFor(o *manifest.Object, crds []shipped) (versions map[string]*apiserver.Custom, why string) {
+	for _, crd := range crds {
+		absent := ""
+		if !ofCRDFolder(crd.o.File) { // hooks are nothing to Helm there
+			absent = crd.o.Unready(o)
+		}
+		if absent == "" {
+			versions = crd.versions
+		} else if why == "" {
+			why = absent
+		}
+	}
+	return versions, why
+}
+
+// ofCRDFolder reports whether Helm makes what the file has before all hooks: those in
+// crds/ of a chart or of a subchart.
+func ofCRDFolder(file string) bool {
+	for {
+		rest, ok := strings.CutPrefix(file, "charts/")
+		if !ok {
+			return chart.IsCRDFile(file)
+		}
+		_, file, _ = strings.Cut(rest, "/")
+	}
+}
+
 // custom judges a custom resource by the release's own CRD, else by the one that
 // its project publishes.
-func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds map[schema.GroupKind]map[string]*apiserver.Custom) error {
+func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds map[schema.GroupKind][]shipped) error {
 	var crd *apiserver.Custom
 	by := "the chart's own CRD"
-	if versions, ok := crds[gvk.GroupKind()]; ok {
+	versions, why := shippedFor(o, crds[gvk.GroupKind()])
+	if versions != nil {
 		if crd = versions[gvk.Version]; crd == nil {
 			f.schemaResult(RuleCRD, o, []string{fmt.Sprintf("no matches for kind %q in version %q: %s serves %s", gvk.Kind, gvk.GroupVersion(), by,
 				cmp.Or(strings.Join(slices.Sorted(maps.Keys(versions)), ", "), "no version"))}, "")
@@ -299,6 +337,11 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 			return err
 		}
 		by = "the CRD of " + source
+	}
+	if crd == nil && why != "" {
+		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "no schema for "+kindKey(gvk)+": the chart's own CRD may not be there when Helm makes the object: "+why,
+			"Ship the CRD in crds/, or accept this by a waiver that names the kind.")
+		return nil
 	}
 	if crd == nil {
 		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "no schema for "+kindKey(gvk)+": the chart ships no CRD for it",

@@ -150,6 +150,48 @@ func (o *Object) Missing(while *Object) string {
 	return ""
 }
 
+// Unready says why a definition of the release, which Helm deletes for no hook, may
+// not be there yet when Helm makes another object; "" when it is there. What an
+// installation made before stays for all that comes later.
+func (o *Object) Unready(made *Object) string {
+	h := o.asHook()
+	if h == nil || o.NeverMade() != "" {
+		return o.Missing(made)
+	}
+	if made.asHook() == nil || made.NeverMade() != "" {
+		return h.unready(preInstall)
+	}
+	for _, event := range made.asHook().events {
+		earlier := []string{preInstall, postInstall}
+		switch {
+		case h.on(event) && o.before(made):
+			continue
+		case event == preInstall && h.on(preInstall):
+			return "it is not made before the hooks of " + preInstall + " that need it"
+		case event == preInstall:
+			return h.unready()
+		case event == postInstall:
+			earlier = []string{preInstall}
+		}
+		if why := h.unready(earlier...); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// unready says why a hook was not made by one of these events.
+func (h *hook) unready(earlier ...string) string {
+	if h.on(earlier...) {
+		return ""
+	}
+	text := "it is a hook of " + strings.Join(h.events, ", ")
+	if !h.on(preInstall, postInstall) {
+		return text + ", which an installation does not make"
+	}
+	return text + ", which comes too late"
+}
+
 // MadeWith reports whether o is a hook of each event that p is a hook of, in
 // whatever order, and is not deleted sooner.
 func (o *Object) MadeWith(p *Object) bool {
@@ -204,7 +246,7 @@ func (o *Object) before(p *Object) bool {
 		return order < 0
 	}
 	switch o.GetKind() { // of Helm's InstallOrder, those that come before any pod
-	case "Namespace", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount", "Secret":
+	case "Namespace", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount", "Secret", customDefinition:
 		return true
 	}
 	return false

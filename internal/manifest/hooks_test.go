@@ -156,3 +156,55 @@ func TestMissing(t *testing.T) {
 		}
 	}
 }
+
+// TestUnready: a definition is there when an object of its kind is made, or the
+// reason is said.
+func TestUnready(t *testing.T) {
+	t.Parallel()
+	object := func(kind, name, annotations string) *Object {
+		return &parseOK(t, fmt.Sprintf("apiVersion: v1\nkind: %s\nmetadata: {name: %s, annotations: {%s}}", kind, name, annotations)).Objects[0]
+	}
+	hook := func(events string) string { return "helm.sh/hook: '" + events + "'" }
+	late := hook("pre-install") + ", helm.sh/hook-weight: '1'"
+	for _, tt := range []struct {
+		name, crd, made, want string // annotations of both; part of the reason
+	}{
+		{"installed, both", "", "", ""},
+		{"before an installation", hook("pre-install"), "", ""},
+		{"before both", hook("pre-install,pre-upgrade"), "", ""},
+		{"not deleted by policy", hook("pre-install") + ", helm.sh/hook-delete-policy: hook-succeeded", "", ""},
+		{"unknown", hook("never"), "", `event "never" is none of Helm's`},
+		{"known and unknown", hook("pre-install,crd-install"), "", `event "crd-install" is none of Helm's`},
+		{"test", hook("test"), "", "hook of test, which an installation does not make"},
+		{"upgrade only", hook("pre-upgrade"), "", "hook of pre-upgrade, which an installation does not make"},
+		{"rollback", hook("pre-rollback,post-rollback"), "", "which an installation does not make"},
+		{"deletion", hook("pre-delete"), "", "which an installation does not make"},
+		{"after", hook("post-install,post-upgrade"), "", "hook of post-install, post-upgrade, which comes too late"},
+		{"for what is never made", hook("pre-install"), hook("never"), ""},
+		{"test, for what is never made", hook("test"), hook("never"), "which an installation does not make"},
+
+		{"installed, for a test", "", hook("test"), ""},
+		{"installed, for pre-install", "", hook("pre-install"), "only after the hooks of pre-install"},
+		{"of the same event, by name", hook("pre-install"), hook("pre-install"), ""},
+		{"of the same event, too late", late, hook("pre-install"), "not made before the hooks of pre-install"},
+		{"of the same event, but not of the other", hook("pre-upgrade"), hook("pre-install,pre-upgrade"), "which an installation does not make"},
+		{"pre-install, for post-install", hook("pre-install"), hook("post-install"), ""},
+		{"post-install, for pre-install", hook("post-install"), hook("pre-install"), "which comes too late"},
+		{"post-install, for a test", hook("post-install"), hook("test"), ""},
+		{"test, for the same test", hook("test"), hook("test"), ""},
+		{"test, for post-install", hook("test"), hook("post-install"), "which an installation does not make"},
+		{"never, for a test", hook("never"), hook("test"), `event "never" is none of Helm's`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := object("CustomResourceDefinition", "a", tt.crd).Unready(object("Gauge", "b", tt.made))
+			if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+	crd, gauge := object("CustomResourceDefinition", "a", hook("test")), object("Gauge", "a", hook("test"))
+	if why := crd.Unready(gauge); why != "" {
+		t.Errorf("of the same name and event: %q, though Helm makes definitions first", why)
+	}
+}
