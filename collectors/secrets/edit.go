@@ -186,12 +186,12 @@ var yamlWords = map[string]bool{"true": true, "false": true, "yes": true, "no": 
 func (e *editor) scalar(n *yamlv3.Node, text string) error {
 	return e.replace(n, func(style byte) string {
 		switch {
-		case style == '\'' && !strings.Contains(text, "\n"):
+		case style == '\'' && !strings.Contains(text, "\n") && !strings.ContainsFunc(text, mustEscape):
 			return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 		case style == 0 && (text == mask || plainScalar.MatchString(text) && !yamlWords[strings.ToLower(text)]):
 			return text
 		}
-		q, err := encodeJSON(text)
+		q, err := encodeFlow(text)
 		if err != nil {
 			return strconv.Quote(mask)
 		}
@@ -283,7 +283,7 @@ func (e *editor) block(n *yamlv3.Node, from int, write func(byte) string) error 
 	if end < len(e.lines) {
 		stop = e.lines[end]
 	}
-	if style == '|' && comment == "" && strings.Trim(header, "|+-") == "" && lines[0] == strings.TrimLeft(lines[0], " ") && lines[0] != "" {
+	if style == '|' && comment == "" && strings.Trim(header, "|+-") == "" && lines[0] == strings.TrimLeft(lines[0], " ") && lines[0] != "" && !strings.ContainsFunc(text, mustEscape) {
 		var b strings.Builder
 		b.WriteString(header + "\n")
 		for _, l := range lines {

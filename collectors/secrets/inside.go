@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 
 	ahocorasick "github.com/BobuSumisu/aho-corasick"
@@ -178,6 +179,8 @@ func (r *reading) isSecret(key, value string, v value) bool {
 	value = strings.TrimSpace(value)
 	lower := strings.ToLower(key)
 	switch {
+	case value == "":
+		return false
 	case lower == "auth" || lower == "_auth":
 		return isAccount(value)
 	case lower == "sig":
@@ -345,13 +348,12 @@ func (r *reading) valueAt(v value, key, start int) (value, bool) {
 	return r.trimmed(v)
 }
 
+// trimmed is a value without the space around it, of whatever kind: what looks at
+// values has none of it either.
 func (r *reading) trimmed(v value) (value, bool) {
-	for v.from < v.to && strings.IndexByte(" \t\r\n", r.text[v.from]) >= 0 {
-		v.from++
-	}
-	for v.to > v.from && strings.IndexByte(" \t\r\n", r.text[v.to-1]) >= 0 {
-		v.to--
-	}
+	text := r.text[v.from:v.to]
+	v.from = v.to - len(strings.TrimLeftFunc(text, unicode.IsSpace))
+	v.to = v.from + len(strings.TrimSpace(text))
 	return v, v.from < v.to
 }
 

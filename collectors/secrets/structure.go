@@ -138,6 +138,29 @@ func encodeJSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
+// mustEscape reports whether YAML does not keep a character as it is: control
+// characters, of which U+0085 is the end of a line there, and byte order marks.
+func mustEscape(c rune) bool {
+	return c < ' ' && c != '\t' && c != '\n' || c >= 0x7f && c <= 0x9f || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe || c == 0xffff
+}
+
+// encodeFlow encodes a value as JSON that YAML reads as the same.
+func encodeFlow(v any) ([]byte, error) {
+	b, err := encodeJSON(v)
+	if err != nil || !bytes.ContainsFunc(b, mustEscape) {
+		return b, err
+	}
+	var out bytes.Buffer
+	for _, c := range string(b) {
+		if mustEscape(c) {
+			fmt.Fprintf(&out, `\u%04x`, c)
+		} else {
+			out.WriteRune(c)
+		}
+	}
+	return out.Bytes(), nil
+}
+
 // seal decides what is sealed for the manifests, document by document. Each is
 // redacted in place where that can be done, so that comments and line numbers stay.
 // An error says that a document cannot be sealed without changing what it is.
@@ -217,16 +240,23 @@ func (r *Redactor) document(raw []byte, found *spots, broken bool) ([]byte, int,
 	if out, m, ok := r.edited(raw, []any{content}, []any{after}, decode); ok {
 		return out, n + m, nil
 	}
-	out, err := yaml.Marshal(after)
-	if _, left := r.forms.replace(out); err == nil && left > 0 {
-		// A secret with the signs of YAML in it stands across keys and values.
-		out, err = encodeJSON(after)
-		out = append(out, '\n')
+	same := func(b []byte) bool {
+		again, err := manifest.Decode(b)
+		return err == nil && reflect.DeepEqual(again, after)
 	}
+	out, err := yaml.Marshal(after)
 	if err != nil {
 		return nil, 0, err
 	}
-	if again, err := manifest.Decode(out); err != nil || !reflect.DeepEqual(again, after) {
+	// A secret with the signs of YAML in it stands across keys and values; some
+	// characters do not come back as they were.
+	if _, left := r.forms.replace(out); left > 0 || !same(out) {
+		if out, err = encodeFlow(after); err != nil {
+			return nil, 0, err
+		}
+		out = append(out, '\n')
+	}
+	if !same(out) {
 		return nil, 0, errors.New("it does not stay the same but for its secrets")
 	}
 	return out, max(n, 1), nil
