@@ -141,6 +141,9 @@ func (s *policySet) customScaler(in *collectors.Sealed, r *policyRule, w *world,
 	if err != nil || len(results) == 0 {
 		return nil, err
 	}
+	if r.rule == ruleBounds && scaler.Paused != "" {
+		results = append(results, result{evidence.OutcomeFail, "by " + scaler.Paused + " no autoscaler keeps its bounds"})
+	}
 	out := r.reportAs(in, o, scaler.As, results)
 	for i := range out {
 		out[i].Message = scaler.Words(out[i].Message)

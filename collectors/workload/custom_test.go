@@ -36,6 +36,9 @@ func TestScaledObjects(t *testing.T) {
 	const cpu = ", triggers: [{type: cpu, metricType: Utilization, metadata: {value: '70'}}]"
 	watch := vpa("w", "web", ", updatePolicy: {updateMode: Auto}")
 	budget := pdb("web", "maxUnavailable: 1, selector: {matchLabels: {app: web}}")
+	paused := func(annotation string) string {
+		return strings.Replace(scaledObject("s", "web", ", minReplicaCount: 2, maxReplicaCount: 5"), "name: s}", "name: s, annotations: {autoscaling.keda.sh/"+annotation+"}}", 1)
+	}
 	for title, tt := range map[string]struct {
 		rule, manifests string
 		want            []string
@@ -46,6 +49,18 @@ func TestScaledObjects(t *testing.T) {
 		"an autoscaler leaves zero":  {workload.RuleReplicas, docs(web(0), hpa("h", "web", ", minReplicas: 2")), []string{"fail Deployment web: fewer than 2 replicas: spec.replicas is 0"}},
 		"idle":                       {workload.RuleReplicas, docs(web(3), scaledObject("s", "web", ", minReplicaCount: 3, idleReplicaCount: 0")), []string{"fail Deployment web: fewer than 2 replicas: ScaledObject s scales to zero, by idleReplicaCount"}},
 		"a fallback":                 {workload.RuleReplicas, docs(web(3), scaledObject("s", "web", ", minReplicaCount: 3, fallback: {failureThreshold: 1, replicas: 1}")), []string{"fail Deployment web: fewer than 2 replicas: ScaledObject s keeps at least 1"}},
+		"paused":                     {workload.RuleReplicas, docs(web(-1), paused("paused: 'true'")), []string{"fail Deployment web: fewer than 2 replicas: spec.replicas is 1, and ScaledObject s scales nothing, by autoscaling.keda.sh/paused"}},
+		"paused, no boolean":         {workload.RuleReplicas, docs(web(-1), paused("paused: 'yes'")), []string{"fail Deployment web: fewer than 2 replicas: spec.replicas is 1, and ScaledObject s scales nothing"}},
+		"paused, at its own count":   {workload.RuleReplicas, docs(web(3), paused("paused: 'true'")), []string{"pass Deployment web: spec.replicas is 3, and ScaledObject s scales nothing"}},
+		"paused, at zero":            {workload.RuleReplicas, docs(web(0), paused("paused: 'true'")), []string{"fail Deployment web: fewer than 2 replicas: spec.replicas is 0"}},
+		"paused, with a budget":      {workload.RulePDBAllows, docs(web(1), paused("paused: 'true'"), budget), []string{"pass PodDisruptionBudget web: with Deployment web (one replica) it allows 1 at once"}},
+		"not paused":                 {workload.RuleReplicas, docs(web(-1), paused("paused: 'false'")), []string{"pass Deployment web: ScaledObject s keeps at least 2"}},
+		"paused at a number":         {workload.RuleReplicas, docs(web(-1), paused("paused: 'true', autoscaling.keda.sh/paused-replicas: '3'")), []string{"pass Deployment web: ScaledObject s keeps at least 3"}},
+		"paused at one":              {workload.RuleReplicas, docs(web(-1), paused("paused: 'true', autoscaling.keda.sh/paused-replicas: '1'")), []string{"fail Deployment web: fewer than 2 replicas: ScaledObject s keeps at least 1"}},
+		"never down":                 {workload.RuleReplicas, docs(web(-1), paused("paused-scale-in: 'true'")), []string{"pass Deployment web: ScaledObject s keeps at least 2"}},
+		"never up":                   {workload.RuleReplicas, docs(web(-1), paused("paused-scale-out: 'true'")), []string{"pass Deployment web: ScaledObject s keeps at least 2"}},
+		"never up from zero":         {workload.RuleReplicas, docs(web(0), paused("paused-scale-out: 'true'")), []string{"fail Deployment web: fewer than 2 replicas: spec.replicas is 0"}},
+		"paused beside another":      {workload.RuleConflict, docs(web(3), hpa("h", "web", ""), paused("paused: 'true'")), []string{"fail Deployment web: HorizontalPodAutoscaler h and ScaledObject s scale it"}},
 		"of another":                 {workload.RuleReplicas, docs(web(3), scaledObject("s", "api", "")), []string{"pass Deployment web: spec.replicas is 3"}},
 		"of another namespace":       {workload.RuleReplicas, docs(web(3), strings.Replace(scaledObject("s", "web", ""), "name: s}", "name: s, namespace: far}", 1)), []string{"pass Deployment web: spec.replicas is 3"}},
 		"of a rollout":               {workload.RuleReplicas, docs(rollout(3, ""), strings.Replace(scaledObject("s", "web", ""), "{name: web}", "{name: web, kind: Rollout, apiVersion: argoproj.io/v1alpha1}", 1)), []string{"fail Rollout web: fewer than 2 replicas: ScaledObject s scales to zero, by minReplicaCount"}},

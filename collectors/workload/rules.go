@@ -265,7 +265,7 @@ func (r *release) autoscalerConflicts() {
 		}
 		if rivals := rivals(hs); len(rivals) > 1 {
 			what := fmt.Sprintf("%d HorizontalPodAutoscalers scale it", len(rivals))
-			if slices.ContainsFunc(rivals, func(s scaler) bool { return s.fromZero }) {
+			if slices.ContainsFunc(rivals, func(s scaler) bool { return s.keda }) {
 				what = rivals[0].name() + " and " + rivals[1].name() + " scale it, and KEDA makes a HorizontalPodAutoscaler of its own"
 			}
 			r.add(RuleConflict, p.o, "", evidence.OutcomeFail, what+": they undo each other", "Keep one autoscaler per workload.", also...)
@@ -293,7 +293,7 @@ func (r *release) autoscalerConflicts() {
 // HorizontalPodAutoscaler that a ScaledObject takes over does not.
 func rivals(all []scaler) []scaler {
 	return slices.DeleteFunc(slices.Clone(all), func(s scaler) bool {
-		return !s.fromZero && slices.ContainsFunc(all, func(x scaler) bool { return x.takesOver != "" && x.takesOver == s.o.GetName() })
+		return !s.keda && slices.ContainsFunc(all, func(x scaler) bool { return x.takesOver != "" && x.takesOver == s.o.GetName() })
 	})
 }
 

@@ -189,7 +189,9 @@ type scaler struct {
 	resources []string // cpu, memory
 	keeps     string   // what the minimum is called
 	takesOver string   // the HorizontalPodAutoscaler that a ScaledObject replaces
+	keda      bool     // KEDA makes it
 	fromZero  bool     // it scales a workload that is at 0 as well
+	paused    string   // by this annotation the number of pods is left as it is
 }
 
 // name is how a message calls the autoscaler.
@@ -376,7 +378,7 @@ func (r *release) readScaledObject(o *manifest.Object) error {
 		return err
 	}
 	s := at.hpas[0]
-	s.o, s.keeps, s.takesOver, s.fromZero = o, a.MinAt, a.TakesOver, true
+	s.o, s.keeps, s.takesOver, s.keda, s.fromZero, s.paused = o, a.MinAt, a.TakesOver, true, a.FromZero, a.Paused
 	r.hpas = append(r.hpas, s)
 	return nil
 }
@@ -490,9 +492,14 @@ func (r *release) findFloor(p pod) (n int, said string, by *manifest.Object) {
 	if n < 0 {
 		return -1, p.ReplicasAt + " is not a whole number of zero or more: see CHT-3", p.o
 	}
+	idle := ""
 	kept := false // by an autoscaler that is there all the time
 	for _, s := range r.scalersOf(p) {
 		if p.off && !s.fromZero {
+			continue
+		}
+		if s.paused != "" {
+			idle += fmt.Sprintf(", and %s scales nothing, by %s", s.name(), s.paused)
 			continue
 		}
 		there := s.o.Missing(p.o) == ""
@@ -508,6 +515,9 @@ func (r *release) findFloor(p pod) (n int, said string, by *manifest.Object) {
 		if s.min < 0 {
 			return -1, fmt.Sprintf("%s of %s is negative: see CHT-3", s.keeps, s.name()), s.o
 		}
+	}
+	if by == p.o {
+		said += idle
 	}
 	return n, said, by
 }

@@ -18,6 +18,11 @@ type Autoscaler struct {
 	MinAt string
 	// TakesOver names a HorizontalPodAutoscaler that it replaces; empty: none.
 	TakesOver string
+	// Paused is the annotation by which no HorizontalPodAutoscaler is made, and the
+	// number of pods is left as it is; empty: none.
+	Paused string
+	// FromZero says that it scales a workload that is at 0 as well.
+	FromZero bool
 	// Own says that it scales the object itself, and knows no stabilization windows.
 	Own bool
 
@@ -30,6 +35,8 @@ func (a *Autoscaler) Words(message string) string { return a.words.Replace(messa
 // Annotations of KEDA and Knative.
 const (
 	kedaPausedAt = "autoscaling.keda.sh/paused-replicas"
+	kedaPaused   = "autoscaling.keda.sh/paused"
+	kedaNotOut   = "autoscaling.keda.sh/paused-scale-out"
 	kedaTransfer = "scaledobject.keda.sh/transfer-hpa-ownership"
 )
 
@@ -77,7 +84,12 @@ func (o *Object) kedaScaler() *Autoscaler {
 		if n, err := strconv.ParseInt(v, 10, 32); err == nil {
 			floor = n
 		}
+	} else if annotated(annotations, kedaPaused) {
+		a.Paused = kedaPaused
 	}
+	// Nothing is lowered by paused-scale-in, and above 0 the HorizontalPodAutoscaler
+	// still brings the minimum with paused-scale-out.
+	a.FromZero = !annotated(annotations, kedaNotOut)
 	hpa := map[string]any{"minReplicas": floor, "maxReplicas": int64(100)} // KEDA's default
 	if v := spec["maxReplicaCount"]; v != nil {
 		hpa["maxReplicas"] = v
@@ -107,6 +119,13 @@ func (o *Object) kedaScaler() *Autoscaler {
 	a.As = o.scaler(hpa)
 	a.words = strings.NewReplacer("minReplicas", a.MinAt, "maxReplicas", "maxReplicaCount", "behavior.", "advanced.horizontalPodAutoscalerConfig.behavior.")
 	return a
+}
+
+// annotated reads an annotation as KEDA does: what is no boolean is a yes.
+func annotated(annotations map[string]string, key string) bool {
+	v, ok := annotations[key]
+	yes, err := strconv.ParseBool(v)
+	return ok && (yes || err != nil)
 }
 
 // kedaMetrics are the metrics that KEDA gives to the HorizontalPodAutoscaler:

@@ -151,6 +151,15 @@ func TestWorkloads(t *testing.T) {
 		"steps of a workflow only":   {custom("argoproj.io/v1alpha1", "Workflow", "{templates: [{name: a, steps: [[{name: b, template: c}]]}]}"), nil},
 		"a step within a step":       {custom("argoproj.io/v1alpha1", "Workflow", "{templates: [{name: a, steps: [[{name: b, inline: {container: {image: i}}}]]}]}"), []string{"unknown: spec.templates[0].steps[0][0].inline.container looks like part of a pod template, and what Workflow makes of it is not known"}},
 		"a patch of a workflow":      {custom("argoproj.io/v1alpha1", "WorkflowTemplate", "{podSpecPatch: '{}', templates: [{name: a, container: {image: i}}]}"), []string{"unknown: spec.templates[0]: podSpecPatch changes the pod when it runs", "Job at spec.templates[0]"}},
+		"a patch of a reference":     {custom("argoproj.io/v1alpha1", "Workflow", "{workflowTemplateRef: {name: t}, podSpecPatch: '{}'}"), []string{"unknown: podSpecPatch of the workflow would change the pods of its workflowTemplateRef, which stand elsewhere"}},
+		"the host of a reference":    {custom("argoproj.io/v1alpha1", "Workflow", "{workflowTemplateRef: {name: t}, hostNetwork: true, volumes: []}"), []string{"unknown: hostNetwork, volumes of the workflow would change the pods of its workflowTemplateRef, which stand elsewhere"}},
+		"a cron of a reference":      {custom("argoproj.io/v1alpha1", "CronWorkflow", "{workflowSpec: {workflowTemplateRef: {name: t}, podSpecPatch: '{}'}}"), []string{"unknown: podSpecPatch of the workflow would change the pods of its workflowTemplateRef, which stand elsewhere"}},
+		"a reference alone":          {custom("argoproj.io/v1alpha1", "Workflow", "{workflowTemplateRef: {name: t}, serviceAccountName: s, arguments: {}}"), nil},
+		"an object of a workflow":    {custom("argoproj.io/v1alpha1", "Workflow", "{templates: [{name: a, resource: {action: create, manifest: 'kind: Pod'}}]}"), []string{"unknown: spec.templates[0]: resource makes an object of its manifest, which is not looked at"}},
+		"an object in a step":        {custom("argoproj.io/v1alpha1", "Workflow", "{templates: [{name: a, steps: [[{name: b, inline: {resource: {action: apply, manifest: 'kind: Pod'}}}]]}]}"), []string{"unknown: spec.templates[0]: resource makes an object of its manifest, which is not looked at"}},
+		"an object that is deleted":  {custom("argoproj.io/v1alpha1", "Workflow", "{templates: [{name: a, resource: {action: delete, manifest: 'kind: Pod'}}]}"), nil},
+		"a patch without containers": {custom("argoproj.io/v1alpha1", "Workflow", "{podSpecPatch: '{}', templates: [{name: a, resource: {action: get}}]}"), []string{"unknown: spec.templates[0]: podSpecPatch changes the pod when it runs"}},
+		"a patch and steps":          {custom("argoproj.io/v1alpha1", "Workflow", "{podSpecPatch: '{}', templates: [{name: a, steps: [[{name: b, template: c}]]}]}"), nil},
 		"defaults of a workflow":     {custom("argoproj.io/v1alpha1", "CronWorkflow", "{workflowSpec: {templateDefaults: {container: {image: i}}, templates: [{name: a}]}}"), []string{"Job at spec.workflowSpec.templates[0]"}},
 		"a sensor by default":        {custom("argoproj.io/v1alpha1", "Sensor", "{triggers: []}"), []string{"Deployment at spec.template"}},
 		"a workflow in a sensor":     {custom("argoproj.io/v1alpha1", "Sensor", "{triggers: [{template: {argoWorkflow: {source: {resource: {spec: {templates: [{container: {image: i}}]}}}}}}]}"), []string{"Deployment at spec.template", "unknown: spec.triggers[0].template.argoWorkflow.source.resource.spec.templates[0].container looks like part of a pod template, and what Sensor makes of it is not known"}},
@@ -212,4 +221,22 @@ func FuzzWorkloads(f *testing.F) {
 			_ = o.Autoscaler()
 		}
 	})
+}
+
+// Argo reads hostNetwork from the workflow alone: no template can take it back.
+func TestWorkflowHostNetwork(t *testing.T) {
+	t.Parallel()
+	for spec, want := range map[string]any{
+		"{hostNetwork: true, templates: [{name: a, hostNetwork: false, container: {image: i}}]}": true,
+		"{hostNetwork: true, templates: [{name: a, container: {image: i}}]}":                     true,
+		"{templates: [{name: a, container: {image: i}}]}":                                        "",
+	} {
+		ws := parseOne(t, "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: x}\nspec: "+spec+"\n").Workloads(nil)
+		if len(ws) != 1 || ws[0].As == nil {
+			t.Fatalf("%s: %q", spec, said(ws))
+		}
+		if got, _, _ := nested(ws[0].As.Object, "spec", "template", "spec", "hostNetwork"); got != want {
+			t.Errorf("%s: %v, want %v", spec, got, want)
+		}
+	}
 }

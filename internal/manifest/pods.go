@@ -67,6 +67,11 @@ func (o *Object) Workloads(extra []ImageField) []Workload {
 			out = append(out, Workload{Object: o, Unknown: problem})
 		}
 		read = append(read, k.read()...)
+		if k.shape == workflow {
+			if unknown := overReferred(o.workflowSpec(k)); unknown != "" {
+				out = append(out, Workload{Object: o, Unknown: unknown})
+			}
+		}
 		for _, p := range places {
 			out = append(out, o.made(k, p)...)
 		}
@@ -202,12 +207,8 @@ func (o *Object) made(k podKind, p podPlace) []Workload {
 	case ray:
 		t = probedFirst(whole(m))
 	case workflow:
-		spec, _ := o.Object["spec"].(map[string]any)
-		if inner, ok := spec["workflowSpec"].(map[string]any); ok && k.kind == "CronWorkflow" {
-			spec = inner
-		}
 		var unknown string
-		if t, unknown = workflowPod(spec, m); unknown != "" {
+		if t, unknown = workflowPod(o.workflowSpec(k), m); unknown != "" {
 			more = append(more, Workload{Object: o, Path: p.at, Unknown: p.at + ": " + unknown})
 		}
 		if t == nil {
@@ -238,6 +239,15 @@ func (o *Object) made(k podKind, p podPlace) []Workload {
 	}
 	w.As = o.as(as, t, replicas)
 	return append(more, w)
+}
+
+// workflowSpec is what a kind of Argo Workflows says of all its templates.
+func (o *Object) workflowSpec(k podKind) map[string]any {
+	spec, _ := o.Object["spec"].(map[string]any)
+	if inner, ok := spec["workflowSpec"].(map[string]any); ok && k.kind == "CronWorkflow" {
+		return inner
+	}
+	return spec
 }
 
 func lastField(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }

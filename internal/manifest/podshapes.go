@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
@@ -44,6 +45,42 @@ func picked(m map[string]any, fields ...string) map[string]any {
 var podFields = []string{
 	"affinity", "automountServiceAccountToken", "hostIPC", "hostNetwork", "hostPID", "hostUsers", "imagePullSecrets", "securityContext",
 	"serviceAccountName", "topologySpreadConstraints", "volumes",
+}
+
+// templateFields are those of podFields that a template of a workflow has. The rest,
+// hostNetwork above all, Argo reads from the workflow alone.
+var templateFields = []string{"affinity", "automountServiceAccountToken", "securityContext", "serviceAccountName", "volumes"}
+
+// laidOver are fields of a workflow that change the pods of a WorkflowTemplate that it runs.
+var laidOver = []string{
+	"automountServiceAccountToken", "hostIPC", "hostNetwork", "hostPID", "hostUsers", "podSpecPatch", "securityContext", "templateDefaults", "volumes",
+}
+
+// overReferred says what a workflow lays over pods whose templates stand elsewhere.
+func overReferred(spec map[string]any) string {
+	added := sortedKeys(picked(spec, laidOver...))
+	if spec["workflowTemplateRef"] == nil || len(added) == 0 {
+		return ""
+	}
+	return strings.Join(added, ", ") + " of the workflow would change the pods of its workflowTemplateRef, which stand elsewhere"
+}
+
+// makesObjects reports whether a template of a workflow creates an object of its own text.
+func makesObjects(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		if r, ok := v["resource"].(map[string]any); ok && (r["manifest"] != nil || r["manifestFrom"] != nil) && r["action"] != "get" && r["action"] != "delete" {
+			return true
+		}
+		for _, e := range v {
+			if makesObjects(e) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, makesObjects)
+	}
+	return false
 }
 
 // eachContainer changes the containers of a template's copy.
@@ -122,8 +159,16 @@ func workflowPod(spec, t map[string]any) (pod map[string]any, unknown string) {
 		}
 		containers = append(containers, list...)
 	}
+	if makesObjects(t) {
+		unknown = "resource makes an object of its manifest, which is not looked at"
+	}
+	// A template that runs others has no pod of its own for the workflow's patch.
+	runs := t["steps"] == nil && t["dag"] == nil && t["suspend"] == nil
+	if t["podSpecPatch"] != nil || spec["podSpecPatch"] != nil && runs {
+		unknown = "podSpecPatch changes the pod when it runs"
+	}
 	if len(containers) == 0 {
-		return nil, ""
+		return nil, unknown
 	}
 	lists := map[string][]any{}
 	for _, field := range []string{"initContainers", "sidecars", "volumes"} {
@@ -133,7 +178,7 @@ func workflowPod(spec, t map[string]any) (pod map[string]any, unknown string) {
 		}
 		lists[field] = list
 	}
-	p := over(picked(spec, podFields...), picked(t, podFields...))
+	p := over(picked(spec, podFields...), picked(t, templateFields...))
 	if t["securityContext"] != nil { // the whole of it replaces the workflow's
 		p["securityContext"] = t["securityContext"]
 	}
@@ -143,9 +188,6 @@ func workflowPod(spec, t map[string]any) (pod map[string]any, unknown string) {
 	}
 	p["volumes"] = slices.Concat(shared, lists["volumes"])
 	p["containers"], p["initContainers"] = slices.Concat(containers, lists["sidecars"]), lists["initContainers"]
-	if cmp.Or(spec["podSpecPatch"], t["podSpecPatch"]) != nil {
-		unknown = "podSpecPatch changes the pod when it runs"
-	}
 	meta, _ := spec["podMetadata"].(map[string]any)
 	own, _ := t["metadata"].(map[string]any)
 	return map[string]any{"metadata": over(meta, own), "spec": p}, unknown
