@@ -79,6 +79,7 @@ func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc 
 		return err
 	}
 	problems = append(problems, nameProblems(o)...)
+	problems = append(problems, newProblems(o)...)
 	problems = append(problems, shadowProblems(doc, o)...)
 	fine := "valid for Kubernetes " + version
 	if validated && len(problems) == 0 {
@@ -134,6 +135,22 @@ func (f *findings) schemaResult(rule string, o *manifest.Object, problems []stri
 func nameProblems(o *manifest.Object) []string {
 	if o.GetName() == "" && o.GetGenerateName() == "" {
 		return []string{"metadata.name: required, and missing"}
+	}
+	return nil
+}
+
+// newProblems: an object that is created has no version in the store yet. The API
+// server refuses every version but 0, and an apply what is no number.
+func newProblems(o *manifest.Object) []string {
+	version := o.GetResourceVersion()
+	if version == "" {
+		return nil
+	}
+	switch n, err := strconv.ParseUint(version, 10, 64); {
+	case err != nil:
+		return []string{"metadata.resourceVersion: no number, and it should not be set on objects to be created"}
+	case n != 0:
+		return []string{"metadata.resourceVersion: resourceVersion should not be set on objects to be created"}
 	}
 	return nil
 }
@@ -301,6 +318,9 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 		by = "the CRD of " + source
 	}
 	if crd == nil {
+		if problems := newProblems(o); len(problems) > 0 { // whatever its schema is
+			f.schemaResult(RuleCRD, o, problems, "")
+		}
 		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "no schema for "+kindKey(gvk)+": the chart ships no CRD for it",
 			"Ship the CRD in crds/, or accept this by a waiver that names the kind.")
 		return nil
@@ -314,7 +334,7 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 		f.object(RuleCRD, o, evidence.OutcomeNotChecked, clean(err.Error()), "Look at the object, and at the CRD: Kubernetes' own validation fails on them.")
 		return nil //nolint:nilerr // the finding holds it
 	}
-	problems := nameProblems(o)
+	problems := append(nameProblems(o), newProblems(o)...)
 	for _, e := range refused {
 		problems = append(problems, clean(apiserver.Say(gvk.Kind, e)))
 	}
