@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/helm/internal/apiserver"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
@@ -39,6 +40,13 @@ func (f *findings) objects() error {
 	if err != nil {
 		return err
 	}
+	var asked []string
+	switch rec, err := f.Chart(); {
+	case err == nil:
+		asked = rec.APIVersions
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
 	crds := f.shippedCRDs()
 	judged := map[string]bool{}
 	for i := range f.set.Objects {
@@ -46,10 +54,11 @@ func (f *findings) objects() error {
 		gvk := o.GroupVersionKind()
 		switch {
 		case doc.Has(gvk):
-			if err := f.builtin(o, gvk, doc, version); err != nil {
+			off := chart.SwitchedOff(gvk, version) && !slices.Contains(asked, gvk.GroupVersion().String()) && !slices.Contains(asked, gvk.GroupVersion().String()+"/"+gvk.Kind)
+			if err := f.builtin(o, gvk, doc, version, off); err != nil {
 				return err
 			}
-			f.lifecycle(o, gvk, version)
+			f.lifecycle(o, gvk, version, off)
 			judged[RuleSchema], judged[RuleRemoved] = true, true
 		case ofKubernetes(doc, gvk):
 			f.removed(o, gvk, version)
@@ -72,7 +81,8 @@ func (f *findings) objects() error {
 
 // builtin judges an object of a kind that the version serves: unknown fields and
 // types by the version's own schema, and then as the API server does that creates it.
-func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc *Document, version string) error {
+// One whose API is off is not found to be valid.
+func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc *Document, version string, off bool) error {
 	validated := validates(gvk, version)
 	problems, err := doc.validate(gvk, o.Object, !validated || version != apiserver.Version)
 	if err != nil {
@@ -94,8 +104,20 @@ func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc 
 		slices.Sort(problems)
 		problems = slices.Compact(problems)
 	}
+	if off && len(problems) == 0 {
+		f.object(RuleSchema, o, evidence.OutcomeNotChecked, switchedOff(gvk, version), askFor(gvk))
+		return nil
+	}
 	f.schemaResult(RuleSchema, o, problems[:min(len(problems), maxProblems)], fine)
 	return nil
+}
+
+func switchedOff(gvk schema.GroupVersionKind, version string) string {
+	return fmt.Sprintf("Kubernetes %s does not serve %s unless it is switched on", version, kindKey(gvk))
+}
+
+func askFor(gvk schema.GroupVersionKind) string {
+	return "Use an API that is on in every cluster, or say by --api-versions " + gvk.GroupVersion().String() + " that the cluster serves it."
 }
 
 // validates reports whether the validation of apiserver.Version holds for a kind in
@@ -244,9 +266,13 @@ func history(gvk schema.GroupVersionKind) (deprecated, removed lived, replacemen
 }
 
 // lifecycle judges the API of an object that the version serves.
-func (f *findings) lifecycle(o *manifest.Object, gvk schema.GroupVersionKind, version string) {
+func (f *findings) lifecycle(o *manifest.Object, gvk schema.GroupVersionKind, version string, off bool) {
 	deprecated, removed, replacement := history(gvk)
-	f.object(RuleRemoved, o, evidence.OutcomePass, "Kubernetes "+version+" serves "+kindKey(gvk), "")
+	if off {
+		f.object(RuleRemoved, o, evidence.OutcomeNotChecked, switchedOff(gvk, version), askFor(gvk))
+	} else {
+		f.object(RuleRemoved, o, evidence.OutcomePass, "Kubernetes "+version+" serves "+kindKey(gvk), "")
+	}
 	if deprecated == (lived{}) || !deprecated.reached(parseVersion(version)) {
 		return
 	}

@@ -40,10 +40,10 @@ func TestResourceVersion(t *testing.T) {
 		{"no number", `"abc"`, "metadata.resourceVersion: no number"},
 	} {
 		for kind, head := range map[string]string{
-			"ConfigMap":        "apiVersion: v1\nkind: ConfigMap\n",
-			"published kind":   "apiVersion: external-secrets.io/v1\nkind: SecretStore\nspec: {provider: {vault: {server: https://vault.example.com, auth: {appRole: {roleId: r, secretRef: {name: web}}}}}}\n",
-			"kind of no CRD":   "apiVersion: nowhere.example.com/v1\nkind: Thing\n",
-			"ServiceAccount":   "apiVersion: v1\nkind: ServiceAccount\n",
+			"ConfigMap":      "apiVersion: v1\nkind: ConfigMap\n",
+			"published kind": "apiVersion: external-secrets.io/v1\nkind: SecretStore\nspec: {provider: {vault: {server: https://vault.example.com, auth: {appRole: {roleId: r, secretRef: {name: web}}}}}}\n",
+			"kind of no CRD": "apiVersion: nowhere.example.com/v1\nkind: Thing\n",
+			"ServiceAccount": "apiVersion: v1\nkind: ServiceAccount\n",
 		} {
 			t.Run(tt.name+" "+kind, func(t *testing.T) {
 				t.Parallel()
@@ -53,5 +53,36 @@ func TestResourceVersion(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSwitchedOff holds that APIs that no cluster serves unasked are not found to be
+// served, unless --api-versions has them.
+func TestSwitchedOff(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, object, kube string
+		asked              []string
+		off                bool
+	}{
+		{"beta", "apiVersion: scheduling.k8s.io/v1beta1\nkind: PodGroup\nmetadata: {name: a}\nspec: {schedulingPolicy: {basic: {}}}", "1.37", nil, true},
+		{"alpha", "apiVersion: internal.apiserver.k8s.io/v1alpha1\nkind: StorageVersion\nmetadata: {name: a.b}\nspec: {}", "1.37", nil, true},
+		{"beta of a stable API", "apiVersion: resource.k8s.io/v1beta2\nkind: ResourceClaimTemplate\nmetadata: {name: a}\nspec: {spec: {}}", "1.37", nil, true},
+		{"older version", "apiVersion: networking.k8s.io/v1beta1\nkind: ServiceCIDR\nmetadata: {name: a}\nspec: {cidrs: [10.0.0.0/16]}", "1.32", nil, true},
+		{"asked for", "apiVersion: resource.k8s.io/v1beta2\nkind: ResourceClaimTemplate\nmetadata: {name: a}\nspec: {spec: {}}", "1.37", []string{"resource.k8s.io/v1beta2"}, false},
+		{"kind asked for", "apiVersion: resource.k8s.io/v1beta2\nkind: ResourceClaimTemplate\nmetadata: {name: a}\nspec: {spec: {}}", "1.37", []string{"resource.k8s.io/v1beta2/ResourceClaimTemplate"}, false},
+		{"another is asked for", "apiVersion: resource.k8s.io/v1beta2\nkind: ResourceClaimTemplate\nmetadata: {name: a}\nspec: {spec: {}}", "1.37", []string{"resource.k8s.io/v1beta1"}, true},
+		{"stable", "apiVersion: resource.k8s.io/v1\nkind: ResourceClaimTemplate\nmetadata: {name: a}\nspec: {spec: {}}", "1.37", nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := objectSays(t, tt.object, chart.LoadOptions{KubeVersion: tt.kube, APIVersions: tt.asked})
+			for _, rule := range []string{helm.RuleSchema, helm.RuleRemoved} {
+				want := rule + " not-checked"
+				if strings.Contains(got, want) != tt.off || tt.off && strings.Count(got, "unless it is switched on") != 2 || strings.Contains(got, " fail ") {
+					t.Errorf("off is %t, got:\n%s", tt.off, got)
+				}
+			}
+		})
 	}
 }
