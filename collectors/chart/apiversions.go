@@ -102,3 +102,34 @@ func served(gvk schema.GroupVersionKind, of release) bool {
 	off := strings.Contains(gvk.Version, "beta") && !since.before(betaOff) && !betaStillOn[gvk.GroupVersion()]
 	return !of.before(since) && !off
 }
+
+// lastBetaOn is the first release without any beta that is on unasked.
+var lastBetaOn = release{1, 32}
+
+// SwitchedOff reports whether a cluster of that minor version of Kubernetes ("1.37")
+// knows an API of Kubernetes' own, and does not serve it unless it is told to.
+func SwitchedOff(gvk schema.GroupVersionKind, version string) bool {
+	if strings.Contains(gvk.Version, "alpha") {
+		return true
+	}
+	if !strings.Contains(gvk.Version, "beta") || betaStillOn[gvk.GroupVersion()] {
+		return false
+	}
+	major, minor, _ := strings.Cut(version, ".")
+	a, errMajor := strconv.Atoi(major)
+	b, errMinor := strconv.Atoi(minor)
+	if errMajor != nil || errMinor != nil || !(release{a, b}).before(lastBetaOn) {
+		return true
+	}
+	obj, err := scheme.Scheme.New(gvk)
+	if err != nil {
+		return !(release{a, b}).before(betaOff)
+	}
+	x, ok := obj.(interface{ APILifecycleIntroduced() (int, int) })
+	if !ok {
+		return !(release{a, b}).before(betaOff)
+	}
+	var since release
+	since.major, since.minor = x.APILifecycleIntroduced()
+	return !since.before(betaOff)
+}

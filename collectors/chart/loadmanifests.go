@@ -39,6 +39,7 @@ func LoadManifests(ctx context.Context, ref string, o LoadOptions) (*Release, er
 	rel.addFiles(files)
 	rel.Files = nil // the manifests hold all of it
 	rel.UserValues, rel.Values = map[string]any{}, map[string]any{}
+	rel.Record.APIVersions = slices.Sorted(slices.Values(l.o.APIVersions))
 	rel.Record.Capabilities = map[string]string{"kubeVersion": caps.KubeVersion.Version}
 	name := "stdin"
 	if ref != "-" {

@@ -40,6 +40,13 @@ func (f *findings) objects() error {
 	if err != nil {
 		return err
 	}
+	var asked []string
+	switch rec, err := f.Chart(); {
+	case err == nil:
+		asked = rec.APIVersions
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
 	crds := f.shippedCRDs()
 	judged := map[string]bool{}
 	for i := range f.set.Objects {
@@ -47,10 +54,11 @@ func (f *findings) objects() error {
 		gvk := o.GroupVersionKind()
 		switch {
 		case doc.Has(gvk):
-			if err := f.builtin(o, gvk, doc, version); err != nil {
+			off := chart.SwitchedOff(gvk, version) && !slices.Contains(asked, gvk.GroupVersion().String()) && !slices.Contains(asked, gvk.GroupVersion().String()+"/"+gvk.Kind)
+			if err := f.builtin(o, gvk, doc, version, off); err != nil {
 				return err
 			}
-			f.lifecycle(o, gvk, version)
+			f.lifecycle(o, gvk, version, off)
 			judged[RuleSchema], judged[RuleRemoved] = true, true
 		case ofKubernetes(doc, gvk):
 			f.removed(o, gvk, version)
@@ -73,13 +81,15 @@ func (f *findings) objects() error {
 
 // builtin judges an object of a kind that the version serves: unknown fields and
 // types by the version's own schema, and then as the API server does that creates it.
-func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc *Document, version string) error {
+// One whose API is off is not found to be valid.
+func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc *Document, version string, off bool) error {
 	validated := validates(gvk, version)
 	problems, err := doc.validate(gvk, o.Object, !validated || version != apiserver.Version)
 	if err != nil {
 		return err
 	}
 	problems = append(problems, nameProblems(o)...)
+	problems = append(problems, newProblems(o)...)
 	problems = append(problems, shadowProblems(doc, o)...)
 	fine := "valid for Kubernetes " + version
 	if validated && len(problems) == 0 {
@@ -94,8 +104,20 @@ func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc 
 		slices.Sort(problems)
 		problems = slices.Compact(problems)
 	}
+	if off && len(problems) == 0 {
+		f.object(RuleSchema, o, evidence.OutcomeNotChecked, switchedOff(gvk, version), askFor(gvk))
+		return nil
+	}
 	f.schemaResult(RuleSchema, o, problems[:min(len(problems), maxProblems)], fine)
 	return nil
+}
+
+func switchedOff(gvk schema.GroupVersionKind, version string) string {
+	return fmt.Sprintf("Kubernetes %s does not serve %s unless it is switched on", version, kindKey(gvk))
+}
+
+func askFor(gvk schema.GroupVersionKind) string {
+	return "Use an API that is on in every cluster, or say by --api-versions " + gvk.GroupVersion().String() + " that the cluster serves it."
 }
 
 // validates reports whether the validation of apiserver.Version holds for a kind in
@@ -135,6 +157,22 @@ func (f *findings) schemaResult(rule string, o *manifest.Object, problems []stri
 func nameProblems(o *manifest.Object) []string {
 	if o.GetName() == "" && o.GetGenerateName() == "" {
 		return []string{"metadata.name: required, and missing"}
+	}
+	return nil
+}
+
+// newProblems: an object that is created has no version in the store yet. The API
+// server refuses every version but 0, and an apply what is no number.
+func newProblems(o *manifest.Object) []string {
+	version := o.GetResourceVersion()
+	if version == "" {
+		return nil
+	}
+	switch n, err := strconv.ParseUint(version, 10, 64); {
+	case err != nil:
+		return []string{"metadata.resourceVersion: no number, and it should not be set on objects to be created"}
+	case n != 0:
+		return []string{"metadata.resourceVersion: resourceVersion should not be set on objects to be created"}
 	}
 	return nil
 }
@@ -228,9 +266,13 @@ func history(gvk schema.GroupVersionKind) (deprecated, removed lived, replacemen
 }
 
 // lifecycle judges the API of an object that the version serves.
-func (f *findings) lifecycle(o *manifest.Object, gvk schema.GroupVersionKind, version string) {
+func (f *findings) lifecycle(o *manifest.Object, gvk schema.GroupVersionKind, version string, off bool) {
 	deprecated, removed, replacement := history(gvk)
-	f.object(RuleRemoved, o, evidence.OutcomePass, "Kubernetes "+version+" serves "+kindKey(gvk), "")
+	if off {
+		f.object(RuleRemoved, o, evidence.OutcomeNotChecked, switchedOff(gvk, version), askFor(gvk))
+	} else {
+		f.object(RuleRemoved, o, evidence.OutcomePass, "Kubernetes "+version+" serves "+kindKey(gvk), "")
+	}
 	if deprecated == (lived{}) || !deprecated.reached(parseVersion(version)) {
 		return
 	}
@@ -344,6 +386,9 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 		return nil
 	}
 	if crd == nil {
+		if problems := newProblems(o); len(problems) > 0 { // whatever its schema is
+			f.schemaResult(RuleCRD, o, problems, "")
+		}
 		f.object(RuleCRD, o, evidence.OutcomeNotChecked, "no schema for "+kindKey(gvk)+": the chart ships no CRD for it",
 			"Ship the CRD in crds/, or accept this by a waiver that names the kind.")
 		return nil
@@ -357,7 +402,7 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 		f.object(RuleCRD, o, evidence.OutcomeNotChecked, clean(err.Error()), "Look at the object, and at the CRD: Kubernetes' own validation fails on them.")
 		return nil //nolint:nilerr // the finding holds it
 	}
-	problems := nameProblems(o)
+	problems := append(nameProblems(o), newProblems(o)...)
 	for _, e := range refused {
 		problems = append(problems, clean(apiserver.Say(gvk.Kind, e)))
 	}
