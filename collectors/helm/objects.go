@@ -53,6 +53,9 @@ func (f *findings) objects() error {
 		o := &f.set.Objects[i]
 		gvk := o.GroupVersionKind()
 		switch {
+		case doc.Has(gvk) && uncreatable(gvk) != "":
+			f.object(RuleSchema, o, evidence.OutcomeFail, uncreatable(gvk), "Leave it out: no client can install it.")
+			judged[RuleSchema] = true
 		case doc.Has(gvk):
 			off := chart.SwitchedOff(gvk, version) && !slices.Contains(asked, gvk.GroupVersion().String()) && !slices.Contains(asked, gvk.GroupVersion().String()+"/"+gvk.Kind)
 			if err := f.builtin(o, gvk, doc, version, off); err != nil {
@@ -118,6 +121,25 @@ func switchedOff(gvk schema.GroupVersionKind, version string) string {
 
 func askFor(gvk schema.GroupVersionKind) string {
 	return "Use an API that is on in every cluster, or say by --api-versions " + gvk.GroupVersion().String() + " that the cluster serves it."
+}
+
+// noResource are kinds that have a schema and no resource of their own: those of
+// subresources, and those of answers.
+var noResource = map[schema.GroupKind]bool{
+	{Group: "policy", Kind: "Eviction"}: true, {Group: "autoscaling", Kind: "Scale"}: true, {Group: "authentication.k8s.io", Kind: "TokenRequest"}: true,
+	{Kind: "APIGroup"}: true, {Kind: "APIVersions"}: true, {Kind: "Status"}: true,
+}
+
+// uncreatable says why nobody can create objects of a kind that a version has a
+// schema for; nothing where one can.
+func uncreatable(gvk schema.GroupVersionKind) string {
+	switch {
+	case noResource[gvk.GroupKind()]:
+		return fmt.Sprintf("no matches for kind %q in version %q: it is not served as an object of its own", gvk.Kind, gvk.GroupVersion())
+	case gvk.GroupKind() == schema.GroupKind{Kind: "ComponentStatus"}:
+		return "the server does not allow this method on the requested resource: a ComponentStatus can only be read"
+	}
+	return ""
 }
 
 // validates reports whether the validation of apiserver.Version holds for a kind in

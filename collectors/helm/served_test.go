@@ -86,3 +86,26 @@ func TestSwitchedOff(t *testing.T) {
 		})
 	}
 }
+
+// TestUncreatable holds that kinds without a resource that can be created fail.
+func TestUncreatable(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ object, want string }{
+		{"apiVersion: policy/v1\nkind: Eviction\nmetadata: {name: a}", `no matches for kind "Eviction" in version "policy/v1"`},
+		{"apiVersion: autoscaling/v1\nkind: Scale\nmetadata: {name: a}\nspec: {replicas: 1}", `no matches for kind "Scale" in version "autoscaling/v1"`},
+		{"apiVersion: authentication.k8s.io/v1\nkind: TokenRequest\nmetadata: {name: a}\nspec: {audiences: [a]}", `no matches for kind "TokenRequest"`},
+		{"apiVersion: v1\nkind: Status\nmetadata: {}", `no matches for kind "Status" in version "v1"`},
+		{"apiVersion: v1\nkind: APIGroup\nname: a\nversions: []", `no matches for kind "APIGroup" in version "v1"`},
+		{"apiVersion: v1\nkind: ComponentStatus\nmetadata: {name: a}", "the server does not allow this method"},
+		{"apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 2, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: a}}", ""},
+		{"apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {minAvailable: 1, selector: {matchLabels: {a: b}}}", ""},
+	} {
+		t.Run(strings.Fields(tt.object)[3], func(t *testing.T) {
+			t.Parallel()
+			got := objectSays(t, tt.object, chart.LoadOptions{})
+			if strings.Contains(got, " fail ") != (tt.want != "") || !strings.Contains(got, tt.want) {
+				t.Errorf("want %q, got:\n%s", tt.want, got)
+			}
+		})
+	}
+}

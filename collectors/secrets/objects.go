@@ -11,8 +11,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -347,40 +345,6 @@ func (s *scan) entrySecrets(key, v string) []secret {
 		return insideOf(v, key)
 	}
 	return s.secretsOf(key, v, literalSecret)
-}
-
-// podEnv looks at literal variables and arguments of all containers.
-func (s *scan) podEnv(o, as *manifest.Object) {
-	tpl, ok, err := as.PodTemplate()
-	if !ok || err != nil {
-		return // what is no pod template is reported by the collectors that judge it
-	}
-	for _, c := range slices.Concat(tpl.Spec.InitContainers, tpl.Spec.Containers) {
-		s.variables(o, c.Name, c.Env)
-		s.arguments(o, c.Name, slices.Concat(c.Command, c.Args))
-	}
-	for _, c := range tpl.Spec.EphemeralContainers {
-		s.variables(o, c.Name, c.Env)
-		s.arguments(o, c.Name, slices.Concat(c.Command, c.Args))
-	}
-}
-
-func (s *scan) variables(o *manifest.Object, container string, env []corev1.EnvVar) {
-	values := map[string]string{}
-	for _, e := range env {
-		if e.ValueFrom == nil {
-			values[e.Name] = e.Value
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		for _, x := range s.secretsOf(name, values[name], literalSecret) {
-			at := spot{}
-			if x.key == "" {
-				at.variable = name + "\x00" + strings.TrimSpace(x.text)
-			}
-			s.addIn(o, at, RuleEnv, "literal", container, "env "+name+x.beside(), x.text, x.also...)
-		}
-	}
 }
 
 func (s *scan) arguments(o *manifest.Object, container string, args []string) {

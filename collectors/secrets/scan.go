@@ -129,9 +129,23 @@ func (s *scan) objects() error {
 				s.configMap(o)
 			}
 		}
+		known, unknown := false, false
 		for _, w := range o.Workloads(extra) {
 			if w.As != nil {
 				s.podEnv(o, w.As)
+				known = true
+			} else {
+				unknown = true
+			}
+		}
+		if unknown && !known {
+			// Nobody knows what becomes of it; it is sealed all the same.
+			s.anything(o, "", "", o.Object["spec"], 0)
+		}
+		if gk := o.GroupVersionKind().GroupKind(); gk.Group == "tekton.dev" && gk.Kind == "StepAction" {
+			if spec, ok := o.Object["spec"].(map[string]any); ok {
+				c, _ := runsOf(spec) // what is odd in it is looked at as well
+				s.container(o, &c)
 			}
 		}
 	}

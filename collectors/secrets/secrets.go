@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
@@ -119,7 +120,8 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 }
 
 // unknownPods says of what looks like pod templates of unknown kinds that their
-// variables and arguments were not looked at as such.
+// variables and arguments were not looked at as such, and of known kinds which of
+// them are in no shape that can be.
 func unknownPods(in *collectors.Sealed) ([]evidence.Finding, error) {
 	_, set, err := in.Rendered()
 	if err != nil {
@@ -132,10 +134,16 @@ func unknownPods(in *collectors.Sealed) ([]evidence.Finding, error) {
 	var out []evidence.Finding
 	for i := range set.Objects {
 		for _, w := range workloads[i] {
-			if w.As == nil {
-				out = append(out, evidence.Finding{Rule: RuleEnv, Target: w.Object.Target(""), Outcome: evidence.OutcomeNotChecked, Severity: evidence.SeverityHigh, Message: w.Unknown,
-					Remediation: "Name its pod templates with podTemplates in helmproof.yaml.", Evidence: []evidence.Pointer{in.Lines(w.Object.From, w.Object.To)}})
+			unread, remedy := w.Unknown, "Name its pod templates with podTemplates in helmproof.yaml."
+			if w.As != nil {
+				_, err := containersOf(w.As)
+				if err == nil {
+					continue
+				}
+				unread, remedy = w.Where("its variables and arguments cannot be read: "+strings.ReplaceAll(err.Error(), "\n", "; ")), "Write them as the kind's API has them."
 			}
+			out = append(out, evidence.Finding{Rule: RuleEnv, Target: w.Object.Target(""), Outcome: evidence.OutcomeNotChecked, Severity: evidence.SeverityHigh, Message: unread,
+				Remediation: remedy, Evidence: []evidence.Pointer{in.Lines(w.Object.From, w.Object.To)}})
 		}
 	}
 	return out, nil
