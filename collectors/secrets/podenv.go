@@ -175,7 +175,7 @@ func (s *scan) podEnv(o, as *manifest.Object) {
 }
 
 func (s *scan) container(o *manifest.Object, c *runs) {
-	s.variables(o, c.name, c.variables)
+	s.variables(o, c.name, c.variables, literalSecret)
 	s.arguments(o, c.name, c.args)
 	for _, call := range c.calls {
 		s.arguments(o, c.name, call)
@@ -192,17 +192,17 @@ func (s *scan) container(o *manifest.Object, c *runs) {
 		}
 	}
 	for _, v := range c.odd {
-		s.anything(o, c.name, "", v, 0)
+		s.anything(o, c.name, "", v, literalSecret, 0)
 	}
 }
 
-func (s *scan) variables(o *manifest.Object, container string, env []variable) {
+func (s *scan) variables(o *manifest.Object, container string, env []variable, secret func(name, value string) bool) {
 	env = slices.Clone(env)
 	slices.SortStableFunc(env, func(a, b variable) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
 	})
 	for _, v := range slices.Compact(env) {
-		for _, x := range s.secretsOf(v.name, v.value, literalSecret) {
+		for _, x := range s.secretsOf(v.name, v.value, secret) {
 			at := spot{}
 			if x.key == "" {
 				at.variable = v.name + "\x00" + strings.TrimSpace(x.text)
@@ -213,8 +213,9 @@ func (s *scan) variables(o *manifest.Object, container string, env []variable) {
 }
 
 // anything looks at what stands where a pod template should, in whatever shape: as
-// variables by their names, and as containers where it has what those have.
-func (s *scan) anything(o *manifest.Object, container, key string, v any, depth int) {
+// variables by their names, and as containers where it has what those have. secret
+// says of a field whether it is one: in a kind that nobody knows it may name a Secret.
+func (s *scan) anything(o *manifest.Object, container, key string, v any, secret func(name, value string) bool, depth int) {
 	if depth > maxDepth {
 		return
 	}
@@ -222,11 +223,11 @@ func (s *scan) anything(o *manifest.Object, container, key string, v any, depth 
 	case map[string]any:
 		name, _ := x["name"].(string)
 		if text, ok := scalar(x["value"]); ok && name != "" {
-			s.variables(o, container, []variable{{name, text}})
+			s.variables(o, container, []variable{{name, text}}, literalSecret)
 		}
 		for _, k := range slices.Sorted(maps.Keys(x)) {
 			if k != "value" || name == "" || isNested(x[k]) {
-				s.anything(o, container, k, x[k], depth+1)
+				s.anything(o, container, k, x[k], secret, depth+1)
 			}
 		}
 	case []any:
@@ -235,7 +236,7 @@ func (s *scan) anything(o *manifest.Object, container, key string, v any, depth 
 			if text, ok := scalar(e); ok {
 				args = append(args, text)
 			} else {
-				s.anything(o, container, key, e, depth+1)
+				s.anything(o, container, key, e, secret, depth+1)
 			}
 		}
 		s.arguments(o, container, args)
@@ -246,7 +247,7 @@ func (s *scan) anything(o *manifest.Object, container, key string, v any, depth 
 		case slices.Contains([]string{"command", "args", "script", "source"}, key):
 			s.arguments(o, container, []string{"-c", text})
 		default:
-			s.variables(o, container, []variable{{key, text}})
+			s.variables(o, container, []variable{{key, text}}, secret)
 		}
 	}
 }

@@ -75,6 +75,8 @@ func TestPodEnv(t *testing.T) {
 		"harmless, does not decode":     {pod(`{terminationGracePeriodSeconds: "30", containers: [{name: a, image: x, env: [{name: MODE, value: fast}]}]}`), false, ""},
 		"a reference, does not decode":  {pod(`{priority: high, containers: [{name: a, image: x, env: [{name: DB_PASSWORD, valueFrom: {secretKeyRef: {name: a, key: b}}}]}]}`), false, ""},
 		"no template":                   {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 2}\n", false, ""},
+		"names in an unknown kind":      {"apiVersion: example.com/v1\nkind: Engine\nmetadata: {name: e}\nspec: {credentials: organization-secret, pods: {spec: {containers: [{name: a, image: x}]}}}\n", false, "looks like part of a pod template"},
+		"a password in an unknown kind": {"apiVersion: example.com/v1\nkind: Engine\nmetadata: {name: e}\nspec: {admin: {password: hunter2zeta}, pods: {spec: {containers: [{name: a, image: x}]}}}\n", true, "looks like part of a pod template"},
 		"a template of text":            {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: x}\n", false, "the pod template is no object"},
 		"a parameter in a Task":         {task(`{steps: [{name: a, image: x, computeResources: {limits: {memory: $(params.mem)}}, ` + env + `}]}`), true, ""},
 		"a parameter in a Workflow":     {workflow(`{name: a, container: {image: x, ports: [{containerPort: "{{inputs.parameters.p}}"}], ` + env + `}}`), true, ""},

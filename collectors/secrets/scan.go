@@ -140,7 +140,7 @@ func (s *scan) objects() error {
 		}
 		if unknown && !known {
 			// Nobody knows what becomes of it; it is sealed all the same.
-			s.anything(o, "", "", o.Object["spec"], 0)
+			s.anything(o, "", "", o.Object["spec"], secretKey, 0)
 		}
 		if gk := o.GroupVersionKind().GroupKind(); gk.Group == "tekton.dev" && gk.Kind == "StepAction" {
 			if spec, ok := o.Object["spec"].(map[string]any); ok {
