@@ -16,6 +16,8 @@ type Autoscaler struct {
 	As *Object
 	// MinAt is the field that minReplicas comes from.
 	MinAt string
+	// Up is the smallest number of pods above zero; 0 where there are never any.
+	Up int
 	// TakesOver names a HorizontalPodAutoscaler that it replaces; empty: none.
 	TakesOver string
 	// Own says that it scales the object itself, and knows no stabilization windows.
@@ -78,6 +80,7 @@ func (o *Object) kedaScaler() *Autoscaler {
 			floor = n
 		}
 	}
+	a.Up = kedaUp(spec, floor, a.MinAt)
 	hpa := map[string]any{"minReplicas": floor, "maxReplicas": int64(100)} // KEDA's default
 	if v := spec["maxReplicaCount"]; v != nil {
 		hpa["maxReplicas"] = v
@@ -107,6 +110,27 @@ func (o *Object) kedaScaler() *Autoscaler {
 	a.As = o.scaler(hpa)
 	a.words = strings.NewReplacer("minReplicas", a.MinAt, "maxReplicas", "maxReplicaCount", "behavior.", "advanced.horizontalPodAutoscalerConfig.behavior.")
 	return a
+}
+
+// kedaUp is the smallest number of pods above zero that KEDA leaves a workload with
+// whose smallest number is the floor: where it scales from zero, the
+// HorizontalPodAutoscaler that it makes begins at minReplicaCount, or at 1.
+func kedaUp(spec map[string]any, floor any, at string) int {
+	n, ok := floor.(int64)
+	if !ok || n > 0 || at == kedaPausedAt {
+		return int(max(n, 0))
+	}
+	up := int64(1)
+	if v, ok := spec["minReplicaCount"].(int64); ok && v > 0 {
+		up = v
+	}
+	fallback, _ := spec["fallback"].(map[string]any)
+	for _, v := range []any{spec["idleReplicaCount"], fallback["replicas"]} {
+		if n, ok := v.(int64); ok && n > 0 {
+			up = min(up, n)
+		}
+	}
+	return int(up)
 }
 
 // kedaMetrics are the metrics that KEDA gives to the HorizontalPodAutoscaler:
