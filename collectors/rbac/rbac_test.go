@@ -121,7 +121,7 @@ func TestManySubjects(t *testing.T) {
 
 func TestRules(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, rule, wildcard, rights string }{ // parts of the messages; "": it passes
+	for _, tt := range []struct{ name, rule, wildcard, rights string }{ // parts of the messages; "": it passes; "cluster: " before those that a Role passes
 		{"harmless", harmless, "", ""},
 		{"no rules", "", "", ""},
 		{"everything", "{apiGroups: ['*'], resources: ['*'], verbs: ['*']}", "verbs of *: *", "reads all Secrets (* *)"},
@@ -153,24 +153,35 @@ func TestRules(t *testing.T) {
 		{"exec by wildcard of pods", "{apiGroups: [''], resources: ['pods/*'], verbs: [create]}", "pods/*", "runs commands in pods"},
 		{"ephemeral containers", "{apiGroups: [''], resources: [pods/ephemeralcontainers], verbs: [patch]}", "", "puts containers into pods"},
 		{"logs", "{apiGroups: [''], resources: [pods, pods/log], verbs: [get]}", "", ""},
-		{"nodes/proxy", "{apiGroups: [''], resources: [nodes/proxy], verbs: [get]}", "", "reaches the kubelet"},
+		{"nodes/proxy", "{apiGroups: [''], resources: [nodes/proxy], verbs: [get]}", "", "cluster: reaches the kubelet"},
 		{"nodes", "{apiGroups: [''], resources: [nodes, nodes/metrics], verbs: [get]}", "", ""},
 		{"tokens", "{apiGroups: [''], resources: [serviceaccounts/token], verbs: [create]}", "", "makes tokens of every service account"},
 		{"tokens of somebody else's", "{apiGroups: [''], resources: [serviceaccounts/token], verbs: [create], resourceNames: [theirs]}", "", "makes tokens of service accounts "},
-		{"impersonate", "{apiGroups: [''], resources: [users, groups], verbs: [impersonate]}", "", "acts as others (impersonate users, groups)"},
+		{"impersonate", "{apiGroups: [''], resources: [users, groups], verbs: [impersonate]}", "", "cluster: acts as others (impersonate users, groups)"},
 		{"impersonate one", "{apiGroups: [''], resources: [serviceaccounts], verbs: [impersonate], resourceNames: [a]}", "", "acts as others"},
-		{"impersonate extras", "{apiGroups: [authentication.k8s.io], resources: [userextras/scopes], verbs: [impersonate]}", "", "acts as others"},
-		{"impersonate in parts", "{apiGroups: [authentication.k8s.io], resources: [users], verbs: ['impersonate:user-info']}", "", "acts as others"},
+		{"impersonate extras", "{apiGroups: [authentication.k8s.io], resources: [userextras/scopes], verbs: [impersonate]}", "", "cluster: acts as others"},
+		{"impersonate in parts", "{apiGroups: [authentication.k8s.io], resources: [users], verbs: ['impersonate:user-info']}", "", "cluster: acts as others"},
 		{"escalate", "{apiGroups: [rbac.authorization.k8s.io], resources: [roles], verbs: [escalate]}", "", "gives roles rights that it does not have"},
 		{"bind", "{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [bind], resourceNames: [view]}", "", "binds roles whose rights"},
 		{"verbs of roles by wildcard", "{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: ['*']}", "verbs of clusterroles", "binds roles whose rights"},
 		{"read roles", "{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [get]}", "", ""},
+		{"escalate of cluster roles", "{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate]}", "", "cluster: gives roles rights that it does not have (escalate clusterroles)"},
+		{"escalate of both", "{apiGroups: [rbac.authorization.k8s.io], resources: [roles, clusterroles], verbs: [escalate]}", "", "gives roles rights that it does not have (escalate roles"},
+		{"impersonate all", "{apiGroups: [''], resources: [users, groups, serviceaccounts], verbs: [impersonate]}", "", "acts as others (impersonate "},
+		{"impersonate anything", "{apiGroups: [''], resources: ['*'], verbs: [impersonate]}", "resources of *", "acts as others (impersonate *)"},
+		{"impersonate accounts by the newer group", "{apiGroups: [authentication.k8s.io], resources: [serviceaccounts], verbs: ['impersonate:serviceaccount']}", "", "acts as others"},
+		{"all subresources of nodes", "{apiGroups: [''], resources: ['nodes/*'], verbs: [get]}", "nodes/*", "cluster: reaches the kubelet"},
+		{"proxies of all", "{apiGroups: [''], resources: ['*/proxy'], verbs: [get]}", "*/proxy", "cluster: reaches the kubelet"},
 		{"the second rule", harmless + ", {apiGroups: [''], resources: [secrets], verbs: [get]}", "", "reads all Secrets"},
 	} {
 		for _, kind := range []string{"Role", "ClusterRole"} {
 			t.Run(tt.name+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				want := func(part, well string) string {
+					part, anywhere := strings.CutPrefix(part, "cluster: ")
+					if anywhere && kind == "Role" {
+						part = ""
+					}
 					if part == "" {
 						return "pass " + kind + " app: " + well
 					}

@@ -53,6 +53,9 @@ type danger struct {
 	verbs     []string
 	named     bool // also where the rule names single objects
 	means     string
+	// cluster are those of the resources that lie in no namespace. A RoleBinding is
+	// asked only about requests in its namespace: in a Role they give nothing.
+	cluster []string
 }
 
 // anyVerb stands for all verbs: the API server takes several for such subresources.
@@ -66,15 +69,15 @@ const (
 // dangers are the rights that CIS 5.1 wants few to have. Reading is whatever
 // answers with the content: a patch does, and so does deleting a collection.
 var dangers = []danger{
-	{"", []string{"secrets"}, []string{"get", "list", "watch", "patch", "deletecollection"}, false, readsSecrets},
-	{"", []string{"pods/exec", "pods/attach"}, anyVerb, true, "runs commands in pods"},
-	{"", []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, true, "puts containers into pods"},
-	{"", []string{"nodes/proxy"}, anyVerb, true, "reaches the kubelet, and by it every pod"},
-	{"", []string{"serviceaccounts/token"}, []string{"create"}, true, makesTokens},
-	{"", []string{"users", "groups", "serviceaccounts"}, []string{"impersonate"}, true, "acts as others"},
-	{"authentication.k8s.io", []string{"users", "groups", "serviceaccounts", "uids", "userextras/*"}, []string{"impersonate"}, true, "acts as others"},
-	{group, []string{"roles", "clusterroles"}, []string{"escalate"}, true, "gives roles rights that it does not have"},
-	{group, []string{"roles", "clusterroles"}, []string{"bind"}, true, "binds roles whose rights it does not have"},
+	{"", []string{"secrets"}, []string{"get", "list", "watch", "patch", "deletecollection"}, false, readsSecrets, nil},
+	{"", []string{"pods/exec", "pods/attach"}, anyVerb, true, "runs commands in pods", nil},
+	{"", []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, true, "puts containers into pods", nil},
+	{"", []string{"nodes/proxy"}, anyVerb, true, "reaches the kubelet, and by it every pod", []string{"nodes/proxy"}},
+	{"", []string{"serviceaccounts/token"}, []string{"create"}, true, makesTokens, nil},
+	{"", []string{"users", "groups", "serviceaccounts"}, []string{"impersonate"}, true, "acts as others", []string{"users", "groups"}},
+	{"authentication.k8s.io", []string{"users", "groups", "serviceaccounts", "uids", "userextras/*"}, []string{"impersonate"}, true, "acts as others", []string{"users", "groups", "uids", "userextras/*"}},
+	{group, []string{"roles", "clusterroles"}, []string{"escalate"}, true, "gives roles rights that it does not have", []string{"clusterroles"}},
+	{group, []string{"roles", "clusterroles"}, []string{"bind"}, true, "binds roles whose rights it does not have", nil},
 }
 
 // rights says which dangers the rules of a role hold, each once.
@@ -83,6 +86,7 @@ func (r *release) rights(x role) []string {
 	seen := map[string]bool{}
 	for _, rule := range x.rules {
 		for _, d := range dangers {
+			d := d.in(x)
 			verbs := d.verbsIn(rule)
 			if len(verbs) == 0 {
 				continue
@@ -137,6 +141,15 @@ func (r *release) tokens(x role, rule rbacv1.PolicyRule) string {
 		return "makes tokens of service accounts of that name in every namespace that it is bound in: " + joined(foreign, ", ")
 	}
 	return "makes tokens of service accounts that the release does not make: " + joined(foreign, ", ")
+}
+
+// in is the danger as a role can hold it: a ClusterRole all of it, a Role what of it
+// lies in namespaces.
+func (d danger) in(x role) danger {
+	if x.ns != "" {
+		d.resources = slices.DeleteFunc(slices.Clone(d.resources), func(s string) bool { return slices.Contains(d.cluster, s) })
+	}
+	return d
 }
 
 // verbsIn is the rule's words for verbs of the danger; none: it does not hold it.

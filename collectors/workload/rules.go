@@ -79,7 +79,8 @@ func (r *release) budgetsSelect() {
 }
 
 // budgetsAllow decides AVL-2 for each budget: with all pods that it selects
-// healthy it must allow a disruption, and of no workload all pods at once.
+// healthy it must allow a disruption, and of no workload all pods at once. Where a
+// workload scales from zero, so it must with the first pods above zero.
 func (r *release) budgetsAllow() {
 	for _, b := range r.budgets {
 		r.allows(b)
@@ -93,9 +94,10 @@ func (r *release) allows(b budget) {
 		return
 	}
 	var also []*manifest.Object
-	var selected, uncounted counted
+	var uncounted counted
+	var least, up tally
+	scales := false // some scale from zero
 	var missing absent
-	healthy, scaled, smallest := 0, 0, 0
 	for _, p := range r.pods {
 		if !p.selectedBy(b.ns, b.selector) {
 			continue
@@ -105,8 +107,8 @@ func (r *release) allows(b budget) {
 		n, said, by := r.floor(p)
 		switch {
 		case p.kind() == "Pod" && p.o.GetKind() != "PodTemplate":
-			healthy++
-			selected.add(p.name, "")
+			least.bare(p.name)
+			up.bare(p.name)
 			continue
 		case !p.replicated():
 			uncounted.add(p.name, "")
@@ -115,15 +117,22 @@ func (r *release) allows(b budget) {
 			r.add(rule, b.o, "", evidence.OutcomeNotChecked, p.name+": "+said, "Set it to a whole number.", p.o, by)
 			return
 		}
-		healthy, scaled = healthy+n, scaled+n
-		selected.add(p.name, replicasOf(n))
-		if n > 1 && (smallest == 0 || n < smallest) {
-			smallest = n
+		least.add(p.name, n, replicasOf(n))
+		if first := r.floorOf(p).up; n == 0 && first > 0 {
+			up.add(p.name, first, replicasOf(first)+" when it is not scaled to zero")
+			scales = true
+		} else {
+			up.add(p.name, n, replicasOf(n))
 		}
 	}
 	unreadable := slices.ContainsFunc(r.pods, func(p pod) bool { return p.err != nil && p.ns == b.ns })
-	allowed, err := disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, healthy, scaled)
-	about := "with " + selected.String()
+	count := least
+	allowed, err := disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, count.healthy, count.scaled)
+	if scales && err == nil && (count.healthy == 0 || allowed > 0 && !count.all(allowed)) {
+		count = up
+		allowed, err = disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, count.healthy, count.scaled)
+	}
+	about := "with " + count.selected.String()
 	switch {
 	case err != nil:
 		r.add(rule, b.o, "", evidence.OutcomeError, err.Error(), "Set exactly one of minAvailable and maxUnavailable, to a number or to a percentage up to 100%.", also...)
@@ -135,15 +144,15 @@ func (r *release) allows(b budget) {
 		// The disruption controller fails safe: it sets disruptionsAllowed to 0.
 		r.add(rule, b.o, "", evidence.OutcomeFail, uncounted.String()+" has no scale: the disruption controller cannot count its pods, and allows no disruption of any that it selects",
 			"Narrow spec.selector to the replicated workload, or set minAvailable to a number.", also...)
-	case selected.n == 0:
+	case count.selected.n == 0:
 		r.add(rule, b.o, "", evidence.OutcomeNotChecked, "selects only "+uncounted.String()+", whose number of pods the manifests do not say",
 			"Remove it: a drain does not evict pods of a DaemonSet, and a Job's pods come and go.", also...)
-	case healthy == 0:
+	case count.healthy == 0:
 		r.add(rule, b.o, "", evidence.OutcomeNotApplicable, about+" there is nothing to disrupt", "", also...)
 	case allowed < 1:
 		r.add(rule, b.o, "", evidence.OutcomeFail, about+" it allows no disruption: no node that runs one can be drained",
 			"Set maxUnavailable: 1, or minAvailable below the number of replicas.", also...)
-	case smallest > 0 && allowed >= smallest:
+	case count.all(allowed):
 		r.add(rule, b.o, "", evidence.OutcomeFail, fmt.Sprintf("%s it allows %d at once: all pods of a workload", about, allowed),
 			"Set maxUnavailable below the number of replicas, or minAvailable to 1 or more; give each workload a budget of its own.", also...)
 	case len(missing.objects) > 0:
@@ -151,6 +160,31 @@ func (r *release) allows(b budget) {
 	default:
 		r.add(rule, b.o, "", evidence.OutcomePass, fmt.Sprintf("%s it allows %d at once", about, allowed), "", also...)
 	}
+}
+
+// tally is what a budget selects, with one number of pods for each workload.
+type tally struct {
+	selected          counted
+	healthy, scaled   int
+	smallestOfSeveral int // pods of a workload that has more than one
+}
+
+func (t *tally) bare(name string) {
+	t.healthy++
+	t.selected.add(name, "")
+}
+
+func (t *tally) add(name string, n int, about string) {
+	t.healthy, t.scaled = t.healthy+n, t.scaled+n
+	t.selected.add(name, about)
+	if n > 1 && (t.smallestOfSeveral == 0 || n < t.smallestOfSeveral) {
+		t.smallestOfSeveral = n
+	}
+}
+
+// all reports whether so many disruptions may be all pods of a workload.
+func (t *tally) all(allowed int) bool {
+	return t.smallestOfSeveral > 0 && allowed >= t.smallestOfSeveral
 }
 
 // counted are names for a message: many budgets can select many workloads each.

@@ -187,6 +187,7 @@ type scaler struct {
 	target    autoscalingv2.CrossVersionObjectReference
 	min       int      // 1 if unset
 	resources []string // cpu, memory
+	up        int      // the smallest number above zero; 0: never any pods
 	keeps     string   // what the minimum is called
 	takesOver string   // the HorizontalPodAutoscaler that a ScaledObject replaces
 	keda      bool     // KEDA makes it
@@ -352,6 +353,7 @@ func (r *release) readHPA(o *manifest.Object) error {
 	if h.Spec.MinReplicas != nil {
 		s.min = int(*h.Spec.MinReplicas)
 	}
+	s.up = max(s.min, 1)
 	if h.Spec.CPU != nil {
 		s.resources = append(s.resources, "cpu")
 	}
@@ -378,7 +380,7 @@ func (r *release) readScaledObject(o *manifest.Object) error {
 		return err
 	}
 	s := at.hpas[0]
-	s.o, s.keeps, s.takesOver, s.keda, s.fromZero, s.paused = o, a.MinAt, a.TakesOver, true, a.FromZero, a.Paused
+	s.o, s.up, s.keeps, s.takesOver, s.keda, s.fromZero, s.paused = o, a.Up, a.MinAt, a.TakesOver, true, a.FromZero, a.Paused
 	r.hpas = append(r.hpas, s)
 	return nil
 }
@@ -469,28 +471,37 @@ func (r *release) scalersOf(p pod) []scaler {
 // what says so; n is negative when it cannot be read. Of all counts up to an
 // autoscaler's maximum the smallest is the hardest for a disruption budget.
 func (r *release) floor(p pod) (n int, said string, by *manifest.Object) {
+	f := r.floorOf(p)
+	return f.n, f.said, f.by
+}
+
+func (r *release) floorOf(p pod) floor {
 	f, ok := r.floors[p.n]
 	if !ok {
-		f.n, f.said, f.by = r.findFloor(p)
+		f = r.findFloor(p)
 		if r.floors == nil {
 			r.floors = map[int]floor{}
 		}
 		r.floors[p.n] = f
 	}
-	return f.n, f.said, f.by
+	return f
 }
 
-// floor is what floor returns: every budget asks for it.
+// floor is what floorOf returns: every budget asks for it.
 type floor struct {
 	n    int
 	said string
 	by   *manifest.Object
+	up   int // the smallest number of pods above zero; 0: never any
 }
 
-func (r *release) findFloor(p pod) (n int, said string, by *manifest.Object) {
-	n, said, by = p.replicas, fmt.Sprintf("%s is %d", p.ReplicasAt, p.replicas), p.o
+func (r *release) findFloor(p pod) floor {
+	n, said, by, up := p.replicas, fmt.Sprintf("%s is %d", p.ReplicasAt, p.replicas), p.o, p.replicas
 	if n < 0 {
-		return -1, p.ReplicasAt + " is not a whole number of zero or more: see CHT-3", p.o
+		return floor{n: -1, said: p.ReplicasAt + " is not a whole number of zero or more: see CHT-3", by: p.o}
+	}
+	if a := p.o.Autoscaler(); n == 0 && a != nil && a.Own {
+		up = 1 // it scales itself from zero
 	}
 	idle := ""
 	kept := false // by an autoscaler that is there all the time
@@ -507,19 +518,19 @@ func (r *release) findFloor(p pod) (n int, said string, by *manifest.Object) {
 			continue
 		}
 		kept = kept || there
-		n, by = s.min, s.o
+		n, by, up = s.min, s.o, s.up
 		said = fmt.Sprintf("%s keeps at least %d", s.name(), s.min)
 		if s.keeps != "minReplicas" && s.min == 0 {
 			said = fmt.Sprintf("%s scales to zero, by %s", s.name(), s.keeps)
 		}
 		if s.min < 0 {
-			return -1, fmt.Sprintf("%s of %s is negative: see CHT-3", s.keeps, s.name()), s.o
+			return floor{n: -1, said: fmt.Sprintf("%s of %s is negative: see CHT-3", s.keeps, s.name()), by: s.o}
 		}
 	}
 	if by == p.o {
 		said += idle
 	}
-	return n, said, by
+	return floor{n, said, by, up}
 }
 
 // absent gathers helpers that a workload cannot count on, with the reasons: at most

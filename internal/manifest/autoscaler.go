@@ -16,6 +16,8 @@ type Autoscaler struct {
 	As *Object
 	// MinAt is the field that minReplicas comes from.
 	MinAt string
+	// Up is the smallest number of pods above zero; 0 where there are never any.
+	Up int
 	// TakesOver names a HorizontalPodAutoscaler that it replaces; empty: none.
 	TakesOver string
 	// Paused is the annotation by which no HorizontalPodAutoscaler is made, and the
@@ -90,6 +92,7 @@ func (o *Object) kedaScaler() *Autoscaler {
 	// Nothing is lowered by paused-scale-in, and above 0 the HorizontalPodAutoscaler
 	// still brings the minimum with paused-scale-out.
 	a.FromZero = !annotated(annotations, kedaNotOut)
+	a.Up = kedaUp(spec, floor, a.MinAt)
 	hpa := map[string]any{"minReplicas": floor, "maxReplicas": int64(100)} // KEDA's default
 	if v := spec["maxReplicaCount"]; v != nil {
 		hpa["maxReplicas"] = v
@@ -126,6 +129,27 @@ func annotated(annotations map[string]string, key string) bool {
 	v, ok := annotations[key]
 	yes, err := strconv.ParseBool(v)
 	return ok && (yes || err != nil)
+}
+
+// kedaUp is the smallest number of pods above zero that KEDA leaves a workload with
+// whose smallest number is the floor: where it scales from zero, the
+// HorizontalPodAutoscaler that it makes begins at minReplicaCount, or at 1.
+func kedaUp(spec map[string]any, floor any, at string) int {
+	n, ok := floor.(int64)
+	if !ok || n > 0 || at == kedaPausedAt {
+		return int(max(n, 0))
+	}
+	up := int64(1)
+	if v, ok := spec["minReplicaCount"].(int64); ok && v > 0 {
+		up = v
+	}
+	fallback, _ := spec["fallback"].(map[string]any)
+	for _, v := range []any{spec["idleReplicaCount"], fallback["replicas"]} {
+		if n, ok := v.(int64); ok && n > 0 {
+			up = min(up, n)
+		}
+	}
+	return int(up)
 }
 
 // kedaMetrics are the metrics that KEDA gives to the HorizontalPodAutoscaler:
