@@ -55,16 +55,45 @@ type part struct {
 	key      string
 }
 
-// maxRead bounds what is looked at for parts, in bytes: a ConfigMap holds no more.
-const maxRead = 1 << 20
+// maxRead is how much is looked at for parts at once, in bytes: a ConfigMap holds no
+// more. Where lines are longer than longLine, which no secret is, it is less: what is
+// looked for goes back to the beginning of its line.
+const (
+	maxRead  = 1 << 20
+	longLine = 32 << 10
+	around   = 4 << 10 // what is seen before and after a piece
+)
 
 // parts returns the secrets inside of a text, in order: passwords in addresses, what
 // is assigned to a name that says secret, options, headers, and what files of their
 // own kinds hold.
-func parts(text, name string) []part { return partsOf(text, name, kindOf(name, text)) }
+func parts(text, name string) []part {
+	k, size := kindOf(name, text), maxRead
+	if len(text) > longLine {
+		for line := range strings.Lines(text) {
+			if len(line) > longLine {
+				size = longLine
+			}
+		}
+	}
+	if len(text) <= size {
+		return partsOf(text, name, k)
+	}
+	var out []part
+	for from := 0; from < len(text); from += size {
+		begin, end := max(0, from-around), min(len(text), from+size+around)
+		for _, p := range partsOf(text[begin:end], name, k) {
+			p.from, p.to = p.from+begin, p.to+begin
+			if p.from >= from && p.from < from+size && (len(out) == 0 || p.from >= out[len(out)-1].to) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
 
 func partsOf(text, name string, k kind) []part {
-	if len(text) > maxRead || len(text) < 4 {
+	if len(text) < 4 {
 		return nil
 	}
 	r := reading{text: text, kind: k}

@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"slices"
 	"strings"
@@ -227,6 +228,30 @@ func TestRedactionKeepsMeaning(t *testing.T) {
 						}
 					}
 				}
+			}
+		})
+	}
+}
+
+// TestLongTexts: how long a text or a line is keeps nothing from being found.
+func TestLongTexts(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2zeta"
+	token := "AQoDYXdzEJr" + strings.Repeat("x7Kq0vXz71LmNc5RtYw2", 17)
+	for name, entry := range map[string]string{
+		"a file of more than a MiB":       "  app.conf: |\n" + strings.Repeat("    # nothing to be seen here\n", 40000) + "    password: " + secret + "\n",
+		"a line of many words":            "  dash.json: '[" + strings.Repeat(`{"panel":"a"},`, 20000) + `{"password":"` + secret + `"},` + strings.Repeat(`{"panel":"a"},`, 2000) + "{}]'\n",
+		"a token that begins as a cipher": "  aws.env: |\n    AWS_SESSION_TOKEN=" + token + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rel := load(t, t.TempDir(), map[string]string{"templates/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n" + entry})
+			rep, red := scan(t, rel)
+			if len(rep.Places) == 0 {
+				t.Error("nothing is found")
+			}
+			if out, _ := red.Redact(rel.Manifests); bytes.Contains(out, []byte(secret)) || bytes.Contains(out, []byte(token)) {
+				t.Error("it is sealed in clear")
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 )
@@ -39,7 +40,7 @@ var (
 	// saysWhat matches words of texts that stand for a value.
 	saysWhat = lazily(`(?i)(change|replac|your|insert|enter|fill|todo|tbd|here|placeholder|value|name|user|account|host|url|id\b|generated?|redacted|hidden|masked|example|set[-_ ]|from[-_ ]|provided|unset|none|empty)`)
 	// inStore matches addresses in stores of secrets, and what is encrypted.
-	inStore = lazily(`(?i)^(vault:|ref\+|arn:|file:|secretref:|projects/|op://|env:|gcp:secretmanager|awssm:|ssm:|k8s:|keyvault:|akv:|@microsoft\.keyvault\(|enc\[|\$ansible_vault;|!vault|[\w-]+(/[\w.-]+)+#[\w.-]+$)`)
+	inStore = lazily(`(?i)^(vault:|ref\+|arn:|file:|secretref:|projects/|op://|(?-i:env:[A-Z_][A-Z0-9_]*$)|gcp:secretmanager|awssm:|ssm:|k8s:|keyvault:|akv:|@microsoft\.keyvault\(|enc\[|\$ansible_vault;|!vault|(?-i:[a-z][a-z_-]*(/[a-z0-9_.-]+)+#[a-zA-Z_.-]+$))`)
 	// filePath matches paths and names of files.
 	filePath = lazily(`^(~|\.{1,2})?(/[A-Za-z0-9._@-]+)+/?$|^[A-Za-z]:\\[^"]+$|^[\w./-]+\.(pem|crt|json|ya?ml|txt|jks|p12|cert)$|^([\w-]*/)*[\w-]+\.key$`)
 )
@@ -170,10 +171,14 @@ func madeUp(v string) bool {
 // sealedLength is less than any value has that is sealed with RSA and base64.
 const sealedLength = 200
 
-// isSealedValue reports whether a text is what SealedSecrets hold: base64, with the
-// length of an RSA block first.
+// isSealedValue reports whether a text is what SealedSecrets hold: the length of an
+// RSA block of 2048, 3072 or 4096 bits in two bytes, that block and more, in base64.
 func isSealedValue(v string) bool {
-	return len(v) >= sealedLength && hasAny(v, "Ag", "AQ") && strings.Trim(v, base64Alphabet+"=") == ""
+	if len(v) < sealedLength || strings.Trim(v, base64Alphabet+"=") != "" {
+		return false
+	}
+	b, err := base64.StdEncoding.DecodeString(v[:4])
+	return err == nil && slices.Contains([]int{256, 384, 512}, int(b[0])<<8|int(b[1]))
 }
 
 // plainAddress matches addresses.
