@@ -26,7 +26,7 @@ func looksLikeConfig(text string) bool {
 			continue
 		}
 		lines++
-		if strings.ContainsAny(line, " :={}[]#") {
+		if strings.ContainsAny(line, " :={}[]#") || line[0] == '<' && line[len(line)-1] == '>' {
 			config++
 		}
 	}

@@ -491,13 +491,19 @@ func harmless(rule, secret, match, line, file string) bool {
 		return doc && strings.Contains(secret, "..") // shortened
 	case genericRule:
 		return doc || hashValue.MatchString(secret) && hashKey.MatchString(before) || strings.Contains(before, "sha256:") || strings.Contains(line, "checksum/") ||
-			plainWords.MatchString(secret) || nameOfKey.MatchString(line) && !looksRandom(secret) || exampleish.MatchString(secret) || templating.MatchString(match) || strings.HasPrefix(strings.TrimSpace(line), "#") && !looksRandom(secret)
+			plainWords.MatchString(secret) || nameOfKey.MatchString(line) && (!looksRandom(secret) || isWords(secret)) || exampleish.MatchString(secret) || templating.MatchString(match) || strings.HasPrefix(strings.TrimSpace(line), "#") && !looksRandom(secret)
 	case "slack-webhook-url":
 		return crossedOut.MatchString(secret)
 	case "curl-auth-user", "curl-auth-header":
 		return doc || strings.ContainsAny(secret, "$<")
 	}
 	return isHexOnly(secret) && hashKey.MatchString(before)
+}
+
+// isWords reports whether a text is the name of an entry, of words with signs between
+// them: rfc2136_tsig_secret.
+func isWords(s string) bool {
+	return keyReference.MatchString(s) && !slices.ContainsFunc(strings.FieldsFunc(s, func(c rune) bool { return strings.ContainsRune("-_.", c) }), func(word string) bool { return len(word) > 12 })
 }
 
 func isHexOnly(s string) bool {

@@ -9,12 +9,12 @@ import (
 var (
 	// secretName matches how a key or variable that holds a secret ends.
 	secretName = lazily(`(?i)(password|passwd|passwort|passphrase|passcode|htpasswd|[-_.]pwd|^pwd|[a-z]pwd|[-_.]psw|^psw|[-_.]pw|^pw|[-_.]pass|^pass|(db|pg|my|ftp|smtp|mail|ldap|admin|root|user|bind|store|require)pass` +
-		`|token|bearer|secret|api[-_.]?key|private[-_]?key|access[-_]?key|encrypt(ion)?[-_]?key|sign(ing)?[-_]?key|secret[-_]?key([-_]?base)?|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|(jwt|hmac|cipher|crypto)[-_]?key` +
+		`|token|bearer|secret|api[-_.]?key|private[-_]?key|access[-_.]?key|encrypt(ion)?[-_]?key|sign(ing)?[-_]?key|secret[-_.]?key([-_]?base)?|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|(jwt|hmac|cipher|crypto)[-_]?key` +
 		`|credentials?|[-_.]creds|^creds|connection[-_]?strings?|masterauth|(redis|neo4j)[-_]?auth|erlang[-_]?cookie)$|(?-i:[a-z]Pass$)`)
 	// notSecretName matches keys that are about a secret without holding it.
 	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|names?$|refs?$|(^|[-_.])max[-_.]|(^|[-_.])min[-_.]|(?-i:^max[A-Z])|length|(^|[-_.])ttl|(?-i:[a-z]T(TL|tl))|expir|public|header|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|initial[-_]?cluster[-_]?token|(proxy|fastcgi|uwsgi|scgi|grpc|memcached)_pass$|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|(^|[-_.])ca[-_]?secret|(?-i:[a-z](Ca|CA)Secret)|root[-_]?secret|secret[-_]?keys?$)`)
 	// holdsAnyway are names that notSecretName would let go.
-	holdsAnyway = lazily(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_](secret[-_]key)$|^[A-Z0-9_]*SECRET_KEY$`)
+	holdsAnyway = lazily(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_.](secret[-_.]key)$|^[A-Z0-9_]*SECRET_KEY$`)
 	// aboutSecret matches names that stay harmless whatever they end with.
 	aboutSecret = lazily(`(?i)(existing|^enable|^no[-_]|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|(?-i:^(allow|require|random)[-_A-Z])|^(allow|require|random)[-_]|^generate|(^|[-_.])auto[-_.]|automount|autogen|(?-i:^auto[A-Z])|(^|[-_.])max[-_.]|(?-i:^max[A-Z])|length|[-_.]?empty)`)
 	// passwordName matches names of passwords, which may be any word.
