@@ -159,6 +159,9 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if !slices.Contains(config.Formats(), format) {
 				return usageErr("--format %q: want %s", format, strings.Join(config.Formats(), ", "))
 			}
+			if slices.Contains(config.Formats(), out) {
+				return usageErr("-o names a file, and %s is a format: say --format %s, or -o ./%s for a file of that name", out, out, out)
+			}
 			in, _, err := a.verified(cmd.Context(), args[0], signature)
 			if err != nil {
 				return err
