@@ -79,6 +79,9 @@ func (o *Object) Workloads(extra []ImageField) []Workload {
 			out = append(out, Workload{Object: o, Unknown: "no pod template at " + strings.Join(k.paths, ", nor at ")})
 		}
 	}
+	if unknown := o.besideTemplates(); unknown != "" {
+		out = append(out, Workload{Object: o, Unknown: unknown})
+	}
 	if len(out) > 1 {
 		for i := range out {
 			out[i].several = true
@@ -388,7 +391,7 @@ func (o *Object) podShapes(read []string) []string {
 // isPattern tells fields of a Kyverno policy that say what pods have to look like.
 func isPattern(field string) bool {
 	switch field {
-	case "pattern", "anyPattern", "patchStrategicMerge", "podSecurity":
+	case "pattern", "anyPattern", "podSecurity":
 		return true
 	}
 	return false

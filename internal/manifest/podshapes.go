@@ -276,6 +276,10 @@ func operatedPod(o *Object, spec map[string]any) map[string]any {
 	main := mainContainer(o)
 	first := over(operatorsOwn, picked(spec, "image", "resources"))
 	first["name"] = main
+	if main == "alertmanager" && spec["listenLocal"] == true { // nobody could ask it
+		delete(first, "livenessProbe")
+		delete(first, "readinessProbe")
+	}
 	if main == "prometheus" {
 		first["startupProbe"] = assumed("started")
 	}
