@@ -129,6 +129,7 @@ func TestGivenCluster(t *testing.T) {
 func TestDifferingField(t *testing.T) {
 	t.Parallel()
 	for template, want := range map[string]string{
+		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p-{{ add .Release.Revision 1 }}"}}`:                                                                          "upgrade: it renders Pod p-REVISION, which an install does not\nupgrade: it renders no Pod p-2, which an install does",
 		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"hostPID":{{ .Release.IsUpgrade }}}}`:                                                            "in spec.hostPID",
 		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"a"},{"name":"b","args":["x"{{ if .Release.IsUpgrade }},"y"{{ end }}]}]}}`: "in spec.containers[1].args[1]",
 		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","annotations":{ {{ if .Release.IsUpgrade }}"a.b/c":"d"{{ end }} }}}`:                                      `in metadata.annotations["a.b/c"]`,

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,8 +141,12 @@ func refusedByChart(err error) bool {
 	return errors.As(err, &ue)
 }
 
-// depend notes what the rendering was seen to act on.
+// ofRevision matches numbers that come of otherRevision, such as the next one.
+var ofRevision = regexp.MustCompile(`1[0-9]{9}`)
+
+// depend notes what the rendering was seen to act on, in the same words each time.
 func (r *rendering) depend(what string) {
+	what = ofRevision.ReplaceAllString(what, "REVISION")
 	if r.depends != nil && len(r.depends) < maxDepends {
 		r.depends[what] = struct{}{}
 	}
