@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -205,14 +206,7 @@ func shadowProblems(doc *Document, o *manifest.Object) []string {
 	if o.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}) {
 		return nil
 	}
-	text := func(path ...string) string {
-		s, _, err := unstructured.NestedString(o.Object, path...)
-		if err != nil {
-			return "" // the schema says so
-		}
-		return s
-	}
-	group, kind, plural := text("spec", "group"), text("spec", "names", "kind"), text("spec", "names", "plural")
+	group, kind, plural := text(o, "spec", "group"), text(o, "spec", "names", "kind"), text(o, "spec", "names", "plural")
 	for _, k := range doc.kindsOf(group) {
 		switch own, _ := meta.UnsafeGuessKindToResource(schema.GroupVersionKind{Group: group, Version: "v1", Kind: k}); {
 		case k == kind:
@@ -222,6 +216,15 @@ func shadowProblems(doc *Document, o *manifest.Object) []string {
 		}
 	}
 	return nil
+}
+
+// text is a field of the object; empty where it is none, as its schema finding says.
+func text(o *manifest.Object, path ...string) string {
+	s, _, err := unstructured.NestedString(o.Object, path...)
+	if err != nil {
+		return ""
+	}
+	return s
 }
 
 // kindsOf lists the kinds of a built-in group: those that the version serves, and
@@ -322,10 +325,11 @@ func (f *findings) removed(o *manifest.Object, gvk schema.GroupVersionKind, vers
 	f.object(RuleRemoved, o, evidence.OutcomeFail, text, use(replacement))
 }
 
-// shipped is a CustomResourceDefinition of the release: the versions that it serves.
+// shipped is a CustomResourceDefinition of the release: the versions that it serves;
+// nil where it cannot be read, and its own finding says so.
 type shipped struct {
 	o        *manifest.Object
-	versions map[string]*apiserver.Custom
+	versions func() map[string]*apiserver.Custom
 }
 
 // shippedCRDs reads the CustomResourceDefinitions of the release, by the group and
@@ -337,20 +341,26 @@ func (f *findings) shippedCRDs() map[schema.GroupKind][]shipped {
 		if o.GetKind() != "CustomResourceDefinition" || o.GroupVersionKind().Group != "apiextensions.k8s.io" {
 			continue
 		}
-		var crd apiextensionsv1.CustomResourceDefinition
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &crd); err != nil {
-			continue // its own schema finding says so
-		}
-		versions := map[string]*apiserver.Custom{}
-		for _, v := range crd.Spec.Versions {
-			if v.Served {
-				versions[v.Name] = &apiserver.Custom{Namespaced: crd.Spec.Scope != apiextensionsv1.ClusterScoped, Version: v}
-			}
-		}
-		defines := schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}
-		out[defines] = append(out[defines], shipped{o, versions})
+		defines := schema.GroupKind{Group: text(o, "spec", "group"), Kind: text(o, "spec", "names", "kind")}
+		out[defines] = append(out[defines], shipped{o, sync.OnceValue(func() map[string]*apiserver.Custom { return served(o) })})
 	}
 	return out
+}
+
+// served are the versions of a CustomResourceDefinition that it serves; nil where it
+// is not one.
+func served(o *manifest.Object) map[string]*apiserver.Custom {
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &crd); err != nil {
+		return nil
+	}
+	versions := map[string]*apiserver.Custom{}
+	for _, v := range crd.Spec.Versions {
+		if v.Served {
+			versions[v.Name] = &apiserver.Custom{Namespaced: crd.Spec.Scope != apiextensionsv1.ClusterScoped, Version: v}
+		}
+	}
+	return versions
 }
 
 // shippedFor returns the versions that the chart's own CRD serves when Helm makes the
@@ -361,8 +371,10 @@ func shippedFor(o *manifest.Object, crds []shipped) (versions map[string]*apiser
 		if !ofCRDFolder(crd.o.File) { // hooks are nothing to Helm there
 			absent = crd.o.Unready(o)
 		}
-		if absent == "" {
-			versions = crd.versions
+		if v := crd.versions(); v == nil {
+			continue
+		} else if absent == "" {
+			versions = v
 		} else if why == "" {
 			why = absent
 		}

@@ -15,7 +15,7 @@ import (
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
-	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	lint "helm.sh/helm/v4/pkg/chart/v2/lint/rules"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
@@ -73,7 +73,7 @@ func parts(dir string, user, all map[string]any) ([]part, error) {
 // the API versions that templates can ask for.
 var lintMutex sync.Mutex
 
-// lintFolder runs Helm's own linter over a chart as it is, and over each of its
+// lintFolder runs the rules of Helm's own linter, as helm lint does, over a chart as it is, and over each of its
 // subcharts that is installed, with the values that it gets then. Values have been
 // held to their schemas already: Helm's linter would not know what is imported from subcharts.
 func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport) error {
@@ -82,14 +82,21 @@ func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport)
 	if err != nil {
 		return fmt.Errorf("lint: kubernetes version %s: %w", q.KubeVersion, err)
 	}
-	run := func(root string, values map[string]any) (result support.Linter, lines []string, err error) {
+	run := func(root string, values map[string]any, alone bool) (result support.Linter, lines []string, err error) {
 		lintMutex.Lock()
 		defer lintMutex.Unlock()
 		was := common.DefaultCapabilities.APIVersions
 		defer func() { common.DefaultCapabilities.APIVersions = was }()
 		common.DefaultCapabilities.APIVersions = append(slices.Clone(chart.APIVersions(*kube)), q.APIVersions...)
 		lines, err = helmlog.Capture(func() {
-			result = lint.RunAll(root, values, q.Namespace, lint.WithKubeVersion(kube), lint.WithSkipSchemaValidation(true))
+			result = support.Linter{ChartDir: root}
+			lint.Chartfile(&result)
+			lint.ValuesWithOverrides(&result, values, true)
+			lint.Templates(&result, q.Namespace, values, lint.TemplateLinterKubeVersion(kube), lint.TemplateLinterSkipSchemaValidation(true))
+			if !alone { // loads the chart once more
+				lint.Dependencies(&result)
+			}
+			lint.Crds(&result)
 		})
 		return result, lines, err
 	}
@@ -104,13 +111,13 @@ func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport)
 				return fmt.Errorf("lint: copy %s: %w", p.path, err)
 			}
 		}
-		result, lines, err := run(root, values)
+		result, lines, err := run(root, values, p.alone())
 		if err == nil && p.path != "" && q.Rendered && unrendered(result) != "" {
 			// The chart renders as a whole. Perhaps this one uses what another defines.
 			if err := p.borrow(root, all); err != nil {
 				return fmt.Errorf("lint: copy %s: %w", p.path, err)
 			}
-			if result, lines, err = run(root, values); err == nil && unrendered(result) != "" {
+			if result, lines, err = run(root, values, p.alone()); err == nil && unrendered(result) != "" {
 				rep.NotLinted = append(rep.NotLinted, notLinted{p.path, clean(unrendered(result), root, q.Dir)})
 				result.Messages = slices.DeleteFunc(result.Messages, isUnrendered)
 			}
@@ -133,6 +140,13 @@ func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport)
 		}
 	}
 	return nil
+}
+
+// alone reports whether the chart has no subcharts and asks for none.
+func (p *part) alone() bool {
+	return !slices.ContainsFunc(p.chart.Raw, func(f *common.File) bool {
+		return strings.HasPrefix(f.Name, "charts/") || strings.HasPrefix(f.Name, "requirements.") || f.Name == "Chart.yaml" && bytes.Contains(f.Data, []byte("dependencies"))
+	})
 }
 
 // isUnrendered reports whether a message says that templates were not rendered.

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -91,7 +92,7 @@ func decode(s *runtime.Scheme, gvk schema.GroupVersionKind, object map[string]an
 		return nil, problems, nil
 	}
 	s.Default(versioned)
-	internal, err := s.ConvertToVersion(versioned, schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal})
+	internal, err := s.UnsafeConvertToVersion(versioned, schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal})
 	if err != nil {
 		return nil, field.ErrorList{undecodable(err)}, nil
 	}
@@ -124,8 +125,8 @@ func complete(obj runtime.Object, namespace string) error {
 // the one of all groups that the strategies hold.
 func validate(ctx context.Context, s *runtime.Scheme, strategy rest.RESTCreateStrategy, obj runtime.Object) field.ErrorList {
 	declarative, ok := strategy.(rest.DeclarativeValidationStrategy)
-	if !ok {
-		return rest.ValidateCreate(ctx, obj, strategy)
+	if _, definition := obj.(*apiextensions.CustomResourceDefinition); !ok || definition { // it has no declarative rules, and is large
+		return rest.ValidateCreate(ctx, obj, handWritten{strategy})
 	}
 	errs := rest.ValidateCreate(ctx, obj, handWritten{strategy})
 	return rest.ValidateDeclarativelyWithMigrationChecks(ctx, s, obj, nil, errs, operationCreate, declarative.DeclarativeValidationConfig(ctx, obj, nil))
