@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"bytes"
 	"context"
 	"encoding/gob"
 	"encoding/json"
@@ -23,6 +24,8 @@ type inspection struct {
 	Work                   string // is for copies of its subcharts
 	Keys                   bool   // calls of keyFunctions are to be replaced
 	Rendered               bool   // the chart renders as a whole
+	Alone                  bool   // it has no subcharts and asks for none
+	Schema                 []byte // its values schema; nil: none
 	KubeVersion, Namespace string
 	APIVersions            []string // besides those of KubeVersion
 	UserValues, Values     worker.Value
@@ -55,9 +58,14 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 		APIVersions: rel.Record.APIVersions, UserValues: worker.Pack(rel.UserValues), Values: worker.Pack(rel.Values),
 	}
 	size, subcharts := 0, false
+	q.Alone = true
 	for _, f := range rel.Files {
 		size += len(f.Data)
 		subcharts = subcharts || strings.HasPrefix(f.Name, "charts/")
+		q.Alone = q.Alone && !concernsOthers(f.Name, f.Data)
+		if f.Name == schemaFile {
+			q.Schema = bytes.TrimPrefix(f.Data, []byte("\ufeff")) // as Helm reads a folder
+		}
 	}
 	if subcharts {
 		parent := inMemory()
@@ -104,9 +112,12 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 
 // do validates the values and lints, in this process.
 func (q *inspection) do(ctx context.Context, rep *lintReport) (*valuesReport, error) {
-	all, err := parts(q.Dir, q.UserValues.Unpack(), q.Values.Unpack())
-	if err != nil {
-		return nil, fmt.Errorf("lint: %w", err)
+	all := []part{{chart: &chartv2.Chart{Schema: q.Schema}, values: q.Values.Unpack(), alone: q.Alone}}
+	if !q.Alone {
+		var err error
+		if all, err = parts(q.Dir, q.UserValues.Unpack(), q.Values.Unpack()); err != nil {
+			return nil, fmt.Errorf("lint: %w", err)
+		}
 	}
 	values := checkValues(all)
 	rep.Messages = append(rep.Messages, schemaErrors(values, all)...)

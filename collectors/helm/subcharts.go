@@ -31,6 +31,7 @@ type part struct {
 	path   string // "", charts/ALIAS, charts/ALIAS/charts/NAME
 	chart  *chartv2.Chart
 	values map[string]any // its share of the coalesced values, with what is global
+	alone  bool           // it has no subcharts and asks for none
 }
 
 // maxParts bounds the subcharts that are looked at: aliases multiply them.
@@ -59,7 +60,8 @@ func parts(dir string, user, all map[string]any) ([]part, error) {
 		slices.SortStableFunc(subs, func(a, b *chartv2.Chart) int { return strings.Compare(a.Name(), b.Name()) })
 		for _, d := range subs {
 			share, _ := p.values[d.Name()].(map[string]any)
-			out = append(out, part{path.Join(p.path, "charts", d.Name()), d, share})
+			alone := !slices.ContainsFunc(d.Raw, func(f *common.File) bool { return concernsOthers(f.Name, f.Data) })
+			out = append(out, part{path.Join(p.path, "charts", d.Name()), d, share, alone})
 		}
 		if len(out) > maxParts {
 			return nil, fmt.Errorf("more than %d subcharts", maxParts)
@@ -111,13 +113,13 @@ func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport)
 				return fmt.Errorf("lint: copy %s: %w", p.path, err)
 			}
 		}
-		result, lines, err := run(root, values, p.alone())
+		result, lines, err := run(root, values, p.alone)
 		if err == nil && p.path != "" && q.Rendered && unrendered(result) != "" {
 			// The chart renders as a whole. Perhaps this one uses what another defines.
 			if err := p.borrow(root, all); err != nil {
 				return fmt.Errorf("lint: copy %s: %w", p.path, err)
 			}
-			if result, lines, err = run(root, values, p.alone()); err == nil && unrendered(result) != "" {
+			if result, lines, err = run(root, values, p.alone); err == nil && unrendered(result) != "" {
 				rep.NotLinted = append(rep.NotLinted, notLinted{p.path, clean(unrendered(result), root, q.Dir)})
 				result.Messages = slices.DeleteFunc(result.Messages, isUnrendered)
 			}
@@ -142,11 +144,9 @@ func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport)
 	return nil
 }
 
-// alone reports whether the chart has no subcharts and asks for none.
-func (p *part) alone() bool {
-	return !slices.ContainsFunc(p.chart.Raw, func(f *common.File) bool {
-		return strings.HasPrefix(f.Name, "charts/") || strings.HasPrefix(f.Name, "requirements.") || f.Name == "Chart.yaml" && bytes.Contains(f.Data, []byte("dependencies"))
-	})
+// concernsOthers reports whether a file of a chart is one of a subchart, or may ask for some.
+func concernsOthers(name string, data []byte) bool {
+	return strings.HasPrefix(name, "charts/") || strings.HasPrefix(name, "requirements.") || name == "Chart.yaml" && bytes.Contains(data, []byte("dependencies"))
 }
 
 // isUnrendered reports whether a message says that templates were not rendered.
