@@ -23,7 +23,7 @@ var groups = []struct {
 	count int
 }{
 	{"CHT", 5}, {"RES", 4}, {"HLT", 4}, {"AVL", 5}, {"SEC", 7}, {"RBC", 3}, {"IMG", 6}, {"SCR", 4}, {"ASC", 6},
-	{"ADM", 6}, {"CIS", 3}, {"DRF", 1}, {"RSL", 5}, {"POL", 1},
+	{"ADM", 8}, {"CIS", 3}, {"DRF", 1}, {"RSL", 5}, {"POL", 1},
 }
 
 func TestCatalogIsWhole(t *testing.T) {

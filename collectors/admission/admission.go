@@ -33,6 +33,8 @@ const (
 	RuleLivePods  = "admission/dry-run-live-pods"
 	RuleProbe     = "admission/negative-probe"
 	RulePolicies  = "admission/policies-in-force"
+	RuleExemption = "admission/exemption"
+	RuleRefused   = "admission/would-be-refused"
 	RuleSignature = "admission/signature"
 )
 
@@ -44,6 +46,7 @@ const (
 	probesFile    = "probes.json"
 	policiesFile  = "policies.json"
 	signatureFile = "signature.json"
+	objectsFile   = "objects.json"
 )
 
 // Options of the collector.
@@ -73,7 +76,7 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 		return collectors.ErrNoCluster
 	}
 	if in.Release == nil {
-		return c.collectCluster(ctx, in.Cluster, out)
+		return c.collectCluster(ctx, in.Cluster, in.Now(), out)
 	}
 	return c.collectRelease(ctx, in.Cluster, in.Release, out)
 }
@@ -86,7 +89,7 @@ func (c *collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) 
 	}
 	d := &derivation{collectors.NewDerivation(in, Name, rules), rel}
 	if rel.Scope == evidence.ScopeCluster {
-		err = errors.Join(d.policies(), d.signature())
+		err = errors.Join(d.policies(), d.exemptions(), d.refused(), d.signature())
 	} else {
 		err = errors.Join(d.namespace(), d.dryRuns(), d.livePods(), d.probes())
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -18,8 +19,9 @@ import (
 
 // Policies are the policies that are expected, as the cluster has them.
 type Policies struct {
-	Policies []Policy `json:"policies"`
-	Error    string   `json:"error,omitempty"`
+	At       time.Time `json:"at,omitzero"` // when they were read
+	Policies []Policy  `json:"policies"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // Policy is one expected ValidatingAdmissionPolicy.
@@ -32,7 +34,11 @@ type Policy struct {
 	TypeChecked bool      `json:"typeChecked"`
 	Warnings    []string  `json:"warnings,omitempty"` // of the type check
 	Bindings    []Binding `json:"bindings"`
-	Error       string    `json:"error,omitempty"`
+	// Exempt are the conditions by which it leaves something out, Declared is what its
+	// annotation says of them.
+	Exempt   []Condition `json:"exempt,omitempty"`
+	Declared string      `json:"declared,omitempty"`
+	Error    string      `json:"error,omitempty"`
 }
 
 // Binding is a ValidatingAdmissionPolicyBinding of the policy.
@@ -60,12 +66,19 @@ type Webhook struct {
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 }
 
-func (c *collector) collectCluster(ctx context.Context, cluster *cluster.Cluster, out evidence.ArtifactWriter) error {
+func (c *collector) collectCluster(ctx context.Context, cluster *cluster.Cluster, now time.Time, out evidence.ArtifactWriter) error {
 	policies, err := c.lookAtPolicies(ctx, cluster)
 	if err != nil {
 		return err
 	}
+	policies.At = now.UTC()
 	if err := collectors.WriteJSON(out, policiesFile, policies); err != nil {
+		return err
+	}
+	if err := collectors.WriteJSON(out, objectsFile, lookAtObjects(ctx, cluster)); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	signature, err := c.lookAtSignature(ctx, cluster)
@@ -95,6 +108,8 @@ func (c *collector) lookAtPolicies(ctx context.Context, cluster *cluster.Cluster
 		case err != nil:
 			p.Error = err.Error()
 		default:
+			p.Exempt, got.Spec.MatchConditions = exempted(got.Spec.MatchConditions)
+			p.Declared = got.Annotations[exemptionsAnnotation]
 			p.Found, p.Differs = true, differences(&want.Spec, &got.Spec)
 			p.TypeChecked = got.Status.ObservedGeneration == got.Generation && got.Status.TypeChecking != nil
 			if got.Status.TypeChecking != nil {

@@ -29,6 +29,8 @@ var rules = collectors.Rules{
 	RuleObject:    evidence.SeverityHigh, RulePod: evidence.SeverityHigh, RuleLivePods: evidence.SeverityHigh,
 	RuleProbe:     evidence.SeverityHigh,
 	RulePolicies:  evidence.SeverityHigh,
+	RuleExemption: evidence.SeverityMedium,
+	RuleRefused:   evidence.SeverityLow,
 	RuleSignature: evidence.SeverityHigh,
 }
 

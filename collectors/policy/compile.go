@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -183,6 +184,11 @@ func (c *compiler) CompileCondition(list []cel.ExpressionAccessor, o cel.Optiona
 	return cel.NewCondition(results)
 }
 
+// aboutRequests are the match conditions of built-in policies that hold for whatever is
+// created, and not by a controller: offline that is everything. To evaluate them would
+// cost as much as all the rest.
+var aboutRequests = []string{"not-by-controllers", "touched"}
+
 // compilePolicy compiles all of a policy's expressions, as the API server does
 // when it loads one that is stored. The error lists every expression that does not compile.
 func compilePolicy(r *policyRule) (*program, error) {
@@ -190,7 +196,13 @@ func compilePolicy(r *policyRule) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := compileIn(env, environment.StoredExpressions, r.policy, r.builtin)
+	judged := *r.policy
+	if r.builtin {
+		judged.Spec.MatchConditions = slices.DeleteFunc(slices.Clone(judged.Spec.MatchConditions), func(c admissionv1.MatchCondition) bool {
+			return slices.Contains(aboutRequests, c.Name)
+		})
+	}
+	p, err := compileIn(env, environment.StoredExpressions, &judged, r.builtin)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.where(), err)
 	}
@@ -233,7 +245,7 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 	}
 
 	var validations, messages, annotations []cel.ExpressionAccessor
-	hasMessages := false
+	expressions := 0 // for messages
 	for i := range spec.Validations {
 		v := &spec.Validations[i]
 		validations = append(validations, (*validationExpr)(v))
@@ -241,7 +253,7 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 			messages = append(messages, nil)
 			continue
 		}
-		hasMessages = true
+		expressions++
 		messages = append(messages, (*messageExpr)(v))
 	}
 	for i := range spec.AuditAnnotations {
@@ -260,10 +272,10 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 	if len(annotations) > 0 {
 		p.annotations = audit
 	}
-	if hasMessages {
+	if expressions > 0 {
 		p.messages = texts
 		// Each program stops at PerCallLimit; its last step may exceed it.
-		p.spare = 2 * celconfig.PerCallLimit * int64(len(spec.Validations)+len(spec.Variables))
+		p.spare = 2 * celconfig.PerCallLimit * int64(expressions+len(spec.Variables))
 	}
 	return p, nil
 }

@@ -155,6 +155,31 @@
 {{- fail (printf "policies.except.%s: say why the rule is not bound, in ten characters or more" $rule) }}
 {{- end }}
 {{- end }}
+{{- $known := list }}
+{{- range $i, $e := $p.exemptions }}
+{{- $at := printf "policies.exemptions[%d]" $i }}
+{{- if has $e.name $known }}
+{{- fail (printf "%s.name %s stands twice" $at $e.name) }}
+{{- end }}
+{{- $known = append $known $e.name }}
+{{- if not (include "platform.said" $e.reason) }}
+{{- fail (printf "%s.reason: say why the policies do not judge it, in ten characters or more (control ADM-7 shows it)" $at) }}
+{{- end }}
+{{- if not $e.expires }}
+{{- fail (printf "%s.expires is missing: an exemption without an end is forgotten. Give the day, such as 2030-01-31, on which it is looked at again" $at) }}
+{{- end }}
+{{- if not (or $e.serviceAccount $e.labels $e.names) }}
+{{- fail (printf "%s: want at least one of serviceAccount, labels and names; a whole namespace is left out by policies.namespaceSelector" $at) }}
+{{- end }}
+{{- if not (or $e.serviceAccount $e.namespaces) }}
+{{- fail (printf "%s: anybody can write a label or choose a name. Name the serviceAccount that makes the objects, or the namespaces that they are in" $at) }}
+{{- end }}
+{{- range $rule := $e.rules }}
+{{- if not ($.Files.Get (printf "files/policies/%s.yaml" $rule)) }}
+{{- fail (printf "%s.rules: there is no rule %s. See files/policies" $at $rule) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $bound := 0 }}
 {{- range $path, $_ := .Files.Glob "files/policies/*.yaml" }}
 {{- if not (hasKey $p.except (trimSuffix ".yaml" (base $path))) }}{{ $bound = add1 $bound }}{{ end }}
