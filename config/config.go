@@ -105,6 +105,12 @@ type Config struct {
 	PodTemplates []string
 	// Ask the registries what tags and digests name (IMG-6): moved tags, platforms of an index, attached SBOMs.
 	Resolve bool
+	// ClusterImagePolicies by which image signatures are verified (IMG-4).
+	SignaturePolicy []string
+	// Sigstore trusted root, for keyless signatures and transparency logs.
+	TrustedRoot string
+	// What gate takes from the evidence instead of its own: scans (the scan policy), vex (OpenVEX documents), signatures (signature policies).
+	EvidenceLists []string
 	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.
 	TSA string
 	// Most files that an evidence bundle may hold to be read.

@@ -78,6 +78,15 @@ func imageKeys() []key {
 		{name: "resolve", kind: boolean, value: false, field: func(c *Config) any { return &c.Resolve },
 			doc:  "Ask the registries what tags and digests name (IMG-6): moved tags, platforms of an index, attached SBOMs.",
 			want: "true or false", check: oneOf("true", "false")},
+		{name: "signaturePolicy", kind: list, value: []string{}, field: func(c *Config) any { return &c.SignaturePolicy },
+			doc:  "ClusterImagePolicies by which image signatures are verified (IMG-4).",
+			want: "files", check: isText, path: isPlainPath},
+		{name: "trustedRoot", kind: text, value: "", field: func(c *Config) any { return &c.TrustedRoot },
+			doc:  "Sigstore trusted root, for keyless signatures and transparency logs.",
+			want: "a file", check: orEmpty(isPlainPath), path: isPlainPath},
+		{name: "evidenceLists", kind: list, value: []string{}, field: func(c *Config) any { return &c.EvidenceLists },
+			doc:  "What gate takes from the evidence instead of its own: scans (the scan policy), vex (OpenVEX documents), signatures (signature policies).",
+			want: "one or more of scans, vex, signatures", check: oneOf("scans", "vex", "signatures")},
 	}
 }
 

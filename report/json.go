@@ -35,9 +35,11 @@ type ReleaseJSON struct {
 	// then its cluster), and all reasons.
 	Inputs  []evidence.BundleRef `json:"inputs,omitempty"`
 	Reasons []string             `json:"reasons,omitempty"`
-	// EvidenceLists are what images were judged by that the evidence brought: the gate
-	// has none of its own.
+	// EvidenceLists are what images were judged by that was taken from the evidence, as
+	// the gate was asked to. IgnoredLists is what the evidence was collected with that
+	// did not count.
 	EvidenceLists []string `json:"evidenceLists,omitempty"`
+	IgnoredLists  []string `json:"ignoredLists,omitempty"`
 
 	// Of a drill: what it measured, or why its record does not say.
 	Drill       *DrillJSON `json:"drill,omitempty"`

@@ -30,7 +30,6 @@ type releaseFlags struct {
 	load      chart.LoadOptions
 	manifests []string
 	cluster   clusterFlags
-	signature signatureFlags
 	live      liveFlags
 }
 
@@ -39,7 +38,7 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.manifests, "manifests", nil, "judge plain manifests: `FILE`, directory or - for standard input")
 	_ = cmd.MarkFlagFilename("manifests")
 	f.cluster.register(cmd)
-	f.signature.register(cmd)
+	registerSignatureFlags(cmd)
 	registerImageFlags(cmd)
 	f.live.register(cmd, f)
 }
@@ -193,8 +192,10 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		defer func() { p.Workers.Close() }()
 		go p.Workers.Prepare() // starting takes about as long as reading the rules
 	}
-	if p.Signatures, err = f.signature.load(f.load.PlainHTTP); err != nil {
-		return err
+	if !f.cluster.itself {
+		if p.Signatures, err = a.signatureOptions(f.load.PlainHTTP); err != nil {
+			return err
+		}
 	}
 	if p.Rules, err = pipeline.LoadRules(from); err != nil {
 		return err
@@ -203,7 +204,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		return err
 	}
 	if !f.cluster.itself {
-		if p.Rules, err = a.withAsked(p.Rules, len(p.Signatures.Policies) > 0); err != nil {
+		if p.Rules, err = a.withAsked(p.Rules); err != nil {
 			return err
 		}
 	}

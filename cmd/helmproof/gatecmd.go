@@ -86,6 +86,10 @@ Exit code 3 says FAIL or INCOMPLETE, 4 that evidence could not be verified.`,
 	fl.DurationVar(&f.maxAge, "max-age", 0, "oldest evidence to accept; the profile's own limit if 0")
 	fl.StringVar(&f.at, "at", "", "decide as of this `TIME` (RFC 3339) instead of now")
 	fl.StringArray("registry-allow", nil, "registry or repository `PATTERN` that images may come from (IMG-5), whatever the evidence was collected with; may be given several times")
+	registerScanPolicy(cmd)
+	registerSignatureFlags(cmd)
+	fl.StringSlice("evidence-lists", nil, "take these `LISTS` from the evidence instead: scans (the scan policy), vex, signatures")
+	_ = cmd.RegisterFlagCompletionFunc("evidence-lists", cobra.FixedCompletions([]string{pipeline.EvidenceScans, pipeline.EvidenceVEX, pipeline.EvidenceSignatures}, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.anyRepository, "any-repository", false, "take evidence that was sealed for another repository, or for none")
 	fl.BoolVar(&f.seal, "seal", false, "sign and store the composed verdict")
 	fl.String("key", "", "signing key for --seal: a `FILE`, or a key in a KMS")
@@ -187,7 +191,7 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 		return err
 	}
 	if by.Profile.Scope != evidence.ScopeCluster {
-		if by, err = a.withAsked(by, false); err != nil {
+		if by, err = a.withAsked(by); err != nil {
 			return err
 		}
 	}
@@ -220,9 +224,8 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 	if err != nil {
 		return err
 	}
-	req.Registries = a.cfg.RegistryAllow
-	if err := images.CheckRegistries(req.Registries); err != nil {
-		return usageErr("--registry-allow: %w", err)
+	if err := a.gateLists(ctx, &req); err != nil {
+		return err
 	}
 	if !req.AnyRepository {
 		if req.Repository, err = a.repositoryID(ctx, repo); err != nil {
@@ -248,6 +251,24 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 		}
 	}
 	return a.printGated(done, repo)
+}
+
+// gateLists reads what the gate itself judges images by.
+func (a *app) gateLists(ctx context.Context, req *pipeline.GateRequest) error {
+	req.Registries, req.EvidenceLists = a.cfg.RegistryAllow, a.cfg.EvidenceLists
+	if err := images.CheckRegistries(req.Registries); err != nil {
+		return usageErr("--registry-allow: %w", err)
+	}
+	var err error
+	if req.Images, err = pipeline.GateImages(a.scanPolicy(), images.Sources{VEX: a.cfg.Vex, KEV: a.cfg.Kev, EPSS: a.cfg.Epss}); err != nil {
+		return err
+	}
+	o, err := a.signatureOptions(false)
+	if err != nil {
+		return err
+	}
+	req.Signatures, err = pipeline.GateSignatures(ctx, o)
+	return err
 }
 
 // deployed loads what is about to be deployed, by the same code and flags as collect.
@@ -319,7 +340,7 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 		if r.Bundle == "" {
 			r.Bundle = j.RestsOn()
 		}
-		r.Inputs, r.Reasons, r.EvidenceLists = j.Inputs, j.Reasons, j.Lists
+		r.Inputs, r.Reasons, r.EvidenceLists, r.IgnoredLists = j.Inputs, j.Reasons, j.Lists, j.Ignored
 		list = append(list, r)
 		switch {
 		case a.cfg.Output == "json":
@@ -343,7 +364,10 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 			}
 			t.para("bound   ", "        ", boundText(&j.Release))
 			if len(j.Lists) > 0 {
-				t.para("lists   ", "        ", "of the evidence, the gate has none of its own: "+strings.Join(j.Lists, "; "))
+				t.para("lists   ", "        ", "of the evidence, as asked: "+strings.Join(j.Lists, "; "))
+			}
+			if len(j.Ignored) > 0 {
+				t.para("ignored ", "        ", "what the evidence was collected with: "+strings.Join(j.Ignored, "; ")+". Give the gate its own, or take them with --evidence-lists")
 			}
 			t.line(verdictLine(t, j))
 		}

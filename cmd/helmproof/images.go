@@ -33,6 +33,21 @@ func registerImageFlags(cmd *cobra.Command) {
 	fl.String("scan-cache", "", "`DIR` that keeps scans")
 	fl.StringArray("scan-report", nil, "judge images by the scan reports in `FILE|DIR`: Trivy, Grype, SARIF, CycloneDX, osv-scanner; sha256:…=FILE for one that does not name its image")
 	fl.String("scanner-version", "", "output of trivy version --format json in `FILE`: how old the database of Trivy's reports was")
+	registerScanPolicy(cmd)
+	fl.Bool("resolve", false, "ask the registries what tags and digests name: moved tags, platforms, attached SBOMs")
+	_ = cmd.RegisterFlagCompletionFunc("scan", cobra.FixedCompletions([]string{"osv", "trivy", "trivy-job"}, cobra.ShellCompDirectiveNoFileComp))
+	for _, name := range []string{"db", "scan-cache"} {
+		_ = cmd.MarkFlagDirname(name)
+	}
+	for _, name := range []string{"scan-report", "scanner-version"} {
+		_ = cmd.MarkFlagFilename(name)
+	}
+}
+
+// registerScanPolicy registers the flags by which scans are judged, when they are
+// collected and at the gate.
+func registerScanPolicy(cmd *cobra.Command) {
+	fl := cmd.Flags()
 	fl.StringArray("vex", nil, "OpenVEX document `FILE`: vulnerabilities that do no harm; may be given several times")
 	fl.String("kev", "", "CISA's list of known exploited vulnerabilities, `FILE`: nothing but VEX excuses them")
 	fl.String("epss", "", "FIRST's EPSS scores, `FILE`")
@@ -42,25 +57,25 @@ func registerImageFlags(cmd *cobra.Command) {
 	fl.Duration("max-scan-age", 0, "how old a scan may be")
 	fl.Duration("max-database-age", 0, "how old the vulnerability database of a scan may be")
 	fl.StringArray("platform", nil, "`OS/ARCH` that the release runs on, such as linux/arm64; may be given several times")
-	fl.Bool("resolve", false, "ask the registries what tags and digests name: moved tags, platforms, attached SBOMs")
-	_ = cmd.RegisterFlagCompletionFunc("scan", cobra.FixedCompletions([]string{"osv", "trivy", "trivy-job"}, cobra.ShellCompDirectiveNoFileComp))
-	for _, name := range []string{"db", "scan-cache"} {
-		_ = cmd.MarkFlagDirname(name)
-	}
-	for _, name := range []string{"scan-report", "scanner-version", "vex", "kev", "epss"} {
+	for _, name := range []string{"vex", "kev", "epss"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
 }
 
-// imageOptions says what images are judged by, and reads what evidence there is.
-func (a *app) imageOptions(ctx context.Context, rules pipeline.Rules, c *cluster.Cluster, plainHTTP bool) (images.Options, error) {
-	cfg := a.cfg
-	pol := images.DefaultPolicy()
+// scanPolicy says what images have to be.
+func (a *app) scanPolicy() images.Policy {
+	cfg, pol := a.cfg, images.DefaultPolicy()
 	pol.Registries, pol.Fields, pol.Platforms, pol.FixableOnly = cfg.RegistryAllow, cfg.ImageField, cfg.Platform, cfg.FixableOnly
 	pol.Grace, pol.MaxScanAge, pol.MaxDatabaseAge = evidence.Duration(cfg.Grace), evidence.Duration(cfg.MaxScanAge), evidence.Duration(cfg.MaxDatabaseAge)
 	if cfg.Epss != "" {
 		pol.EPSSAbove, _ = strconv.ParseFloat(cfg.EpssAbove, 64) // the configuration was checked
 	}
+	return pol
+}
+
+// imageOptions says what images are judged by, and reads what evidence there is.
+func (a *app) imageOptions(ctx context.Context, rules pipeline.Rules, c *cluster.Cluster, plainHTTP bool) (images.Options, error) {
+	cfg, pol := a.cfg, a.scanPolicy()
 	src := images.Sources{
 		Reports: cfg.ScanReport, ScannerVersion: cfg.ScannerVersion, VEX: cfg.Vex, KEV: cfg.Kev, EPSS: cfg.Epss,
 		Resolve: cfg.Resolve, Platforms: cfg.Platform, PlainHTTP: plainHTTP, Now: time.Now,
@@ -88,9 +103,9 @@ func (a *app) imageOptions(ctx context.Context, rules pipeline.Rules, c *cluster
 
 // withAsked returns the rules with the controls that flags and configuration ask
 // for: what was given to judge by counts, whatever profile was named.
-func (a *app) withAsked(rules pipeline.Rules, signatures bool) (pipeline.Rules, error) {
+func (a *app) withAsked(rules pipeline.Rules) (pipeline.Rules, error) {
 	return rules.With(pipeline.Given{
-		Registries: len(a.cfg.RegistryAllow) > 0, Signatures: signatures, Scans: len(a.cfg.Scan)+len(a.cfg.ScanReport) > 0,
+		Registries: len(a.cfg.RegistryAllow) > 0, Signatures: len(a.cfg.SignaturePolicy) > 0, Scans: len(a.cfg.Scan)+len(a.cfg.ScanReport) > 0,
 		Resolve: a.cfg.Resolve, Policies: a.cfg.Policies != "",
 	}.Controls()...)
 }

@@ -127,7 +127,7 @@ mistake is reported with its file and key, and the exit code is 2.`,
 				return err
 			}
 			if r.Profile.Scope != evidence.ScopeCluster {
-				if r, err = a.withAsked(r, false); err != nil {
+				if r, err = a.withAsked(r); err != nil {
 					return err
 				}
 			}

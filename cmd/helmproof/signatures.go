@@ -13,36 +13,31 @@ import (
 // maxSignatureFile bounds a file of signature policies and a trusted root, in bytes.
 const maxSignatureFile = 4 << 20
 
-// signatureFlags are the flags by which image signatures are verified.
-type signatureFlags struct {
-	policies []string
-	root     string
-}
-
-func (f *signatureFlags) register(cmd *cobra.Command) {
+// registerSignatureFlags registers the flags by which image signatures are verified.
+func registerSignatureFlags(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringArrayVar(&f.policies, "signature-policy", nil, "verify image signatures by the ClusterImagePolicies of `FILE`; may be given several times")
-	fl.StringVar(&f.root, "trusted-root", "", "with --signature-policy: Sigstore trusted root `FILE`, for keyless signatures and transparency logs")
+	fl.StringArray("signature-policy", nil, "verify image signatures by the ClusterImagePolicies of `FILE`; may be given several times")
+	fl.String("trusted-root", "", "with --signature-policy: Sigstore trusted root `FILE`, for keyless signatures and transparency logs")
 	_ = cmd.MarkFlagFilename("signature-policy", "yaml", "yml")
 	_ = cmd.MarkFlagFilename("trusted-root", "json")
 }
 
-// load reads the files, and refuses policies that cannot be enforced before
+// signatureOptions reads the files, and refuses policies that cannot be enforced before
 // anything is collected.
-func (f *signatureFlags) load(plainHTTP bool) (signatures.Options, error) {
-	o := signatures.Options{PlainHTTP: plainHTTP}
-	if f.root != "" && len(f.policies) == 0 {
+func (a *app) signatureOptions(plainHTTP bool) (signatures.Options, error) {
+	o, policies, root := signatures.Options{PlainHTTP: plainHTTP}, a.cfg.SignaturePolicy, a.cfg.TrustedRoot
+	if root != "" && len(policies) == 0 {
 		return o, usageErr("--trusted-root means something with --signature-policy only")
 	}
-	for _, name := range f.policies {
+	for _, name := range policies {
 		raw, err := readSignatureFile(name)
 		if err != nil {
 			return o, usageErr("--signature-policy: %w", err)
 		}
 		o.Policies = append(o.Policies, signatures.PolicyFile{Name: name, Raw: raw})
 	}
-	if f.root != "" {
-		raw, err := readSignatureFile(f.root)
+	if root != "" {
+		raw, err := readSignatureFile(root)
 		if err != nil {
 			return o, usageErr("--trusted-root: %w", err)
 		}

@@ -60,7 +60,7 @@ type Gathered struct {
 	src     Sources
 	reports []*reportFile
 	version *file
-	vex     []vexFile
+	vex     []file
 	kev     *list[kevEntry]
 	epss    *list[float64]
 	// Warnings are what a user should know of the files.
@@ -76,8 +76,6 @@ type file struct {
 	name string
 	raw  []byte
 }
-
-type vexFile struct{ file }
 
 // reportFile is a scan report on disk with what it is about.
 type reportFile struct {
@@ -96,25 +94,11 @@ type reportFile struct {
 func Gather(ctx context.Context, src Sources) (*Gathered, error) {
 	g := &Gathered{src: src, images: map[string]*resolved{}, scanned: map[evidence.Digest]bool{}}
 	var err error
-	if src.KEV != "" {
-		if g.kev, err = readList("KEV list", src.KEV, parseKEV); err != nil {
-			return nil, err
-		}
+	if g.kev, g.epss, err = readKnown(src); err != nil {
+		return nil, err
 	}
-	if src.EPSS != "" {
-		if g.epss, err = readList("EPSS list", src.EPSS, parseEPSS); err != nil {
-			return nil, err
-		}
-	}
-	for _, path := range src.VEX {
-		raw, err := readBounded(path, maxVEX)
-		if err != nil {
-			return nil, fmt.Errorf("VEX document: %w", err)
-		}
-		if _, err := parseVEX(raw); err != nil {
-			return nil, fmt.Errorf("VEX document %s: %w", path, err)
-		}
-		g.vex = append(g.vex, vexFile{file{filepath.Base(path), raw}})
+	if g.vex, err = readVEX(src.VEX); err != nil {
+		return nil, err
 	}
 	if src.ScannerVersion != "" {
 		raw, err := readBounded(src.ScannerVersion, maxVersion)

@@ -93,6 +93,10 @@ func (j *judge) pinned(p parsedImage, rec *imageRecord, v *view, add func(eviden
 		}
 	}
 	for _, want := range j.policy.Platforms {
+		if _, ok := v.of(want); !ok && hasPlatform(v.listed, want) {
+			add(evidence.OutcomeNotChecked, fmt.Sprintf("%s: the registry was not asked for its image for %s", message, want), "Collect with --platform "+want+".")
+			return
+		}
 		if !slices.ContainsFunc(sortedKeys(v.platforms), func(have string) bool { return have == "" || samePlatform(have, want) }) {
 			add(evidence.OutcomeFail, fmt.Sprintf("%s: nothing in it runs on %s", message, want), "Build the image for this platform, or name those that the release runs on with --platform.")
 			return

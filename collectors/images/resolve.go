@@ -243,6 +243,19 @@ type view struct {
 	missing   bool   // the registry does not have the digest
 }
 
+// of returns the image for a platform, as whatever spelling of it was asked for.
+func (v *view) of(platform string) (platformImage, bool) {
+	if pi, ok := v.platforms[platform]; ok {
+		return pi, true
+	}
+	for have, pi := range v.platforms {
+		if samePlatform(have, platform) {
+			return pi, true
+		}
+	}
+	return platformImage{}, false
+}
+
 type platformImage struct {
 	digest, config evidence.Digest
 	problem        string

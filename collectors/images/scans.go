@@ -213,7 +213,10 @@ func (j *judge) parts(image string) (out []part, all []evidence.Digest, why, rem
 	for _, platform := range j.policy.Platforms {
 		pt := part{platform: platform, pinned: v.digest}
 		if v.known {
-			pi, ok := v.platforms[platform]
+			pi, ok := v.of(platform)
+			if !ok && hasPlatform(v.listed, platform) {
+				return nil, nil, fmt.Sprintf("the registry was not asked for its image for %s", platform), "Collect with --platform " + platform + "."
+			}
 			if !ok {
 				return nil, nil, fmt.Sprintf("the index has no image for %s", platform), "Build the image for this platform, or name those that the release runs on with --platform."
 			}

@@ -37,6 +37,10 @@ func (*collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	for i := range rec.Images {
 		j.records[rec.Images[i].Image] = &rec.Images[i]
 	}
+	if len(rec.Policies) == 0 && len(rel.Images) > 0 {
+		j.Add(RuleVerified, evidence.Target{Kind: "Chart", Name: rel.Chart}, evidence.OutcomeNotChecked, "no signature policy was given", "Give one with --signature-policy.")
+		return j.Out, nil
+	}
 	for _, image := range rel.Images {
 		j.image(image)
 	}

@@ -88,24 +88,11 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 	if c.set == nil {
 		return errors.New("no signature policy: give --signature-policy FILE")
 	}
-	var err error
-	rec := record{}
-	for i, f := range c.o.Policies {
-		name := fmt.Sprintf("policies/%03d.yaml", i+1)
-		if err := out.Write(name, f.Raw); err != nil {
-			return err
-		}
-		rec.Policies = append(rec.Policies, policyRecord{Name: filepath.Base(f.Name), Artifact: folder + name})
-	}
-	if c.o.TrustedRoot != nil {
-		if err := out.Write(rootFile, c.o.TrustedRoot); err != nil {
-			return err
-		}
-		rec.TrustedRoot = folder + rootFile
-	}
-	if rec.Keys, err = sealKeys(ctx, c.set, out); err != nil {
+	own, err := seal(ctx, c.o, c.set, out, folder)
+	if err != nil {
 		return err
 	}
+	rec := record{Lists: *own}
 	f, err := newFetcher(c.o, out)
 	if err != nil {
 		return err
@@ -116,9 +103,31 @@ func (c *collector) Collect(ctx context.Context, in collectors.Input, out eviden
 	return collectors.WriteJSON(out, recordFile, rec)
 }
 
+// seal writes what signatures are judged by; prefix is where out's files are in
+// evidence.zip. The error is that of ctx, or of writing.
+func seal(ctx context.Context, o Options, set *policySet, out evidence.ArtifactWriter, prefix string) (*Lists, error) {
+	l := &Lists{Policies: []policyRecord{}}
+	for i, f := range o.Policies {
+		name := fmt.Sprintf("policies/%03d.yaml", i+1)
+		if err := out.Write(name, f.Raw); err != nil {
+			return nil, err
+		}
+		l.Policies = append(l.Policies, policyRecord{Name: filepath.Base(f.Name), Artifact: prefix + name})
+	}
+	if o.TrustedRoot != nil {
+		if err := out.Write(rootFile, o.TrustedRoot); err != nil {
+			return nil, err
+		}
+		l.TrustedRoot = prefix + rootFile
+	}
+	var err error
+	l.Keys, err = sealKeys(ctx, set, out, prefix)
+	return l, err
+}
+
 // sealKeys asks the services for the keys of the policies. One that does not
 // answer is recorded for its key; the error is that of ctx, or of sealing.
-func sealKeys(ctx context.Context, set *policySet, out evidence.ArtifactWriter) ([]keyRecord, error) {
+func sealKeys(ctx context.Context, set *policySet, out evidence.ArtifactWriter, prefix string) ([]keyRecord, error) {
 	var list []keyRecord
 	for _, p := range set.policies {
 		for _, a := range p.authorities {
@@ -154,7 +163,7 @@ func sealKeys(ctx context.Context, set *policySet, out evidence.ArtifactWriter) 
 		if err := out.Write(name, raw[i]); err != nil {
 			return nil, err
 		}
-		list[i].Artifact = folder + name
+		list[i].Artifact = prefix + name
 	}
 	return list, nil
 }
@@ -162,10 +171,8 @@ func sealKeys(ctx context.Context, set *policySet, out evidence.ArtifactWriter) 
 // record is what is sealed as collected.json: which bytes were fetched for what.
 // All fetched bytes are in blobs/, named by their sha256.
 type record struct {
-	Policies    []policyRecord `json:"policies"`
-	TrustedRoot string         `json:"trustedRoot,omitempty"` // artifact
-	Keys        []keyRecord    `json:"keys,omitempty"`        // in key management services, by reference
-	Images      []imageRecord  `json:"images"`                // in the order of release.json; only those by digest that a policy is about
+	Lists
+	Images []imageRecord `json:"images"` // in the order of release.json; only those by digest that a policy is about
 }
 
 type policyRecord struct {

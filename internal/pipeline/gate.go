@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/images"
+	"github.com/companyos/helmproof/collectors/signatures"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
@@ -39,7 +42,14 @@ type GateRequest struct {
 	Repository string
 	// Registries is the gate's own allow-list (IMG-5). The one that the evidence was
 	// collected with does not count: without one of its own the gate cannot tell.
-	Registries    []string
+	Registries []string
+	// Images and Signatures are likewise what the gate itself judges images by; nil:
+	// the default policy, without OpenVEX documents, and no signature policy.
+	Images     *images.Lists
+	Signatures *signatures.Lists
+	// EvidenceLists names what is taken from the evidence instead: EvidenceScans,
+	// EvidenceVEX, EvidenceSignatures.
+	EvidenceLists []string
 	AnyRepository bool // evidence counts for whichever repository it was sealed
 
 	At   time.Time // the time to decide for
@@ -91,6 +101,10 @@ func (r GateRequest) bound() (evidence.Bound, evidence.Digest) {
 // Controls that what was given added to the profile of the evidence count here
 // too, where the gate judges by the profile of that name.
 func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, by Rules, req GateRequest) ([]*Judged, error) {
+	given, err := req.given()
+	if err != nil {
+		return nil, err
+	}
 	want, err := req.subject(ctx)
 	if err != nil {
 		return nil, err
@@ -109,14 +123,17 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	if err := s.oneRepository(pinned); err != nil {
 		return nil, err
 	}
-	given := &gateGiven{Registries: slices.Sorted(slices.Values(req.Registries))}
 	var done []*Judged
 	for _, group := range byRelease(found) {
 		with, err := by.withAdded(group)
 		if err != nil {
 			return nil, err
 		}
-		j, err := compose(group, with, s.req.At, v.Tool, given)
+		own, err := given.about(group)
+		if err != nil {
+			return nil, err
+		}
+		j, err := compose(group, with, s.req.At, v.Tool, own)
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +142,11 @@ func Gate(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, 
 	}
 	if len(done) == 0 {
 		// No evidence at all is judged too: everything required is missing.
-		j, err := compose(nil, by, s.req.At, v.Tool, given)
+		own, err := given.about(nil)
+		if err != nil {
+			return nil, err
+		}
+		j, err := compose(nil, by, s.req.At, v.Tool, own)
 		if err != nil {
 			return nil, err
 		}
@@ -170,9 +191,11 @@ func (p *Pipeline) SealGated(ctx context.Context, j *Judged) error {
 	}
 	files := j.By.files()
 	files[bundle.ReleaseFile] = raw
-	if files[gateFile], err = bundle.CanonicalJSON(j.given); err != nil {
-		return fmt.Errorf("what the gate was given: %w", err)
+	given, err := j.given.files()
+	if err != nil {
+		return err
 	}
+	maps.Copy(files, given)
 	return p.seal(ctx, files, j)
 }
 
@@ -215,7 +238,7 @@ func (r Rules) withAdded(newestFirst []*Verified) (Rules, error) {
 }
 
 // compose judges one release by its bundles, newest first. Without what the gate was given,
-// it judges as versions did that took the waivers and allow-lists of the evidence.
+// it judges as versions did that took the waivers and all lists of the evidence.
 func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *gateGiven) (*Judged, error) {
 	j := &Judged{given: given, Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}, By: by}
 	comp := gate.ComposeInput{
@@ -254,27 +277,12 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *ga
 			e.Catalog = sealed.Catalog
 		}
 		if given != nil {
-			found, ok, err := given.registries(b.Bundle)
+			d, err := given.decide(b.Bundle, e)
 			if err != nil {
 				return nil, fmt.Errorf("bundle %s: %w", b.ID().Short(), err)
 			}
-			if ok {
-				e.Findings = byRegistries(e.Findings, found)
-			}
-			if ok && e.Replayed != nil {
-				now := *e.Replayed
-				now.Findings = byRegistries(now.Findings, found)
-				e.Replayed = &now
-			}
-		}
-		lists, err := evidenceLists(b.Bundle)
-		if err != nil {
-			return nil, fmt.Errorf("bundle %s: %w", b.ID().Short(), err)
-		}
-		for _, l := range lists {
-			if !slices.Contains(j.Lists, l) {
-				j.Lists = append(j.Lists, l)
-			}
+			e = d.Evidence
+			j.Lists, j.Ignored = union(j.Lists, d.taken), union(j.Ignored, d.ignored)
 		}
 		findings = append(findings, e.Findings...)
 		if e.Replayed != nil {
@@ -292,6 +300,16 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *ga
 	j.Findings = evidence.NormalizeFindings(findings)
 	j.Verdict = gate.Compose(comp)
 	return j, nil
+}
+
+// union appends what is not there yet.
+func union(list, more []string) []string {
+	for _, s := range more {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // byRelease splits bundles by the release that they are about; cluster evidence

@@ -164,7 +164,7 @@ func replayOther(in evidence.ArtifactReader, sealed []byte, runs []evidence.Coll
 	if err != nil {
 		return nil, nil, err
 	}
-	found, after, bad := derive(replacing{in, collectors.PoliciesFile, policies}, policies, runs)
+	found, after, bad := derive(replacing{in, map[string][]byte{collectors.PoliciesFile: policies}}, policies, runs)
 	if bad == nil {
 		return found, after, nil
 	}
@@ -178,7 +178,7 @@ func replayOther(in evidence.ArtifactReader, sealed []byte, runs []evidence.Coll
 			runs[i].Outcome, runs[i].Error = evidence.OutcomeError, fmt.Sprintf("own policies that this version cannot judge by: %v", bad)
 		}
 	}
-	return derive(replacing{in, collectors.PoliciesFile, builtin}, builtin, runs)
+	return derive(replacing{in, map[string][]byte{collectors.PoliciesFile: builtin}}, builtin, runs)
 }
 
 func derive(in evidence.ArtifactReader, policies []byte, runs []evidence.CollectorRun) ([]evidence.Finding, []evidence.CollectorRun, error) {
@@ -202,16 +202,15 @@ func derive(in evidence.ArtifactReader, policies []byte, runs []evidence.Collect
 	return found, after, nil
 }
 
-// replacing is sealed artifacts, one of them replaced.
+// replacing is sealed artifacts, some of them replaced.
 type replacing struct {
 	evidence.ArtifactReader
-	name    string
-	content []byte
+	files map[string][]byte
 }
 
 func (r replacing) Read(name string) ([]byte, error) {
-	if name == r.name {
-		return r.content, nil
+	if raw, ok := r.files[name]; ok {
+		return raw, nil
 	}
 	return r.ArtifactReader.Read(name)
 }

@@ -77,7 +77,8 @@ type Judged struct {
 	Figures  *drill.Figures       // of a drill: what it measured; nil where that could not be read
 	Unread   string               // why not
 	given    *gateGiven           // of a composed verdict
-	Lists    []string             // of a composed verdict: what images were judged by that the evidence brought, not the gate
+	Lists    []string             // of a composed verdict: what images were judged by that was taken from the evidence, as the gate was asked to
+	Ignored  []string             // of a composed verdict: what the evidence was collected with that did not count
 }
 
 // scanSecrets looks for secrets, for at most limit. Without it nothing may be written: it

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/gate"
 )
@@ -106,7 +107,7 @@ func TestWithNothing(t *testing.T) {
 	if err != nil || !got.Asks("ABC-9") {
 		t.Fatalf("unknown control: %v", err)
 	}
-	j, err := compose(nil, got, time.Now(), "helmproof test", &gateGiven{})
+	j, err := compose(nil, got, time.Now(), "helmproof test", &gateGiven{Images: images.DefaultLists()})
 	if err != nil {
 		t.Fatal(err)
 	}
