@@ -354,10 +354,7 @@ func (o *Object) podShapes(read []string) []string {
 	if gk.Group == "apiextensions.k8s.io" {
 		return nil // a schema tells of containers, and has none
 	}
-	var patterns [][]string
-	for _, r := range read {
-		patterns = append(patterns, strings.Split(strings.ReplaceAll(r, "[*]", ".[*]"), "."))
-	}
+	patterns := splitPatterns(read)
 	var out []string
 	var walk func(v any, name, at string, path []string, depth int)
 	walk = func(v any, name, at string, path []string, depth int) {
@@ -395,6 +392,15 @@ func isPattern(field string) bool {
 		return true
 	}
 	return false
+}
+
+// splitPatterns takes patterns of paths apart, as samePath compares them.
+func splitPatterns(read []string) [][]string {
+	var out [][]string
+	for _, r := range read {
+		out = append(out, strings.Split(strings.ReplaceAll(r, "[*]", ".[*]"), "."))
+	}
+	return out
 }
 
 func samePath(pattern, path []string) bool {
