@@ -103,6 +103,7 @@ type release struct {
 	pods     []pod
 	budgets  []budget
 	policies []netpol
+	others   []otherPolicy
 	hpas     []scaler
 	vpas     []vpa
 
@@ -251,6 +252,7 @@ func (r *release) read(set *manifest.ObjectSet, workloads [][]manifest.Workload)
 		case "autoscaling.k8s.io/VerticalPodAutoscaler":
 			about, err = []string{RuleConflict}, r.readVPA(o)
 		default:
+			r.readOtherPolicy(o)
 			if a := o.Autoscaler(); a != nil && !a.Own {
 				about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readAutoscaler(o, a)
 			}
