@@ -58,6 +58,8 @@ func (s *policySet) customPods(in *collectors.Sealed, r *policyRule, w *world, o
 	for i := range workloads {
 		load := &workloads[i]
 		switch {
+		case load.NoImages && r.rule == ruleImage:
+			continue
 		case load.As == nil:
 			for _, f := range r.report(in, o, []result{{evidence.OutcomeNotChecked, load.Unknown}}) {
 				f.Remediation = "Name its pod templates with podTemplates in helmproof.yaml."

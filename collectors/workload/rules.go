@@ -136,7 +136,7 @@ func (r *release) allows(b budget) {
 			up.add(p.name, n, replicasOf(n))
 		}
 	}
-	unreadable := slices.ContainsFunc(r.pods, func(p pod) bool { return p.err != nil && p.ns == b.ns })
+	unreadable := slices.ContainsFunc(r.pods, func(p pod) bool { return p.err != nil && !p.NoImages && p.ns == b.ns })
 	count := least
 	allowed, err := disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, count.healthy, count.scaled)
 	if scales && err == nil && (count.healthy == 0 || allowed > 0 && !count.all(allowed)) {

@@ -9,27 +9,41 @@ import (
 	"github.com/distribution/reference"
 )
 
-// noImages are API groups of whose kinds a field called image is no image that their
-// controllers run: policies about images, watchers of repositories, images of machines.
-var noImages = []string{"kyverno.io", "gatekeeper.sh", "sigstore.dev", "image.toolkit.fluxcd.io", "cluster.x-k8s.io", "metal3.io", "apiextensions.k8s.io"}
+// tellOfPods are API groups whose kinds tell of pods and images and run none:
+// policies about them, watchers of repositories, images of machines, schemas.
+var tellOfPods = []string{"kyverno.io", "gatekeeper.sh", "sigstore.dev", "image.toolkit.fluxcd.io", "cluster.x-k8s.io", "metal3.io", "apiextensions.k8s.io"}
 
 // imageShapes names what looks like an image in a custom resource, outside of what
 // is read of it: pod templates, known fields of images, and lists of containers,
 // which are told of as such.
 func (o *Object) imageShapes(read []string) []string {
+	patterns := splitPatterns(read)
+	return o.shapes(func(name string, v any, path []string) (is, skip bool) {
+		if holdsContainers(name, v) || slices.ContainsFunc(patterns, func(p []string) bool { return samePath(p, path) }) {
+			return false, true
+		}
+		return namesImage(name, v), false
+	})
+}
+
+// shapes names the fields of a custom resource that are of some shape. What is to be
+// skipped is not looked into.
+func (o *Object) shapes(look func(name string, v any, path []string) (is, skip bool)) []string {
 	group := o.GroupVersionKind().Group
-	if !strings.Contains(group, ".") || o.IsWorkload() || slices.ContainsFunc(noImages, func(g string) bool { return group == g || strings.HasSuffix(group, "."+g) }) {
+	if !strings.Contains(group, ".") || o.IsWorkload() || slices.ContainsFunc(tellOfPods, func(g string) bool { return group == g || strings.HasSuffix(group, "."+g) }) {
 		return nil
 	}
-	patterns := splitPatterns(read)
 	var out []string
 	var walk func(v any, name, at string, path []string)
 	walk = func(v any, name, at string, path []string) {
-		switch {
-		case len(out) > maxShapes || len(path) > maxDepth || holdsContainers(name, v), slices.ContainsFunc(patterns, func(p []string) bool { return samePath(p, path) }):
+		if len(out) > maxShapes || len(path) > maxDepth {
 			return
-		case namesImage(name, v):
+		}
+		is, skip := look(name, v, path)
+		if is {
 			out = append(out, at)
+		}
+		if is || skip {
 			return
 		}
 		switch v := v.(type) {
@@ -54,6 +68,26 @@ func (o *Object) imageShapes(read []string) []string {
 		out[maxShapes] = "…"
 	}
 	return out
+}
+
+// podFieldShapes names what a controller takes over into pods of its own, though no
+// containers are written: templates of pods, and fields of a pod that say how it is secured.
+func (o *Object) podFieldShapes() []string {
+	return o.shapes(func(name string, v any, _ []string) (is, skip bool) { return isPodField(name, v), false })
+}
+
+func isPodField(name string, v any) bool {
+	m, _ := v.(map[string]any)
+	switch name {
+	case "hostNetwork", "hostPID", "hostIPC":
+		return v == true
+	case "podTemplate", "podTemplateSpec", "podSpec":
+		return len(m) > 0
+	case "securityContext", "podSecurityContext", "containerSecurityContext":
+		return len(picked(m, "allowPrivilegeEscalation", "capabilities", "fsGroup", "privileged", "procMount", "readOnlyRootFilesystem", "runAsGroup", "runAsNonRoot", "runAsUser",
+			"seLinuxOptions", "seccompProfile", "supplementalGroups", "sysctls", "windowsOptions")) > 0
+	}
+	return false
 }
 
 // namesImage reports whether a field of that name and value is an image to run: a

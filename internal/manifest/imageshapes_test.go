@@ -71,3 +71,49 @@ func TestImageShapes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// What secures a pod, or is the template of one, is not passed over where no containers
+// are written; and it names no images.
+func TestPodFieldShapes(t *testing.T) {
+	t.Parallel()
+	for title, tt := range map[string]struct {
+		kind, spec string
+		want       string // what of it looks like part of a pod; empty: nothing
+	}{
+		"the host's network":       {"example.com/v1 Engine", "{a: {hostNetwork: true}}", "spec.a.hostNetwork"},
+		"not the host's network":   {"example.com/v1 Engine", "{hostNetwork: false}", ""},
+		"the host as an address":   {"example.com/v1 Engine", "{hostNetwork: 10.0.0.0/8}", ""},
+		"a security context":       {"example.com/v1 Engine", "{securityContext: {privileged: true}}", "spec.securityContext"},
+		"one of the pod":           {"example.com/v1 Engine", "{podSecurityContext: {runAsUser: 0}}", "spec.podSecurityContext"},
+		"an empty one":             {"example.com/v1 Engine", "{securityContext: {}}", ""},
+		"one of something else":    {"example.com/v1 Engine", "{securityContext: {name: default}}", ""},
+		"a template of pods":       {"elasticsearch.k8s.elastic.co/v1 Elasticsearch", "{nodeSets: [{podTemplate: {spec: {dnsPolicy: Default}}}]}", "spec.nodeSets[0].podTemplate"},
+		"where images are known":   {"kafka.strimzi.io/v1 Kafka", "{kafka: {image: 'a:1', template: {pod: {securityContext: {runAsUser: 0}}}}}", "spec.kafka.template.pod.securityContext"},
+		"of a kind that is known":  {"monitoring.coreos.com/v1 Prometheus", "{image: 'a:1', securityContext: {runAsUser: 1}}", ""},
+		"of a policy":              {"kyverno.io/v1 ClusterPolicy", "{rules: [{validate: {pattern: {spec: {hostNetwork: true}}}}]}", ""},
+		"of a policy of another":   {"constraints.gatekeeper.sh/v1 Hosts", "{parameters: {hostNetwork: true}}", ""},
+		"of Kubernetes' own kinds": {"v1 ConfigMap", "{hostNetwork: true}", ""},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			version, kind, _ := strings.Cut(tt.kind, " ")
+			o := parseOne(t, "apiVersion: "+version+"\nkind: "+kind+"\nmetadata: {name: x}\nspec: "+tt.spec+"\n")
+			got := ""
+			for _, w := range o.Workloads(nil) {
+				got += w.Unknown
+			}
+			want := tt.want
+			if want != "" {
+				want += " looks like part of a pod, and what " + kind + " makes of it is not known"
+			}
+			if got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+			for _, u := range o.ImageUses(nil) {
+				if strings.Contains(u.Problem, "looks like") {
+					t.Errorf("an image: %s", u.Problem)
+				}
+			}
+		})
+	}
+}

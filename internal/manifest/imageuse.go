@@ -127,8 +127,8 @@ func (o *Object) imageUses(workloads []Workload, extra []ImageField) []ImageUse 
 	gk := o.GroupVersionKind().GroupKind()
 	named := slices.ContainsFunc(extra, func(f ImageField) bool { return !f.PodTemplate && f.Kind == gk.Kind && f.Group == gk.Group })
 	for _, w := range workloads {
-		if w.looks && named {
-			continue // the user said where its images are
+		if w.looks && named || w.NoImages {
+			continue // the user said where its images are, or there are none in it
 		}
 		if w.As == nil {
 			out = append(out, ImageUse{Problem: "images unknown: " + w.Unknown})

@@ -28,6 +28,8 @@ type Workload struct {
 	Patched []string
 	several bool // templates are in the object
 	looks   bool // Unknown is about what looks like a pod template alone
+	// NoImages says that Unknown is about fields of pods that name no image.
+	NoImages bool
 	// Guest says that the containers run in pods that something else writes.
 	Guest bool
 }
@@ -89,6 +91,10 @@ func (o *Object) Workloads(extra []ImageField) []Workload {
 	}
 	if shapes := o.podShapes(read); len(shapes) > 0 {
 		out = append(out, Workload{Object: o, looks: true, Unknown: fmt.Sprintf("%s looks like part of a pod template, and what %s makes of it is not known", strings.Join(shapes, ", "), o.GetKind())})
+	} else if len(kinds) == 0 {
+		if fields := o.podFieldShapes(); len(fields) > 0 {
+			out = append(out, Workload{Object: o, NoImages: true, Unknown: fmt.Sprintf("%s looks like part of a pod, and what %s makes of it is not known", strings.Join(fields, ", "), o.GetKind())})
+		}
 	}
 	return out
 }
