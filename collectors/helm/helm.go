@@ -149,7 +149,7 @@ func (c collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &findings{collectors.NewDerivation(in, Name, rules), rel, set}
+	f := &findings{Derivation: collectors.NewDerivation(in, Name, rules), rel: rel, set: set}
 	if rel.Source == chart.SourceManifests {
 		for _, rule := range []string{RuleLint, RuleLintLog, RuleValues, RuleGenerated, RuleNetwork} {
 			f.chart(rule, evidence.OutcomeNotApplicable, "plain manifests, not a chart", "")
@@ -181,6 +181,8 @@ type findings struct {
 	*collectors.Derivation
 	rel *evidence.Release
 	set *manifest.ObjectSet
+
+	allocated allocated
 }
 
 // chart appends a finding about the chart, or one of its files.

@@ -108,9 +108,17 @@ func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc 
 		slices.Sort(problems)
 		problems = slices.Compact(problems)
 	}
-	if off && len(problems) == 0 {
-		f.object(RuleSchema, o, evidence.OutcomeNotChecked, switchedOff(gvk, version), askFor(gvk))
-		return nil
+	problems = append(problems, f.allocated.serviceProblems(o)...)
+	if len(problems) == 0 {
+		problem := applyProblem(o)
+		switch {
+		case off:
+			f.object(RuleSchema, o, evidence.OutcomeNotChecked, switchedOff(gvk, version), askFor(gvk))
+			return nil
+		case problem != "":
+			f.object(RuleSchema, o, evidence.OutcomeWarn, "the API server creates it, but server-side apply, by which Helm 4 installs, refuses it: "+problem, applyFix)
+			return nil
+		}
 	}
 	f.schemaResult(RuleSchema, o, problems[:min(len(problems), maxProblems)], fine)
 	return nil

@@ -58,6 +58,8 @@ func (s *policySet) customPods(in *collectors.Sealed, r *policyRule, w *world, o
 	for i := range workloads {
 		load := &workloads[i]
 		switch {
+		case load.NoImages && r.rule == ruleImage:
+			continue
 		case load.As == nil:
 			for _, f := range r.report(in, o, []result{{evidence.OutcomeNotChecked, load.Unknown}}) {
 				f.Remediation = "Name its pod templates with podTemplates in helmproof.yaml."
@@ -134,8 +136,11 @@ func fieldImages(o *manifest.Object, extra []manifest.ImageField) []result {
 // HorizontalPodAutoscaler that it is, or is like.
 func (s *policySet) customScaler(in *collectors.Sealed, r *policyRule, w *world, o *manifest.Object) ([]evidence.Finding, error) {
 	scaler := o.Autoscaler()
-	if scaler == nil || scaler.Own && r.rule != ruleBounds {
+	switch {
+	case scaler == nil || scaler.NoWindows && r.rule != ruleBounds:
 		return nil, nil
+	case scaler.Unknown != "":
+		return r.report(in, o, []result{{evidence.OutcomeNotChecked, scaler.Unknown}}), nil
 	}
 	results, err := s.evaluate(r, w, w.subject(scaler.As))
 	if err != nil || len(results) == 0 {

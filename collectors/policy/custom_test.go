@@ -117,6 +117,8 @@ func TestCustomAutoscalers(t *testing.T) {
 		"not paused":         {strings.Replace(keda(", minReplicaCount: 2, maxReplicaCount: 5"), "name: x}", "name: x, annotations: {autoscaling.keda.sh/paused: 'false'}}", 1), []string{"pass ScaledObject/x: " + bounds}, ""},
 		"paused in part":     {strings.Replace(keda(", minReplicaCount: 2, maxReplicaCount: 5"), "name: x}", "name: x, annotations: {autoscaling.keda.sh/paused-scale-in: 'true'}}", 1), []string{"pass ScaledObject/x: " + bounds}, ""},
 		"paused at zero":     {strings.Replace(keda(", minReplicaCount: 3"), "name: x}", "name: x, annotations: {autoscaling.keda.sh/paused-replicas: '0'}}", 1), []string{"fail ScaledObject/x: autoscaling.keda.sh/paused-replicas is 0, below 2"}, ""},
+		"of HTTP":            {custom("http.keda.sh/v1alpha1", "HTTPScaledObject", "{scaleTargetRef: {name: web}, replicas: {min: 2, max: 2}}"), []string{"fail HTTPScaledObject/x: replicas.max 2 is not above replicas.min 2"}, notApplicable},
+		"unknown":            {custom("example.com/v1", "Scaler", "{scaleTargetRef: {name: web}}"), []string{"not-checked Scaler/x: Scaler x scales web, and by what bounds is not known"}, notApplicable},
 		"a service":          {knative(""), []string{"fail Service/x: autoscaling.knative.dev/min-scale is 0, below 2", "fail Service/x: no autoscaling.knative.dev/max-scale"}, notApplicable},
 		"a bounded service":  {knative("autoscaling.knative.dev/min-scale: '2', autoscaling.knative.dev/max-scale: '9'"), []string{"pass Service/x: " + bounds}, notApplicable},
 	} {

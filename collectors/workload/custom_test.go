@@ -13,6 +13,14 @@ func scaledObject(name, target, rest string) string {
 	return fmt.Sprintf("apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: %s}\nspec: {scaleTargetRef: {name: %s}%s}", name, target, rest)
 }
 
+func httpScaled(rest string) string {
+	return "apiVersion: http.keda.sh/v1alpha1\nkind: HTTPScaledObject\nmetadata: {name: s}\nspec: {hosts: [a], scaleTargetRef: {name: web, service: web, port: 80}" + rest + "}"
+}
+
+func unknownScaler(target string) string {
+	return "apiVersion: example.com/v1\nkind: Scaler\nmetadata: {name: s}\nspec: {scaleTargetRef: {" + target + "}}"
+}
+
 func rollout(replicas int, body string) string {
 	return strings.NewReplacer("apps/v1", "argoproj.io/v1alpha1", "kind: Deployment", "kind: Rollout").Replace(pods("Deployment", "web", replicas, "app: web", body))
 }
@@ -87,6 +95,19 @@ func TestScaledObjects(t *testing.T) {
 		"beside another, at zero":    {workload.RulePDBAllows, docs(web(2), pods("Deployment", "api", 1, "app: web", ""), scaledObject("s", "api", ""), pdb("web", "minAvailable: 2, selector: {}")), []string{"fail PodDisruptionBudget web: with Deployment web (2 replicas), Deployment api (0 replicas) it allows no disruption"}},
 		"beside another, above zero": {workload.RulePDBAllows, docs(web(2), pods("Deployment", "api", 1, "app: web", ""), scaledObject("s", "api", ", minReplicaCount: 4, idleReplicaCount: 0"), pdb("web", "maxUnavailable: 50%, selector: {}")), []string{"fail PodDisruptionBudget web: with Deployment web (2 replicas), Deployment api (4 replicas when it is not scaled to zero) it allows 3 at once: all"}},
 		"a budget of a floor":        {workload.RulePDBSelects, docs(web(1), scaledObject("s", "web", ", minReplicaCount: 2")), []string{"fail Deployment web: no PodDisruptionBudget selects its pods"}},
+		"of HTTP, by default":        {workload.RuleReplicas, docs(web(3), httpScaled("")), []string{"fail Deployment web: fewer than 2 replicas: HTTPScaledObject s scales to zero, by replicas.min"}},
+		"of HTTP, a floor":           {workload.RuleReplicas, docs(web(-1), httpScaled(", replicas: {min: 2, max: 9}")), []string{"pass Deployment web: HTTPScaledObject s keeps at least 2"}},
+		"of HTTP, made elsewhere":    {workload.RuleReplicas, docs(web(3), strings.Replace(httpScaled(""), "name: s}", "name: s, annotations: {httpscaledobject.keda.sh/skip-scaledobject-creation: 'true'}}", 1)), []string{"pass Deployment web: spec.replicas is 3"}},
+		"of HTTP, and another":       {workload.RuleConflict, docs(web(3), httpScaled(", replicas: {min: 2}"), hpa("h", "web", "")), []string{"fail Deployment web: HTTPScaledObject s and HorizontalPodAutoscaler h scale it"}},
+		"unknown":                    {workload.RuleReplicas, docs(web(3), unknownScaler("apiVersion: apps/v1, kind: Deployment, name: web")), []string{"not-checked Deployment web: Scaler s scales web, and by what bounds is not known"}},
+		"unknown, with a budget":     {workload.RulePDBAllows, docs(web(3), unknownScaler("kind: Deployment, name: web"), budget), []string{"not-checked PodDisruptionBudget web: Deployment web: Scaler s scales web"}},
+		"unknown, asked for one":     {workload.RulePDBSelects, docs(web(3), unknownScaler("name: web"), budget), []string{"not-checked Deployment web: Scaler s scales web"}},
+		"unknown, alone":             {workload.RuleConflict, docs(web(3), unknownScaler("name: web")), []string{"pass Deployment web: its autoscalers do not"}},
+		"unknown, and another":       {workload.RuleConflict, docs(web(3), unknownScaler("name: web"), hpa("h", "web", "")), []string{"not-checked Deployment web: Scaler s scales web, and by what bounds is not known, nor on what"}},
+		"unknown, of another":        {workload.RuleReplicas, docs(web(3), unknownScaler("name: api")), []string{"pass Deployment web: spec.replicas is 3"}},
+		"unknown, never made":        {workload.RuleReplicas, docs(web(3), strings.Replace(unknownScaler("name: web"), "name: s}", "name: s, annotations: {helm.sh/hook: never}}", 1)), []string{"pass Deployment web: spec.replicas is 3"}},
+		"of Datadog":                 {workload.RuleReplicas, docs(web(3), "apiVersion: datadoghq.com/v1alpha2\nkind: DatadogPodAutoscaler\nmetadata: {name: s}\nspec: {targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}"), []string{"not-checked Deployment web: DatadogPodAutoscaler s scales web"}},
+		"a route to it":              {workload.RuleReplicas, docs(web(3), "apiVersion: example.com/v1\nkind: Route\nmetadata: {name: s}\nspec: {targetRef: {kind: Deployment, name: web}}"), []string{"pass Deployment web: spec.replicas is 3"}},
 		"an autoscaler of a rollout": {workload.RuleReplicas, docs(rollout(1, ""), strings.Replace(hpa("h", "web", ", minReplicas: 2"), "apiVersion: apps/v1, kind: Deployment", "apiVersion: argoproj.io/v1alpha1, kind: Rollout", 1)), []string{"pass Rollout web: HorizontalPodAutoscaler h keeps at least 2"}},
 	} {
 		t.Run(title, func(t *testing.T) {

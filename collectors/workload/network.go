@@ -64,16 +64,21 @@ func (r *release) networkPoliciesOf(p *pod) {
 	add := func(outcome evidence.Outcome, message, fix string, also []*manifest.Object) {
 		r.add(RuleNetworkPolicy, p.o, "", outcome, p.Where(message), fix, also...)
 	}
+	closers, openers := r.othersOf(p)
 	restricting := "NetworkPolicy " + names(about(in)) + " restricts ingress; "
 	switch {
 	case p.tpl.Spec.HostNetwork:
 		add(evidence.OutcomeFail, "its pods use the host's network, to which no NetworkPolicy applies", "Set hostNetwork to false, and add a NetworkPolicy.", nil)
 	case len(ingress.by) > 0:
 		add(evidence.OutcomeFail, ingress.said("all ingress traffic to"), fix, about(ingress.by))
+	case len(in) == 0 && len(closers) > 0:
+		add(evidence.OutcomeNotChecked, "no NetworkPolicy restricts ingress to its pods, and what "+called(closers)+" does is not looked at", otherFix, closers)
 	case len(in) == 0:
 		add(evidence.OutcomeFail, "no NetworkPolicy restricts ingress to its pods"+missing.said(), fix, missing.objects)
 	case ingress.unknown != "" || egress.unknown != "" || fromPods.unknown != "" || toPods.unknown != "":
 		add(evidence.OutcomeNotChecked, "what its NetworkPolicies allow was not worked out: "+cmp.Or(ingress.unknown, egress.unknown, fromPods.unknown, toPods.unknown), "Correct the blocks of addresses, or say it in fewer rules.", about(slices.Concat(inEver, outEver)))
+	case len(openers) > 0:
+		add(evidence.OutcomeNotChecked, restricting+"whether "+called(openers)+" opens them again is not looked at", otherFix, slices.Concat(about(in), openers))
 	case len(fromPods.by) > 0:
 		add(evidence.OutcomeWarn, fromPods.said("ingress from every pod of the cluster to")+", and keeps out only what is outside of it", "Name the namespaces and pods that may call.", about(fromPods.by))
 	case len(out) == 0:

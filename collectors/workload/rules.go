@@ -24,7 +24,7 @@ func (r *release) replicas() {
 		said = p.Where(said)
 		switch {
 		case n < 0:
-			r.add(RuleReplicas, p.o, "", evidence.OutcomeNotChecked, said, "Set it to a whole number.", by)
+			r.add(RuleReplicas, p.o, "", evidence.OutcomeNotChecked, said, uncountedFix(by), by)
 		case n < 2:
 			r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, "fewer than 2 replicas: "+said, "Set "+p.ReplicasAt+" to 2 or more, or "+keeps(by)+" of its autoscaler.", by)
 		default:
@@ -35,10 +35,21 @@ func (r *release) replicas() {
 
 // keeps is what the minimum of an autoscaler is called.
 func keeps(o *manifest.Object) string {
-	if o.GetKind() == "ScaledObject" {
+	switch o.GetKind() {
+	case "ScaledObject":
 		return "minReplicaCount"
+	case "HTTPScaledObject":
+		return "replicas.min"
 	}
 	return "minReplicas"
+}
+
+// uncountedFix says what to do where the number of pods is not known.
+func uncountedFix(by *manifest.Object) string {
+	if a := by.Autoscaler(); a != nil && a.Unknown != "" {
+		return "Scale it by a HorizontalPodAutoscaler or KEDA, or waive it where the bounds are known."
+	}
+	return "Set it to a whole number."
 }
 
 // budgetsSelect decides AVL-1.
@@ -63,7 +74,7 @@ func (r *release) budgetsSelect() {
 		n, said, by := r.floor(p)
 		switch {
 		case n < 0:
-			r.add(RulePDBSelects, p.o, "", evidence.OutcomeNotChecked, said, "Set it to a whole number.", by)
+			r.add(RulePDBSelects, p.o, "", evidence.OutcomeNotChecked, said, uncountedFix(by), by)
 		case len(ever) > 1:
 			r.add(RulePDBSelects, p.o, "", evidence.OutcomeFail, fmt.Sprintf("%d PodDisruptionBudgets select its pods (%s): the eviction API refuses such pods", len(ever), names(ever)),
 				"Let exactly one PodDisruptionBudget select the pods.", ever...)
@@ -114,7 +125,7 @@ func (r *release) allows(b budget) {
 			uncounted.add(p.name, "")
 			continue
 		case n < 0:
-			r.add(rule, b.o, "", evidence.OutcomeNotChecked, p.name+": "+said, "Set it to a whole number.", p.o, by)
+			r.add(rule, b.o, "", evidence.OutcomeNotChecked, p.name+": "+said, uncountedFix(by), p.o, by)
 			return
 		}
 		least.add(p.name, n, replicasOf(n))
@@ -125,7 +136,7 @@ func (r *release) allows(b budget) {
 			up.add(p.name, n, replicasOf(n))
 		}
 	}
-	unreadable := slices.ContainsFunc(r.pods, func(p pod) bool { return p.err != nil && p.ns == b.ns })
+	unreadable := slices.ContainsFunc(r.pods, func(p pod) bool { return p.err != nil && !p.NoImages && p.ns == b.ns })
 	count := least
 	allowed, err := disruptionsAllowed(b.spec.MinAvailable, b.spec.MaxUnavailable, count.healthy, count.scaled)
 	if scales && err == nil && (count.healthy == 0 || allowed > 0 && !count.all(allowed)) {
@@ -319,6 +330,10 @@ func (r *release) autoscalerConflicts() {
 			r.add(RuleConflict, p.o, "", evidence.OutcomeFail, conflict, fix, also...)
 			continue
 		}
+		if i := slices.IndexFunc(hs, func(h scaler) bool { return h.unknown != "" }); i >= 0 && len(hs)+len(vs) > 1 {
+			r.add(RuleConflict, p.o, "", evidence.OutcomeNotChecked, hs[i].unknown+", nor on what", "Keep one autoscaler per workload.", also...)
+			continue
+		}
 		r.add(RuleConflict, p.o, "", evidence.OutcomePass, "its autoscalers do not work on one metric", "", also...)
 	}
 }
@@ -327,7 +342,7 @@ func (r *release) autoscalerConflicts() {
 // HorizontalPodAutoscaler that a ScaledObject takes over does not.
 func rivals(all []scaler) []scaler {
 	return slices.DeleteFunc(slices.Clone(all), func(s scaler) bool {
-		return !s.keda && slices.ContainsFunc(all, func(x scaler) bool { return x.takesOver != "" && x.takesOver == s.o.GetName() })
+		return s.unknown != "" || !s.keda && slices.ContainsFunc(all, func(x scaler) bool { return x.takesOver != "" && x.takesOver == s.o.GetName() })
 	})
 }
 

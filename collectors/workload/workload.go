@@ -103,6 +103,7 @@ type release struct {
 	pods     []pod
 	budgets  []budget
 	policies []netpol
+	others   []otherPolicy
 	hpas     []scaler
 	vpas     []vpa
 
@@ -193,6 +194,7 @@ type scaler struct {
 	keda      bool     // KEDA makes it
 	fromZero  bool     // it scales a workload that is at 0 as well
 	paused    string   // by this annotation the number of pods is left as it is
+	unknown   string   // nobody knows how it scales
 }
 
 // name is how a message calls the autoscaler.
@@ -249,8 +251,11 @@ func (r *release) read(set *manifest.ObjectSet, workloads [][]manifest.Workload)
 			about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readHPA(o)
 		case "autoscaling.k8s.io/VerticalPodAutoscaler":
 			about, err = []string{RuleConflict}, r.readVPA(o)
-		case "keda.sh/ScaledObject":
-			about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readScaledObject(o)
+		default:
+			r.readOtherPolicy(o)
+			if a := o.Autoscaler(); a != nil && !a.Own {
+				about, err = []string{RuleConflict, RuleReplicas, RulePDBSelects, RulePDBAllows}, r.readAutoscaler(o, a)
+			}
 		}
 		if err != nil {
 			outcome, message, fix := collectors.Undecoded(err)
@@ -371,16 +376,19 @@ func (r *release) readHPA(o *manifest.Object) error {
 	return nil
 }
 
-// readScaledObject reads what KEDA makes of a ScaledObject.
-func (r *release) readScaledObject(o *manifest.Object) error {
-	a := o.Autoscaler()
+// readAutoscaler reads what KEDA makes of a ScaledObject, and autoscalers that
+// nobody knows.
+func (r *release) readAutoscaler(o *manifest.Object, a *manifest.Autoscaler) error {
 	at := *r
 	at.hpas = nil
 	if err := at.readHPA(a.As); err != nil {
 		return err
 	}
 	s := at.hpas[0]
-	s.o, s.up, s.keeps, s.takesOver, s.keda, s.fromZero, s.paused = o, a.Up, a.MinAt, a.TakesOver, true, a.FromZero, a.Paused
+	s.o, s.up, s.keeps, s.takesOver, s.keda, s.fromZero, s.paused = o, a.Up, a.MinAt, a.TakesOver, a.Unknown == "", a.FromZero, a.Paused
+	if s.unknown = a.Unknown; s.unknown != "" {
+		s.resources = nil
+	}
 	r.hpas = append(r.hpas, s)
 	return nil
 }
@@ -506,6 +514,9 @@ func (r *release) findFloor(p pod) floor {
 	idle := ""
 	kept := false // by an autoscaler that is there all the time
 	for _, s := range r.scalersOf(p) {
+		if s.unknown != "" && s.o.NeverMade() == "" {
+			return floor{n: -1, said: s.unknown, by: s.o}
+		}
 		if p.off && !s.fromZero {
 			continue
 		}

@@ -1,7 +1,8 @@
 package manifest
 
 import (
-	"maps"
+	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,8 +26,12 @@ type Autoscaler struct {
 	Paused string
 	// FromZero says that it scales a workload that is at 0 as well.
 	FromZero bool
-	// Own says that it scales the object itself, and knows no stabilization windows.
+	// Own says that it scales the object itself.
 	Own bool
+	// NoWindows says that it knows no stabilization windows.
+	NoWindows bool
+	// Unknown says that nobody knows by what bounds it scales; empty: they are known.
+	Unknown string
 
 	words *strings.Replacer
 }
@@ -40,24 +45,82 @@ const (
 	kedaPaused   = "autoscaling.keda.sh/paused"
 	kedaNotOut   = "autoscaling.keda.sh/paused-scale-out"
 	kedaTransfer = "scaledobject.keda.sh/transfer-hpa-ownership"
+	kedaHTTPSkip = "httpscaledobject.keda.sh/skip-scaledobject-creation"
 )
 
 var maxScales = []string{"autoscaling.knative.dev/max-scale", "autoscaling.knative.dev/maxScale"}
 
 // Autoscaler returns the autoscaler that the object stands for: a ScaledObject of
-// KEDA, or what Knative serves. nil: none.
+// KEDA, what its add-on for HTTP makes one of, what Knative serves, or a kind that
+// nobody knows and that names what it scales as all autoscalers do. nil: none.
 func (o *Object) Autoscaler() *Autoscaler {
 	switch gk := o.GroupVersionKind().GroupKind(); {
 	case gk.Group == "keda.sh" && gk.Kind == "ScaledObject":
 		return o.kedaScaler()
+	case gk.Group == "http.keda.sh" && gk.Kind == "HTTPScaledObject":
+		return o.kedaHTTPScaler()
 	case gk.Group == "serving.knative.dev":
 		for _, w := range o.Workloads(nil) {
 			if w.As != nil {
 				return o.knativeScaler(&w)
 			}
 		}
+	default:
+		return o.unknownScaler()
 	}
 	return nil
+}
+
+// kedaHTTPScaler is the ScaledObject that KEDA's add-on for HTTP makes, with the
+// add-on's defaults (http-add-on, operator/controllers/http).
+func (o *Object) kedaHTTPScaler() *Autoscaler {
+	if o.GetAnnotations()[kedaHTTPSkip] == "true" {
+		return nil // somebody else makes the ScaledObject
+	}
+	spec, _ := o.Object["spec"].(map[string]any)
+	bounds, _ := spec["replicas"].(map[string]any)
+	made := picked(spec, "scaleTargetRef")
+	for from, to := range map[string]string{"min": "minReplicaCount", "max": "maxReplicaCount"} {
+		if bounds[from] != nil {
+			made[to] = bounds[from]
+		}
+	}
+	as := *o
+	as.Object = map[string]any{"metadata": o.Object["metadata"], "spec": made}
+	a := as.kedaScaler()
+	a.Object, a.MinAt, a.NoWindows = o, "replicas.min", true
+	a.words = strings.NewReplacer("minReplicas", "replicas.min", "maxReplicas", "replicas.max")
+	return a
+}
+
+// scaled leads to what an autoscaler of another project scales, where it is not
+// called scaleTargetRef.
+var scaled = map[string]string{"datadoghq.com/DatadogPodAutoscaler": "targetRef"}
+
+func (o *Object) unknownScaler() *Autoscaler {
+	gk := o.GroupVersionKind().GroupKind()
+	if !strings.Contains(gk.Group, ".") {
+		return nil // of Kubernetes itself
+	}
+	spec, _ := o.Object["spec"].(map[string]any)
+	field := cmp.Or(scaled[gk.Group+"/"+gk.Kind], "scaleTargetRef")
+	ref, ok := spec[field].(map[string]any)
+	if !ok || ref["name"] == nil {
+		return nil
+	}
+	return &Autoscaler{Object: o, As: o.scaler(map[string]any{"scaleTargetRef": scaleTarget(ref)}), NoWindows: true, words: strings.NewReplacer(),
+		Unknown: fmt.Sprintf("%s %s scales %v, and by what bounds is not known", gk.Kind, o.GetName(), ref["name"])}
+}
+
+// scaleTarget completes what an autoscaler names by its name alone.
+func scaleTarget(ref map[string]any) map[string]any {
+	ref = picked(ref, "apiVersion", "kind", "name")
+	for field, value := range map[string]string{"apiVersion": "apps/v1", "kind": "Deployment"} {
+		if ref[field] == nil || ref[field] == "" {
+			ref[field] = value
+		}
+	}
+	return ref
 }
 
 func (o *Object) kedaScaler() *Autoscaler {
@@ -97,18 +160,9 @@ func (o *Object) kedaScaler() *Autoscaler {
 	if v := spec["maxReplicaCount"]; v != nil {
 		hpa["maxReplicas"] = v
 	}
-	ref, ok := spec["scaleTargetRef"].(map[string]any)
-	if ok {
-		ref = maps.Clone(ref)
-		if ref["apiVersion"] == nil || ref["apiVersion"] == "" {
-			ref["apiVersion"] = "apps/v1"
-		}
-		if ref["kind"] == nil || ref["kind"] == "" {
-			ref["kind"] = "Deployment"
-		}
-		hpa["scaleTargetRef"] = ref
-	} else {
-		hpa["scaleTargetRef"] = spec["scaleTargetRef"]
+	hpa["scaleTargetRef"] = spec["scaleTargetRef"]
+	if ref, ok := spec["scaleTargetRef"].(map[string]any); ok {
+		hpa["scaleTargetRef"] = scaleTarget(ref)
 	}
 	advanced, _ := spec["advanced"].(map[string]any)
 	config, _ := advanced["horizontalPodAutoscalerConfig"].(map[string]any)
@@ -185,7 +239,7 @@ func (o *Object) knativeScaler(w *Workload) *Autoscaler {
 			}
 		}
 	}
-	return &Autoscaler{Object: o, As: o.scaler(hpa), MinAt: w.ReplicasAt, Own: true, words: strings.NewReplacer("minReplicas", w.ReplicasAt, "maxReplicas", at)}
+	return &Autoscaler{Object: o, As: o.scaler(hpa), MinAt: w.ReplicasAt, Own: true, NoWindows: true, words: strings.NewReplacer("minReplicas", w.ReplicasAt, "maxReplicas", at)}
 }
 
 func (o *Object) scaler(spec map[string]any) *Object {

@@ -127,8 +127,8 @@ func (o *Object) imageUses(workloads []Workload, extra []ImageField) []ImageUse 
 	gk := o.GroupVersionKind().GroupKind()
 	named := slices.ContainsFunc(extra, func(f ImageField) bool { return !f.PodTemplate && f.Kind == gk.Kind && f.Group == gk.Group })
 	for _, w := range workloads {
-		if w.looks && named {
-			continue // the user said where its images are
+		if w.looks && named || w.NoImages {
+			continue // the user said where its images are, or there are none in it
 		}
 		if w.As == nil {
 			out = append(out, ImageUse{Problem: "images unknown: " + w.Unknown})
@@ -149,14 +149,25 @@ func (o *Object) imageUses(workloads []Workload, extra []ImageField) []ImageUse 
 }
 
 // FieldImages lists the images that known fields of custom resources, and extra
-// ones, name outside pod templates.
+// ones, name outside pod templates. What else looks like an image there is unknown,
+// unless the user said where the kind has its images.
 func (o *Object) FieldImages(extra []ImageField) []ImageUse {
 	gk := o.GroupVersionKind().GroupKind()
 	var out []ImageUse
-	for _, f := range slices.Concat(knownImageFields, extra) {
+	var read []string
+	for _, k := range o.kindsOfPods(extra) {
+		read = append(read, k.paths...)
+	}
+	named := false
+	for i, f := range slices.Concat(knownImageFields, extra) {
 		if !f.PodTemplate && f.Kind == gk.Kind && f.Group == gk.Group {
 			out = append(out, f.in(o.Object)...)
+			read = append(read, f.Path)
+			named = named || i >= len(knownImageFields)
 		}
+	}
+	if shapes := o.imageShapes(read); len(shapes) > 0 && !named {
+		out = append(out, ImageUse{Problem: fmt.Sprintf("images unknown: %s looks like an image, and what %s makes of it is not known", strings.Join(shapes, ", "), gk.Kind)})
 	}
 	return out
 }

@@ -28,6 +28,8 @@ type Workload struct {
 	Patched []string
 	several bool // templates are in the object
 	looks   bool // Unknown is about what looks like a pod template alone
+	// NoImages says that Unknown is about fields of pods that name no image.
+	NoImages bool
 	// Guest says that the containers run in pods that something else writes.
 	Guest bool
 }
@@ -89,6 +91,10 @@ func (o *Object) Workloads(extra []ImageField) []Workload {
 	}
 	if shapes := o.podShapes(read); len(shapes) > 0 {
 		out = append(out, Workload{Object: o, looks: true, Unknown: fmt.Sprintf("%s looks like part of a pod template, and what %s makes of it is not known", strings.Join(shapes, ", "), o.GetKind())})
+	} else if len(kinds) == 0 {
+		if fields := o.podFieldShapes(); len(fields) > 0 {
+			out = append(out, Workload{Object: o, NoImages: true, Unknown: fmt.Sprintf("%s looks like part of a pod, and what %s makes of it is not known", strings.Join(fields, ", "), o.GetKind())})
+		}
 	}
 	return out
 }
@@ -354,10 +360,7 @@ func (o *Object) podShapes(read []string) []string {
 	if gk.Group == "apiextensions.k8s.io" {
 		return nil // a schema tells of containers, and has none
 	}
-	var patterns [][]string
-	for _, r := range read {
-		patterns = append(patterns, strings.Split(strings.ReplaceAll(r, "[*]", ".[*]"), "."))
-	}
+	patterns := splitPatterns(read)
 	var out []string
 	var walk func(v any, name, at string, path []string, depth int)
 	walk = func(v any, name, at string, path []string, depth int) {
@@ -395,6 +398,15 @@ func isPattern(field string) bool {
 		return true
 	}
 	return false
+}
+
+// splitPatterns takes patterns of paths apart, as samePath compares them.
+func splitPatterns(read []string) [][]string {
+	var out [][]string
+	for _, r := range read {
+		out = append(out, strings.Split(strings.ReplaceAll(r, "[*]", ".[*]"), "."))
+	}
+	return out
 }
 
 func samePath(pattern, path []string) bool {

@@ -1,0 +1,84 @@
+package helm
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/companyos/helmproof/internal/manifest"
+)
+
+// applyFix is what to do about an object that is created, but not applied.
+const applyFix = "Name each item once."
+
+// typed reads objects as server-side apply does. Making it takes a good part of a
+// second, so that only what mayRepeat pays for it.
+var typed = sync.OnceValue(func() managedfields.TypeConverter { return applyconfigurations.NewTypeConverter(scheme.Scheme) })
+
+// applyProblem says why server-side apply, by which Helm 4 installs, refuses an object
+// that the API server creates, as Helm 3 and kubectl create ask it to: a list whose items
+// are told by their keys has one twice. Empty: it does not.
+func applyProblem(o *manifest.Object) string {
+	if !mayRepeat(o.Object, "") {
+		return ""
+	}
+	if _, err := typed().ObjectToTyped(&unstructured.Unstructured{Object: o.Object}); err != nil {
+		return clean(err.Error())
+	}
+	return ""
+}
+
+// itemKeys are the fields that tell the items of lists in Kubernetes' own kinds; of a
+// list of the name on the left, those on the right.
+var itemKeys = map[string][]string{"ports": {"containerPort", "protocol"}, "hostAliases": {"ip"}, "ownerReferences": {"uid"}}
+
+// mayRepeat reports whether some list has an item twice. It knows no schema: what a
+// list is told by, the converter says.
+func mayRepeat(v any, name string) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if mayRepeat(e, k) {
+				return true
+			}
+		}
+	case []any:
+		keys := itemKeys[name]
+		if keys == nil {
+			keys = []string{"name"}
+		}
+		seen := map[string]bool{}
+		for _, e := range v {
+			id := ""
+			switch e := e.(type) {
+			case map[string]any:
+				for _, k := range keys {
+					if e[k] != nil {
+						id += fmt.Sprintf("%s=%v ", k, e[k])
+					}
+				}
+				if id == "" {
+					break
+				}
+				if name == "ports" && e["protocol"] == nil {
+					id += "protocol=TCP "
+				}
+			case string:
+				if name == "finalizers" {
+					id = e
+				}
+			}
+			if id != "" && seen[id] {
+				return true
+			}
+			seen[id] = true
+		}
+		return slices.ContainsFunc(v, func(e any) bool { return mayRepeat(e, "") })
+	}
+	return false
+}
