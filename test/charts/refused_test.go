@@ -122,6 +122,12 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 	{"admit everybody", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 0.0.0.0/0}}]}}", "admits everybody", ""},
 	{"egress to all ports", "networkPolicy: {egress: {to: [{peers: [{podSelector: {}}]}]}}", "peers and ports are both required", "missing property 'ports'"},
 
+	{"no workload left", "workloads: {a: null}", "-", "workloads: all of them are null"},
+	{"workloads in a workload", "workloads: {a: {workloads: {b: {}}}}", "-", "this belongs to the whole release"},
+	{"weak workload", "workloads: {a: {securityContext: {privileged: true}}}", "-", "a privileged container has every right on its node"},
+	{"misspelled key of a workload", "workloads: {a: {prot: 1}}", "-", "'prot' not allowed"},
+	{"workload by an impossible name", "workloads: {A_b: {}}", "-", "does not match pattern"},
+
 	{"DaemonSet", "kind: DaemonSet", "rights on every node", "value must be one of 'Deployment', 'StatefulSet', 'CronJob', 'Job'"},
 	{"volume of a Deployment", "volumeClaims: [{name: d, path: /d, size: 1Gi}]", "Use kind StatefulSet", ""},
 	{"misspelled", "replicaCuont: 3", "replicaCuont: unknown", "additional properties 'replicaCuont' not allowed"},
@@ -148,6 +154,9 @@ func TestRefused(t *testing.T) {
 			// What null removes, a default of service may put back; it is then no attempt.
 			if says != "-" {
 				refused(t, "service", serviceDir, v, says)
+			}
+			if a.says == "-" { // of a release, which one spec is not
+				return
 			}
 			refused(t, "library", chart, values{"spec": overlay(parse(t, spec), v)}, a.says)
 		})
