@@ -4,7 +4,7 @@
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
-{{- if and $a.enabled (include "hardened.internal.longRunning" $c) -}}
+{{- if and $a.enabled (include "hardened.internal.scales" $c) -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 {{ include "hardened.internal.metadata" $c }}
@@ -94,7 +94,7 @@ spec:
 {{- define "hardened.poddisruptionbudget" -}}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkDisruptions" $c }}
-{{- if and (include "hardened.internal.longRunning" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
+{{- if and (include "hardened.internal.scales" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 {{ include "hardened.internal.metadata" $c }}

@@ -45,7 +45,54 @@ container:
     "writableDirectories", "initContainers", "sidecars", "volumeClaims", "serviceAccount",
     "podAnnotations", "nodeSelector", "tolerations", "priorityClassName", "topologySpread",
     "antiAffinity", "disruptionBudget", "shutdown", "cron", "job", "service", "ingress",
-    "httpRoute", "networkPolicy", "externalSecret", "metrics"
+    "httpRoute", "networkPolicy", "externalSecret", "metrics", "envFrom", "config", "mounts",
+    "hook", "syncWave", "nodeAgent", "shares"
+  ],
+  "config": [
+    "env", "files", "containers"
+  ],
+  "file": [
+    "text", "containers"
+  ],
+  "envFrom": [
+    "configMap", "prefix", "containers"
+  ],
+  "valueFrom": [
+    "field", "resource", "divisor", "configMap", "secret", "key", "optional"
+  ],
+  "mount": [
+    "path", "configMap", "secret", "secretProviderClass", "key", "containers"
+  ],
+  "volumeClaim": [
+    "name", "path", "size", "storageClassName", "accessMode", "existingClaim", "subPath", "readOnly",
+    "containers"
+  ],
+  "externalSecret": [
+    "enabled", "store", "refreshInterval", "env", "data", "files", "dataFrom", "pull", "tls"
+  ],
+  "externalSecret.env": [
+    "name", "key", "property", "containers"
+  ],
+  "externalSecret.data": [
+    "name", "key", "property"
+  ],
+  "externalSecret.files": [
+    "path", "key", "property", "template", "containers"
+  ],
+  "externalSecret.dataFrom": [
+    "key", "path", "env", "template", "containers"
+  ],
+  "externalSecret.pull": [
+    "key", "property"
+  ],
+  "hook": [
+    "by", "on", "weight"
+  ],
+  "nodeAgent": [
+    "reason", "hostPaths", "hostNetwork", "hostPID"
+  ],
+  "hostPath": [
+    "path", "mountPath", "type", "reason"
   ],
   "securityContext": [
     "runAsUser", "runAsGroup", "fsGroup", "readOnlyRootFilesystem", "writableRootReason",
@@ -119,7 +166,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- range $name, $value := $c.env }}
 {{- if kindIs "map" $value }}
-{{- fail (printf "%senv.%s: a plain value is expected. Secrets are named in externalSecret.env" $.at $name) }}
+{{- include "hardened.internal.checkValueFrom" (dict "at" $.at "name" $name "value" $value) }}
 {{- else if or (regexMatch (include "hardened.internal.secretName" .) $name) (regexMatch (include "hardened.internal.secretValue" .) (toString $value)) }}
 {{- fail (printf "%senv.%s %s" $.at $name (include "hardened.secretAdvice" .)) }}
 {{- end }}
@@ -183,7 +230,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $s := .spec }}
 {{- $long := include "hardened.internal.longRunning" . }}
 {{- include "hardened.internal.checkKeys" (dict "at" "" "part" "spec" "of" $s) }}
-{{- range $part := list "serviceAccount" "disruptionBudget" }}
+{{- range $part := list "serviceAccount" "disruptionBudget" "config" "externalSecret" }}
 {{- include "hardened.internal.checkKeys" (dict "at" (printf "%s." $part) "part" $part "of" (get $s $part | default dict)) }}
 {{- end }}
 {{- include "hardened.internal.checkContainer" (dict "at" "" "long" $long "container" $s) }}
@@ -207,7 +254,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- define "hardened.internal.checkReplicas" -}}
 {{- $s := .spec }}
 {{- $a := $s.autoscaling }}
-{{- $long := include "hardened.internal.longRunning" . }}
+{{- $long := include "hardened.internal.scales" . }}
 {{- if and $long (not $a.enabled) (lt (int $s.replicaCount) 1) }}
 {{- fail "replicaCount is 0: nothing would run. Set 2 or more" }}
 {{- end }}
@@ -262,8 +309,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- /* Drains, and the end of a pod. */}}
 {{- define "hardened.internal.checkDisruptions" -}}
 {{- $s := .spec }}
-{{- $long := include "hardened.internal.longRunning" . }}
-{{- if $long }}
+{{- if include "hardened.internal.scales" . }}
 {{- $floor := include "hardened.internal.floor" . | int }}
 {{- $budget := int $s.disruptionBudget.maxUnavailable }}
 {{- if lt $budget 1 }}
@@ -272,8 +318,30 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and (gt $floor 1) (ge $budget $floor) }}
 {{- fail (printf "disruptionBudget.maxUnavailable %d takes all %d replicas at once. Set it below that" $budget $floor) }}
 {{- end }}
+{{- end }}
+{{- if include "hardened.internal.longRunning" . }}
 {{- if ge (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds) }}
 {{- fail (printf "shutdown.preStopSleepSeconds %d leaves nothing of terminationGracePeriodSeconds %d to end in. Raise the latter" (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* An agent of the nodes: what of a node it has, and why. */}}
+{{- define "hardened.internal.checkNodeAgent" -}}
+{{- $s := .spec }}
+{{- with $s.nodeAgent }}
+{{- include "hardened.internal.checkKeys" (dict "at" "nodeAgent." "part" "nodeAgent" "of" .) }}
+{{- if ne $s.kind "DaemonSet" }}
+{{- fail (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind) }}
+{{- end }}
+{{- if lt (len (trim (.reason | default ""))) 10 }}
+{{- fail "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 fails, and shows it)" }}
+{{- end }}
+{{- range $i, $path := .hostPaths }}
+{{- include "hardened.internal.checkKeys" (dict "at" (printf "nodeAgent.hostPaths[%d]." $i) "part" "hostPath" "of" $path) }}
+{{- if lt (len (trim ($path.reason | default ""))) 10 }}
+{{- fail (printf "nodeAgent.hostPaths %s: reason is missing: say why the agent has to read it" ($path.path | default "")) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -281,9 +349,9 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- /* What only one kind has. */}}
 {{- define "hardened.internal.checkKind" -}}
 {{- $s := .spec }}
-{{- if and $s.volumeClaims (ne $s.kind "StatefulSet") }}
-{{- fail (printf "volumeClaims with kind %s: replicas would share one volume, or wait for it. Use kind StatefulSet" $s.kind) }}
-{{- end }}
+{{- include "hardened.internal.checkClaims" . }}
+{{- include "hardened.internal.checkHook" . }}
+{{- include "hardened.internal.checkNodeAgent" . }}
 {{- if and (eq $s.kind "CronJob") (not $s.cron.schedule) }}
 {{- fail "cron.schedule is missing: kind CronJob needs one, such as \"17 3 * * *\"" }}
 {{- end }}
@@ -311,23 +379,6 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- if and $s.httpRoute.enabled (not (and $s.httpRoute.parentRefs $s.httpRoute.hostnames)) }}
 {{- fail "httpRoute: parentRefs and hostnames are required: which Gateway, and which names" }}
-{{- end }}
-{{- end }}
-
-{{- /* The ExternalSecret. */}}
-{{- define "hardened.internal.checkSecrets" -}}
-{{- $s := .spec }}
-{{- with $s.externalSecret }}
-{{- if .enabled }}
-{{- if not (and (.store).name .env) }}
-{{- fail "externalSecret: store.name and env are required: which SecretStore, and which variables" }}
-{{- end }}
-{{- range .env }}
-{{- if hasKey . "value" }}
-{{- fail (printf "externalSecret.env %s: value %s" .name "does not belong in values. Give the key in the store instead") }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- end }}
 {{- end }}
 
@@ -370,7 +421,7 @@ looks like a secret, which does not belong in values: they end in version contro
 
 {{- /* All of them: what the workload does. The other objects check what they are made from. */}}
 {{- define "hardened.internal.check" -}}
-{{- range $part := list "Pod" "Replicas" "Recommendations" "Disruptions" "Kind" "Reach" "Secrets" "Metrics" "Network" }}
+{{- range $part := list "Pod" "Replicas" "Recommendations" "Disruptions" "Kind" "Reach" "Secrets" "Config" "Metrics" "Network" }}
 {{- include (printf "hardened.internal.check%s" $part) $ }}
 {{- end }}
 {{- end }}

@@ -47,7 +47,7 @@ metadata:
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "hardened.labels" . | nindent 4 }}
-  {{- with .annotations }}
+  {{- with merge (.annotations | default dict) (include "hardened.internal.order" . | fromYaml) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}

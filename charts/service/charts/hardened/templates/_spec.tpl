@@ -6,6 +6,12 @@ image:
   pullPolicy: IfNotPresent
   pullSecrets: []
 port: 0
+envFrom: []
+config:
+  env: {}
+  files: {}
+  containers: [main]
+mounts: []
 replicaCount: 2
 autoscaling:
   enabled: false
@@ -62,9 +68,13 @@ cron:
 job:
   backoffLimit: 3
   activeDeadlineSeconds: 3600
-  ttlSecondsAfterFinished: 86400
+  ttlSecondsAfterFinished: 0
   completions: 1
   parallelism: 1
+hook:
+  by: ""
+  "on": [pre-install, pre-upgrade]
+  weight: 0
 service:
   enabled: true
   port: 80
@@ -95,6 +105,11 @@ externalSecret:
   enabled: false
   refreshInterval: 1h
   env: []
+  data: []
+  files: []
+  dataFrom: []
+  pull: []
+  tls: {}
 metrics:
   enabled: false
   kind: PodMonitor
@@ -113,6 +128,11 @@ metrics:
 
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}
 {{- define "hardened.internal.longRunning" -}}
+{{- if has .spec.kind (list "Deployment" "StatefulSet" "DaemonSet") }}yes{{ end }}
+{{- end }}
+
+{{- /* Not empty for workloads that have a number of replicas. */}}
+{{- define "hardened.internal.scales" -}}
 {{- if has .spec.kind (list "Deployment" "StatefulSet") }}yes{{ end }}
 {{- end }}
 

@@ -6,18 +6,45 @@
 {{- define "hardened.specs" -}}
 {{- $shared := omit .spec "workloads" }}
 {{- $specs := list }}
+{{- $made := list }}
+{{- $containers := list }}
+{{- $waves := list }}
 {{- range $name, $own := .spec.workloads }}
 {{- /* null takes a workload out. */}}
 {{- if kindIs "map" $own }}
 {{- $spec := deepCopy $shared }}
 {{- include "hardened.internal.overlay" (dict "onto" $spec "over" $own) }}
-{{- $specs = append $specs (set $spec "component" $name) }}
+{{- $_ := set $spec "component" $name }}
+{{- range concat ($spec.sidecars | default list) ($spec.initContainers | default list) }}
+{{- $containers = append $containers .name }}
+{{- end }}
+{{- if not (kindIs "invalid" $spec.syncWave) }}
+{{- $waves = append $waves (int $spec.syncWave) }}
+{{- end }}
+{{- /* A hook runs before there is anything to share. */}}
+{{- $shares := dict }}
+{{- if not ($spec.hook).by }}
+{{- range $of := list "config" "externalSecret" "volumeClaims" }}
+{{- if not (or (hasKey $own $of) (and (eq $of "volumeClaims") (or (eq ($spec.kind | default "") "StatefulSet") (not $spec.volumeClaims)))) }}
+{{- $_ := set $shares $of (has $of $made | ternary "uses" "makes") }}
+{{- $made = append $made $of }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $specs = append $specs (set $spec "shares" $shares) }}
 {{- else if not (kindIs "invalid" $own) }}
 {{- fail (printf "workloads.%s: a map of values is expected" $name) }}
 {{- end }}
 {{- end }}
 {{- if and .spec.workloads (not $specs) }}
 {{- fail "workloads: all of them are null. Leave one, or leave workloads out" }}
+{{- end }}
+{{- /* What is shared comes before the first of them. */}}
+{{- range $spec := $specs }}
+{{- $_ := set $spec.shares "containers" (uniq $containers) }}
+{{- range $waves }}
+{{- $_ := set $spec.shares "wave" (min . ($spec.shares.wave | default 0)) }}
+{{- end }}
 {{- end }}
 {{- $specs | default (list $shared) | toJson }}
 {{- end }}
