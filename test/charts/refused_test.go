@@ -163,6 +163,9 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 	{"node agent without reason", "{kind: DaemonSet, nodeAgent: {hostNetwork: true}}", "nodeAgent.reason is missing", "missing property 'reason'"},
 	{"path of the node without reason", "{kind: DaemonSet, nodeAgent: {reason: it reads the node's logs, hostPaths: [{path: /var/log}]}}", "reason is missing: say why", "missing property 'reason'"},
 
+	{"extra Secret", "extraObjects: [{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {a: hunter2}}]", "-", "a secret in values ends in version control"},
+	{"extra object without a name", "extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {}}]", "-", "missing property 'name'"},
+	{"secret by a template", "{tpl: true, env: {URL: 'db://{{ print \"shop:hunter2\" }}@db'}}", "-", "externalSecret.env (name, key, property)"},
 	{"no workload left", "workloads: {a: null}", "-", "workloads: all of them are null"},
 	{"workloads in a workload", "workloads: {a: {workloads: {b: {}}}}", "-", "this belongs to the whole release"},
 	{"weak workload", "workloads: {a: {securityContext: {privileged: true}}}", "-", "a privileged container has every right on its node"},

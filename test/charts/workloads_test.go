@@ -338,3 +338,69 @@ func TestUpgradeFrom02(t *testing.T) {
 		})
 	}
 }
+
+// TestTemplates holds that templates in strings are rendered where that is asked
+// for, in lists and files too, and not those that the operator renders; without
+// asking, they are text.
+func TestTemplates(t *testing.T) {
+	t.Parallel()
+	v := `
+fullnameOverride: shop
+args: ['--name={{ .Release.Name }}']
+config: {files: {/etc/a/b: "{{ .Values.partOf }}\n"}}
+partOf: whole
+externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}], files: [{path: /s/a, template: '{{ .A }}'}]}
+extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: extra}, data: {who: '{{ .Release.Namespace }}'}}]
+`
+	for _, tt := range []struct {
+		on              string
+		arg, file, data string
+	}{
+		{"tpl: true", "--name=service", "whole\n", "default"},
+		{"tpl: false", "--name={{ .Release.Name }}", "{{ .Values.partOf }}\n", "{{ .Release.Namespace }}"},
+	} {
+		got := objects(t, parse(t, v+tt.on))
+		for _, e := range []struct {
+			what string
+			want string
+			is   any
+		}{
+			{"argument", tt.arg, at(got["Deployment/shop"].Object, "spec", "template", "spec", "containers", 0, "args", 0)},
+			{"file", tt.file, at(got["ConfigMap/shop-files"].Object, "data", "etc.a.b")},
+			{"extra object", tt.data, at(got["ConfigMap/extra"].Object, "data", "who")},
+			{"operator's template", "{{ .A }}", at(got["ExternalSecret/shop"].Object, "spec", "target", "template", "data", "s.a")},
+		} {
+			if e.is != e.want {
+				t.Errorf("%s: %s is %q, want %q", tt.on, e.what, e.is, e.want)
+			}
+		}
+	}
+}
+
+// TestExtraObjects holds that extra objects are judged like all others: what one
+// of them breaks fails.
+func TestExtraObjects(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		object string
+		want   evidence.Outcome
+	}{
+		{"{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {a: b}}", evidence.OutcomePass},
+		{"{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]}", evidence.OutcomeFail},
+	} {
+		rel, err := load(t, serviceDir, parse(t, "extraObjects: ["+tt.object+"]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, _ := judge(t, rel)
+		worst := evidence.OutcomePass
+		for _, f := range found {
+			if slices.Contains(f.Controls, "RBC-1") && f.Outcome == evidence.OutcomeFail {
+				worst = f.Outcome
+			}
+		}
+		if worst != tt.want {
+			t.Errorf("%s: %s, want %s", tt.object, worst, tt.want)
+		}
+	}
+}

@@ -4,7 +4,7 @@
        with the workload's own values laid over it; only spec where there are none. The name of a
        workload is its component, so that objects and selectors keep apart. */}}
 {{- define "hardened.specs" -}}
-{{- $shared := omit .spec "workloads" }}
+{{- $shared := omit .spec "workloads" "extraObjects" "tpl" }}
 {{- $specs := list }}
 {{- $made := list }}
 {{- $containers := list }}
@@ -46,7 +46,58 @@
 {{- $_ := set $spec.shares "wave" (min . ($spec.shares.wave | default 0)) }}
 {{- end }}
 {{- end }}
-{{- $specs | default (list $shared) | toJson }}
+{{- $specs = $specs | default (list $shared) }}
+{{- if .spec.tpl }}
+{{- $all := dict "specs" (deepCopy $specs) }}
+{{- include "hardened.internal.render" (dict "root" .root "in" $all) }}
+{{- $specs = $all.specs }}
+{{- end }}
+{{- toJson $specs }}
+{{- end }}
+
+{{- /* Renders the templates in the strings of a map, which it changes: dict root, in. Names of keys
+       are left alone, and so is externalSecret, whose templates are the operator's. Whatever is
+       checked is checked afterwards. */}}
+{{- define "hardened.internal.render" -}}
+{{- range $key, $value := .in }}
+{{- if eq $key "externalSecret" }}
+{{- else if kindIs "string" $value }}
+{{- if contains "{{" $value }}
+{{- $_ := set $.in $key (tpl $value $.root) }}
+{{- end }}
+{{- else if kindIs "map" $value }}
+{{- include "hardened.internal.render" (dict "root" $.root "in" $value) }}
+{{- else if kindIs "slice" $value }}
+{{- $list := list }}
+{{- range $value }}
+{{- $item := dict "item" . }}
+{{- include "hardened.internal.render" (dict "root" $.root "in" $item) }}
+{{- $list = append $list $item.item }}
+{{- end }}
+{{- $_ := set $.in $key $list }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Objects that the library has no template for, as they are, with the labels of the release. Like
+       everything else they are judged as they render. */}}
+{{- define "hardened.extraobjects" -}}
+{{- $extra := dict "objects" (deepCopy (.spec.extraObjects | default list)) }}
+{{- if .spec.tpl }}
+{{- include "hardened.internal.render" (dict "root" .root "in" $extra) }}
+{{- end }}
+{{- $labels := include "hardened.labels" . | fromYaml }}
+{{- range $i, $o := $extra.objects }}
+{{- if not (and $o.apiVersion $o.kind ($o.metadata).name) }}
+{{- fail (printf "extraObjects[%d]: apiVersion, kind and metadata.name are required" $i) }}
+{{- end }}
+{{- if and (eq $o.kind "Secret") (eq $o.apiVersion "v1") }}
+{{- fail (printf "extraObjects[%d]: a secret in values ends in version control and in the release. Keep it in a secret store and name it in externalSecret" $i) }}
+{{- end }}
+{{- $_ := set $o.metadata "labels" (merge ($o.metadata.labels | default dict) $labels) }}
+---
+{{ toYaml $o }}
+{{ end }}
 {{- end }}
 
 {{- /* Lays map over onto map onto, which it changes: maps are merged, anything else replaces what
