@@ -99,6 +99,17 @@ func TestJobNames(t *testing.T) {
 	}
 }
 
+// TestJobPods holds the digest of a Job's pods. Where it changes, every Job of
+// every release runs once more with the next version of the chart: say so in the
+// upgrade notes of its README, and then here.
+func TestJobPods(t *testing.T) {
+	t.Parallel()
+	got := theJob(t, passThrough(t), values{"spec": parse(t, spec+"kind: Job\n")})
+	if want := "any-cc8fe7d1"; got.GetName() != want {
+		t.Errorf("the pods of Jobs are other ones than before: %s, want %s", got.GetName(), want)
+	}
+}
+
 // TestHooks holds that a hook's Job keeps its name, and that whatever it needs is
 // a hook of the same events that is made before it and shared with nobody.
 func TestHooks(t *testing.T) {

@@ -1,8 +1,11 @@
 package charts
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -318,9 +321,16 @@ nodeAgent:
 	}
 }
 
-// TestUpgradeFrom02 holds that the values of chart 0.2 still render and pass.
+// TestUpgradeFrom02 holds that the values of chart 0.2 still render and pass, and
+// that every object keeps the name and selector that 0.2 gave it (objects.txt,
+// rendered by 0.2), so that an upgrade changes it in place. A Job's name is its own
+// version, and changes.
 func TestUpgradeFrom02(t *testing.T) {
 	t.Parallel()
+	raw, err := os.ReadFile("testdata/v0.2/objects.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
 	files, err := filepath.Glob("testdata/v0.2/*.yaml")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("only %d files: %v", len(files), err)
@@ -334,6 +344,22 @@ func TestUpgradeFrom02(t *testing.T) {
 			}
 			if _, verdict := judge(t, rel); verdict.Outcome != evidence.VerdictPass {
 				t.Errorf("%s: %s", verdict.Outcome, verdict.Reason)
+			}
+			is := map[string]bool{}
+			for name, o := range byName(t, rel) {
+				is[fmt.Sprint(filepath.Base(file), " ", name, " ", at(o.Object, "spec", "selector", "matchLabels"))] = true
+			}
+			n := 0
+			for line := range strings.Lines(string(raw)) {
+				if line = strings.TrimSpace(line); strings.HasPrefix(line, filepath.Base(file)+" ") {
+					n++
+					if !is[line] {
+						t.Errorf("0.2 made %s, this version none", line)
+					}
+				}
+			}
+			if n == 0 {
+				t.Error("no object of 0.2 to compare with")
 			}
 		})
 	}
