@@ -123,7 +123,7 @@ metrics:
 {{- /* The spec with the defaults in it, as JSON. Every template of an object starts with this, and
        then checks what it is made from, so that none renders what another refuses. */}}
 {{- define "hardened.internal.spec" -}}
-{{- mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (deepCopy .spec) | toJson }}
+{{- mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (.spec | toJson | fromJson) | toJson }}
 {{- end }}
 
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}
