@@ -39,7 +39,9 @@ var switches = []struct {
 	{"secrets", []option{{"none", ""}, {"external", "{env: {LEVEL: info}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A_TOKEN, key: k}, {name: B, key: k, property: p}]}}"}}},
 	{"reached by", []option{{"service", ""}, {"nobody", "service: {enabled: false}"},
 		{"ingress", "ingress: {enabled: true, host: a.example.com, className: nginx, tls: {clusterIssuer: le}}"},
-		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"}}},
+		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"},
+		{"load balancer", "service: {type: LoadBalancer, sourceRanges: [203.0.113.0/24]}"}, {"headless", "service: {headless: true}"}}},
+	{"ports", []option{{"one", ""}, {"two", "{portName: web, ports: [{name: grpc, port: 9090, appProtocol: kubernetes.io/h2c}, {name: debug, port: 6060, servicePort: 0, from: [{podSelector: {matchLabels: {a: b}}}]}]}"}}},
 	{"sidecars", []option{{"none", ""}, {"one", "sidecars: [{name: proxy, " + someImage + ", " + someResources + "}]"},
 		{"two", "sidecars: [{name: proxy, port: 9000, probes: {startup: {type: tcp}, readiness: {type: grpc}}, " + someImage + ", " + someResources + "}, {name: logs, env: {A: b}, writableDirectories: [{name: logs, path: /logs, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
 	{"init", []option{{"none", ""}, {"one", "initContainers: [{name: prepare, args: [x], writableDirectories: [{path: /work, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
@@ -49,7 +51,7 @@ var switches = []struct {
 	{"spread", []option{{"prefer", ""}, {"insist", "{antiAffinity: required, topologySpread: {zone: DoNotSchedule, node: DoNotSchedule}}"}}},
 	{"names", []option{{"default", ""}, {"given", "{fullnameOverride: a-name-of-exactly-fifty-two-characters-as-is-allowed, component: part, partOf: whole}"}, {"long", "nameOverride: a-name-that-is-as-long-as-the-schema-allows-52-signs"}}},
 	{"account", []option{{"plain", ""}, {"tokens", "{serviceAccount: {annotations: {a/b: c}, tokens: [{audience: vault, path: /var/run/tokens/vault}]}, priorityClassName: high, nodeSelector: {a: b}, tolerations: [{key: x, operator: Exists}]}"}}},
-	{"peers", []option{{"namespace", ""}, {"none", "networkPolicy: {ingress: {sameNamespace: false}}"}, {"more", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, egress: {to: [{peers: [{podSelector: {}}], ports: [{port: 5432, protocol: TCP}]}]}}"}}},
+	{"peers", []option{{"namespace", ""}, {"none", "networkPolicy: {ingress: {sameNamespace: false}}"}, {"more", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, egress: {allow: [{name: gcpMetadata}, {name: apiServer, cidrs: [10.9.0.1/32]}], to: [{peers: [{podSelector: {}}], ports: [{port: 5432, protocol: TCP}]}]}}"}}},
 }
 
 // conflicts are the pairs that are refused, with what the user is told.
@@ -68,6 +70,8 @@ func conflicts(x, y string) string {
 		return "Use kind StatefulSet"
 	case x == "kind StatefulSet" && y == "monitor service":
 		return "two Services"
+	case x == "probes exec without port" && y == "ports two":
+		return "the main one comes first"
 	case x == "reached by nobody" && y == "monitor service":
 		return "the Service has no such port"
 	}

@@ -6,6 +6,9 @@ image:
   pullPolicy: IfNotPresent
   pullSecrets: []
 port: 0
+portName: http
+appProtocol: ""
+ports: []
 replicaCount: 2
 autoscaling:
   enabled: false
@@ -68,15 +71,24 @@ job:
 service:
   enabled: true
   port: 80
+  type: ClusterIP
+  headless: false
+  externalTrafficPolicy: Local
+  loadBalancerClass: ""
+  sourceRanges: []
 ingress:
   enabled: false
   path: /
+  hosts: []
   tls: {}
+  from: []
 httpRoute:
   enabled: false
   hostnames: []
   parentRefs: []
   path: /
+  rules: []
+  from: []
 networkPolicy:
   ingress:
     sameNamespace: true
@@ -90,6 +102,7 @@ networkPolicy:
           matchLabels:
             k8s-app: kube-dns
     dnsPort: 53
+    allow: []
     to: []
 externalSecret:
   enabled: false
@@ -102,13 +115,32 @@ metrics:
   path: /metrics
   interval: 30s
   scrapeTimeout: 10s
-  from: []
+  from:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: monitoring
+      podSelector:
+        matchLabels:
+          app.kubernetes.io/name: prometheus
 {{- end }}
 
 {{- /* The spec with the defaults in it, as JSON. Every template of an object starts with this, and
        then checks what it is made from, so that none renders what another refuses. */}}
 {{- define "hardened.internal.spec" -}}
-{{- mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (deepCopy .spec) | toJson }}
+{{- $defaults := include "hardened.defaults" . | fromYaml }}
+{{- if regexMatch "[:\\[,]null[\\],}]" (toJson .spec) }}
+{{- include "hardened.internal.checkNulls" (dict "at" "" "of" .spec "defaults" $defaults) }}
+{{- end }}
+{{- $spec := mustMergeOverwrite $defaults (deepCopy .spec) }}
+{{- if kindIs "map" $spec.image }}
+{{- $_ := set $spec.image "tag" (include "hardened.internal.text" $spec.image.tag) }}
+{{- end }}
+{{- $spec | toJson }}
+{{- end }}
+
+{{- /* A value as text: YAML reads 8080 and true as no strings, and Go writes large numbers as 1e+07. */}}
+{{- define "hardened.internal.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else if not (kindIs "invalid" .) }}{{ toJson . }}{{ end }}
 {{- end }}
 
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}

@@ -1,0 +1,114 @@
+{{- /* Keys that each part may have; another one is a misspelling that would silently do
+       nothing. Parts are named by their path; a text says which shared part's keys they have. What is not
+       listed has keys of the user's. JSON, which is read faster than YAML. */}}
+{{- define "hardened.keys" -}}
+{
+  "spec": [
+    "global", "hardened", "enabled", "nameOverride", "fullnameOverride", "component",
+    "partOf", "kind", "image", "command", "args", "port", "portName", "appProtocol", "ports",
+    "env", "replicaCount", "singleReplicaReason", "autoscaling", "verticalAutoscaling",
+    "resources", "probes", "securityContext", "writableDirectories", "initContainers",
+    "sidecars", "volumeClaims", "serviceAccount", "podAnnotations", "nodeSelector",
+    "tolerations", "priorityClassName", "topologySpread", "antiAffinity", "disruptionBudget",
+    "shutdown", "cron", "job", "service", "ingress", "httpRoute", "networkPolicy",
+    "externalSecret", "metrics"
+  ],
+  "image": ["repository", "tag", "digest", "pullPolicy", "pullSecrets"],
+  "ports": ["name", "port", "servicePort", "appProtocol", "from"],
+  "ports.from": "*peer",
+  "*peer": ["podSelector", "namespaceSelector", "ipBlock"],
+  "*peer.podSelector": "*labelSelector",
+  "*labelSelector": ["matchLabels", "matchExpressions"],
+  "*labelSelector.matchExpressions": ["key", "operator", "values"],
+  "*peer.namespaceSelector": "*labelSelector",
+  "*peer.ipBlock": ["cidr", "except"],
+  "autoscaling": [
+    "enabled", "minReplicas", "maxReplicas", "targetCPUUtilizationPercentage", "scaleUp",
+    "scaleDown", "targetMemoryUtilizationPercentage", "requestsPerSecond", "scaleToZero"
+  ],
+  "autoscaling.scaleUp": ["stabilizationWindowSeconds", "percent", "periodSeconds"],
+  "autoscaling.scaleDown": ["stabilizationWindowSeconds", "pods", "periodSeconds"],
+  "autoscaling.requestsPerSecond": ["enabled", "perPod", "source", "metric", "matchLabels"],
+  "autoscaling.scaleToZero": ["reason", "peakMetric", "peakReplicas"],
+  "verticalAutoscaling": ["enabled", "minAllowed", "maxAllowed", "updateMode"],
+  "verticalAutoscaling.minAllowed": "*bounds",
+  "*bounds": ["cpu", "memory"],
+  "verticalAutoscaling.maxAllowed": "*bounds",
+  "resources": "*resources",
+  "*resources": ["requests", "limits"],
+  "*resources.requests": "*compute",
+  "*compute": ["cpu", "memory", "ephemeral-storage"],
+  "*resources.limits": "*compute",
+  "probes": ["startup", "readiness", "liveness"],
+  "probes.startup": "*probe",
+  "*probe": [
+    "type", "path", "command", "periodSeconds", "timeoutSeconds", "failureThreshold",
+    "service", "scheme", "port"
+  ],
+  "probes.readiness": "*probe",
+  "probes.liveness": "*probe",
+  "securityContext": [
+    "runAsUser", "runAsGroup", "fsGroup", "readOnlyRootFilesystem", "writableRootReason",
+    "seccompLocalhostProfile"
+  ],
+  "writableDirectories": "*directory",
+  "*directory": ["path", "sizeLimit", "name", "medium"],
+  "initContainers": "*container",
+  "*container": [
+    "name", "image", "command", "args", "port", "env", "resources", "writableDirectories",
+    "probes"
+  ],
+  "*container.image": "*image",
+  "*image": ["repository", "tag", "digest", "pullPolicy"],
+  "*container.resources": "*resources",
+  "*container.writableDirectories": "*directory",
+  "*container.probes": ["startup", "readiness", "liveness"],
+  "*container.probes.startup": "*probe",
+  "*container.probes.readiness": "*probe",
+  "*container.probes.liveness": "*probe",
+  "sidecars": "*container",
+  "volumeClaims": ["name", "path", "size", "storageClassName", "accessMode"],
+  "serviceAccount": ["annotations", "tokens"],
+  "serviceAccount.tokens": ["audience", "path", "expirationSeconds"],
+  "tolerations": ["key", "operator", "value", "effect", "tolerationSeconds"],
+  "topologySpread": ["zone", "node"],
+  "disruptionBudget": ["maxUnavailable"],
+  "shutdown": ["preStopSleepSeconds", "terminationGracePeriodSeconds"],
+  "cron": [
+    "schedule", "timeZone", "concurrencyPolicy", "startingDeadlineSeconds",
+    "successfulJobsHistoryLimit", "failedJobsHistoryLimit", "suspend"
+  ],
+  "job": [
+    "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "completions",
+    "parallelism"
+  ],
+  "service": [
+    "enabled", "port", "type", "headless", "externalTrafficPolicy", "loadBalancerClass",
+    "sourceRanges", "annotations"
+  ],
+  "ingress": ["enabled", "className", "annotations", "host", "path", "hosts", "from", "tls"],
+  "ingress.hosts": ["host", "paths", "secretName"],
+  "ingress.hosts.paths": ["path", "pathType", "port"],
+  "ingress.from": "*peer",
+  "ingress.tls": ["enabled", "secretName", "clusterIssuer"],
+  "httpRoute": ["enabled", "hostnames", "parentRefs", "path", "rules", "from"],
+  "httpRoute.parentRefs": ["name", "namespace", "sectionName"],
+  "httpRoute.rules": ["path", "port"],
+  "httpRoute.from": "*peer",
+  "networkPolicy": ["ingress", "egress"],
+  "networkPolicy.ingress": ["sameNamespace", "from"],
+  "networkPolicy.ingress.from": "*peer",
+  "networkPolicy.egress": ["dns", "dnsPort", "allow", "to"],
+  "networkPolicy.egress.dns": "*peer",
+  "networkPolicy.egress.allow": ["name", "cidrs", "ports"],
+  "networkPolicy.egress.to": ["peers", "ports"],
+  "networkPolicy.egress.to.peers": "*peer",
+  "networkPolicy.egress.to.ports": "*port",
+  "*port": ["port", "endPort", "protocol"],
+  "externalSecret": ["enabled", "store", "refreshInterval", "env"],
+  "externalSecret.store": ["kind", "name"],
+  "externalSecret.env": ["name", "key", "property", "value"],
+  "metrics": ["enabled", "kind", "port", "path", "interval", "scrapeTimeout", "from"],
+  "metrics.from": "*peer"
+}
+{{- end }}
