@@ -8,10 +8,10 @@
     "partOf", "kind", "image", "command", "args", "port", "portName", "appProtocol", "ports",
     "env", "replicaCount", "singleReplicaReason", "autoscaling", "verticalAutoscaling",
     "resources", "probes", "securityContext", "writableDirectories", "initContainers",
-    "sidecars", "volumeClaims", "serviceAccount", "podAnnotations", "nodeSelector",
-    "tolerations", "priorityClassName", "topologySpread", "antiAffinity", "disruptionBudget",
-    "shutdown", "cron", "job", "service", "ingress", "httpRoute", "networkPolicy",
-    "externalSecret", "metrics"
+    "sidecars", "volumeClaims", "serviceAccount", "rbac", "podLabels", "podAnnotations",
+    "nodeSelector", "tolerations", "priorityClassName", "topologySpread", "antiAffinity",
+    "disruptionBudget", "shutdown", "cron", "job", "service", "ingress", "httpRoute",
+    "networkPolicy", "externalSecret", "metrics"
   ],
   "image": ["repository", "tag", "digest", "pullPolicy", "pullSecrets"],
   "ports": ["name", "port", "servicePort", "appProtocol", "from"],
@@ -24,10 +24,14 @@
   "*peer.ipBlock": ["cidr", "except"],
   "autoscaling": [
     "enabled", "minReplicas", "maxReplicas", "targetCPUUtilizationPercentage", "scaleUp",
-    "scaleDown", "targetMemoryUtilizationPercentage", "requestsPerSecond", "scaleToZero"
+    "scaleDown", "targetMemoryUtilizationPercentage", "initialReplicas", "keda",
+    "requestsPerSecond", "scaleToZero"
   ],
   "autoscaling.scaleUp": ["stabilizationWindowSeconds", "percent", "periodSeconds"],
   "autoscaling.scaleDown": ["stabilizationWindowSeconds", "pods", "periodSeconds"],
+  "autoscaling.keda": ["enabled", "triggers", "pollingInterval", "cooldownPeriod"],
+  "autoscaling.keda.triggers": ["type", "name", "metricType", "metadata", "authenticationRef"],
+  "autoscaling.keda.triggers.authenticationRef": ["name", "kind"],
   "autoscaling.requestsPerSecond": ["enabled", "perPod", "source", "metric", "matchLabels"],
   "autoscaling.scaleToZero": ["reason", "peakMetric", "peakReplicas"],
   "verticalAutoscaling": ["enabled", "minAllowed", "maxAllowed", "updateMode"],
@@ -49,7 +53,7 @@
   "probes.liveness": "*probe",
   "securityContext": [
     "runAsUser", "runAsGroup", "fsGroup", "readOnlyRootFilesystem", "writableRootReason",
-    "seccompLocalhostProfile"
+    "platformIDsReason", "seccompLocalhostProfile"
   ],
   "writableDirectories": "*directory",
   "*directory": ["path", "sizeLimit", "name", "medium"],
@@ -68,8 +72,14 @@
   "*container.probes.liveness": "*probe",
   "sidecars": "*container",
   "volumeClaims": ["name", "path", "size", "storageClassName", "accessMode"],
-  "serviceAccount": ["annotations", "tokens"],
+  "serviceAccount": ["annotations", "workloadIdentity", "apiToken", "tokens"],
+  "serviceAccount.workloadIdentity": ["gcp", "aws", "azure"],
+  "serviceAccount.workloadIdentity.gcp": ["serviceAccount"],
+  "serviceAccount.workloadIdentity.aws": ["roleARN"],
+  "serviceAccount.workloadIdentity.azure": ["clientID", "tenantID"],
   "serviceAccount.tokens": ["audience", "path", "expirationSeconds"],
+  "rbac": ["rules"],
+  "rbac.rules": ["apiGroups", "resources", "verbs", "resourceNames"],
   "tolerations": ["key", "operator", "value", "effect", "tolerationSeconds"],
   "topologySpread": ["zone", "node"],
   "disruptionBudget": ["maxUnavailable"],

@@ -152,7 +152,11 @@ spec:
         {{- toYaml .ports | nindent 8 }}
     {{- end }}
     {{- $known := include "hardened.internal.destinations" $c | fromYaml }}
-    {{- range $e.allow }}
+    {{- $allow := $e.allow }}
+    {{- if (($c.spec.serviceAccount).workloadIdentity).gcp }}
+    {{- $allow = append $allow (dict "name" "gcpMetadata") }}
+    {{- end }}
+    {{- range $allow }}
     {{- $recipe := get $known .name }}
     - to:
         {{- range .cidrs | default $recipe.cidrs }}

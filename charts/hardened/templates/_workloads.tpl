@@ -3,10 +3,13 @@
 {{- include "hardened.internal.check" $c -}}
 apiVersion: apps/v1
 kind: Deployment
-{{ include "hardened.internal.metadata" $c }}
+{{ include "hardened.internal.metadata" (merge (dict "annotations" (include "hardened.internal.declared" $c | fromJson)) $c) }}
 spec:
+  {{- /* The autoscaler's own where it scales: what stands here would be set again at each upgrade. */}}
   {{- if not $c.spec.autoscaling.enabled }}
   replicas: {{ int $c.spec.replicaCount }}
+  {{- else if $c.spec.autoscaling.initialReplicas }}
+  replicas: {{ int $c.spec.autoscaling.initialReplicas }}
   {{- end }}
   revisionHistoryLimit: 5
   strategy:
@@ -26,10 +29,13 @@ spec:
 {{- include "hardened.internal.check" $c -}}
 apiVersion: apps/v1
 kind: StatefulSet
-{{ include "hardened.internal.metadata" $c }}
+{{ include "hardened.internal.metadata" (merge (dict "annotations" (include "hardened.internal.declared" $c | fromJson)) $c) }}
 spec:
+  {{- /* The autoscaler's own where it scales: what stands here would be set again at each upgrade. */}}
   {{- if not $c.spec.autoscaling.enabled }}
   replicas: {{ int $c.spec.replicaCount }}
+  {{- else if $c.spec.autoscaling.initialReplicas }}
+  replicas: {{ int $c.spec.autoscaling.initialReplicas }}
   {{- end }}
   serviceName: {{ include "hardened.fullname" $c }}-headless
   revisionHistoryLimit: 5
@@ -120,4 +126,17 @@ spec:
 {{- fail (printf "kind %q: this library makes Deployment, StatefulSet, CronJob and Job. A DaemonSet has rights on every node; a bare Pod is not replaced when its node goes." $kind) }}
 {{- end }}
 {{- include (printf "hardened.%s" (lower $kind)) . }}
+{{- end }}
+
+{{- /* What the workload is by intent, with the reason that was given, as annotations in JSON: helmproof
+       shows it, and a profile may take it for an answer. */}}
+{{- define "hardened.internal.declared" -}}
+{{- $declared := dict }}
+{{- if and (include "hardened.internal.longRunning" .) (eq (include "hardened.internal.floor" .) "1") }}
+{{- $_ := set $declared "helmproof.companyos.github.io/declared-AVL-4" (trim .spec.singleReplicaReason) }}
+{{- end }}
+{{- with .spec.securityContext.platformIDsReason }}
+{{- $_ := set $declared "helmproof.companyos.github.io/declared-SEC-2" (trim .) }}
+{{- end }}
+{{- toJson $declared }}
 {{- end }}

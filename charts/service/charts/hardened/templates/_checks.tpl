@@ -36,8 +36,8 @@ securityContext:
   windowsOptions: "refused: this library makes Linux pods. Leave it out"
   sysctls: "refused: settings of the kernel are the platform's. Leave it out"
 serviceAccount:
-  automountServiceAccountToken: "refused: whoever gets into the container could act in the cluster. Use serviceAccount.tokens for a short-lived token of one audience"
-  name: "refused: each workload has an account of its own, so that rights are given to it alone. Bind a Role to the account that is made"
+  automountServiceAccountToken: "refused: whoever gets into the container could act in the cluster. Use serviceAccount.tokens for a short-lived token of one audience, or serviceAccount.apiToken where it calls the API server"
+  name: "refused: each workload has an account of its own, so that rights are given to it alone. Give it rights in rbac.rules"
 ingress:
   ingressClassName: "it is called className"
 disruptionBudget:
@@ -199,6 +199,9 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail (printf "securityContext.%s is 0: that is root. Set a number above 0, the image's own user if it needs one" $id) }}
 {{- end }}
 {{- end }}
+{{- if and .platformIDsReason (lt (len (trim .platformIDsReason)) 10) }}
+{{- fail "securityContext.platformIDsReason: say in ten characters or more why the platform gives the ids (control SEC-2 fails, and shows it)" }}
+{{- end }}
 {{- if and (not (dig "readOnlyRootFilesystem" true .)) (lt (len (trim (.writableRootReason | default ""))) 10) }}
 {{- fail "securityContext.readOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" }}
 {{- end }}
@@ -242,17 +245,43 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and $long $a.enabled }}
 {{- $zero := $a.scaleToZero }}
 {{- if lt (int $a.minReplicas) 1 }}
-{{- if not (and (ge (len (trim $zero.reason)) 10) $zero.peakMetric) }}
+{{- if $a.keda.enabled }}
+{{- $guarded := false }}
+{{- range $a.keda.triggers }}
+{{- if and (eq (.type | default "") "cron") (ge (int (.metadata).desiredReplicas) 2) }}{{ $guarded = true }}{{ end }}
+{{- end }}
+{{- if not (and (ge (len (trim $zero.reason)) 10) $guarded) }}
+{{- fail "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and add a trigger of type cron whose desiredReplicas, 2 or more, hold in peak hours, so that it never happens in between" }}
+{{- end }}
+{{- else if not (and (ge (len (trim $zero.reason)) 10) $zero.peakMetric) }}
 {{- fail "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and name in autoscaling.scaleToZero.peakMetric an external metric that is 1 in peak hours and 0 off-peak, so that it never happens in between" }}
 {{- end }}
-{{- if not (and $a.requestsPerSecond.enabled (eq $a.requestsPerSecond.source "External")) }}
+{{- if not (or $a.keda.enabled (and $a.requestsPerSecond.enabled (eq $a.requestsPerSecond.source "External"))) }}
 {{- fail "autoscaling.minReplicas is 0: with no pod there is no cpu, memory or pod metric to wake it. Enable autoscaling.requestsPerSecond with source External" }}
 {{- end }}
+{{- end }}
+{{- if and $a.initialReplicas (or (lt (int $a.initialReplicas) (int $a.minReplicas)) (gt (int $a.initialReplicas) (int $a.maxReplicas))) }}
+{{- fail (printf "autoscaling.initialReplicas %d is not between minReplicas and maxReplicas" (int $a.initialReplicas)) }}
 {{- end }}
 {{- if le (int $a.maxReplicas) (int $a.minReplicas) }}
 {{- fail (printf "autoscaling.maxReplicas %d is not above minReplicas %d: nothing would be scaled. Raise it, or set autoscaling.enabled to false" (int $a.maxReplicas) (int $a.minReplicas)) }}
 {{- end }}
-{{- if not (or $a.targetCPUUtilizationPercentage $a.targetMemoryUtilizationPercentage $a.requestsPerSecond.enabled) }}
+{{- if $a.keda.enabled }}
+{{- if not $a.keda.triggers }}
+{{- fail "autoscaling.keda.triggers is empty: nothing would scale. Name one or more, each with type and metadata" }}
+{{- end }}
+{{- range $i, $t := $a.keda.triggers }}
+{{- $at := printf "autoscaling.keda.triggers[%d]" $i }}
+{{- if not (and .type .metadata) }}
+{{- fail (printf "%s: type and metadata are required" $at) }}
+{{- end }}
+{{- range $key, $value := .metadata }}
+{{- if or (regexMatch (include "hardened.internal.secretName" $) (snakecase $key)) (regexMatch (include "hardened.internal.secretValue" $) (toString $value)) }}
+{{- fail (printf "%s.metadata.%s looks like a secret, which does not belong in values. Use a TriggerAuthentication, and name it in authenticationRef" $at $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- else if not (or $a.targetCPUUtilizationPercentage $a.targetMemoryUtilizationPercentage $a.requestsPerSecond.enabled) }}
 {{- fail "autoscaling: no metric. Set targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage, or enable requestsPerSecond" }}
 {{- end }}
 {{- if lt (int $a.scaleDown.stabilizationWindowSeconds) 1 }}
@@ -469,7 +498,7 @@ looks like a secret, which does not belong in values: they end in version contro
 
 {{- /* All of them: what the workload does. The other objects check what they are made from. */}}
 {{- define "hardened.internal.check" -}}
-{{- range $part := list "Pod" "Replicas" "Recommendations" "Disruptions" "Kind" "Service" "Reach" "Secrets" "Metrics" "Network" }}
+{{- range $part := list "Pod" "Identity" "Replicas" "Recommendations" "Disruptions" "Kind" "Service" "Reach" "Secrets" "Metrics" "Network" }}
 {{- include (printf "hardened.internal.check%s" $part) $ }}
 {{- end }}
 {{- end }}

@@ -152,7 +152,7 @@ env:
 
 {{- define "hardened.internal.mounts" -}}
 {{- $main := eq .role "main" }}
-{{- if or .container.writableDirectories (and $main (or .spec.volumeClaims (.spec.serviceAccount).tokens)) }}
+{{- if or .container.writableDirectories (and $main (or .spec.volumeClaims (.spec.serviceAccount).tokens (include "hardened.internal.apiToken" .))) }}
 volumeMounts:
   {{- range $i, $dir := .container.writableDirectories }}
   - name: {{ include "hardened.internal.directory" (dict "dir" $dir "container" $.container.name "index" $i) }}
@@ -166,6 +166,11 @@ volumeMounts:
   {{- range $i, $token := (.spec.serviceAccount).tokens }}
   - name: token-{{ $i }}
     mountPath: {{ dir $token.path }}
+    readOnly: true
+  {{- end }}
+  {{- if include "hardened.internal.apiToken" . }}
+  - name: api-token
+    mountPath: /var/run/secrets/kubernetes.io/serviceaccount
     readOnly: true
   {{- end }}
   {{- end }}

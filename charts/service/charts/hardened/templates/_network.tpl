@@ -92,11 +92,3 @@ spec:
   {{- end }}
 {{- end }}
 {{- end }}
-
-{{- define "hardened.serviceaccount" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) -}}
-apiVersion: v1
-kind: ServiceAccount
-{{ include "hardened.internal.metadata" (merge (dict "annotations" ($c.spec.serviceAccount).annotations) $c) }}
-automountServiceAccountToken: false
-{{- end }}

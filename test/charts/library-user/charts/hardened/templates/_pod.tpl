@@ -3,9 +3,11 @@
 {{- $s := .spec.securityContext | default dict }}
 {{- include "hardened.internal.checkSecurityContext" $s -}}
 runAsNonRoot: true
+{{- if not $s.platformIDsReason }}
 runAsUser: {{ $s.runAsUser | default 10001 | int64 }}
 runAsGroup: {{ $s.runAsGroup | default 10001 | int64 }}
 fsGroup: {{ $s.fsGroup | default 10001 | int64 }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   {{- if $s.seccompLocalhostProfile }}
@@ -40,6 +42,11 @@ podAntiAffinity:
       labelSelector:
         matchLabels:
           {{- include "hardened.selectorLabels" . | nindent 10 }}
+      {{- /* Only pods of one revision keep apart: with as many nodes as replicas a rollout would find no
+             node for its first pod otherwise. */}}
+      {{- if eq (.spec.kind | default "Deployment") "Deployment" }}
+      matchLabelKeys: [pod-template-hash]
+      {{- end }}
 {{- else -}}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
@@ -75,6 +82,9 @@ podAntiAffinity:
 metadata:
   labels:
     {{- include "hardened.labels" . | nindent 4 }}
+    {{- with include "hardened.internal.podLabels" . | fromJson }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with $annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
@@ -154,5 +164,18 @@ spec:
           audience: {{ $token.audience }}
           expirationSeconds: {{ $token.expirationSeconds | default 3600 | int }}
           path: {{ base $token.path }}
+{{- end }}
+{{- if include "hardened.internal.apiToken" . }}
+- name: api-token
+  projected:
+    sources:
+      - serviceAccountToken:
+          expirationSeconds: 3600
+          path: token
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
 {{- end }}
 {{- end }}

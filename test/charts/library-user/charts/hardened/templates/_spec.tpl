@@ -16,6 +16,12 @@ autoscaling:
   maxReplicas: 6
   targetCPUUtilizationPercentage: 70
   targetMemoryUtilizationPercentage: 0
+  initialReplicas: 0
+  keda:
+    enabled: false
+    triggers: []
+    pollingInterval: 30
+    cooldownPeriod: 300
   requestsPerSecond:
     enabled: false
     perPod: 50
@@ -46,6 +52,8 @@ securityContext:
   runAsGroup: 10001
   fsGroup: 10001
   readOnlyRootFilesystem: true
+rbac:
+  rules: []
 topologySpread:
   zone: ScheduleAnyway
   node: ScheduleAnyway
