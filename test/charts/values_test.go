@@ -18,6 +18,8 @@ import (
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	"sigs.k8s.io/yaml"
+
+	"github.com/companyos/helmproof/evidence"
 )
 
 // render renders a chart as Helm does for an install, its notes as well.
@@ -322,6 +324,25 @@ func TestKeys(t *testing.T) {
 	for part := range table {
 		if !seen[part] {
 			t.Errorf("the library knows a part %s, and the schema does not", part)
+		}
+	}
+}
+
+// TestSingleton holds that one replica on purpose is judged as a declared
+// exception, which is shown and needs no waiver.
+func TestSingleton(t *testing.T) {
+	t.Parallel()
+	rel, err := load(t, serviceDir, parse(t, "{autoscaling: {enabled: false}, replicaCount: 1, singleReplicaReason: it holds a lock}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, verdict := judge(t, rel)
+	if verdict.Outcome != evidence.VerdictPass || len(verdict.Waivers) > 0 {
+		t.Errorf("%s: %s", verdict.Outcome, verdict.Reason)
+	}
+	for _, r := range verdict.Results {
+		if r.Control == "AVL-4" && (r.Outcome != evidence.ControlWarn || r.Reason != "1 exception is declared with a reason: it holds a lock") {
+			t.Errorf("AVL-4 is %s: %s", r.Outcome, r.Reason)
 		}
 	}
 }

@@ -240,7 +240,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail "replicaCount is 0: nothing would run. Set 2 or more" }}
 {{- end }}
 {{- if and $long (eq (include "hardened.internal.floor" .) "1") (lt (len (trim ($s.singleReplicaReason | default ""))) 10) }}
-{{- fail "one replica is down whenever its node is drained or updated. Set replicaCount (or autoscaling.minReplicas) to 2 or more; if only one can run, say why in singleReplicaReason (control AVL-4 fails, and shows it)" }}
+{{- fail "one replica is down whenever its node is drained or updated. Set replicaCount (or autoscaling.minReplicas) to 2 or more; if only one can run, say why in singleReplicaReason (control AVL-4 shows it: with replicaCount 1 as a declared exception, with an autoscaler it fails)" }}
 {{- end }}
 {{- if and $long $a.enabled }}
 {{- $zero := $a.scaleToZero }}

@@ -128,15 +128,15 @@ spec:
 {{- include (printf "hardened.%s" (lower $kind)) . }}
 {{- end }}
 
-{{- /* What the workload is by intent, with the reason that was given, as annotations in JSON: helmproof
-       shows it, and a profile may take it for an answer. */}}
+{{- /* Reasons that the values give for what is weak on purpose, as annotations in JSON. helmproof shows
+       the one for a single replica as a declared exception, where the profile accepts it. */}}
 {{- define "hardened.internal.declared" -}}
 {{- $declared := dict }}
-{{- if and (include "hardened.internal.longRunning" .) (eq (include "hardened.internal.floor" .) "1") }}
+{{- if and (not .spec.autoscaling.enabled) (eq (include "hardened.internal.floor" .) "1") }}
 {{- $_ := set $declared "helmproof.companyos.github.io/declared-AVL-4" (trim .spec.singleReplicaReason) }}
 {{- end }}
 {{- with .spec.securityContext.platformIDsReason }}
-{{- $_ := set $declared "helmproof.companyos.github.io/declared-SEC-2" (trim .) }}
+{{- $_ := set $declared "helmproof.companyos.github.io/platform-ids-reason" (trim .) }}
 {{- end }}
 {{- toJson $declared }}
 {{- end }}
