@@ -33,6 +33,8 @@ var switches = []struct {
 		{"hpa pods' requests", "autoscaling: {requestsPerSecond: {enabled: true, perPod: 20}}"},
 		{"hpa external requests", "autoscaling: {targetCPUUtilizationPercentage: 0, requestsPerSecond: {enabled: true, source: External, metric: lb_rps, matchLabels: {app: x}}}"},
 		{"to zero", "autoscaling: {minReplicas: 0, requestsPerSecond: {enabled: true, source: External}, scaleToZero: {reason: nobody works at night, peakMetric: office_hours}}"},
+		{"keda", "autoscaling: {minReplicas: 3, initialReplicas: 4, keda: {enabled: true, triggers: [{type: prometheus, metadata: {serverAddress: 'http://prometheus.monitoring', query: q, threshold: 5}, authenticationRef: {name: a}}]}}"},
+		{"keda to zero", "autoscaling: {minReplicas: 0, scaleToZero: {reason: nobody works at night}, keda: {enabled: true, triggers: [{type: cron, metadata: {timezone: Etc/UTC, start: 0 6 * * *, end: 0 20 * * *, desiredReplicas: 2}}]}}"},
 		{"1", "{autoscaling: {enabled: false}, replicaCount: 1, singleReplicaReason: it holds a lock}"},
 		{"2", "{autoscaling: {enabled: false}, replicaCount: 2}"}, {"5", "{autoscaling: {enabled: false}, replicaCount: 5, disruptionBudget: {maxUnavailable: 2}}"}}},
 	{"vpa", []option{{"off", ""}, {"on", "verticalAutoscaling: {enabled: true}"}}},
@@ -40,7 +42,9 @@ var switches = []struct {
 		{"files", "externalSecret: {enabled: true, store: {name: s}, data: [{name: user, key: k}], files: [{path: /etc/keys/a.pem, key: k, property: p}, {path: /etc/keys/url, template: 'db://{{ .user }}@db'}], dataFrom: [{key: all, path: /etc/all, env: {C: c}}], pull: [{key: registry}]}"}}},
 	{"reached by", []option{{"service", ""}, {"nobody", "service: {enabled: false}"},
 		{"ingress", "ingress: {enabled: true, host: a.example.com, className: nginx, tls: {clusterIssuer: le}}"},
-		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"}}},
+		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"},
+		{"load balancer", "service: {type: LoadBalancer, sourceRanges: [203.0.113.0/24]}"}, {"headless", "service: {headless: true}"}}},
+	{"ports", []option{{"one", ""}, {"two", "{portName: web, ports: [{name: grpc, port: 9090, appProtocol: kubernetes.io/h2c}, {name: debug, port: 6060, servicePort: 0, from: [{podSelector: {matchLabels: {a: b}}}]}]}"}}},
 	{"sidecars", []option{{"none", ""}, {"one", "sidecars: [{name: proxy, " + someImage + ", " + someResources + "}]"},
 		{"two", "sidecars: [{name: proxy, port: 9000, probes: {startup: {type: tcp}, readiness: {type: grpc}}, " + someImage + ", " + someResources + "}, {name: logs, env: {A: b}, writableDirectories: [{name: logs, path: /logs, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
 	{"init", []option{{"none", ""}, {"one", "initContainers: [{name: prepare, args: [x], writableDirectories: [{path: /work, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
@@ -51,8 +55,12 @@ var switches = []struct {
 	{"root filesystem", []option{{"read-only", ""}, {"writable", "securityContext: {readOnlyRootFilesystem: false, writableRootReason: the image updates itself}"}}},
 	{"spread", []option{{"prefer", ""}, {"insist", "{antiAffinity: required, topologySpread: {zone: DoNotSchedule, node: DoNotSchedule}}"}}},
 	{"names", []option{{"default", ""}, {"given", "{fullnameOverride: a-name-of-exactly-fifty-two-characters-as-is-allowed, component: part, partOf: whole}"}, {"long", "nameOverride: a-name-that-is-as-long-as-the-schema-allows-52-signs"}}},
-	{"account", []option{{"plain", ""}, {"tokens", "{serviceAccount: {annotations: {a/b: c}, tokens: [{audience: vault, path: /var/run/tokens/vault}]}, priorityClassName: high, nodeSelector: {a: b}, tolerations: [{key: x, operator: Exists}]}"}}},
-	{"peers", []option{{"namespace", ""}, {"none", "networkPolicy: {ingress: {sameNamespace: false}}"}, {"more", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, egress: {to: [{peers: [{podSelector: {}}], ports: [{port: 5432, protocol: TCP}]}]}}"}}},
+	{"account", []option{{"plain", ""}, {"tokens", "{serviceAccount: {annotations: {a/b: c}, tokens: [{audience: vault, path: /var/run/tokens/vault}]}, priorityClassName: high, nodeSelector: {a: b}, tolerations: [{key: x, operator: Exists}]}"},
+		{"gcp", "{serviceAccount: {workloadIdentity: {gcp: {serviceAccount: a@b.iam.gserviceaccount.com}}}, podLabels: {team: shop}}"},
+		{"azure", "serviceAccount: {workloadIdentity: {azure: {clientID: x, tenantID: z}}}"},
+		{"rights", "{serviceAccount: {apiToken: true}, rbac: {rules: [{apiGroups: [''], resources: [configmaps], verbs: [get, list]}]}}"},
+		{"the platform's", "securityContext: {platformIDsReason: OpenShift gives them}"}}},
+	{"peers", []option{{"namespace", ""}, {"none", "networkPolicy: {ingress: {sameNamespace: false}}"}, {"more", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, egress: {allow: [{name: gcpMetadata}, {name: apiServer, cidrs: [10.9.0.1/32]}], to: [{peers: [{podSelector: {}}], ports: [{port: 5432, protocol: TCP}]}]}}"}}},
 }
 
 // conflicts are the pairs that are refused, with what the user is told.
@@ -73,6 +81,8 @@ func conflicts(x, y string) string {
 		return "Use kind StatefulSet"
 	case x == "kind StatefulSet" && y == "monitor service":
 		return "two Services"
+	case x == "probes exec without port" && y == "ports two":
+		return "the main one comes first"
 	case x == "reached by nobody" && y == "monitor service":
 		return "the Service has no such port"
 	}
@@ -83,6 +93,8 @@ func conflicts(x, y string) string {
 var accepted = map[string][]evidence.ControlID{
 	"replicas 1":               {"AVL-4"},
 	"replicas to zero":         {"AVL-4", "ASC-1"},
+	"replicas keda to zero":    {"AVL-4", "ASC-1"},
+	"account the platform's":   {"SEC-2"},
 	"root filesystem writable": {"SEC-5"},
 }
 

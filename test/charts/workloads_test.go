@@ -248,7 +248,7 @@ func TestSecretTypes(t *testing.T) {
 	t.Parallel()
 	v := parse(t, `
 fullnameOverride: shop
-ingress: {enabled: true, host: a.example.com}
+ingress: {enabled: true, className: nginx, host: a.example.com}
 externalSecret:
   enabled: true
   store: {name: s}

@@ -53,7 +53,7 @@ kind: ConfigMap
 {{ include "hardened.internal.metadata" (merge (dict "name" $name) $owner) }}
 data:
   {{- range $key, $value := . }}
-  {{ $key }}: {{ toString $value | quote }}
+  {{ $key }}: {{ include "hardened.internal.text" $value | quote }}
   {{- end }}
 {{- end }}
 {{- with $c.spec.config.files }}
@@ -96,7 +96,7 @@ env:
     valueFrom:
       {{- include "hardened.internal.valueFrom" $value | nindent 6 }}
     {{- else }}
-    value: {{ $value | quote }}
+    value: {{ include "hardened.internal.text" $value | quote }}
     {{- end }}
   {{- end }}
   {{- range $from }}
@@ -171,7 +171,7 @@ resourceFieldRef:
 {{- range $path, $file := $s.config.files }}
 {{- $text := $file }}
 {{- if kindIs "map" $file }}
-{{- include "hardened.internal.checkKeys" (dict "at" (printf "config.files %s: " $path) "part" "file" "of" $file) }}
+{{- include "hardened.internal.checkKeys" (dict "at" (printf "config.files %s: " $path) "part" "*file" "of" $file "known" (include "hardened.keys" . | fromJson)) }}
 {{- $text = $file.text }}
 {{- end }}
 {{- if not (kindIs "string" $text) }}
@@ -190,7 +190,6 @@ resourceFieldRef:
 {{- $_ := set $keys $key $path }}
 {{- end }}
 {{- range $i, $from := $s.envFrom }}
-{{- include "hardened.internal.checkKeys" (dict "at" (printf "envFrom[%d]." $i) "part" "envFrom" "of" $from) }}
 {{- if not $from.configMap }}
 {{- fail (printf "envFrom[%d].configMap is missing" $i) }}
 {{- end }}
@@ -200,7 +199,7 @@ resourceFieldRef:
 {{- /* A variable's source is one of four: dict at, name, value. */}}
 {{- define "hardened.internal.checkValueFrom" -}}
 {{- $at := printf "%senv.%s." .at .name }}
-{{- include "hardened.internal.checkKeys" (dict "at" $at "part" "valueFrom" "of" .value) }}
+{{- include "hardened.internal.checkKeys" (dict "at" $at "part" "*valueFrom" "of" .value "known" (include "hardened.keys" . | fromJson)) }}
 {{- $sources := pick .value "field" "resource" "configMap" "secret" }}
 {{- if ne (len $sources) 1 }}
 {{- fail (printf "%s: one of field, resource, configMap and secret is expected" (trimSuffix "." $at)) }}

@@ -75,7 +75,6 @@ argocd.argoproj.io/sync-wave: {{ sub (int .spec.syncWave) $before | quote }}
 {{- define "hardened.internal.checkHook" -}}
 {{- $s := .spec }}
 {{- $hook := $s.hook }}
-{{- include "hardened.internal.checkKeys" (dict "at" "hook." "part" "hook" "of" $hook) }}
 {{- if $hook.by }}
 {{- if not (has $hook.by (list "helm" "argocd")) }}
 {{- fail (printf "hook.by %q: want helm or argocd" $hook.by) }}

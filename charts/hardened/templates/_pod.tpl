@@ -3,9 +3,11 @@
 {{- $s := .spec.securityContext | default dict }}
 {{- include "hardened.internal.checkSecurityContext" $s -}}
 runAsNonRoot: true
+{{- if not $s.platformIDsReason }}
 runAsUser: {{ $s.runAsUser | default 10001 | int64 }}
 runAsGroup: {{ $s.runAsGroup | default 10001 | int64 }}
 fsGroup: {{ $s.fsGroup | default 10001 | int64 }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   {{- if $s.seccompLocalhostProfile }}
@@ -40,6 +42,11 @@ podAntiAffinity:
       labelSelector:
         matchLabels:
           {{- include "hardened.selectorLabels" . | nindent 10 }}
+      {{- /* Only pods of one revision keep apart: with as many nodes as replicas a rollout would find no
+             node for its first pod otherwise. */}}
+      {{- if eq (.spec.kind | default "Deployment") "Deployment" }}
+      matchLabelKeys: [pod-template-hash]
+      {{- end }}
 {{- else -}}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
@@ -84,6 +91,9 @@ metadata:
   labels:
     {{- /* Those of a Job cannot be changed: none that a new version of the chart would. */}}
     {{- include (eq .spec.kind "Job" | ternary "hardened.selectorLabels" "hardened.labels") . | nindent 4 }}
+    {{- with include "hardened.internal.podLabels" . | fromJson }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with $annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}

@@ -121,7 +121,6 @@ spec:
 {{- if hasKey $entry "value" }}
 {{- fail (printf "externalSecret.%s %s: value %s" $list $name "does not belong in values. Give the key in the store instead") }}
 {{- end }}
-{{- include "hardened.internal.checkKeys" (dict "at" (printf "externalSecret.%s %s: " $list $name) "part" (printf "externalSecret.%s" $list) "of" $entry) }}
 {{- if and (not $entry.key) (not $entry.template) }}
 {{- fail (printf "externalSecret.%s %s: key is missing: which entry of the store" $list $name) }}
 {{- end }}

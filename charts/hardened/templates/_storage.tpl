@@ -49,7 +49,6 @@ spec:
 {{- $s := .spec }}
 {{- $names := dict }}
 {{- range $i, $claim := $s.volumeClaims }}
-{{- include "hardened.internal.checkKeys" (dict "at" (printf "volumeClaims[%d]." $i) "part" "volumeClaim" "of" $claim) }}
 {{- if or (not $claim.name) (not $claim.path) (hasKey $names ($claim.name | default "")) }}
 {{- fail (printf "volumeClaims[%d]: every claim needs a path and a name of its own" $i) }}
 {{- end }}

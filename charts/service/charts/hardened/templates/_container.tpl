@@ -1,7 +1,7 @@
 {{- /* repository[:tag]@sha256:… of dict image. */}}
 {{- define "hardened.image" -}}
 {{- include "hardened.internal.checkImage" (dict "at" "" "image" .image) -}}
-{{ .image.repository }}{{ with .image.tag }}:{{ . }}{{ end }}@{{ .image.digest }}
+{{ .image.repository }}{{ with include "hardened.internal.text" .image.tag }}:{{ . }}{{ end }}@{{ .image.digest }}
 {{- end }}
 
 {{- /* securityContext of every container. */}}
@@ -76,26 +76,39 @@ restartPolicy: Always
 {{- end }}
 {{- with $c.command }}
 command:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  - {{ include "hardened.internal.text" . | toJson }}
+  {{- end }}
 {{- end }}
 {{- with $c.args }}
 args:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  - {{ include "hardened.internal.text" . | toJson }}
+  {{- end }}
 {{- end }}
 {{- include "hardened.internal.env" . }}
+{{- $port := eq .role "main" | ternary .spec.portName ($c.name | trunc 15 | trimSuffix "-") }}
 {{- if and $serves $c.port }}
+{{- $numbers := list (int $c.port) }}
 ports:
-  - name: {{ eq .role "main" | ternary "http" ($c.name | trunc 15 | trimSuffix "-") }}
+  - name: {{ $port }}
     containerPort: {{ int $c.port }}
     protocol: TCP
-  {{- if and (eq .role "main") .spec.metrics.enabled .spec.metrics.port (ne (int .spec.metrics.port) (int $c.port)) }}
+  {{- if eq .role "main" }}
+  {{- range .spec.ports }}
+  {{- $numbers = append $numbers (int .port) }}
+  - name: {{ .name }}
+    containerPort: {{ int .port }}
+    protocol: TCP
+  {{- end }}
+  {{- if and .spec.metrics.enabled .spec.metrics.port (not (has (int .spec.metrics.port) $numbers)) }}
   - name: metrics
     containerPort: {{ int .spec.metrics.port }}
     protocol: TCP
   {{- end }}
+  {{- end }}
 {{- end }}
 {{- if $serves }}
-{{- $port := eq .role "main" | ternary "http" ($c.name | trunc 15 | trimSuffix "-") }}
 {{- include "hardened.probes" (dict "probes" $c.probes "port" $port "number" (int $c.port)) }}
 {{- end }}
 {{- if and (eq .role "main") $serves .spec.shutdown.preStopSleepSeconds }}

@@ -55,6 +55,10 @@
 {{- range $i, $dir := $order }}
 {{- $out = append $out (dict "name" (printf "token-%d" $i) "source" (dict "projected" (dict "sources" (get $tokens $dir))) "mount" (dict "mountPath" $dir "readOnly" true) "containers" (list "main")) }}
 {{- end }}
+{{- if include "hardened.internal.apiToken" . }}
+{{- $sources := list (dict "serviceAccountToken" (dict "expirationSeconds" 3600 "path" "token")) (dict "configMap" (dict "name" "kube-root-ca.crt" "items" (list (dict "key" "ca.crt" "path" "ca.crt")))) (dict "downwardAPI" (dict "items" (list (dict "path" "namespace" "fieldRef" (dict "fieldPath" "metadata.namespace"))))) }}
+{{- $out = append $out (dict "name" "api-token" "source" (dict "projected" (dict "sources" $sources)) "mount" (dict "mountPath" "/var/run/secrets/kubernetes.io/serviceaccount" "readOnly" true) "containers" (list "main")) }}
+{{- end }}
 {{- with $s.config.files }}
 {{- $map := printf "%s-files" (include "hardened.internal.objectName" (merge (dict "of" "config") $)) }}
 {{- range $path, $file := . }}
@@ -183,7 +187,6 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- range $i, $m := $s.mounts }}
-{{- include "hardened.internal.checkKeys" (dict "at" (printf "mounts[%d]." $i) "part" "mount" "of" $m) }}
 {{- $sources := pick $m "configMap" "secret" "secretProviderClass" }}
 {{- if ne (len $sources) 1 }}
 {{- fail (printf "mounts[%d]: one of configMap, secret and secretProviderClass is expected" $i) }}

@@ -12,6 +12,9 @@ config:
   files: {}
   containers: [main]
 mounts: []
+portName: http
+appProtocol: ""
+ports: []
 replicaCount: 2
 autoscaling:
   enabled: false
@@ -19,6 +22,12 @@ autoscaling:
   maxReplicas: 6
   targetCPUUtilizationPercentage: 70
   targetMemoryUtilizationPercentage: 0
+  initialReplicas: 0
+  keda:
+    enabled: false
+    triggers: []
+    pollingInterval: 30
+    cooldownPeriod: 300
   requestsPerSecond:
     enabled: false
     perPod: 50
@@ -49,6 +58,8 @@ securityContext:
   runAsGroup: 10001
   fsGroup: 10001
   readOnlyRootFilesystem: true
+rbac:
+  rules: []
 topologySpread:
   zone: ScheduleAnyway
   node: ScheduleAnyway
@@ -78,15 +89,24 @@ hook:
 service:
   enabled: true
   port: 80
+  type: ClusterIP
+  headless: false
+  externalTrafficPolicy: Local
+  loadBalancerClass: ""
+  sourceRanges: []
 ingress:
   enabled: false
   path: /
+  hosts: []
   tls: {}
+  from: []
 httpRoute:
   enabled: false
   hostnames: []
   parentRefs: []
   path: /
+  rules: []
+  from: []
 networkPolicy:
   ingress:
     sameNamespace: true
@@ -100,6 +120,7 @@ networkPolicy:
           matchLabels:
             k8s-app: kube-dns
     dnsPort: 53
+    allow: []
     to: []
 externalSecret:
   enabled: false
@@ -117,13 +138,32 @@ metrics:
   path: /metrics
   interval: 30s
   scrapeTimeout: 10s
-  from: []
+  from:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: monitoring
+      podSelector:
+        matchLabels:
+          app.kubernetes.io/name: prometheus
 {{- end }}
 
 {{- /* The spec with the defaults in it, as JSON. Every template of an object starts with this, and
        then checks what it is made from, so that none renders what another refuses. */}}
 {{- define "hardened.internal.spec" -}}
-{{- mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (.spec | toJson | fromJson) | toJson }}
+{{- $defaults := include "hardened.defaults" . | fromYaml }}
+{{- if regexMatch "[:\\[,]null[\\],}]" (toJson .spec) }}
+{{- include "hardened.internal.checkNulls" (dict "at" "" "of" .spec "defaults" $defaults) }}
+{{- end }}
+{{- $spec := mustMergeOverwrite $defaults (.spec | toJson | fromJson) }}
+{{- if kindIs "map" $spec.image }}
+{{- $_ := set $spec.image "tag" (include "hardened.internal.text" $spec.image.tag) }}
+{{- end }}
+{{- $spec | toJson }}
+{{- end }}
+
+{{- /* A value as text: YAML reads 8080 and true as no strings, and Go writes large numbers as 1e+07. */}}
+{{- define "hardened.internal.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else if not (kindIs "invalid" .) }}{{ toJson . }}{{ end }}
 {{- end }}
 
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}

@@ -3,10 +3,13 @@
 {{- include "hardened.internal.check" $c -}}
 apiVersion: apps/v1
 kind: Deployment
-{{ include "hardened.internal.metadata" $c }}
+{{ include "hardened.internal.metadata" (merge (dict "annotations" (include "hardened.internal.declared" $c | fromJson)) $c) }}
 spec:
+  {{- /* The autoscaler's own where it scales: what stands here would be set again at each upgrade. */}}
   {{- if not $c.spec.autoscaling.enabled }}
   replicas: {{ int $c.spec.replicaCount }}
+  {{- else if $c.spec.autoscaling.initialReplicas }}
+  replicas: {{ int $c.spec.autoscaling.initialReplicas }}
   {{- end }}
   revisionHistoryLimit: 5
   strategy:
@@ -37,10 +40,13 @@ spec:
 {{- end -}}
 apiVersion: apps/v1
 kind: StatefulSet
-{{ include "hardened.internal.metadata" $c }}
+{{ include "hardened.internal.metadata" (merge (dict "annotations" (include "hardened.internal.declared" $c | fromJson)) $c) }}
 spec:
+  {{- /* The autoscaler's own where it scales: what stands here would be set again at each upgrade. */}}
   {{- if not $c.spec.autoscaling.enabled }}
   replicas: {{ int $c.spec.replicaCount }}
+  {{- else if $c.spec.autoscaling.initialReplicas }}
+  replicas: {{ int $c.spec.autoscaling.initialReplicas }}
   {{- end }}
   serviceName: {{ include "hardened.fullname" $c }}-headless
   revisionHistoryLimit: 5
@@ -95,4 +101,17 @@ spec:
 {{- fail (printf "kind %q: this library makes Deployment, StatefulSet, DaemonSet, CronJob and Job. A bare Pod is not replaced when its node goes." $kind) }}
 {{- end }}
 {{- include (printf "hardened.%s" (lower $kind)) . }}
+{{- end }}
+
+{{- /* Reasons that the values give for what is weak on purpose, as annotations in JSON. helmproof shows
+       the one for a single replica as a declared exception, where the profile accepts it. */}}
+{{- define "hardened.internal.declared" -}}
+{{- $declared := dict }}
+{{- if and (not .spec.autoscaling.enabled) (eq (include "hardened.internal.floor" .) "1") }}
+{{- $_ := set $declared "helmproof.companyos.github.io/declared-AVL-4" (trim .spec.singleReplicaReason) }}
+{{- end }}
+{{- with .spec.securityContext.platformIDsReason }}
+{{- $_ := set $declared "helmproof.companyos.github.io/platform-ids-reason" (trim .) }}
+{{- end }}
+{{- toJson $declared }}
 {{- end }}
