@@ -77,7 +77,10 @@ timeout: 5m
 
 A profile names the controls that must hold ([controls.md](controls.md) has them all). ` + "`failOn`" + ` is the lowest severity of a failing
 finding that fails its control; what is below is shown as a warning. ` + "`maxAge`" + ` is how old evidence may be when ` + "`gate`" + ` uses it.
-Both can be set for one control. An optional control is shown and decides nothing. ` + "`scope`" + ` is release, cluster, drill or composed.
+Both can be set for one control. An optional control is shown and decides nothing. With ` + "`declared: true`" + `
+a control takes the reason that an object gives itself for an answer: its finding is a warning, shown with the reason, and needs no waiver. AVL-4 reads one, of a
+Deployment or StatefulSet whose own count is 1, from the annotation ` + "`helmproof.companyos.github.io/declared-AVL-4`" + ` (ten characters or more); our profiles accept it,
+and one without ` + "`declared`" + ` does not. ` + "`scope`" + ` is release, cluster, drill or composed.
 
 ` + "```yaml" + `
 name: payments

@@ -156,6 +156,9 @@ type ProfileControl struct {
 	Optional bool      `json:"optional,omitempty"` // shown, but decides nothing
 	FailOn   Severity  `json:"failOn,omitempty"`
 	MaxAge   Duration  `json:"maxAge,omitempty"`
+	// Declared takes a failing finding whose object declares it on purpose, with a reason,
+	// for a warning that is shown with that reason.
+	Declared bool `json:"declared,omitempty"`
 	// Added says that the profile does not ask for it by itself: what was given to
 	// judge by, such as an allow-list, does.
 	Added bool `json:"added,omitempty"`

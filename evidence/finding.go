@@ -70,7 +70,10 @@ type Finding struct {
 	Severity    Severity    `json:"severity"`
 	Message     string      `json:"message"`
 	Remediation string      `json:"remediation,omitempty"`
-	Evidence    []Pointer   `json:"evidence,omitempty"`
+	// Declared is the reason that the object gives for what fails. It decides nothing by
+	// itself: a profile may take it for an answer (ProfileControl.Declared).
+	Declared string    `json:"declared,omitempty"`
+	Evidence []Pointer `json:"evidence,omitempty"`
 }
 
 // FindingID derives the id from rule, target (without line, so that moving a

@@ -26,11 +26,29 @@ func (r *release) replicas() {
 		case n < 0:
 			r.add(RuleReplicas, p.o, "", evidence.OutcomeNotChecked, said, uncountedFix(by), by)
 		case n < 2:
-			r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, "fewer than 2 replicas: "+said, "Set "+p.ReplicasAt+" to 2 or more, or "+keeps(by)+" of its autoscaler.", by)
+			f := r.add(RuleReplicas, p.o, "", evidence.OutcomeFail, "fewer than 2 replicas: "+said, "Set "+p.ReplicasAt+" to 2 or more, or "+keeps(by)+" of its autoscaler.", by)
+			// A singleton: one replica by its own count. None at all, or an autoscaler that may go
+			// down to one, is none.
+			if n == 1 && by == p.o {
+				f.Declared = declared(p.o)
+			}
 		default:
 			r.add(RuleReplicas, p.o, "", evidence.OutcomePass, said, "", by)
 		}
 	}
+}
+
+// SingletonAnnotation is where a Deployment or StatefulSet says why it has one replica
+// on purpose.
+const SingletonAnnotation = "helmproof.companyos.github.io/declared-AVL-4"
+
+// declared is the reason that an object gives for its single replica, if it is one
+// and not a word.
+func declared(o *manifest.Object) string {
+	if reason := strings.TrimSpace(o.GetAnnotations()[SingletonAnnotation]); len(reason) >= 10 {
+		return reason
+	}
+	return ""
 }
 
 // keeps is what the minimum of an autoscaler is called.

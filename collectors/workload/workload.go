@@ -216,14 +216,14 @@ func (r *release) ns(o *manifest.Object) string {
 }
 
 // add appends a finding about o; where else it can be seen goes to also.
-func (r *release) add(rule string, o *manifest.Object, container string, outcome evidence.Outcome, message, fix string, also ...*manifest.Object) {
+func (r *release) add(rule string, o *manifest.Object, container string, outcome evidence.Outcome, message, fix string, also ...*manifest.Object) *evidence.Finding {
 	at := []evidence.Pointer{r.Lines(o.From, o.To)}
 	for _, x := range also[:min(len(also), maxNamed)] {
 		if x != o {
 			at = append(at, r.Lines(x.From, x.To))
 		}
 	}
-	r.Add(rule, o.Target(container), outcome, message, fix, at...)
+	return r.Add(rule, o.Target(container), outcome, message, fix, at...)
 }
 
 // decode reads an object into its API type, strictly about types but not about

@@ -217,3 +217,32 @@ func TestRules(t *testing.T) {
 		})
 	}
 }
+
+// TestDeclared holds that a singleton still fails AVL-4, and carries the reason
+// that it gives: nothing but one replica by its own count is one.
+func TestDeclared(t *testing.T) {
+	t.Parallel()
+	with := func(replicas int, reason string) string {
+		return strings.Replace(pods("Deployment", "web", replicas, "app: web", ""), "{name: web}", "{name: web, annotations: {"+workload.SingletonAnnotation+": '"+reason+"'}}", 1)
+	}
+	for _, tt := range []struct{ name, manifests, want string }{
+		{"one", docs(with(1, " it holds a lock ")), "it holds a lock"},
+		{"by default", docs(with(-1, "it holds a lock")), "it holds a lock"},
+		{"hardly a reason", docs(with(1, "lock")), ""},
+		{"none", docs(with(0, "it holds a lock")), ""},
+		{"an autoscaler from one", docs(with(1, "it holds a lock"), hpa("web", "web", ", minReplicas: 1")), ""},
+		{"no reason", docs(pods("Deployment", "web", 1, "app: web", "")), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, f := range findings(t, tt.manifests) {
+				if f.Rule != workload.RuleReplicas {
+					continue
+				}
+				if f.Outcome != evidence.OutcomeFail || f.Declared != tt.want {
+					t.Errorf("%s, declared %q, want fail, %q", f.Outcome, f.Declared, tt.want)
+				}
+			}
+		})
+	}
+}

@@ -32,7 +32,8 @@ type Input struct {
 // or above the threshold that no waiver covers (fail); a collector that failed
 // or did not run, no finding by a rule that the catalog gives to the control, or a
 // finding that is an error or was not checked and is not waived (incomplete); a waived finding (waived); a failing
-// finding below the threshold or a warning (warn); nothing but findings that do
+// finding below the threshold or a warning, or one that its object declares on purpose where
+// the profile takes that for an answer (warn); nothing but findings that do
 // not apply (not-applicable); otherwise pass.
 //
 // The verdict is FAIL if a required control fails, else INCOMPLETE if one is
@@ -120,6 +121,8 @@ type tally struct {
 	warns   []evidence.Finding
 	unknown []evidence.Finding // error, not checked, or an outcome that nobody knows
 	waived  []waived
+	// declared fail, on purpose and with a reason, which the profile takes for an answer.
+	declared []evidence.Finding
 }
 
 type waived struct {
@@ -167,15 +170,18 @@ func judge(s subject) evidence.ControlResult {
 		for _, w := range t.waived {
 			r.Findings = append(r.Findings, w.finding.ID)
 		}
-		if n := len(t.below) + len(t.warns); n > 0 {
-			r.Findings = append(r.Findings, ids(slices.Concat(t.below, t.warns))...)
+		if n := len(t.below) + len(t.warns) + len(t.declared); n > 0 {
+			r.Findings = append(r.Findings, ids(slices.Concat(t.below, t.warns, t.declared))...)
 			r.Reason += "; " + plural(n, "warning more", "warnings more")
 		}
 		slices.Sort(r.Findings)
 		r.Findings = slices.Compact(r.Findings)
-	case len(t.below) > 0 || len(t.warns) > 0:
-		r.Outcome, r.Findings = evidence.ControlWarn, ids(slices.Concat(t.below, t.warns))
+	case len(t.below) > 0 || len(t.warns) > 0 || len(t.declared) > 0:
+		r.Outcome, r.Findings = evidence.ControlWarn, ids(slices.Concat(t.below, t.warns, t.declared))
 		var parts []string
+		if n := len(t.declared); n > 0 {
+			parts = append(parts, fmt.Sprintf("%s with a reason: %s", plural(n, "exception is declared", "exceptions are declared"), clip(t.declared[0].Declared)))
+		}
 		if len(t.below) > 0 {
 			parts = append(parts, fmt.Sprintf("%s below the threshold %s (%s)", plural(len(t.below), "finding fails", "findings fail"), threshold, bySeverity(t.below)))
 		}
@@ -216,6 +222,8 @@ func count(s subject, threshold evidence.Severity, c *evidence.Counts) tally {
 				t.waived = append(t.waived, waived{f, w})
 			case !fail:
 				t.unknown = append(t.unknown, f)
+			case s.pc.Declared && f.Declared != "":
+				t.declared = append(t.declared, f)
 			case f.Severity.AtLeast(threshold):
 				t.fails = append(t.fails, f)
 			default:

@@ -303,3 +303,35 @@ func BenchmarkParseWaivers(b *testing.B) {
 		}
 	}
 }
+
+// TestDeclared holds that a reason which an object gives itself counts only where
+// the profile says so, is shown, and covers nothing else.
+func TestDeclared(t *testing.T) {
+	t.Parallel()
+	f := finding(evidence.OutcomeFail, evidence.SeverityMedium, "a", "AAA-1")
+	f.Declared = "it holds a lock"
+	other := finding(evidence.OutcomeFail, evidence.SeverityMedium, "b", "AAA-1")
+	unknown := finding(evidence.OutcomeNotChecked, evidence.SeverityMedium, "c", "AAA-1")
+	unknown.Declared = "it holds a lock"
+	s := subject{
+		pc: evidence.ProfileControl{ID: "AAA-1"}, profile: &evidence.Profile{FailOn: evidence.SeverityLow},
+		waivers: &waiverSet{},
+	}
+	for _, tt := range []struct {
+		name     string
+		allowed  bool
+		findings []evidence.Finding
+		want     [4]int // fails, unknown, declared, warns
+	}{
+		{"not allowed", false, []evidence.Finding{f}, [4]int{1, 0, 0, 0}},
+		{"allowed", true, []evidence.Finding{f}, [4]int{0, 0, 1, 0}},
+		{"another without a reason", true, []evidence.Finding{f, other}, [4]int{1, 0, 1, 0}},
+		{"what was not checked", true, []evidence.Finding{unknown}, [4]int{0, 1, 0, 0}},
+	} {
+		s.pc.Declared, s.findings = tt.allowed, tt.findings
+		got := count(s, evidence.SeverityLow, &evidence.Counts{})
+		if n := [4]int{len(got.fails), len(got.unknown), len(got.declared), len(got.warns)}; n != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, n, tt.want)
+		}
+	}
+}

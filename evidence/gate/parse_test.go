@@ -107,7 +107,7 @@ func TestParseErrors(t *testing.T) {
 		{goodProfile, "{id: SEC-1}", "{id: sec-1}", `controls[0].id: "sec-1": want a control id like SEC-1`},
 		{goodProfile, "{id: SEC-1}", "{id: SEC-2}", `controls[1].id: "SEC-2": is named twice`},
 		{goodProfile, "{id: SEC-1}", "{id: SEC-1, optional: true}", `controls: all are optional: a profile that requires nothing decides nothing`},
-		{goodProfile, "{id: SEC-1}", "{id: SEC-1, severity: low}", `line 7: controls[0].severity: unknown key: want one of added, failOn, id, maxAge, optional`},
+		{goodProfile, "{id: SEC-1}", "{id: SEC-1, severity: low}", `line 7: controls[0].severity: unknown key: want one of added, declared, failOn, id, maxAge, optional`},
 		{goodProfile, "{id: SEC-1}", "{id: SEC-1, failOn: severe}", `controls[0].failOn: "severe": ` + severity},
 		{goodProfile, "optional: true", "optional: yes please", `line 8: controls[1].optional: "yes please": want true or false`},
 		{goodProfile, "controls:", "---\ncontrols:", "line 6: more than one YAML document: want one"},

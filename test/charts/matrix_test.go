@@ -21,7 +21,7 @@ var switches = []struct {
 	name    string
 	options []option
 }{
-	{"kind", []option{{"Deployment", ""}, {"StatefulSet", "kind: StatefulSet"}, {"CronJob", "{kind: CronJob, cron: {schedule: '5 4 * * *'}}"}, {"Job", "kind: Job"}}},
+	{"kind", []option{{"Deployment", ""}, {"StatefulSet", "kind: StatefulSet"}, {"DaemonSet", "kind: DaemonSet"}, {"CronJob", "{kind: CronJob, cron: {schedule: '5 4 * * *'}}"}, {"Job", "kind: Job"}}},
 	{"probes", []option{
 		{"http", ""},
 		{"tcp", "probes: {startup: {type: tcp}, readiness: {type: tcp}, liveness: {type: tcp}}"},
@@ -33,23 +33,34 @@ var switches = []struct {
 		{"hpa pods' requests", "autoscaling: {requestsPerSecond: {enabled: true, perPod: 20}}"},
 		{"hpa external requests", "autoscaling: {targetCPUUtilizationPercentage: 0, requestsPerSecond: {enabled: true, source: External, metric: lb_rps, matchLabels: {app: x}}}"},
 		{"to zero", "autoscaling: {minReplicas: 0, requestsPerSecond: {enabled: true, source: External}, scaleToZero: {reason: nobody works at night, peakMetric: office_hours}}"},
+		{"keda", "autoscaling: {minReplicas: 3, initialReplicas: 4, keda: {enabled: true, triggers: [{type: prometheus, metadata: {serverAddress: 'http://prometheus.monitoring', query: q, threshold: 5}, authenticationRef: {name: a}}]}}"},
+		{"keda to zero", "autoscaling: {minReplicas: 0, scaleToZero: {reason: nobody works at night}, keda: {enabled: true, triggers: [{type: cron, metadata: {timezone: Etc/UTC, start: 0 6 * * *, end: 0 20 * * *, desiredReplicas: 2}}]}}"},
 		{"1", "{autoscaling: {enabled: false}, replicaCount: 1, singleReplicaReason: it holds a lock}"},
 		{"2", "{autoscaling: {enabled: false}, replicaCount: 2}"}, {"5", "{autoscaling: {enabled: false}, replicaCount: 5, disruptionBudget: {maxUnavailable: 2}}"}}},
 	{"vpa", []option{{"off", ""}, {"on", "verticalAutoscaling: {enabled: true}"}}},
-	{"secrets", []option{{"none", ""}, {"external", "{env: {LEVEL: info}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A_TOKEN, key: k}, {name: B, key: k, property: p}]}}"}}},
+	{"secrets", []option{{"none", ""}, {"external", "{env: {LEVEL: info}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A_TOKEN, key: k}, {name: B, key: k, property: p}]}}"},
+		{"files", "externalSecret: {enabled: true, store: {name: s}, data: [{name: user, key: k}], files: [{path: /etc/keys/a.pem, key: k, property: p}, {path: /etc/keys/url, template: 'db://{{ .user }}@db'}], dataFrom: [{key: all, path: /etc/all, env: {C: c}}], pull: [{key: registry}]}"}}},
 	{"reached by", []option{{"service", ""}, {"nobody", "service: {enabled: false}"},
 		{"ingress", "ingress: {enabled: true, host: a.example.com, className: nginx, tls: {clusterIssuer: le}}"},
-		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"}}},
+		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"},
+		{"load balancer", "service: {type: LoadBalancer, sourceRanges: [203.0.113.0/24]}"}, {"headless", "service: {headless: true}"}}},
+	{"ports", []option{{"one", ""}, {"two", "{portName: web, ports: [{name: grpc, port: 9090, appProtocol: kubernetes.io/h2c}, {name: debug, port: 6060, servicePort: 0, from: [{podSelector: {matchLabels: {a: b}}}]}]}"}}},
 	{"sidecars", []option{{"none", ""}, {"one", "sidecars: [{name: proxy, " + someImage + ", " + someResources + "}]"},
 		{"two", "sidecars: [{name: proxy, port: 9000, probes: {startup: {type: tcp}, readiness: {type: grpc}}, " + someImage + ", " + someResources + "}, {name: logs, env: {A: b}, writableDirectories: [{name: logs, path: /logs, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
 	{"init", []option{{"none", ""}, {"one", "initContainers: [{name: prepare, args: [x], writableDirectories: [{path: /work, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
 	{"monitor", []option{{"none", ""}, {"pods", "metrics: {enabled: true, from: [{namespaceSelector: {}}]}"}, {"own port", "metrics: {enabled: true, port: 9102}"}, {"service", "metrics: {enabled: true, kind: ServiceMonitor}"}}},
 	{"volumes", []option{{"one", ""}, {"none", "writableDirectories: []"}, {"memory", "writableDirectories: [{path: /tmp, sizeLimit: 8Mi, medium: Memory}, {name: logs, path: /logs, sizeLimit: 1Mi}]"}, {"claim", "volumeClaims: [{name: data, path: /data, size: 1Gi}]"}}},
+	{"config", []option{{"none", ""}, {"made", "config: {env: {MODE: fast}, files: {/etc/app/app.yaml: 'a: 1', /etc/app/extra.conf: {text: x, containers: [main]}}}"},
+		{"there", "{envFrom: [{configMap: shared, prefix: S_}], mounts: [{path: /etc/shared, configMap: shared}, {path: /etc/one/x, configMap: shared, key: x}, {path: /mnt/store, secretProviderClass: vault}], env: {IP: {field: status.podIP}, MEM: {resource: limits.memory}, ONE: {configMap: shared, key: one}}}"}}},
 	{"root filesystem", []option{{"read-only", ""}, {"writable", "securityContext: {readOnlyRootFilesystem: false, writableRootReason: the image updates itself}"}}},
 	{"spread", []option{{"prefer", ""}, {"insist", "{antiAffinity: required, topologySpread: {zone: DoNotSchedule, node: DoNotSchedule}}"}}},
 	{"names", []option{{"default", ""}, {"given", "{fullnameOverride: a-name-of-exactly-fifty-two-characters-as-is-allowed, component: part, partOf: whole}"}, {"long", "nameOverride: a-name-that-is-as-long-as-the-schema-allows-52-signs"}}},
-	{"account", []option{{"plain", ""}, {"tokens", "{serviceAccount: {annotations: {a/b: c}, tokens: [{audience: vault, path: /var/run/tokens/vault}]}, priorityClassName: high, nodeSelector: {a: b}, tolerations: [{key: x, operator: Exists}]}"}}},
-	{"peers", []option{{"namespace", ""}, {"none", "networkPolicy: {ingress: {sameNamespace: false}}"}, {"more", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, egress: {to: [{peers: [{podSelector: {}}], ports: [{port: 5432, protocol: TCP}]}]}}"}}},
+	{"account", []option{{"plain", ""}, {"tokens", "{serviceAccount: {annotations: {a/b: c}, tokens: [{audience: vault, path: /var/run/tokens/vault}]}, priorityClassName: high, nodeSelector: {a: b}, tolerations: [{key: x, operator: Exists}]}"},
+		{"gcp", "{serviceAccount: {workloadIdentity: {gcp: {serviceAccount: a@b.iam.gserviceaccount.com}}}, podLabels: {team: shop}}"},
+		{"azure", "serviceAccount: {workloadIdentity: {azure: {clientID: x, tenantID: z}}}"},
+		{"rights", "{serviceAccount: {apiToken: true}, rbac: {rules: [{apiGroups: [''], resources: [configmaps], verbs: [get, list]}]}}"},
+		{"the platform's", "securityContext: {platformIDsReason: OpenShift gives them}"}}},
+	{"peers", []option{{"namespace", ""}, {"none", "networkPolicy: {ingress: {sameNamespace: false}}"}, {"more", "networkPolicy: {ingress: {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, egress: {allow: [{name: gcpMetadata}, {name: apiServer, cidrs: [10.9.0.1/32]}], to: [{peers: [{podSelector: {}}], ports: [{port: 5432, protocol: TCP}]}]}}"}}},
 }
 
 // conflicts are the pairs that are refused, with what the user is told.
@@ -62,12 +73,16 @@ func conflicts(x, y string) string {
 		return "there is no port to ask"
 	case x == "kind Job" && y == "vpa on":
 		return "there is nothing to recommend for"
-	case x != "kind StatefulSet" && strings.HasPrefix(x, "kind ") && y == "volumes claim":
+	case x == "kind Deployment" && y == "volumes claim":
 		return "Use kind StatefulSet"
-	case x == "monitor service" && y == "volumes claim": // which needs a StatefulSet
+	case x == "kind DaemonSet" && y == "volumes claim":
+		return "pods on every node cannot share a claim"
+	case x == "monitor service" && y == "volumes claim": // which is a Deployment's
 		return "Use kind StatefulSet"
 	case x == "kind StatefulSet" && y == "monitor service":
 		return "two Services"
+	case x == "probes exec without port" && y == "ports two":
+		return "the main one comes first"
 	case x == "reached by nobody" && y == "monitor service":
 		return "the Service has no such port"
 	}
@@ -78,6 +93,8 @@ func conflicts(x, y string) string {
 var accepted = map[string][]evidence.ControlID{
 	"replicas 1":               {"AVL-4"},
 	"replicas to zero":         {"AVL-4", "ASC-1"},
+	"replicas keda to zero":    {"AVL-4", "ASC-1"},
+	"account the platform's":   {"SEC-2"},
 	"root filesystem writable": {"SEC-5"},
 }
 

@@ -4,7 +4,7 @@
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
-{{- if and $a.enabled (include "hardened.internal.longRunning" $c) -}}
+{{- if and $a.enabled (not $a.keda.enabled) (include "hardened.internal.scales" $c) -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 {{ include "hardened.internal.metadata" $c }}
@@ -51,18 +51,65 @@ spec:
           averageValue: {{ printf "%dm" (div 1000 (int $a.scaleToZero.peakReplicas)) }}
     {{- end }}
   behavior:
-    scaleUp:
-      stabilizationWindowSeconds: {{ int $a.scaleUp.stabilizationWindowSeconds }}
-      policies:
-        - type: Percent
-          value: {{ int $a.scaleUp.percent }}
-          periodSeconds: {{ int $a.scaleUp.periodSeconds }}
-    scaleDown:
-      stabilizationWindowSeconds: {{ int $a.scaleDown.stabilizationWindowSeconds }}
-      policies:
-        - type: Pods
-          value: {{ int $a.scaleDown.pods }}
-          periodSeconds: {{ int $a.scaleDown.periodSeconds }}
+    {{- include "hardened.internal.scaling" $a | nindent 4 }}
+{{- end }}
+{{- end }}
+
+{{- /* The behavior of a HorizontalPodAutoscaler. */}}
+{{- define "hardened.internal.scaling" -}}
+scaleUp:
+  stabilizationWindowSeconds: {{ int .scaleUp.stabilizationWindowSeconds }}
+  policies:
+    - type: Percent
+      value: {{ int .scaleUp.percent }}
+      periodSeconds: {{ int .scaleUp.periodSeconds }}
+scaleDown:
+  stabilizationWindowSeconds: {{ int .scaleDown.stabilizationWindowSeconds }}
+  policies:
+    - type: Pods
+      value: {{ int .scaleDown.pods }}
+      periodSeconds: {{ int .scaleDown.periodSeconds }}
+{{- end }}
+
+{{- /* Scaling by KEDA, which makes a HorizontalPodAutoscaler of it, with the same bounds and windows:
+       instead of ours, where autoscaling.keda is enabled. */}}
+{{- define "hardened.scaledobject" -}}
+{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
+{{- include "hardened.internal.checkReplicas" $c }}
+{{- $a := $c.spec.autoscaling }}
+{{- if and $a.enabled $a.keda.enabled (include "hardened.internal.longRunning" $c) -}}
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+{{ include "hardened.internal.metadata" $c }}
+spec:
+  scaleTargetRef:
+    {{- include "hardened.internal.workloadRef" $c | nindent 4 }}
+  minReplicaCount: {{ int $a.minReplicas }}
+  maxReplicaCount: {{ int $a.maxReplicas }}
+  pollingInterval: {{ int $a.keda.pollingInterval }}
+  cooldownPeriod: {{ int $a.keda.cooldownPeriod }}
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        {{- include "hardened.internal.scaling" $a | nindent 8 }}
+  triggers:
+    {{- range $a.keda.triggers }}
+    - type: {{ .type }}
+      {{- with .name }}
+      name: {{ . }}
+      {{- end }}
+      {{- with .metricType }}
+      metricType: {{ . }}
+      {{- end }}
+      metadata:
+        {{- range $key, $value := .metadata }}
+        {{ $key }}: {{ include "hardened.internal.text" $value | quote }}
+        {{- end }}
+      {{- with .authenticationRef }}
+      authenticationRef:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- end }}
 {{- end }}
 {{- end }}
 
@@ -94,7 +141,7 @@ spec:
 {{- define "hardened.poddisruptionbudget" -}}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkDisruptions" $c }}
-{{- if and (include "hardened.internal.longRunning" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
+{{- if and (include "hardened.internal.scales" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 {{ include "hardened.internal.metadata" $c }}

@@ -27,6 +27,7 @@ var sources = []struct{ name, module, version, files string }{
 	{"vertical-pod-autoscaler", "k8s.io/autoscaler/vertical-pod-autoscaler", "v1.8.1", "deploy/vpa-v1-crd-gen.yaml"},
 	{"prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "example/prometheus-operator-crd/monitoring.coreos.com_[psr]*[ers]s.yaml"},
 	{"gateway-api", "sigs.k8s.io/gateway-api", "v1.6.0", "config/crd/standard/gateway.networking.k8s.io_*s.yaml"},
+	{"keda", "github.com/kedacore/keda/v2", "v2.18.1", "config/crd/bases/keda.sh_scaledobjects.yaml"},
 	{"policy-controller", "github.com/sigstore/policy-controller", "v0.13.1", "config/300-clusterimagepolicy.yaml"},
 	{"kyverno", "github.com/kyverno/api", "v0.0.1-alpha.3.0.20260723090831-fb2785727f98", "config/crds/policies.kyverno.io_imagevalidatingpolicies.yaml"},
 }

@@ -1,21 +1,35 @@
 {{- /* Every template takes a dict: root ($ of the including chart) and spec (README.md). */}}
 
+{{- /* A name that fits into max characters: dict name, max. What is cut off still counts, by a digest, so
+       that two long names that begin alike stay two. */}}
+{{- define "hardened.internal.short" -}}
+{{- if le (len .name) (int .max) }}
+{{- .name | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" (.name | trunc (sub (int .max) 9 | int) | trimSuffix "-") (.name | sha256sum | trunc 8) }}
+{{- end }}
+{{- end }}
+
 {{- /* The name of the application: app.kubernetes.io/name, and the main container. */}}
 {{- define "hardened.name" -}}
-{{- .spec.nameOverride | default .root.Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- include "hardened.internal.short" (dict "name" (.spec.nameOverride | default .root.Chart.Name) "max" 63) }}
 {{- end }}
 
 {{- /* The name of the objects. 52 characters, since controllers append to it: a CronJob eleven. */}}
 {{- define "hardened.fullname" -}}
 {{- $name := include "hardened.name" . }}
+{{- $release := .root.Release.Name }}
 {{- $full := .spec.fullnameOverride }}
 {{- if not $full }}
-{{- $full = contains $name .root.Release.Name | ternary .root.Release.Name (printf "%s-%s" .root.Release.Name $name) }}
+{{- /* A release that is called like the chart gives its name alone. Of several subcharts the release's
+       name may contain more than one: there it has to be the same. */}}
+{{- $alone := .root.Chart.IsRoot | ternary (contains $name $release) (eq $name $release) }}
+{{- $full = $alone | ternary $release (printf "%s-%s" $release $name) }}
 {{- end }}
 {{- with .spec.component }}
-{{- $full = printf "%s-%s" ($full | trunc (sub 51 (len .) | int) | trimSuffix "-") . }}
+{{- $full = printf "%s-%s" $full . }}
 {{- end }}
-{{- $full | trunc 52 | trimSuffix "-" }}
+{{- include "hardened.internal.short" (dict "name" $full "max" 52) }}
 {{- end }}
 
 {{- /* The labels by which pods are selected. They must never change in the life of a release. */}}
@@ -47,7 +61,7 @@ metadata:
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "hardened.labels" . | nindent 4 }}
-  {{- with .annotations }}
+  {{- with merge (.annotations | default dict) (include "hardened.internal.order" . | fromYaml) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}

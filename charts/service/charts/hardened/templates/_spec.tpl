@@ -6,6 +6,15 @@ image:
   pullPolicy: IfNotPresent
   pullSecrets: []
 port: 0
+envFrom: []
+config:
+  env: {}
+  files: {}
+  containers: [main]
+mounts: []
+portName: http
+appProtocol: ""
+ports: []
 replicaCount: 2
 autoscaling:
   enabled: false
@@ -13,6 +22,12 @@ autoscaling:
   maxReplicas: 6
   targetCPUUtilizationPercentage: 70
   targetMemoryUtilizationPercentage: 0
+  initialReplicas: 0
+  keda:
+    enabled: false
+    triggers: []
+    pollingInterval: 30
+    cooldownPeriod: 300
   requestsPerSecond:
     enabled: false
     perPod: 50
@@ -43,6 +58,8 @@ securityContext:
   runAsGroup: 10001
   fsGroup: 10001
   readOnlyRootFilesystem: true
+rbac:
+  rules: []
 topologySpread:
   zone: ScheduleAnyway
   node: ScheduleAnyway
@@ -62,21 +79,34 @@ cron:
 job:
   backoffLimit: 3
   activeDeadlineSeconds: 3600
-  ttlSecondsAfterFinished: 86400
+  ttlSecondsAfterFinished: 0
   completions: 1
   parallelism: 1
+hook:
+  by: ""
+  "on": [pre-install, pre-upgrade]
+  weight: 0
 service:
   enabled: true
   port: 80
+  type: ClusterIP
+  headless: false
+  externalTrafficPolicy: Local
+  loadBalancerClass: ""
+  sourceRanges: []
 ingress:
   enabled: false
   path: /
+  hosts: []
   tls: {}
+  from: []
 httpRoute:
   enabled: false
   hostnames: []
   parentRefs: []
   path: /
+  rules: []
+  from: []
 networkPolicy:
   ingress:
     sameNamespace: true
@@ -90,11 +120,17 @@ networkPolicy:
           matchLabels:
             k8s-app: kube-dns
     dnsPort: 53
+    allow: []
     to: []
 externalSecret:
   enabled: false
   refreshInterval: 1h
   env: []
+  data: []
+  files: []
+  dataFrom: []
+  pull: []
+  tls: {}
 metrics:
   enabled: false
   kind: PodMonitor
@@ -102,17 +138,41 @@ metrics:
   path: /metrics
   interval: 30s
   scrapeTimeout: 10s
-  from: []
+  from:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: monitoring
+      podSelector:
+        matchLabels:
+          app.kubernetes.io/name: prometheus
 {{- end }}
 
 {{- /* The spec with the defaults in it, as JSON. Every template of an object starts with this, and
        then checks what it is made from, so that none renders what another refuses. */}}
 {{- define "hardened.internal.spec" -}}
-{{- mustMergeOverwrite (include "hardened.defaults" . | fromYaml) (deepCopy .spec) | toJson }}
+{{- $defaults := include "hardened.defaults" . | fromYaml }}
+{{- if regexMatch "[:\\[,]null[\\],}]" (toJson .spec) }}
+{{- include "hardened.internal.checkNulls" (dict "at" "" "of" .spec "defaults" $defaults) }}
+{{- end }}
+{{- $spec := mustMergeOverwrite $defaults (.spec | toJson | fromJson) }}
+{{- if kindIs "map" $spec.image }}
+{{- $_ := set $spec.image "tag" (include "hardened.internal.text" $spec.image.tag) }}
+{{- end }}
+{{- $spec | toJson }}
+{{- end }}
+
+{{- /* A value as text: YAML reads 8080 and true as no strings, and Go writes large numbers as 1e+07. */}}
+{{- define "hardened.internal.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else if not (kindIs "invalid" .) }}{{ toJson . }}{{ end }}
 {{- end }}
 
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}
 {{- define "hardened.internal.longRunning" -}}
+{{- if has .spec.kind (list "Deployment" "StatefulSet" "DaemonSet") }}yes{{ end }}
+{{- end }}
+
+{{- /* Not empty for workloads that have a number of replicas. */}}
+{{- define "hardened.internal.scales" -}}
 {{- if has .spec.kind (list "Deployment" "StatefulSet") }}yes{{ end }}
 {{- end }}
 

@@ -11,7 +11,20 @@ spec:
   privileged: "refused: a privileged container has every right on its node. Leave it out"
   automountServiceAccountToken: "refused: whoever gets into the container could act in the cluster. Use serviceAccount.tokens for a short-lived token of one audience"
   secrets: "refused: a secret in values ends in version control and in the release. Keep it in a secret store and name it in externalSecret.env"
-  replicas: "unknown: it is called replicaCount"
+  replicas: "it is called replicaCount"
+  containerPort: "it is called port"
+  environment: "it is called env"
+  extraEnv: "it is called env"
+  hpa: "it is called autoscaling"
+  pdb: "it is called disruptionBudget"
+  podDisruptionBudget: "it is called disruptionBudget"
+  livenessProbe: "it is called probes.liveness"
+  readinessProbe: "it is called probes.readiness"
+  startupProbe: "it is called probes.startup"
+  podSecurityContext: "it is called securityContext"
+  imagePullSecrets: "it is called image.pullSecrets"
+  affinity: "it is made of antiAffinity and topologySpread; name nodes by nodeSelector"
+  topologySpreadConstraints: "it is made of topologySpread"
 securityContext:
   privileged: "refused: a privileged container has every right on its node. Leave it out"
   allowPrivilegeEscalation: "refused: it is always false, so that no process gains more rights than its parent. Leave it out"
@@ -23,57 +36,70 @@ securityContext:
   windowsOptions: "refused: this library makes Linux pods. Leave it out"
   sysctls: "refused: settings of the kernel are the platform's. Leave it out"
 serviceAccount:
-  automountServiceAccountToken: "refused: whoever gets into the container could act in the cluster. Use serviceAccount.tokens for a short-lived token of one audience"
-  name: "refused: each workload has an account of its own, so that rights are given to it alone. Bind a Role to the account that is made"
+  automountServiceAccountToken: "refused: whoever gets into the container could act in the cluster. Use serviceAccount.tokens for a short-lived token of one audience, or serviceAccount.apiToken where it calls the API server"
+  name: "refused: each workload has an account of its own, so that rights are given to it alone. Give it rights in rbac.rules"
+ingress:
+  ingressClassName: "it is called className"
 disruptionBudget:
   minAvailable: "refused: at the number of replicas it blocks every drain, and it has to be kept in step with them. Use disruptionBudget.maxUnavailable"
-container:
+"*container":
   securityContext: "refused: all containers of the pod have the same hardened one. Set the pod's securityContext"
   privileged: "refused: a privileged container has every right on its node. Leave it out"
   volumeMounts: "refused: use writableDirectories; directories of one name are shared between containers"
   envFrom: "refused: whole Secrets and ConfigMaps as variables show up in every process and crash report. Name the variables in env, secrets in the spec's externalSecret.env"
 {{- end }}
 
-{{- /* Keys that each part may have; another one is a misspelling that would silently do
-       nothing. JSON, which is read faster than YAML. */}}
-{{- define "hardened.keys" -}}
-{
-  "spec": [
-    "global", "hardened", "nameOverride", "fullnameOverride", "component", "partOf", "kind",
-    "image", "command", "args", "port", "env", "replicaCount", "singleReplicaReason",
-    "autoscaling", "verticalAutoscaling", "resources", "probes", "securityContext",
-    "writableDirectories", "initContainers", "sidecars", "volumeClaims", "serviceAccount",
-    "podAnnotations", "nodeSelector", "tolerations", "priorityClassName", "topologySpread",
-    "antiAffinity", "disruptionBudget", "shutdown", "cron", "job", "service", "ingress",
-    "httpRoute", "networkPolicy", "externalSecret", "metrics"
-  ],
-  "securityContext": [
-    "runAsUser", "runAsGroup", "fsGroup", "readOnlyRootFilesystem", "writableRootReason",
-    "seccompLocalhostProfile"
-  ],
-  "serviceAccount": [
-    "annotations", "tokens"
-  ],
-  "disruptionBudget": [
-    "maxUnavailable"
-  ],
-  "container": [
-    "name", "image", "command", "args", "port", "env", "probes", "resources",
-    "writableDirectories"
-  ]
-}
-{{- end }}
-
-{{- /* dict at (path for messages), part (of the two lists above), of (the map). An unknown key is rare:
-       only then the tables are read for what to say. */}}
+{{- /* dict at (path for messages), part (of the list above), of (the map), known (that list). What is a
+       part of its own is checked as well, each entry of a list too. */}}
 {{- define "hardened.internal.checkKeys" -}}
-{{- $known := get (include "hardened.keys" . | fromJson) .part }}
 {{- range $key := keys .of | sortAlpha }}
-{{- if not (has $key $known) }}
+{{- if not (has $key (get $.known $.part)) }}
 {{- with get (get (include "hardened.refused" $ | fromYaml) $.part | default dict) $key }}
 {{- fail (printf "%s%s: %s" $.at $key .) }}
 {{- end }}
-{{- fail (printf "%s%s: unknown. Known are %s" $.at $key (join ", " $known)) }}
+{{- fail (printf "%s%s: unknown. Known are %s" $.at $key (get $.known $.part | join ", ")) }}
+{{- end }}
+{{- $part := eq $.part "spec" | ternary $key (printf "%s.%s" $.part $key) }}
+{{- $value := get $.of $key }}
+{{- if and (hasKey $.known $part) (not (kindIs "invalid" $value)) }}
+{{- $at := printf "%s%s" $.at $key }}
+{{- if kindIs "string" (get $.known $part) }}
+{{- $part = get $.known $part }}
+{{- end }}
+{{- if kindIs "map" $value }}
+{{- include "hardened.internal.checkKeys" (dict "at" (printf "%s." $at) "part" $part "of" $value "known" $.known) }}
+{{- else if kindIs "slice" $value }}
+{{- range $i, $entry := $value }}
+{{- if not (kindIs "map" $entry) }}
+{{- fail (printf "%s[%d]: a map is expected, of %s" $at $i (get $.known $part | join ", ")) }}
+{{- end }}
+{{- include "hardened.internal.checkKeys" (dict "at" (printf "%s[%d]." $at $i) "part" $part "of" $entry "known" $.known) }}
+{{- end }}
+{{- else }}
+{{- fail (printf "%s: a map is expected, of %s" $at (get $.known $part | join ", ")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Null where a default stands, which templates would then miss, and null in a list: dict at, of,
+       defaults. A probe may be null: there is none, and that is judged. */}}
+{{- define "hardened.internal.checkNulls" -}}
+{{- range $key, $value := .of }}
+{{- $at := printf "%s%s" $.at $key }}
+{{- $default := get $.defaults $key }}
+{{- if and (kindIs "invalid" $value) (hasKey $.defaults $key) (not (hasSuffix "probes." $.at)) }}
+{{- fail (printf "%s is null: give it a value, or leave it out for the default" $at) }}
+{{- else if kindIs "map" $value }}
+{{- include "hardened.internal.checkNulls" (dict "at" (printf "%s." $at) "of" $value "defaults" (kindIs "map" $default | ternary $default dict)) }}
+{{- else if kindIs "slice" $value }}
+{{- range $i, $entry := $value }}
+{{- if kindIs "invalid" $entry }}
+{{- fail (printf "%s[%d] is null: give it a value, or leave it out" $at $i) }}
+{{- else if kindIs "map" $entry }}
+{{- include "hardened.internal.checkNulls" (dict "at" (printf "%s[%d]." $at $i) "of" $entry "defaults" dict) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -118,14 +144,16 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- range $name, $value := $c.env }}
-{{- if kindIs "map" $value }}
-{{- fail (printf "%senv.%s: a plain value is expected. Secrets are named in externalSecret.env" $.at $name) }}
+{{- if or (kindIs "slice" $value) (kindIs "invalid" $value) }}
+{{- fail (printf "%senv.%s: a plain value is expected, or where it comes from. Secrets are named in externalSecret.env" $.at $name) }}
+{{- else if kindIs "map" $value }}
+{{- include "hardened.internal.checkValueFrom" (dict "at" $.at "name" $name "value" $value) }}
 {{- else if or (regexMatch (include "hardened.internal.secretName" .) $name) (regexMatch (include "hardened.internal.secretValue" .) (toString $value)) }}
 {{- fail (printf "%senv.%s %s" $.at $name (include "hardened.secretAdvice" .)) }}
 {{- end }}
 {{- end }}
 {{- range $i, $arg := concat ($c.command | default list) ($c.args | default list) }}
-{{- if or (regexMatch (include "hardened.internal.secretArgument" .) $arg) (regexMatch (include "hardened.internal.secretValue" .) $arg) }}
+{{- if or (regexMatch (include "hardened.internal.secretArgument" .) (toString $arg)) (regexMatch (include "hardened.internal.secretValue" .) (toString $arg)) }}
 {{- fail (printf "%sargs: an argument %s" $.at (include "hardened.secretAdvice" .)) }}
 {{- end }}
 {{- end }}
@@ -167,11 +195,14 @@ looks like a secret, which does not belong in values: they end in version contro
 
 {{- /* The securityContext of a spec. */}}
 {{- define "hardened.internal.checkSecurityContext" -}}
-{{- include "hardened.internal.checkKeys" (dict "at" "securityContext." "part" "securityContext" "of" .) }}
+{{- include "hardened.internal.checkKeys" (dict "at" "securityContext." "part" "securityContext" "of" . "known" (include "hardened.keys" . | fromJson)) }}
 {{- range $id := list "runAsUser" "runAsGroup" "fsGroup" }}
 {{- if and (hasKey $ $id) (lt (get $ $id | int64) 1) }}
 {{- fail (printf "securityContext.%s is 0: that is root. Set a number above 0, the image's own user if it needs one" $id) }}
 {{- end }}
+{{- end }}
+{{- if and .platformIDsReason (lt (len (trim .platformIDsReason)) 10) }}
+{{- fail "securityContext.platformIDsReason: say in ten characters or more why the platform gives the ids (control SEC-2 fails, and shows it)" }}
 {{- end }}
 {{- if and (not (dig "readOnlyRootFilesystem" true .)) (lt (len (trim (.writableRootReason | default ""))) 10) }}
 {{- fail "securityContext.readOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" }}
@@ -182,16 +213,15 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- define "hardened.internal.checkPod" -}}
 {{- $s := .spec }}
 {{- $long := include "hardened.internal.longRunning" . }}
-{{- include "hardened.internal.checkKeys" (dict "at" "" "part" "spec" "of" $s) }}
-{{- range $part := list "serviceAccount" "disruptionBudget" }}
-{{- include "hardened.internal.checkKeys" (dict "at" (printf "%s." $part) "part" $part "of" (get $s $part | default dict)) }}
+{{- include "hardened.internal.checkKeys" (dict "at" "" "part" "spec" "of" $s "known" (include "hardened.keys" . | fromJson)) }}
+{{- if not (dig "enabled" true $s) }}
+{{- fail "enabled is false: only a parent chart's condition reads it. Name it as condition of the dependency in the parent's Chart.yaml" }}
 {{- end }}
 {{- include "hardened.internal.checkContainer" (dict "at" "" "long" $long "container" $s) }}
 {{- $names := list (include "hardened.name" .) }}
 {{- range $list := list "initContainers" "sidecars" }}
 {{- range $i, $c := index $s $list }}
 {{- $at := printf "%s[%d]." $list $i }}
-{{- include "hardened.internal.checkKeys" (dict "at" $at "part" "container" "of" $c) }}
 {{- include "hardened.internal.checkContainer" (dict "at" $at "long" "" "container" $c) }}
 {{- if or (not $c.name) (has $c.name $names) }}
 {{- fail (printf "%sname %q: every container of a pod needs a name of its own" $at ($c.name | default "")) }}
@@ -207,27 +237,53 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- define "hardened.internal.checkReplicas" -}}
 {{- $s := .spec }}
 {{- $a := $s.autoscaling }}
-{{- $long := include "hardened.internal.longRunning" . }}
+{{- $long := include "hardened.internal.scales" . }}
 {{- if and $long (not $a.enabled) (lt (int $s.replicaCount) 1) }}
 {{- fail "replicaCount is 0: nothing would run. Set 2 or more" }}
 {{- end }}
 {{- if and $long (eq (include "hardened.internal.floor" .) "1") (lt (len (trim ($s.singleReplicaReason | default ""))) 10) }}
-{{- fail "one replica is down whenever its node is drained or updated. Set replicaCount (or autoscaling.minReplicas) to 2 or more; if only one can run, say why in singleReplicaReason (control AVL-4 fails, and shows it)" }}
+{{- fail "one replica is down whenever its node is drained or updated. Set replicaCount (or autoscaling.minReplicas) to 2 or more; if only one can run, say why in singleReplicaReason (control AVL-4 shows it: with replicaCount 1 as a declared exception, with an autoscaler it fails)" }}
 {{- end }}
 {{- if and $long $a.enabled }}
 {{- $zero := $a.scaleToZero }}
 {{- if lt (int $a.minReplicas) 1 }}
-{{- if not (and (ge (len (trim $zero.reason)) 10) $zero.peakMetric) }}
+{{- if $a.keda.enabled }}
+{{- $guarded := false }}
+{{- range $a.keda.triggers }}
+{{- if and (eq (.type | default "") "cron") (ge (int (.metadata).desiredReplicas) 2) }}{{ $guarded = true }}{{ end }}
+{{- end }}
+{{- if not (and (ge (len (trim $zero.reason)) 10) $guarded) }}
+{{- fail "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and add a trigger of type cron whose desiredReplicas, 2 or more, hold in peak hours, so that it never happens in between" }}
+{{- end }}
+{{- else if not (and (ge (len (trim $zero.reason)) 10) $zero.peakMetric) }}
 {{- fail "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and name in autoscaling.scaleToZero.peakMetric an external metric that is 1 in peak hours and 0 off-peak, so that it never happens in between" }}
 {{- end }}
-{{- if not (and $a.requestsPerSecond.enabled (eq $a.requestsPerSecond.source "External")) }}
+{{- if not (or $a.keda.enabled (and $a.requestsPerSecond.enabled (eq $a.requestsPerSecond.source "External"))) }}
 {{- fail "autoscaling.minReplicas is 0: with no pod there is no cpu, memory or pod metric to wake it. Enable autoscaling.requestsPerSecond with source External" }}
 {{- end }}
+{{- end }}
+{{- if and $a.initialReplicas (or (lt (int $a.initialReplicas) (int $a.minReplicas)) (gt (int $a.initialReplicas) (int $a.maxReplicas))) }}
+{{- fail (printf "autoscaling.initialReplicas %d is not between minReplicas and maxReplicas" (int $a.initialReplicas)) }}
 {{- end }}
 {{- if le (int $a.maxReplicas) (int $a.minReplicas) }}
 {{- fail (printf "autoscaling.maxReplicas %d is not above minReplicas %d: nothing would be scaled. Raise it, or set autoscaling.enabled to false" (int $a.maxReplicas) (int $a.minReplicas)) }}
 {{- end }}
-{{- if not (or $a.targetCPUUtilizationPercentage $a.targetMemoryUtilizationPercentage $a.requestsPerSecond.enabled) }}
+{{- if $a.keda.enabled }}
+{{- if not $a.keda.triggers }}
+{{- fail "autoscaling.keda.triggers is empty: nothing would scale. Name one or more, each with type and metadata" }}
+{{- end }}
+{{- range $i, $t := $a.keda.triggers }}
+{{- $at := printf "autoscaling.keda.triggers[%d]" $i }}
+{{- if not (and .type .metadata) }}
+{{- fail (printf "%s: type and metadata are required" $at) }}
+{{- end }}
+{{- range $key, $value := .metadata }}
+{{- if or (regexMatch (include "hardened.internal.secretName" $) (snakecase $key)) (regexMatch (include "hardened.internal.secretValue" $) (toString $value)) }}
+{{- fail (printf "%s.metadata.%s looks like a secret, which does not belong in values. Use a TriggerAuthentication, and name it in authenticationRef" $at $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- else if not (or $a.targetCPUUtilizationPercentage $a.targetMemoryUtilizationPercentage $a.requestsPerSecond.enabled) }}
 {{- fail "autoscaling: no metric. Set targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage, or enable requestsPerSecond" }}
 {{- end }}
 {{- if lt (int $a.scaleDown.stabilizationWindowSeconds) 1 }}
@@ -262,8 +318,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- /* Drains, and the end of a pod. */}}
 {{- define "hardened.internal.checkDisruptions" -}}
 {{- $s := .spec }}
-{{- $long := include "hardened.internal.longRunning" . }}
-{{- if $long }}
+{{- if include "hardened.internal.scales" . }}
 {{- $floor := include "hardened.internal.floor" . | int }}
 {{- $budget := int $s.disruptionBudget.maxUnavailable }}
 {{- if lt $budget 1 }}
@@ -272,8 +327,28 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and (gt $floor 1) (ge $budget $floor) }}
 {{- fail (printf "disruptionBudget.maxUnavailable %d takes all %d replicas at once. Set it below that" $budget $floor) }}
 {{- end }}
+{{- end }}
+{{- if include "hardened.internal.longRunning" . }}
 {{- if ge (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds) }}
 {{- fail (printf "shutdown.preStopSleepSeconds %d leaves nothing of terminationGracePeriodSeconds %d to end in. Raise the latter" (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* An agent of the nodes: what of a node it has, and why. */}}
+{{- define "hardened.internal.checkNodeAgent" -}}
+{{- $s := .spec }}
+{{- with $s.nodeAgent }}
+{{- if ne $s.kind "DaemonSet" }}
+{{- fail (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind) }}
+{{- end }}
+{{- if lt (len (trim (.reason | default ""))) 10 }}
+{{- fail "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 fails, and shows it)" }}
+{{- end }}
+{{- range $i, $path := .hostPaths }}
+{{- if lt (len (trim ($path.reason | default ""))) 10 }}
+{{- fail (printf "nodeAgent.hostPaths %s: reason is missing: say why the agent has to read it" ($path.path | default "")) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -281,9 +356,9 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- /* What only one kind has. */}}
 {{- define "hardened.internal.checkKind" -}}
 {{- $s := .spec }}
-{{- if and $s.volumeClaims (ne $s.kind "StatefulSet") }}
-{{- fail (printf "volumeClaims with kind %s: replicas would share one volume, or wait for it. Use kind StatefulSet" $s.kind) }}
-{{- end }}
+{{- include "hardened.internal.checkClaims" . }}
+{{- include "hardened.internal.checkHook" . }}
+{{- include "hardened.internal.checkNodeAgent" . }}
 {{- if and (eq $s.kind "CronJob") (not $s.cron.schedule) }}
 {{- fail "cron.schedule is missing: kind CronJob needs one, such as \"17 3 * * *\"" }}
 {{- end }}
@@ -300,34 +375,39 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- if $s.ingress.enabled }}
-{{- if not $s.ingress.host }}
-{{- fail "ingress.host is missing: without one the Ingress would answer for every name" }}
+{{- if not (or $s.ingress.host $s.ingress.hosts) }}
+{{- fail "ingress.host is missing: without one the Ingress would answer for every name. Set it, or list ingress.hosts" }}
+{{- end }}
+{{- $seen := list }}
+{{- range $host := include "hardened.internal.hosts" . | fromJsonArray }}
+{{- if not .host }}
+{{- fail "ingress.hosts: host is missing: without one the Ingress would answer for every name" }}
+{{- end }}
+{{- range .paths }}
+{{- $id := printf "%s%s" $host.host (.path | default "/") }}
+{{- if has $id $seen }}
+{{- fail (printf "ingress.hosts: %s stands twice: which of the two is served is left to chance" $id) }}
+{{- end }}
+{{- $seen = append $seen $id }}
+{{- $_ := include "hardened.internal.port" (merge (dict "name" .port "at" (printf "ingress.hosts %s" $id)) $) }}
+{{- end }}
 {{- end }}
 {{- if hasKey $s.ingress.tls "enabled" }}
 {{- if not $s.ingress.tls.enabled }}
 {{- fail "ingress.tls.enabled is false: passwords and sessions would cross the network in the clear. Name ingress.tls.clusterIssuer, or ingress.tls.secretName" }}
 {{- end }}
 {{- end }}
+{{- if not (or $s.ingress.from $s.networkPolicy.ingress.from (hasKey (include "hardened.internal.controllers" . | fromYaml) ($s.ingress.className | default ""))) }}
+{{- fail (printf "ingress is enabled, and the NetworkPolicy would let no controller in: name its pods in ingress.from, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}], or one of these in ingress.className, whose pods are known: %s" (include "hardened.internal.controllers" . | fromYaml | keys | sortAlpha | join ", ")) }}
+{{- end }}
+{{- end }}
+{{- if $s.httpRoute.enabled }}
+{{- range include "hardened.internal.routes" . | fromJsonArray }}
+{{- $_ := include "hardened.internal.port" (merge (dict "name" .port "at" "httpRoute.rules") $) }}
+{{- end }}
 {{- end }}
 {{- if and $s.httpRoute.enabled (not (and $s.httpRoute.parentRefs $s.httpRoute.hostnames)) }}
 {{- fail "httpRoute: parentRefs and hostnames are required: which Gateway, and which names" }}
-{{- end }}
-{{- end }}
-
-{{- /* The ExternalSecret. */}}
-{{- define "hardened.internal.checkSecrets" -}}
-{{- $s := .spec }}
-{{- with $s.externalSecret }}
-{{- if .enabled }}
-{{- if not (and (.store).name .env) }}
-{{- fail "externalSecret: store.name and env are required: which SecretStore, and which variables" }}
-{{- end }}
-{{- range .env }}
-{{- if hasKey . "value" }}
-{{- fail (printf "externalSecret.env %s: value %s" .name "does not belong in values. Give the key in the store instead") }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- end }}
 {{- end }}
 
@@ -346,8 +426,17 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and (eq .kind "ServiceMonitor") (eq $s.kind "StatefulSet") }}
 {{- fail "metrics.kind is ServiceMonitor with kind StatefulSet, which has two Services: each pod would be asked twice. Use PodMonitor" }}
 {{- end }}
-{{- if and (eq .kind "ServiceMonitor") (or (not $s.service.enabled) (and .port (ne (int .port) (int $s.port)))) }}
-{{- fail "metrics.kind is ServiceMonitor, and the Service has no such port. Enable service and leave metrics.port 0, or use PodMonitor" }}
+{{- if eq .kind "ServiceMonitor" }}
+{{- $served := list 0 }}
+{{- range include "hardened.internal.ports" $ | fromJsonArray }}
+{{- if .servicePort }}{{ $served = append $served (int .port) }}{{ end }}
+{{- end }}
+{{- if or (not $s.service.enabled) (not (has (int .port) $served)) }}
+{{- fail "metrics.kind is ServiceMonitor, and the Service has no such port. Enable service and leave metrics.port 0, name it in ports, or use PodMonitor" }}
+{{- end }}
+{{- end }}
+{{- if not (or .from $s.networkPolicy.ingress.sameNamespace $s.networkPolicy.ingress.from) }}
+{{- fail "metrics is enabled, and the NetworkPolicy would let nobody ask: name Prometheus' pods in metrics.from" }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -361,6 +450,18 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail "networkPolicy.ingress.from admits everybody. Name the pods, namespaces or addresses" }}
 {{- end }}
 {{- end }}
+{{- $known := include "hardened.internal.destinations" . | fromYaml }}
+{{- range $i, $entry := $s.networkPolicy.egress.allow }}
+{{- $recipe := get $known (.name | default "") }}
+{{- $at := printf "networkPolicy.egress.allow[%d]" $i }}
+{{- if not (hasKey $known (.name | default "")) }}
+{{- fail (printf "%s.name %q: want one of %s" $at (.name | default "") (keys $known | sortAlpha | join ", ")) }}
+{{- else if not (or .cidrs $recipe.cidrs) }}
+{{- fail (printf "%s.cidrs is missing: %s has other addresses in each cluster. Name them, as narrow as they are" $at .name) }}
+{{- else if not (or .ports $recipe.ports) }}
+{{- fail (printf "%s.ports is missing: without ports all of them would be open" $at) }}
+{{- end }}
+{{- end }}
 {{- range $s.networkPolicy.egress.to }}
 {{- if not (and .peers .ports) }}
 {{- fail "networkPolicy.egress.to: peers and ports are both required; a rule without one of them allows all of it" }}
@@ -368,9 +469,40 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 
+{{- /* The ports and the Service. */}}
+{{- define "hardened.internal.checkService" -}}
+{{- $s := .spec }}
+{{- $v := $s.service }}
+{{- if and $s.ports (not $s.port) }}
+{{- fail "ports without port: the main one comes first. Set port" }}
+{{- end }}
+{{- $seen := dict }}
+{{- range $p := include "hardened.internal.ports" . | fromJsonArray }}
+{{- if lt (int .port) 1024 }}
+{{- fail (printf "ports %s: ports below 1024 need root or a capability. Listen on 1024 or above; servicePort may be any" .name) }}
+{{- end }}
+{{- range $what, $id := dict "the name" .name "port" (int .port) "servicePort" (int .servicePort) }}
+{{- $id = printf "%s %v" $what $id }}
+{{- if and (hasKey $seen $id) (ne $id "servicePort 0") }}
+{{- fail (printf "ports: %s stands twice. Each port needs one of its own" $id) }}
+{{- end }}
+{{- $_ := set $seen $id true }}
+{{- end }}
+{{- end }}
+{{- if not (has $v.type (list "ClusterIP" "NodePort" "LoadBalancer")) }}
+{{- fail (printf "service.type %q: want ClusterIP, NodePort or LoadBalancer" $v.type) }}
+{{- end }}
+{{- if and $v.headless (ne $v.type "ClusterIP") }}
+{{- fail (printf "service.headless with type %s: a headless Service has no address of its own" $v.type) }}
+{{- end }}
+{{- if and $v.enabled (ne $v.type "ClusterIP") (not $v.sourceRanges) }}
+{{- fail (printf "service.type is %s, and the NetworkPolicy would let nobody in: name the addresses of the callers in service.sourceRanges, 0.0.0.0/0 for everybody" $v.type) }}
+{{- end }}
+{{- end }}
+
 {{- /* All of them: what the workload does. The other objects check what they are made from. */}}
 {{- define "hardened.internal.check" -}}
-{{- range $part := list "Pod" "Replicas" "Recommendations" "Disruptions" "Kind" "Reach" "Secrets" "Metrics" "Network" }}
+{{- range $part := list "Pod" "Identity" "Replicas" "Recommendations" "Disruptions" "Kind" "Service" "Reach" "Secrets" "Config" "Metrics" "Network" }}
 {{- include (printf "hardened.internal.check%s" $part) $ }}
 {{- end }}
 {{- end }}

@@ -1,7 +1,7 @@
 {{- /* repository[:tag]@sha256:… of dict image. */}}
 {{- define "hardened.image" -}}
 {{- include "hardened.internal.checkImage" (dict "at" "" "image" .image) -}}
-{{ .image.repository }}{{ with .image.tag }}:{{ . }}{{ end }}@{{ .image.digest }}
+{{ .image.repository }}{{ with include "hardened.internal.text" .image.tag }}:{{ . }}{{ end }}@{{ .image.digest }}
 {{- end }}
 
 {{- /* securityContext of every container. */}}
@@ -63,13 +63,8 @@ exec:
 {{- end }}
 {{- end }}
 
-{{- /* Name of the volume of a writable directory: its own name (containers that give the same one
-       share it), or container and position. */}}
-{{- define "hardened.internal.directory" -}}
-{{- .dir.name | default (printf "%s-writable-%d" (.container | trunc 40 | trimSuffix "-") .index) }}
-{{- end }}
-
-{{- /* A container: dict root, spec, container, role (main, init or sidecar). */}}
+{{- /* A container: dict root, spec, container, role (main, init or sidecar),
+       mounts. */}}
 {{- define "hardened.internal.container" -}}
 {{- $c := .container }}
 {{- $serves := and (ne .role "init") (or (ne .role "main") (include "hardened.internal.longRunning" .)) }}
@@ -81,26 +76,39 @@ restartPolicy: Always
 {{- end }}
 {{- with $c.command }}
 command:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  - {{ include "hardened.internal.text" . | toJson }}
+  {{- end }}
 {{- end }}
 {{- with $c.args }}
 args:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  - {{ include "hardened.internal.text" . | toJson }}
+  {{- end }}
 {{- end }}
 {{- include "hardened.internal.env" . }}
+{{- $port := eq .role "main" | ternary .spec.portName ($c.name | trunc 15 | trimSuffix "-") }}
 {{- if and $serves $c.port }}
+{{- $numbers := list (int $c.port) }}
 ports:
-  - name: {{ eq .role "main" | ternary "http" ($c.name | trunc 15 | trimSuffix "-") }}
+  - name: {{ $port }}
     containerPort: {{ int $c.port }}
     protocol: TCP
-  {{- if and (eq .role "main") .spec.metrics.enabled .spec.metrics.port (ne (int .spec.metrics.port) (int $c.port)) }}
+  {{- if eq .role "main" }}
+  {{- range .spec.ports }}
+  {{- $numbers = append $numbers (int .port) }}
+  - name: {{ .name }}
+    containerPort: {{ int .port }}
+    protocol: TCP
+  {{- end }}
+  {{- if and .spec.metrics.enabled .spec.metrics.port (not (has (int .spec.metrics.port) $numbers)) }}
   - name: metrics
     containerPort: {{ int .spec.metrics.port }}
     protocol: TCP
   {{- end }}
+  {{- end }}
 {{- end }}
 {{- if $serves }}
-{{- $port := eq .role "main" | ternary "http" ($c.name | trunc 15 | trimSuffix "-") }}
 {{- include "hardened.probes" (dict "probes" $c.probes "port" $port "number" (int $c.port)) }}
 {{- end }}
 {{- if and (eq .role "main") $serves .spec.shutdown.preStopSleepSeconds }}
@@ -113,48 +121,5 @@ resources:
   {{- toYaml (pick $c.resources "requests" "limits") | nindent 2 }}
 securityContext:
   {{- include "hardened.containerSecurityContext" . | trim | nindent 2 }}
-{{- include "hardened.internal.mounts" . }}
-{{- end }}
-
-{{- /* Variables in the order of their names: plain ones, then those from the ExternalSecret. */}}
-{{- define "hardened.internal.env" -}}
-{{- $secret := and (eq .role "main") .spec.externalSecret.enabled }}
-{{- if or .container.env $secret }}
-env:
-  {{- range $name, $value := .container.env }}
-  - name: {{ $name }}
-    value: {{ $value | quote }}
-  {{- end }}
-  {{- if $secret }}
-  {{- range .spec.externalSecret.env }}
-  - name: {{ .name }}
-    valueFrom:
-      secretKeyRef:
-        name: {{ include "hardened.fullname" $ }}
-        key: {{ .name }}
-  {{- end }}
-  {{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "hardened.internal.mounts" -}}
-{{- $main := eq .role "main" }}
-{{- if or .container.writableDirectories (and $main (or .spec.volumeClaims (.spec.serviceAccount).tokens)) }}
-volumeMounts:
-  {{- range $i, $dir := .container.writableDirectories }}
-  - name: {{ include "hardened.internal.directory" (dict "dir" $dir "container" $.container.name "index" $i) }}
-    mountPath: {{ $dir.path }}
-  {{- end }}
-  {{- if $main }}
-  {{- range .spec.volumeClaims }}
-  - name: {{ .name }}
-    mountPath: {{ .path }}
-  {{- end }}
-  {{- range $i, $token := (.spec.serviceAccount).tokens }}
-  - name: token-{{ $i }}
-    mountPath: {{ dir $token.path }}
-    readOnly: true
-  {{- end }}
-  {{- end }}
-{{- end }}
+{{- include "hardened.internal.volumeMounts" . }}
 {{- end }}

@@ -1,36 +1,10 @@
-{{- /* Secrets from a store, by the External Secrets Operator: one Secret of the workload's name. */}}
-{{- define "hardened.externalsecret" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
-{{- include "hardened.internal.checkSecrets" $c }}
-{{- $e := $c.spec.externalSecret }}
-{{- if $e.enabled -}}
-apiVersion: external-secrets.io/v1
-kind: ExternalSecret
-{{ include "hardened.internal.metadata" $c }}
-spec:
-  refreshInterval: {{ $e.refreshInterval }}
-  secretStoreRef:
-    kind: {{ $e.store.kind | default "SecretStore" }}
-    name: {{ $e.store.name }}
-  target:
-    name: {{ include "hardened.fullname" $c }}
-    creationPolicy: Owner
-    deletionPolicy: Retain
-  data:
-    {{- range $e.env }}
-    - secretKey: {{ .name }}
-      remoteRef:
-        key: {{ .key | quote }}
-        {{- with .property }}
-        property: {{ . | quote }}
-        {{- end }}
-    {{- end }}
-{{- end }}
-{{- end }}
-
 {{- /* What the monitors say of one endpoint. */}}
 {{- define "hardened.internal.endpoint" -}}
-- port: {{ has (int .spec.metrics.port) (list 0 (int .spec.port)) | ternary "http" "metrics" }}
+{{- $name := gt (int .spec.metrics.port) 0 | ternary "metrics" .spec.portName }}
+{{- range include "hardened.internal.ports" . | fromJsonArray }}
+{{- if eq (int .port) (int $.spec.metrics.port) }}{{ $name = .name }}{{ end }}
+{{- end -}}
+- port: {{ $name }}
   path: {{ .spec.metrics.path }}
   interval: {{ .spec.metrics.interval }}
   scrapeTimeout: {{ .spec.metrics.scrapeTimeout }}
@@ -53,7 +27,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{- /* The same through the Service, whose port is the only one: metrics.port stays 0. */}}
+{{- /* The same through the Service, which has to have that port. */}}
 {{- define "hardened.servicemonitor" -}}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkMetrics" $c }}
