@@ -86,43 +86,34 @@ func (r *release) probes(x *object) {
 		return
 	}
 	for i, c := range x.tpl.Spec.Containers {
-		r.probesOf(x, "containers", i, c)
-	}
-	for i, c := range x.tpl.Spec.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways { // a native sidecar
-			r.probesOf(x, "initContainers", i, c)
+		port := int64(0)
+		for _, p := range c.Ports {
+			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+				port = int64(p.ContainerPort)
+				break
+			}
 		}
-	}
-}
-
-func (r *release) probesOf(x *object, list string, i int, c corev1.Container) {
-	port := int64(0)
-	for _, p := range c.Ports {
-		if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
-			port = int64(p.ContainerPort)
-			break
+		if c.ReadinessProbe != nil && c.LivenessProbe != nil && c.StartupProbe != nil {
+			continue
 		}
-	}
-	if c.ReadinessProbe != nil && c.LivenessProbe != nil && c.StartupProbe != nil {
-		return
-	}
-	if port == 0 {
-		r.keep(x, RuleProbes, c.Name, "it declares no TCP port to probe", "")
-		return
-	}
-	for _, p := range []struct {
-		name             string
-		there            *corev1.Probe
-		period, failures int64
-	}{
-		// Readiness gives up after 10 s, liveness after 120 s: a restart comes last.
-		{"livenessProbe", c.LivenessProbe, 20, 6},
-		{"readinessProbe", c.ReadinessProbe, 5, 2},
-		{"startupProbe", c.StartupProbe, 10, 30},
-	} {
-		if p.there == nil {
-			r.add(x, RuleProbes, c.Name, map[string]any{"tcpSocket": map[string]any{"port": port}, "periodSeconds": p.period, "failureThreshold": p.failures},
-				"spec", list, i, p.name)
+		if port == 0 {
+			r.keep(x, RuleProbes, c.Name, "it declares no TCP port to probe", "")
+			continue
+		}
+		for _, p := range []struct {
+			name             string
+			there            *corev1.Probe
+			period, failures int64
+		}{
+			// Readiness gives up after 10 s, liveness after 120 s: a restart comes last.
+			{"livenessProbe", c.LivenessProbe, 20, 6},
+			{"readinessProbe", c.ReadinessProbe, 5, 2},
+			{"startupProbe", c.StartupProbe, 10, 30},
+		} {
+			if p.there == nil {
+				r.add(x, RuleProbes, c.Name, map[string]any{"tcpSocket": map[string]any{"port": port}, "periodSeconds": p.period, "failureThreshold": p.failures},
+					"spec", "containers", i, p.name)
+			}
 		}
 	}
 }
