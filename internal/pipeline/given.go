@@ -134,7 +134,7 @@ func sealedGiven(b *bundle.Bundle) (*gateGiven, error) {
 	}
 	if g.Images == nil {
 		g.Images = images.DefaultLists()
-		if b.Runs().RulesVersion() != evidence.RulesVersion {
+		if b.Runs().RulesVersion() < 3 {
 			// Versions before this one took all but the allow-list from the evidence.
 			g.Evidence = []string{EvidenceScans, EvidenceSignatures, EvidenceVEX}
 		}
