@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func TestAssignments(t *testing.T) {
 		starts := lineStarts(text, len(lines))
 		var kept string
 		var numbers []int
-		if keep := assignments(text, starts); keep != nil {
+		if keep := assignments(text, starts, func(string) bool { return true }); keep != nil {
 			kept, numbers = pick(text, starts, keep, lines)
 		}
 		all, part := rule.FindAllString(text, -1), rule.FindAllString(kept, -1)
@@ -56,4 +57,53 @@ func TestAssignments(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		same(t, strings.Join(rapid.SliceOfN(pieces, 0, 60).Draw(t, "text"), ""))
 	})
+}
+
+// TestWorthwhile holds that the generic rule finds in the lines whose values are worth
+// it what it finds in the whole text. It may find more: an empty key takes no value from
+// the line after it there.
+func TestWorthwhile(t *testing.T) {
+	t.Parallel()
+	set, err := loadRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &set.rules[slices.IndexFunc(set.rules, func(r rule) bool { return r.id == genericRule })]
+	d, err := r.detector()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := func(text string) (secrets []string) {
+		for _, f := range d.detect(t.Context(), text, "") {
+			if !r.stop.within(f.Secret) {
+				secrets = append(secrets, f.Secret)
+			}
+		}
+		return secrets
+	}
+	some := 0
+	pieces := rapid.SampledFrom([]string{
+		"password", "key", "token", " ", "\n", "'", `"`, "=", ":", "=>", "==", "_", ";", "-", "x",
+		"k8Jw2Qz7Lm4XpVrT", "Zt5Rv9Bn3Yh6GsKd", "\ntoken: ", "\nkey = \"", "password=k8Jw2Qz7Lm4XpVrT\n", "aaaaaaaaaaaa1", "https", "example", "/", "+", "0",
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOfN(pieces, 0, 40).Draw(t, "text"), "")
+		starts := lineStarts(text, 0)
+		lines := make([]int, len(starts))
+		kept := ""
+		if keep := assignments(text, starts, func(v string) bool { return r.worthwhile(v, d.rule.Entropy) }); keep != nil {
+			kept, _ = pick(text, starts, keep, lines)
+		}
+		want := found(text)
+		some += len(want)
+		got := found(kept)
+		for _, secret := range want {
+			if !slices.Contains(got, secret) {
+				t.Fatalf("in %q, %q is found in the whole text, and %q in what is kept", text, secret, got)
+			}
+		}
+	})
+	if some == 0 {
+		t.Error("nothing was found: the comparison shows nothing")
+	}
 }

@@ -23,7 +23,12 @@ type labelled struct {
 
 func readLabelled(t *testing.T) []labelled {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/labelled.tsv")
+	return readLabelledFrom(t, "testdata/labelled.tsv")
+}
+
+func readLabelledFrom(t *testing.T, name string) []labelled {
+	t.Helper()
+	raw, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
