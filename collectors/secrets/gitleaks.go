@@ -481,7 +481,7 @@ func indentation(line string) int { return len(line) - len(strings.TrimLeft(line
 // harmless are matches that are no secrets: checksums, templates, references,
 // names, and in documentation whatever has no format of its own.
 func harmless(rule, secret, match, line, file string) bool {
-	if chart.IsGenerated(secret) || templating.MatchString(secret) || isReference(secret) {
+	if chart.IsGenerated(secret) || isPublishable(secret) || templating.MatchString(secret) || isReference(secret) {
 		return true
 	}
 	if plain, err := decodeBase64(secret); err == nil && filledIn(string(plain)) {

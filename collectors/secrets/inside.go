@@ -31,7 +31,7 @@ func kindOf(name, text string) kind {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".sh", ".bash", ".envrc":
 		return shell
-	case ".py", ".js", ".ts", ".rb", ".lua", ".go", ".java", ".groovy", ".php", ".pl", ".cs", ".sql", ".ps1", ".tf", ".vcl", ".rego", ".kts", ".scala", ".ex", ".exs":
+	case ".graphql", ".graphqls", ".gql", ".proto", ".thrift", ".avdl", ".py", ".js", ".ts", ".rb", ".lua", ".go", ".java", ".groovy", ".php", ".pl", ".cs", ".sql", ".ps1", ".tf", ".vcl", ".rego", ".kts", ".scala", ".ex", ".exs":
 		return code
 	}
 	switch strings.ToLower(path.Ext(name)) {
@@ -96,7 +96,7 @@ func partsOf(text, name string, k kind) []part {
 	if len(text) < 4 {
 		return nil
 	}
-	r := reading{text: text, kind: k}
+	r := reading{text: text, name: name, kind: k}
 	r.addresses()
 	r.words()
 	r.accounts(name)
@@ -117,6 +117,7 @@ func partsOf(text, name string, k kind) []part {
 // reading is the search in one text.
 type reading struct {
 	text  string
+	name  string // of the file, which may be unknown
 	kind  kind
 	found []part
 }
@@ -196,7 +197,7 @@ func (r *reading) word(from, to int) int {
 		return 0
 	}
 	value := r.text[v.from:v.to]
-	if r.isSecret(key, value, v) {
+	if r.isSecret(key, value, v) && !(isProse(value) && isTranslation(r.name, r.text)) {
 		r.add(v.from, v.to, key)
 		return v.to
 	}
@@ -236,7 +237,7 @@ func (r *reading) isSecret(key, value string, v value) bool {
 		return false
 	case r.kind == shell && !v.quoted && v.operator == ':' && !looksRandom(value):
 		return false
-	case v.bare && (capitals.MatchString(value) || !v.quoted && r.kind != inline && !mixed(value) && !takesWord.MatchString(key) && !r.inNetrc(v.key)):
+	case v.bare && (capitals.MatchString(value) || !v.quoted && r.kind != inline && !mixed(value) && !takesWord.MatchString(key) && !r.inNetrc(v.key) && !r.isTold(v)):
 		return false // "--token TOKEN" in a usage, "password to use" in a text
 	case r.kind == inline && !v.quoted && v.operator == ':' && !mixed(value) && !v.named:
 		return false
@@ -246,6 +247,22 @@ func (r *reading) isSecret(key, value string, v value) bool {
 	}
 	return fileSecret(key, value)
 }
+
+// isTold reports whether an option is one of a command that a script runs: the usage that
+// it prints begins with the option, or is written by echo.
+func (r *reading) isTold(v value) bool {
+	if r.kind != shell || !v.option {
+		return false
+	}
+	start := strings.LastIndexByte(r.text[:v.key], '\n') + 1
+	words := strings.Fields(r.text[start:v.key])
+	if len(words) == 0 || strings.HasPrefix(words[0], "-") {
+		return strings.HasSuffix(strings.TrimRight(r.text[:start], " \t\r\n"), `\`) // goes on
+	}
+	return !usage.MatchString(words[0])
+}
+
+var usage = lazily(`(?i)^(echo|printf|usage|cat|log|\W+.*)$|:$`)
 
 // fileSecret is secretKey for files: few say there where a Secret is.
 func fileSecret(key, value string) bool {
@@ -556,7 +573,15 @@ func (r *reading) accounts(name string) {
 			}
 		}
 	}
-	if !strings.Contains(strings.ToLower(name), "pgpass") {
+	lower := strings.ToLower(name)
+	if strings.Contains(lower, "userlist") { // of PgBouncer
+		for _, m := range userLine.FindAllStringSubmatchIndex(r.text, -1) {
+			if isURLPassword(r.text[m[2]:m[3]]) {
+				r.add(m[2], m[3], "userlist")
+			}
+		}
+	}
+	if !strings.Contains(lower, "pgpass") {
 		return
 	}
 	for _, m := range pgpassLine.FindAllStringSubmatchIndex(r.text, -1) {
@@ -571,25 +596,9 @@ var (
 	// directive matches those of HAProxy, Redis, PgBouncer and Postfix that have
 	// something between name and password.
 	directive  = lazily(`(?m)^[ \t]*(?:user[ \t]+\S+[ \t]+(?:insecure-)?password[ \t]+(\S+)|sentinel[ \t]+auth-pass[ \t]+\S+[ \t]+(\S+)|user[ \t]+\S+[ \t]+on[ \t].*?>(\S+)|"\w+"[ \t]+"((?:md5[0-9a-f]{32}|SCRAM-SHA)[^"]*)"|smtp_sasl_password_maps[ \t]*=[ \t]*static:[^:\s]+:(\S+))`)
+	userLine   = lazily(`(?m)^[ \t]*"[^"\n]+"[ \t]+"([^"\n]+)"`)
 	pgpassLine = lazily(`(?m)^\s*[^:#\s]+:(?:\d+|\*):[^:\s]+:[^:\s]+:(\S+)`)
 )
-
-// tools looks at options of well-known tools that do not say that they are passwords.
-func (r *reading) tools() {
-	if !strings.Contains(r.text, " -p") && !strings.Contains(r.text, " -a ") {
-		return
-	}
-	for _, m := range toolPassword.FindAllStringSubmatchIndex(r.text, -1) {
-		for g := 2; g < len(m); g += 2 {
-			if m[g] >= 0 && isURLPassword(r.text[m[g]:m[g+1]]) {
-				r.add(m[g], m[g+1], "password")
-			}
-		}
-	}
-}
-
-// toolPassword matches mysql -px, sshpass -p x and redis-cli -a x.
-var toolPassword = lazily(`\b(?:mysql|mysqladmin|mysqldump|mariadb|mariadb-admin|mariadb-dump)\s(?:[^;|&\n]*\s)?-p([^\s"'$;|&-][^\s"';|&]*)|\bsshpass\s+-p\s*["']?([^\s"'$]+)|\b(?:redis-cli|valkey-cli)\s(?:[^;|&\n]*\s)?-a\s+["']?([^\s"'$]+)`)
 
 // isAccount reports whether a text is base64 of user:password.
 func isAccount(v string) bool {
