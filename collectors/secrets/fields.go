@@ -73,7 +73,8 @@ func fieldSecret(key, value string) bool {
 
 var fieldReference = lazily(`(?i)(secret|key|credentials?|creds)$`)
 
-// annotations looks inside of annotations, and at those whose names say password or token.
+// annotations looks inside of annotations. Those whose names say password say where it is,
+// unless the value is a random key.
 func (s *scan) annotations(o *manifest.Object) {
 	m := o.GetAnnotations()
 	for _, k := range slices.Sorted(maps.Keys(m)) {
@@ -87,4 +88,4 @@ func (s *scan) annotations(o *manifest.Object) {
 	}
 }
 
-func annotationSecret(key, value string) bool { return fieldSecret(key, value) && namesSecret(key) }
+func annotationSecret(key, value string) bool { return looksRandom(value) && fieldSecret(key, value) }

@@ -8,7 +8,7 @@ import (
 
 var (
 	// secretName matches how a key or variable that holds a secret ends.
-	secretName = lazily(`(?i)(password|passwd|passwort|passphrase|passcode|htpasswd|[-_.]pwd|^pwd|[a-z]pwd|[-_.]psw|^psw|[-_.]pw|^pw|[-_.]pass|^pass|(db|pg|my|ftp|smtp|mail|ldap|admin|root|user|bind|store|require)pass` +
+	secretName = lazily(`(?i)(password|passwd|passwort|passphrase|passcode|htpasswd|[-_.]pwd|^pwd|[a-z]pwd|[-_.]psw|^psw|[-_.]pw|^pw|[-_.]pass|^pass|(db|pg|my|ftp|smtp|mail|ldap|admin|root|user|bind|store|require)(pass|pw)` +
 		`|token|bearer|secret|api[-_.]?key|private[-_]?key|access[-_.]?key|encrypt(ion)?[-_]?key|sign(ing)?[-_]?key|secret[-_.]?key([-_]?base)?|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|(jwt|hmac|cipher|crypto)[-_]?key` +
 		`|credentials?|[-_.]creds|^creds|connection[-_]?strings?|masterauth|(redis|rediscli|neo4j)[-_]?auth|(erlang|release)[-_]?cookie)$|(?-i:[a-z]Pass$)`)
 	// notSecretName matches keys that are about a secret without holding it.
@@ -33,6 +33,8 @@ var (
 	// anyKey and noKey tell names of keys and salts that are secrets if their values look random.
 	anyKey = lazily(`(?i)(^|[-_.a-z0-9])(key|salt|pepper|cookie)$`)
 	noKey  = lazily(`(?i)(public|publishable|pub|site|partition|sort|cache|object|s3|kms|fingerprint|gpg|host|index|label|idempotency)[-_.]?key$`)
+	// secretOfPassword matches names of what holds a password; TOKEN_SECRET is a secret.
+	secretOfPassword = lazily(`(?i)(password|passwd)[-_]?secret$`)
 	// partElsewhere matches what is put in later, in a value or as a whole; wholeElsewhere
 	// what only a whole value can be.
 	partElsewhere  = lazily(`\$\([^()]*\)|\$\{[^{}]*\}|\{\{.*\}\}|#\{[^{}]*\}|%[A-Za-z]*\{[^{}]*\}`)
@@ -97,6 +99,9 @@ func literalSecret(name, value string) bool {
 		return false
 	}
 	value = strings.TrimSpace(value)
+	if secretOfPassword.MatchString(name) && namesObject(value) {
+		return false // DB_PASSWORD_SECRET is the Secret that holds it
+	}
 	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
 		value = value[1 : n-1]
 	}

@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"slices"
@@ -16,14 +17,17 @@ type tool struct {
 	next  string // options before a password
 	glued string // options with the password behind them in the same word
 	pair  string // options before user:password, or glued to it
+	sign  string // what parts user and password, if not a colon
 	stem  string // what a word begins with that a password follows
 	order string // after one of needs, the password's place among the words that are no options
+	flag  string // with this flag of one letter, the last word is the password
+	first bool   // what follows its own options is another command
 }
 
 // tools are those that charts run, as their manuals have it.
 var tools = []tool{
 	{names: "mysql mysqladmin mysqldump mysqlcheck mysqlimport mysqlshow mysqlslap mysqlsh mysqlbinlog mariadb mariadb-admin mariadb-dump mariadb-check mariadb-import", glued: "-p"},
-	{names: "sshpass", next: "-p", glued: "-p"},
+	{names: "sshpass", next: "-p", glued: "-p", first: true},
 	{names: "redis-cli valkey-cli keydb-cli", next: "-a"},
 	{names: "redis-benchmark", next: "-a"},
 	{names: "curl", pair: "-u --user -U --proxy-user"},
@@ -45,6 +49,9 @@ var tools = []tool{
 	{names: "mc mcli", needs: "set add", order: "4"},
 	{names: "rabbitmqctl", needs: "add_user change_password authenticate_user", order: "2"},
 	{names: "elasticsearch-users", needs: "useradd passwd", next: "-p"},
+	{names: "aws", needs: "aws_secret_access_key aws_session_token", order: "1"},
+	{names: "htpasswd", flag: "b"},
+	{names: "smbclient smbget rpcclient", pair: "-U --user", sign: "%"},
 	{names: "vault", needs: "login", order: "1"},
 }
 
@@ -68,26 +75,41 @@ func passwords(words []string) (out []argument) {
 		if t == nil || i > 0 && (words[0] == "echo" || words[0] == "printf") {
 			continue
 		}
-		if a, ok := t.passwordsOf(words[i+1:]); ok {
-			for _, a := range a {
-				out = append(out, argument{a.word + i + 1, a.from, a.to})
-			}
+		for _, a := range t.passwordsOf(words[i+1:]) {
+			out = append(out, argument{a.word + i + 1, a.from, a.to})
 		}
 	}
 	return out
 }
 
-func (t *tool) passwordsOf(args []string) (out []argument, ok bool) {
+func (t *tool) passwordsOf(args []string) (out []argument) {
+	if i := slices.IndexFunc(args, redirection.MatchString); i >= 0 {
+		args = args[:i]
+	}
+	if t.first {
+		args = args[:min(2, len(args))]
+		if len(args) == 0 || !strings.HasPrefix(args[0], "-p") {
+			return nil // its password is in a file or a variable
+		}
+	}
 	needed := -1
 	if t.needs != "" {
 		if needed = slices.IndexFunc(args, func(a string) bool { return slices.Contains(strings.Fields(t.needs), a) }); needed < 0 {
-			return nil, false
+			return nil
 		}
 	}
+	sign := cmp.Or(t.sign, ":")
 	add := func(word, from int) {
 		if v := args[word][from:]; isTyped(v) {
 			out = append(out, argument{word, from, len(args[word])})
 		}
+	}
+	if t.flag != "" {
+		last := len(args) - 1
+		if last > 1 && !strings.HasPrefix(args[last], "-") && slices.ContainsFunc(args, func(a string) bool { return flags.MatchString(a) && strings.Contains(a, t.flag) }) {
+			add(last, 0)
+		}
+		return out
 	}
 	place := 0
 	for i, a := range args {
@@ -108,7 +130,7 @@ func (t *tool) passwordsOf(args []string) (out []argument, ok bool) {
 			add(i, 0)
 			continue
 		case t.pair != "" && isPair(strings.Fields(t.pair), before):
-			if colon := strings.IndexByte(a, ':'); colon >= 0 && !strings.HasPrefix(a, "-") {
+			if colon := strings.Index(a, sign); colon >= 0 && !strings.HasPrefix(a, "-") {
 				add(i, colon+1)
 			}
 			continue
@@ -123,12 +145,12 @@ func (t *tool) passwordsOf(args []string) (out []argument, ok bool) {
 			if long && !strings.HasPrefix(a, o+"=") || !long && (!strings.HasPrefix(a, o) || len(a) == len(o)) {
 				continue
 			}
-			if colon := strings.IndexByte(a, ':'); colon >= 0 {
+			if colon := strings.Index(a, sign); colon >= 0 {
 				add(i, colon+1)
 			}
 		}
 	}
-	return out, true
+	return out
 }
 
 // isPair reports whether a word is one of options, or flags of one letter that end with one.
@@ -138,11 +160,14 @@ func isPair(options []string, word string) bool {
 	})
 }
 
-var flags = lazily(`^-[A-Za-z]{2,6}$`)
+var flags = lazily(`^-[A-Za-z]{1,6}$`)
+
+// redirection matches words that say where input and output are.
+var redirection = lazily(`^[0-9&]?[<>]`)
 
 // isTyped reports whether a word was typed as a password: no variable, file or switch.
 func isTyped(v string) bool {
-	return !strings.HasPrefix(v, "$") && !strings.ContainsAny(v, "`") && !strings.Contains(v, "$(") && !strings.HasPrefix(v, "<") && isURLPassword(v) && !capitals.MatchString(v)
+	return !strings.HasPrefix(v, "$") && !strings.ContainsAny(v, "`") && !strings.Contains(v, "$(") && !strings.HasPrefix(v, "<") && isURLPassword(v) && !isElsewhere(v) && !capitals.MatchString(v)
 }
 
 // tools looks at the commands in a text.
@@ -209,7 +234,7 @@ var toolNames = sync.OnceValue(func() *regexp.Regexp {
 		names = append(names, regexp.QuoteMeta(name))
 	}
 	slices.Sort(names)
-	return regexp.MustCompile(`\b(?:` + strings.Join(names, "|") + `|chpasswd|kinit)\s|--(?:password-stdin|stdin|with-token)\b`)
+	return regexp.MustCompile(`\b(?:` + strings.Join(names, "|") + `|chpasswd|kinit)(?:\s|$)|--(?:password-stdin|stdin|with-token)\b`)
 })
 
 // command reads one simple command, what ended it, and where the next begins.
@@ -256,10 +281,6 @@ func (r *reading) shellWord(i, to int) shellWord {
 			}
 			i = close + 1
 		case c == '$' && i+1 < to && (t[i+1] == '(' || t[i+1] == '{'):
-			if t[i+1] == '(' && i > from {
-				i += 2 // what is put together with a command is looked at as one word
-				continue
-			}
 			if t[i+1] == '(' {
 				return shellWord{from, i + 1, false} // the command begins behind it
 			}
