@@ -20,6 +20,12 @@ func (r *reading) addresses() {
 		if from, to, ok := userPassword(r.text[at:]); ok && isURLPassword(r.text[at+from:at+to]) {
 			r.add(at+from, at+to, "address")
 			at += to
+		} else if m := capability.FindStringSubmatchIndex(r.text[at:min(len(r.text), at+500)]); m != nil {
+			for g := 2; g < len(m); g += 2 {
+				if m[g] >= 0 && looksRandom(r.text[at+m[g]:at+m[g+1]]) {
+					r.add(at+m[g], at+m[g+1], "webhook")
+				}
+			}
 		}
 	}
 	if strings.Contains(r.text, "jdbc:oracle:") {
@@ -38,6 +44,12 @@ func (r *reading) addresses() {
 		}
 	}
 }
+
+// capability matches addresses of webhooks and bots, who knows which may write there:
+// those of services, and what self-hosted chats have. Those of Slack and Teams are known
+// to gitleaks.
+var capability = lazily(`^(?:(?:[a-z]+\.)?discord(?:app)?\.com/api/webhooks/\d+/([\w-]{30,})|api\.telegram\.org/bot(\d+:[\w-]{30,})|hooks\.zapier\.com/hooks/catch/\d+/(\w{6,})` +
+	`|chat\.googleapis\.com/v1/spaces/[^\s"']+[?&]token=([\w%=-]{20,})|[\w.:-]+/(?:[\w-]+/)*hooks/(?:[\w-]+/)*([\w-]{20,}))`)
 
 // oracle matches addresses of Oracle.
 var oracle = lazily(`jdbc:oracle:\w+:[^/@:\s]+/([^@\s"']+)@`)

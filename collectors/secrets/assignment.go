@@ -17,8 +17,9 @@ var genericWords = sync.OnceValue(func() *ahocorasick.Trie {
 // assignments returns the lines of text in which a word that names a secret is
 // followed by something like a value, all that gitleaks' generic rule can
 // match: its pattern is slow, so that it sees these lines alone. TestAssignments
-// compares both ways. It returns nil where there are none.
-func assignments(text string, starts []int) []bool {
+// compares both ways. Of the values, wanted says which matter. It returns nil where
+// there are none.
+func assignments(text string, starts []int, wanted func(value string) bool) []bool {
 	var keep []bool
 	line := 0
 	genericWords().Walk(lowerASCII(text), func(end, n, _ int64) bool {
@@ -26,14 +27,14 @@ func assignments(text string, starts []int) []bool {
 		for line+1 < len(starts) && starts[line+1] <= begin {
 			line++
 		}
-		value := assigned(text, after)
-		if value < 0 {
+		from, to := assigned(text, after)
+		if to < 0 || !wanted(text[from:to]) {
 			return true
 		}
 		if keep == nil {
 			keep = make([]bool, len(starts))
 		}
-		for l := line; l < len(starts) && starts[l] < value; l++ {
+		for l := line; l < len(starts) && starts[l] < to; l++ {
 			keep[l] = true
 		}
 		return true
@@ -52,23 +53,24 @@ const (
 	apart = 16
 )
 
-// assigned returns where a value ends that is assigned to the word that ends at
+// assigned returns where a value stands that is assigned to the word that ends at
 // i, or -1.
-func assigned(text string, i int) int {
+func assigned(text string, i int) (from, to int) {
 	for limit := min(len(text), i+untilOperator+1); i < limit; i++ {
 		c := text[i]
 		if strings.IndexByte("=>:|?,", c) >= 0 {
-			return valueEnd(text, i+1)
+			return operand(text, i+1)
 		}
 		if !isName(c) && !isSpacing(c) {
 			break
 		}
 	}
-	return -1
+	return -1, -1
 }
 
-func valueEnd(text string, i int) int {
-	from := i
+// operand returns where the value stands behind the operator's first byte.
+func operand(text string, i int) (from, to int) {
+	from = i
 	for i < len(text) && i < from+untilValue && (isSpacing(text[i]) || strings.IndexByte("=>:|`", text[i]) >= 0) {
 		i++
 	}
@@ -80,9 +82,16 @@ func valueEnd(text string, i int) int {
 		i--
 	}
 	if end-i < shortestValue {
-		return -1
+		return -1, -1
 	}
-	return end
+	return i, end
+}
+
+// worthwhile reports whether the generic rule can report a value, which has a secret in
+// it whole: one that has a digit or sign, no word that speaks against it, and is not too
+// even.
+func (r *rule) worthwhile(value string, least float64) bool {
+	return strings.HasPrefix(value, "=") || strings.ContainsAny(value, "0123456789=+/") && entropy(value) > least && !r.stop.within(value)
 }
 
 func isName(c byte) bool {

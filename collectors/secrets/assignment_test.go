@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func TestAssignments(t *testing.T) {
 		starts := lineStarts(text, len(lines))
 		var kept string
 		var numbers []int
-		if keep := assignments(text, starts); keep != nil {
+		if keep := assignments(text, starts, func(string) bool { return true }); keep != nil {
 			kept, numbers = pick(text, starts, keep, lines)
 		}
 		all, part := rule.FindAllString(text, -1), rule.FindAllString(kept, -1)
@@ -56,4 +57,47 @@ func TestAssignments(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		same(t, strings.Join(rapid.SliceOfN(pieces, 0, 60).Draw(t, "text"), ""))
 	})
+}
+
+// TestWorthwhile holds that the lines whose values are worth it have all that the generic
+// rule finds in the whole text.
+func TestWorthwhile(t *testing.T) {
+	t.Parallel()
+	set, err := loadRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &set.rules[slices.IndexFunc(set.rules, func(r rule) bool { return r.id == genericRule })]
+	d, err := r.detector()
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := 0
+	pieces := rapid.SampledFrom([]string{
+		"password", "key", "token", " ", "\n", "'", `"`, "=", ":", "=>", "==", "_", ";", "-", "x",
+		"k8Jw2Qz7Lm4XpVrT", "Zt5Rv9Bn3Yh6GsKd", "\ntoken: ", "\nkey = \"", "password=k8Jw2Qz7Lm4XpVrT\n", "aaaaaaaaaaaa1", "https", "example", "/", "+", "0",
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOfN(pieces, 0, 40).Draw(t, "text"), "")
+		starts := lineStarts(text, 0)
+		keep := assignments(text, starts, func(v string) bool { return r.worthwhile(v, d.rule.Entropy) })
+		var kept strings.Builder
+		for l, from := range starts {
+			if keep != nil && keep[l] {
+				kept.WriteString(text[from:lineEnd(text, from)])
+			}
+		}
+		for _, f := range d.detect(t.Context(), text, "") {
+			if r.stop.within(f.Secret) {
+				continue
+			}
+			some++
+			if !strings.Contains(kept.String(), f.Secret) {
+				t.Fatalf("in %q, %q is found, and %q is kept", text, f.Secret, kept.String())
+			}
+		}
+	})
+	if some == 0 {
+		t.Error("nothing was found: the comparison shows nothing")
+	}
 }

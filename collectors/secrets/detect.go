@@ -35,7 +35,7 @@ func (d *detector) detect(ctx context.Context, raw, path string) []finding {
 		return nil
 	case len(r.Keywords) > 0 && !slices.ContainsFunc(r.Keywords, func(k string) bool { return strings.Contains(lower, strings.ToLower(k)) }):
 		return nil
-	case pathAllowed(d.allowed, path), pathAllowed(r.Allowlists, path), r.Path != nil && !r.Path.MatchString(path):
+	case path != "" && (pathAllowed(d.allowed, path) || pathAllowed(r.Allowlists, path)), r.Path != nil && !r.Path.MatchString(path):
 		return nil
 	}
 	var list []finding

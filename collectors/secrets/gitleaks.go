@@ -229,14 +229,14 @@ func scanText(ctx context.Context, raw []byte, name string, skip func(line []byt
 	raws = append(raws, encodedKeys(text, lines)...)
 	for r, keep := range set.near(text, starts) {
 		rule := &set.rules[r]
-		if rule.id == genericRule {
-			if keep = assignments(text, starts); keep == nil {
-				continue
-			}
-		}
 		d, err := rule.detector()
 		if err != nil {
 			return nil, err
+		}
+		if rule.id == genericRule {
+			if keep = assignments(text, starts, func(v string) bool { return rule.worthwhile(v, d.rule.Entropy) }); keep == nil {
+				continue
+			}
 		}
 		kept, numbers := pick(text, starts, keep, lines)
 		file := ""
@@ -319,7 +319,7 @@ func excerpt(raw []byte, skip func([]byte) bool) (text string, lines []int) {
 		lines = append(lines, n)
 		last = n
 	}
-	n, pem := 0, 0
+	n, pem, curl := 0, 0, bytes.Contains(raw, curlWord)
 	for line := range bytes.Lines(raw) {
 		n++
 		begin := bytes.Contains(line, []byte("-----BEGIN"))
@@ -332,7 +332,7 @@ func excerpt(raw []byte, skip func([]byte) bool) (text string, lines []int) {
 			if pem--; bytes.Contains(line, []byte("-----END")) {
 				pem = 0
 			}
-		case isCandidate(line) && (skip == nil || !skip(line)):
+		case isCandidate(line, curl) && (skip == nil || !skip(line)):
 			if n > 1 {
 				keep(n-1, before)
 			}
@@ -345,18 +345,19 @@ func excerpt(raw []byte, skip func([]byte) bool) (text string, lines []int) {
 
 // eachCandidate calls f for the lines that could hold a secret.
 func eachCandidate(raw []byte, f func(n int, line []byte)) {
-	n := 0
+	n, curl := 0, bytes.Contains(raw, curlWord)
 	for line := range bytes.Lines(raw) {
 		n++
-		if isCandidate(line) {
+		if isCandidate(line, curl) {
 			f(n, line)
 		}
 	}
 }
 
 // isCandidate reports whether a line has what all rules want: a word of at
-// least 8 characters with a digit or sign among them, or a curl command.
-func isCandidate(line []byte) bool {
+// least 8 characters with a digit or sign among them, or a curl command, if curl says
+// that the text has one at all.
+func isCandidate(line []byte, curl bool) bool {
 	run, mixed := 0, false
 	for _, c := range line {
 		k := wordClass[c]
@@ -370,8 +371,10 @@ func isCandidate(line []byte) bool {
 			return true
 		}
 	}
-	return bytes.Contains(line, []byte("curl"))
+	return curl && bytes.Contains(line, curlWord)
 }
+
+var curlWord = []byte("curl")
 
 // wordClass is 1 for letters and separators of a word, 2 for digits and signs of base64.
 var wordClass = func() (t [256]byte) {
@@ -478,7 +481,7 @@ func indentation(line string) int { return len(line) - len(strings.TrimLeft(line
 // harmless are matches that are no secrets: checksums, templates, references,
 // names, and in documentation whatever has no format of its own.
 func harmless(rule, secret, match, line, file string) bool {
-	if chart.IsGenerated(secret) || templating.MatchString(secret) || isReference(secret) {
+	if chart.IsGenerated(secret) || isPublishable(secret) || templating.MatchString(secret) || isReference(secret) {
 		return true
 	}
 	if plain, err := decodeBase64(secret); err == nil && filledIn(string(plain)) {

@@ -1,15 +1,12 @@
 package secrets
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/base64"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 	"unicode"
-	"unicode/utf8"
 
 	ahocorasick "github.com/BobuSumisu/aho-corasick"
 
@@ -31,7 +28,7 @@ func kindOf(name, text string) kind {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".sh", ".bash", ".envrc":
 		return shell
-	case ".py", ".js", ".ts", ".rb", ".lua", ".go", ".java", ".groovy", ".php", ".pl", ".cs", ".sql", ".ps1", ".tf", ".vcl", ".rego", ".kts", ".scala", ".ex", ".exs":
+	case ".graphql", ".graphqls", ".gql", ".proto", ".thrift", ".avdl", ".py", ".js", ".ts", ".rb", ".lua", ".go", ".java", ".groovy", ".php", ".pl", ".cs", ".sql", ".ps1", ".tf", ".vcl", ".rego", ".kts", ".scala", ".ex", ".exs":
 		return code
 	}
 	switch strings.ToLower(path.Ext(name)) {
@@ -96,7 +93,7 @@ func partsOf(text, name string, k kind) []part {
 	if len(text) < 4 {
 		return nil
 	}
-	r := reading{text: text, kind: k}
+	r := reading{text: text, name: name, kind: k}
 	r.addresses()
 	r.words()
 	r.accounts(name)
@@ -117,6 +114,7 @@ func partsOf(text, name string, k kind) []part {
 // reading is the search in one text.
 type reading struct {
 	text  string
+	name  string // of the file, which may be unknown
 	kind  kind
 	found []part
 }
@@ -196,7 +194,7 @@ func (r *reading) word(from, to int) int {
 		return 0
 	}
 	value := r.text[v.from:v.to]
-	if r.isSecret(key, value, v) {
+	if r.isSecret(key, value, v) && !(isProse(value) && isTranslation(r.name, r.text)) {
 		r.add(v.from, v.to, key)
 		return v.to
 	}
@@ -236,7 +234,7 @@ func (r *reading) isSecret(key, value string, v value) bool {
 		return false
 	case r.kind == shell && !v.quoted && v.operator == ':' && !looksRandom(value):
 		return false
-	case v.bare && (capitals.MatchString(value) || !v.quoted && r.kind != inline && !mixed(value) && !takesWord.MatchString(key) && !r.inNetrc(v.key)):
+	case v.bare && (capitals.MatchString(value) || !v.quoted && r.kind != inline && !mixed(value) && !takesWord.MatchString(key) && !r.inNetrc(v.key) && !r.isTold(v)):
 		return false // "--token TOKEN" in a usage, "password to use" in a text
 	case r.kind == inline && !v.quoted && v.operator == ':' && !mixed(value) && !v.named:
 		return false
@@ -246,6 +244,22 @@ func (r *reading) isSecret(key, value string, v value) bool {
 	}
 	return fileSecret(key, value)
 }
+
+// isTold reports whether an option is one of a command that a script runs: the usage that
+// it prints begins with the option, or is written by echo.
+func (r *reading) isTold(v value) bool {
+	if r.kind != shell || !v.option {
+		return false
+	}
+	start := strings.LastIndexByte(r.text[:v.key], '\n') + 1
+	words := strings.Fields(r.text[start:v.key])
+	if len(words) == 0 || strings.HasPrefix(words[0], "-") {
+		return strings.HasSuffix(strings.TrimRight(r.text[:start], " \t\r\n"), `\`) // goes on
+	}
+	return !usage.MatchString(words[0])
+}
+
+var usage = lazily(`(?i)^(echo|printf|usage|cat|log|\W+.*)$|:$`)
 
 // fileSecret is secretKey for files: few say there where a Secret is.
 func fileSecret(key, value string) bool {
@@ -538,81 +552,6 @@ func (r *reading) identified(i int) int {
 }
 
 var identifiedBy = lazily(`^((?i:\s+(?:with\s+\S+\s+)?by\s+)['"])([^'"\n]+)['"]`)
-
-// accounts looks at files whose lines are accounts: .pgpass and htpasswd, whose lines
-// stand in other files, too.
-func (r *reading) accounts(name string) {
-	if strings.Contains(r.text, ":$") || strings.Contains(r.text, ":{S") {
-		for _, m := range account.FindAllStringSubmatchIndex(r.text, -1) {
-			r.add(m[2], m[3], "htpasswd")
-		}
-	}
-	if r.kind == conf {
-		for _, m := range directive.FindAllStringSubmatchIndex(r.text, -1) {
-			for g := 2; g < len(m); g += 2 {
-				if m[g] >= 0 && isURLPassword(r.text[m[g]:m[g+1]]) {
-					r.add(m[g], m[g+1], "directive")
-				}
-			}
-		}
-	}
-	if !strings.Contains(strings.ToLower(name), "pgpass") {
-		return
-	}
-	for _, m := range pgpassLine.FindAllStringSubmatchIndex(r.text, -1) {
-		if isURLPassword(r.text[m[2]:m[3]]) {
-			r.add(m[2], m[3], "pgpass")
-		}
-	}
-}
-
-var (
-	account = lazily(`[\w.@-]:(\$(?:apr1|2[abxy]|1|5|6|y)\$[./$=,A-Za-z0-9]{8,}|\{S?SHA[0-9]*\}[A-Za-z0-9+/=]{8,})`)
-	// directive matches those of HAProxy, Redis, PgBouncer and Postfix that have
-	// something between name and password.
-	directive  = lazily(`(?m)^[ \t]*(?:user[ \t]+\S+[ \t]+(?:insecure-)?password[ \t]+(\S+)|sentinel[ \t]+auth-pass[ \t]+\S+[ \t]+(\S+)|user[ \t]+\S+[ \t]+on[ \t].*?>(\S+)|"\w+"[ \t]+"((?:md5[0-9a-f]{32}|SCRAM-SHA)[^"]*)"|smtp_sasl_password_maps[ \t]*=[ \t]*static:[^:\s]+:(\S+))`)
-	pgpassLine = lazily(`(?m)^\s*[^:#\s]+:(?:\d+|\*):[^:\s]+:[^:\s]+:(\S+)`)
-)
-
-// tools looks at options of well-known tools that do not say that they are passwords.
-func (r *reading) tools() {
-	if !strings.Contains(r.text, " -p") && !strings.Contains(r.text, " -a ") {
-		return
-	}
-	for _, m := range toolPassword.FindAllStringSubmatchIndex(r.text, -1) {
-		for g := 2; g < len(m); g += 2 {
-			if m[g] >= 0 && isURLPassword(r.text[m[g]:m[g+1]]) {
-				r.add(m[g], m[g+1], "password")
-			}
-		}
-	}
-}
-
-// toolPassword matches mysql -px, sshpass -p x and redis-cli -a x.
-var toolPassword = lazily(`\b(?:mysql|mysqladmin|mysqldump|mariadb|mariadb-admin|mariadb-dump)\s(?:[^;|&\n]*\s)?-p([^\s"'$;|&-][^\s"';|&]*)|\bsshpass\s+-p\s*["']?([^\s"'$]+)|\b(?:redis-cli|valkey-cli)\s(?:[^;|&\n]*\s)?-a\s+["']?([^\s"'$]+)`)
-
-// isAccount reports whether a text is base64 of user:password.
-func isAccount(v string) bool {
-	plain, err := decodeBase64(v)
-	if err != nil || !utf8.Valid(plain) || bytes.ContainsAny(plain, "\n\x00") {
-		return false
-	}
-	_, password, ok := bytes.Cut(plain, []byte(":"))
-	return ok && len(password) > 0 && !pointsElsewhere(string(password))
-}
-
-// accountOf is what a base64 account holds: the password.
-func accountOf(v string) (password string, ok bool) {
-	if len(v)%4 != 0 || !isAccount(v) {
-		return "", false
-	}
-	plain, err := base64.StdEncoding.DecodeString(v)
-	if err != nil {
-		return "", false
-	}
-	_, password, ok = strings.Cut(string(plain), ":")
-	return password, ok
-}
 
 func skipAny(t string, i int, chars string) int {
 	for i < len(t) && strings.IndexByte(chars, t[i]) >= 0 {

@@ -23,7 +23,12 @@ type labelled struct {
 
 func readLabelled(t *testing.T) []labelled {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/labelled.tsv")
+	return readLabelledFrom(t, "testdata/labelled.tsv")
+}
+
+func readLabelledFrom(t *testing.T, name string) []labelled {
+	t.Helper()
+	raw, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +81,13 @@ func (l *labelled) text(t *testing.T) string {
 		v = object("bitnami.com/v1alpha1", "SealedSecret", map[string]any{"spec": map[string]any{"encryptedData": map[string]any{l.name: l.value}}})
 	case "external":
 		v = object("external-secrets.io/v1", "ExternalSecret", map[string]any{"spec": map[string]any{"data": []any{map[string]any{"secretKey": l.name, "remoteRef": map[string]any{"key": l.value}}}}})
+	case "custom": // a field of a kind that nobody knows
+		v = object("example.com/v1", "Shop", map[string]any{"spec": map[string]any{"backend": map[string]any{l.name: l.value}}})
+	case "storage":
+		v = object("storage.k8s.io/v1", "StorageClass", map[string]any{"provisioner": "example.com/nfs", "parameters": map[string]any{l.name: l.value}})
+	case "annotation":
+		v = object("v1", "Service", map[string]any{})
+		v.(map[string]any)["metadata"] = map[string]any{"name": "shop", "annotations": map[string]any{l.name: l.value}}
 	case "values":
 		v = map[string]any{"shop": map[string]any{l.name: l.value}}
 	case "comment":

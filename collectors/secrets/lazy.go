@@ -19,6 +19,10 @@ func (l lazyRegexp) MatchString(s string) bool { return l.compiled().MatchString
 
 func (l lazyRegexp) FindStringSubmatch(s string) []string { return l.compiled().FindStringSubmatch(s) }
 
+func (l lazyRegexp) FindStringSubmatchIndex(s string) []int {
+	return l.compiled().FindStringSubmatchIndex(s)
+}
+
 func (l lazyRegexp) FindAllStringSubmatchIndex(s string, n int) [][]int {
 	return l.compiled().FindAllStringSubmatchIndex(s, n)
 }

@@ -8,11 +8,11 @@ import (
 
 var (
 	// secretName matches how a key or variable that holds a secret ends.
-	secretName = lazily(`(?i)(password|passwd|passwort|passphrase|passcode|htpasswd|[-_.]pwd|^pwd|[a-z]pwd|[-_.]psw|^psw|[-_.]pw|^pw|[-_.]pass|^pass|(db|pg|my|ftp|smtp|mail|ldap|admin|root|user|bind|store|require)pass` +
+	secretName = lazily(`(?i)(password|passwd|passwort|passphrase|passcode|htpasswd|[-_.]pwd|^pwd|[a-z]pwd|[-_.]psw|^psw|[-_.]pw|^pw|[-_.]pass|^pass|(db|pg|my|ftp|smtp|mail|ldap|admin|root|user|bind|store|require)(pass|pw)` +
 		`|token|bearer|secret|api[-_.]?key|private[-_]?key|access[-_.]?key|encrypt(ion)?[-_]?key|sign(ing)?[-_]?key|secret[-_.]?key([-_]?base)?|master[-_]?key|auth[-_]?key|license[-_]?key|account[-_]?key|(jwt|hmac|cipher|crypto)[-_]?key` +
-		`|credentials?|[-_.]creds|^creds|connection[-_]?strings?|masterauth|(redis|neo4j)[-_]?auth|erlang[-_]?cookie)$|(?-i:[a-z]Pass$)`)
+		`|credentials?|[-_.]creds|^creds|connection[-_]?strings?|masterauth|(redis|rediscli|neo4j)[-_]?auth|(erlang|release)[-_]?cookie)$|(?-i:[a-z]Pass$)`)
 	// notSecretName matches keys that are about a secret without holding it.
-	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|names?$|refs?$|(^|[-_.])max[-_.]|(^|[-_.])min[-_.]|(?-i:^max[A-Z])|length|(^|[-_.])ttl|(?-i:[a-z]T(TL|tl))|expir|public|header|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|initial[-_]?cluster[-_]?token|(proxy|fastcgi|uwsgi|scgi|grpc|memcached)_pass$|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|(^|[-_.])ca[-_]?secret|(?-i:[a-z](Ca|CA)Secret)|root[-_]?secret|secret[-_]?keys?$)`)
+	notSecretName = lazily(`(?i)(existing|automount|^enable|enabled$|(?-i:^use[-_A-Z]|^USE_)|^create|rotate|names?$|refs?$|(^|[-_.])max[-_.]|(^|[-_.])min[-_.]|(?-i:^max[A-Z])|length|(^|[-_.])ttl|(?-i:[a-z]T(TL|tl))|expir|public|publishable|header|mount|type$|ur[li]$|path$|file$|dir$|id$|cancellation|per[-_]?token|initial[-_]?cluster[-_]?token|(proxy|fastcgi|uwsgi|scgi|grpc|memcached)_pass$|image[-_]?pull|pull[-_]?secret|tls[-_]?secret|cert[a-z]*[-_]?secret|(^|[-_.])ca[-_]?secret|(?-i:[a-z](Ca|CA)Secret)|root[-_]?secret|secret[-_]?keys?$)`)
 	// holdsAnyway are names that notSecretName would let go.
 	holdsAnyway = lazily(`(?i)(^|[-_.]|[a-z])(password|passwd|passphrase)$|client[-_]?secret([-_]?key)?$|^secret[-_]?key$|[-_.](secret[-_.]key)$|^[A-Z0-9_]*SECRET_KEY$`)
 	// aboutSecret matches names that stay harmless whatever they end with.
@@ -31,8 +31,10 @@ var (
 	camelWord   = lazily(`^[a-z]{3,}([A-Z][a-z]+)*$`)
 	placeholder = lazily(`(?i)^(change|replace|secret|password|minio|admin|root|test|example)`)
 	// anyKey and noKey tell names of keys and salts that are secrets if their values look random.
-	anyKey = lazily(`(?i)(^|[-_.a-z0-9])(key|salt|pepper)$`)
-	noKey  = lazily(`(?i)(public|pub|site|partition|sort|cache|object|s3|kms|fingerprint|gpg|host|index|label|idempotency)[-_.]?key$`)
+	anyKey = lazily(`(?i)(^|[-_.a-z0-9])(key|salt|pepper|cookie)$`)
+	noKey  = lazily(`(?i)(public|publishable|pub|site|partition|sort|cache|object|s3|kms|fingerprint|gpg|host|index|label|idempotency)[-_.]?key$`)
+	// secretOfPassword matches names of what holds a password; TOKEN_SECRET is a secret.
+	secretOfPassword = lazily(`(?i)(password|passwd)[-_]?secret$`)
 	// partElsewhere matches what is put in later, in a value or as a whole; wholeElsewhere
 	// what only a whole value can be.
 	partElsewhere  = lazily(`\$\([^()]*\)|\$\{[^{}]*\}|\{\{.*\}\}|#\{[^{}]*\}|%[A-Za-z]*\{[^{}]*\}`)
@@ -97,10 +99,13 @@ func literalSecret(name, value string) bool {
 		return false
 	}
 	value = strings.TrimSpace(value)
+	if secretOfPassword.MatchString(name) && namesObject(value) {
+		return false // DB_PASSWORD_SECRET is the Secret that holds it
+	}
 	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
 		value = value[1 : n-1]
 	}
-	if isEmpty(value) || pointsElsewhere(value) || strings.HasPrefix(value, "-----BEGIN") && len(value) < keyReach && !holdsKey(value) {
+	if isEmpty(value) || pointsElsewhere(value) || isPublishable(value) || strings.HasPrefix(value, "-----BEGIN") && len(value) < keyReach && !holdsKey(value) {
 		return false // a key without a body is none
 	}
 	return named || madeAtRandom(value) || strings.HasPrefix(value, "base64:") && len(value) > 20
@@ -183,6 +188,12 @@ func isSealedValue(v string) bool {
 
 // plainAddress matches addresses.
 var plainAddress = lazily(`^[a-zA-Z][a-zA-Z0-9+.-]{1,30}://\S*$|^jdbc:\S+$`)
+
+// isPublishable reports whether a value is a key that its issuer made to be seen in
+// browsers: of Stripe and of Mapbox.
+func isPublishable(v string) bool { return publishable.MatchString(v) }
+
+var publishable = lazily(`^(pk_(live|test)_[A-Za-z0-9]+|pk\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$`)
 
 // isReference are values that point to a secret, switch something, or say nothing,
 // for texts of which nobody knows what they are: names of keys, too.

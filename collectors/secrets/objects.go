@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"maps"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -187,7 +186,7 @@ func decodeBase64(v string) ([]byte, error) {
 func isPublic(key, plain string) bool {
 	plain = strings.TrimSpace(plain)
 	switch {
-	case plain == "" || isPublicKey(plain):
+	case plain == "" || isPublicKey(plain) || isPublishable(plain):
 		return true
 	case strings.Contains(plain, "\n"):
 		return false
@@ -348,6 +347,7 @@ func (s *scan) entrySecrets(key, v string) []secret {
 }
 
 func (s *scan) arguments(o *manifest.Object, container string, args []string) {
+	found := map[int]bool{}
 	for i, a := range args {
 		name, whole := "", a
 		if m := option.FindStringSubmatch(a); m != nil && namesSecret(m[1]) {
@@ -373,24 +373,16 @@ func (s *scan) arguments(o *manifest.Object, container string, args []string) {
 			if x.key == "" {
 				at.argument = name + "\x00" + strings.TrimSpace(x.text)
 			}
+			found[i] = true
 			s.addIn(o, at, RuleEnv, "argument", container, "argument "+cmp.Or(name, x.key, strconv.Itoa(i)), x.text, x.also...)
 		}
 	}
-	if len(args) == 0 {
-		return
-	}
-	tool := path.Base(args[0])
-	for i := 1; i < len(args); i++ {
-		v := args[i]
-		switch {
-		case strings.HasPrefix(v, "-p") && len(v) > 2 && toolPassword.MatchString(tool+" "+v):
-		case args[i-1] == "-p" && tool == "sshpass", args[i-1] == "-a" && strings.HasSuffix(tool, "-cli"):
-		default:
+	for _, p := range passwords(args) {
+		v, before := args[p.word], args[p.word-1]
+		if found[p.word] || !isTyped(v[p.from:p.to]) {
 			continue
 		}
-		if !pointsElsewhere(strings.TrimPrefix(v, "-p")) {
-			s.addIn(o, spot{argument: strings.TrimLeft(args[i-1], "-") + "\x00" + v}, RuleEnv, "argument", container, "argument password", v, strings.TrimPrefix(v, "-p"))
-		}
+		s.addIn(o, spot{argument: strings.TrimLeft(before, "-") + "\x00" + v}, RuleEnv, "argument", container, "argument password", v, v[p.from:p.to])
 	}
 }
 

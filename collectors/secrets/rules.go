@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	ahocorasick "github.com/BobuSumisu/aho-corasick"
 	"github.com/go-viper/mapstructure/v2"
@@ -19,6 +20,7 @@ type rule struct {
 	byPath   bool     // the file's name matters to it
 	// unbounded says that a match may have any number of lines.
 	unbounded bool
+	tails     map[string]int // of tails
 	stop      stopWords
 	detector  func() (*detector, error)
 }
@@ -29,8 +31,11 @@ type rule struct {
 type ruleSet struct {
 	rules   []rule
 	words   *ahocorasick.Trie
-	byWord  [][]int // the rules of each of words
+	list    []string // the words
+	byWord  [][]int  // the rules of each of words
 	allowed []*config.Allowlist
+	paths   sync.Map // of pathAllowed: by name, bool
+	known   atomic.Int64
 }
 
 var loadRules = sync.OnceValues(func() (*ruleSet, error) {
@@ -74,7 +79,7 @@ func parseRules(text string) (*ruleSet, error) {
 		}
 		one := config.ViperConfig{}
 		one.Rules = all.Rules[i : i+1 : i+1]
-		l := rule{id: r.ID, byPath: r.Path != "", unbounded: slices.Contains(unbounded, r.ID), stop: stopWords{}}
+		l := rule{id: r.ID, byPath: r.Path != "", unbounded: slices.Contains(unbounded, r.ID), tails: tails[r.ID], stop: stopWords{}}
 		for _, a := range r.Allowlists {
 			l.byPath = l.byPath || len(a.Paths) > 0
 			// gitleaks wants something to be left of an allowlist.
@@ -102,6 +107,7 @@ func parseRules(text string) (*ruleSet, error) {
 		words = append(words, w)
 	}
 	slices.Sort(words)
+	set.list = words
 	for _, w := range words {
 		set.byWord = append(set.byWord, byWord[w])
 	}
@@ -145,9 +151,17 @@ func (s stopWords) within(secret string) bool {
 	return false
 }
 
-// pathAllowed reports whether gitleaks leaves a file out by its name.
+// pathAllowed reports whether gitleaks leaves a file out by its name, which most charts
+// have, too.
 func (s *ruleSet) pathAllowed(name string) bool {
-	return slices.ContainsFunc(s.allowed, func(a *config.Allowlist) bool { return a.PathAllowed(name) })
+	if known, ok := s.paths.Load(name); ok {
+		return known.(bool)
+	}
+	allowed := slices.ContainsFunc(s.allowed, func(a *config.Allowlist) bool { return a.PathAllowed(name) })
+	if s.known.Add(1) < maxRemembered {
+		s.paths.Store(name, allowed)
+	}
+	return allowed
 }
 
 // A match begins at most linesBefore lines before its keyword and ends at most
@@ -160,6 +174,28 @@ const (
 )
 
 var unbounded = []string{"curl-auth-user", "freemius-secret-key", "jwt-base64", "nuget-config-password"}
+
+// tails are how many letters, digits and "_-" follow a keyword at least in what its
+// rule matches: these keywords stand in every other word. TestRules holds it.
+var tails = map[string]map[string]int{
+	"vault-service-token":    {"s.": 24, "hvs.": 90},
+	"jwt":                    {"ey": 17},
+	"twilio-api-key":         {"sk": 32},
+	"octopus-deploy-api-key": {"api-": 26},
+}
+
+// hasTail reports whether at least n letters, digits and "_-" stand at i.
+func hasTail(text string, i, n int) bool {
+	if i+n > len(text) {
+		return false
+	}
+	for _, c := range []byte(text[i : i+n]) {
+		if !isName(c) || c == '.' {
+			return false
+		}
+	}
+	return true
+}
 
 // near returns, for each rule that has a word in text, by index, which of
 // text's lines it has to see.
@@ -176,6 +212,9 @@ func (s *ruleSet) near(text string, starts []int) map[int][]bool {
 			line++
 		}
 		for _, r := range s.byWord[word] {
+			if tail := s.rules[r].tails; tail != nil && !hasTail(text, int(end)+1, tail[s.list[word]]) {
+				continue
+			}
 			keep := out[r]
 			if keep == nil {
 				keep = make([]bool, len(starts))

@@ -197,3 +197,42 @@ func TestRulesOneByOne(t *testing.T) {
 		t.Errorf("gitleaks finds only %v: the comparison shows little", slices.Sorted(maps.Keys(want)))
 	}
 }
+
+// TestTails holds that what follows a keyword is as long as tails says: with less, its
+// rule matches nothing, and with as much its lines are seen.
+func TestTails(t *testing.T) {
+	t.Parallel()
+	set, err := loadRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	letters := strings.Repeat("a8F3c0B7", 20)
+	for id, words := range tails {
+		re := regexOf(t, id)
+		i := slices.IndexFunc(set.rules, func(r rule) bool { return r.id == id })
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(words)), slices.Sorted(slices.Values(set.rules[i].keywords))); diff != "" {
+			t.Errorf("%s: keywords (-tails +gitleaks):\n%s", id, diff)
+		}
+		for word, n := range words {
+			text := func(n int) string {
+				tail := letters[:n]
+				switch id {
+				case "jwt":
+					return word + tail + ".ey" + letters[:17] + ".\n"
+				case "octopus-deploy-api-key", "twilio-api-key":
+					return strings.ToUpper(word + tail + "\n")
+				}
+				return word + tail + "\n"
+			}
+			if re.MatchString(text(n-1)) || !re.MatchString(text(n)) {
+				t.Errorf("%s: %d behind %q is not the least that it matches", id, n, word)
+			}
+			if near := set.near(text(n), []int{0}); near[i] == nil {
+				t.Errorf("%s does not see %q", id, text(n))
+			}
+			if near := set.near(text(n-1), []int{0}); id != "jwt" && word != "hvs." && near[i] != nil {
+				t.Errorf("%s is run on %q", id, text(n-1))
+			}
+		}
+	}
+}

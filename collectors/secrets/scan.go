@@ -129,6 +129,7 @@ func (s *scan) objects() error {
 				s.configMap(o)
 			}
 		}
+		s.annotations(o)
 		known, unknown := false, false
 		for _, w := range o.Workloads(extra) {
 			if w.As != nil {
@@ -141,6 +142,8 @@ func (s *scan) objects() error {
 		if unknown && !known {
 			// Nobody knows what becomes of it; it is sealed all the same.
 			s.anything(o, "", "", o.Object["spec"], secretKey, 0)
+		} else if !known {
+			s.fields(o)
 		}
 		if gk := o.GroupVersionKind().GroupKind(); gk.Group == "tekton.dev" && gk.Kind == "StepAction" {
 			if spec, ok := o.Object["spec"].(map[string]any); ok {

@@ -1,0 +1,91 @@
+package secrets
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/companyos/helmproof/internal/manifest"
+)
+
+// fields looks at what objects hold that are neither Secrets, ConfigMaps nor workloads:
+// the fields of custom resources, and of volumes and their classes, whose parameters
+// are a driver's.
+func (s *scan) fields(o *manifest.Object) {
+	gk := o.GroupVersionKind().GroupKind()
+	switch {
+	case gk.Group == "" && gk.Kind == "PersistentVolume", gk.Group == "storage.k8s.io" && gk.Kind == "StorageClass":
+	case !strings.Contains(gk.Group, ".") || builtIn.MatchString(gk.Group) || aboutSecrets.MatchString(gk.String()):
+		return
+	}
+	for _, k := range slices.Sorted(maps.Keys(o.Object)) {
+		switch k {
+		case "apiVersion", "kind", "metadata", "status":
+		default:
+			s.field(o, k, k, o.Object[k], 0)
+		}
+	}
+}
+
+var (
+	// builtIn matches the groups of Kubernetes itself.
+	builtIn = lazily(`^(admissionregistration|apiextensions|apiregistration|authentication|authorization|certificates|coordination|discovery|events|(internal|flowcontrol)\.apiserver|networking|node|rbac\.authorization|resource|scheduling|storage|storagemigration)\.k8s\.io$`)
+	// aboutSecrets matches kinds that say where secrets are, hold them encrypted, or say
+	// what others may have.
+	aboutSecrets = lazily(`\.(external-secrets\.io|bitnami\.com|isindir\.github\.com|secrets\.hashicorp\.com|secrets-store\.csi\.x-k8s\.io|kyverno\.io|templates\.gatekeeper\.sh|constraints\.gatekeeper\.sh)$`)
+)
+
+// field looks at one value, which stands at path below key.
+func (s *scan) field(o *manifest.Object, path, key string, v any, depth int) {
+	if depth > maxDepth {
+		return
+	}
+	switch x := v.(type) {
+	case map[string]any:
+		name, _ := x["name"].(string)
+		for _, k := range slices.Sorted(maps.Keys(x)) {
+			below := k
+			if k == "value" && name != "" {
+				below = name
+			}
+			s.field(o, path+"."+k, below, x[k], depth+1)
+		}
+	case []any:
+		for _, e := range x {
+			s.field(o, path, strings.TrimSuffix(key, "s"), e, depth+1)
+		}
+	default:
+		text, ok := scalar(v)
+		if !ok {
+			return
+		}
+		for _, found := range s.secretsOf(key, text, fieldSecret) {
+			s.addIn(o, spot{}, RuleEnv, "field", "", path+found.beside(), found.text, found.also...)
+		}
+	}
+}
+
+// fieldSecret is secretKey for fields of custom resources, whose texts under "secret",
+// "credentials" and the like are names in nearly every kind, and those under "key" of entries.
+func fieldSecret(key, value string) bool {
+	return secretKey(key, value) && (looksRandom(value) || !fieldReference.MatchString(key) || !dnsName.MatchString(strings.ToLower(strings.ReplaceAll(value, "_", "-"))))
+}
+
+var fieldReference = lazily(`(?i)(secret|key|credentials?|creds)$`)
+
+// annotations looks inside of annotations. Those whose names say password say where it is,
+// unless the value is a random key.
+func (s *scan) annotations(o *manifest.Object) {
+	m := o.GetAnnotations()
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if strings.Contains(k, "checksum") || strings.HasPrefix(k, "vault.hashicorp.com/") || strings.HasPrefix(k, "kubectl.kubernetes.io/") {
+			continue
+		}
+		name := k[strings.LastIndexByte(k, '/')+1:]
+		for _, x := range s.secretsOf(name, m[k], annotationSecret) {
+			s.addIn(o, spot{}, RuleEnv, "annotation", "", "metadata.annotations."+k+x.beside(), x.text, x.also...)
+		}
+	}
+}
+
+func annotationSecret(key, value string) bool { return looksRandom(value) && fieldSecret(key, value) }
