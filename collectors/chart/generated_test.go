@@ -128,11 +128,11 @@ func TestGeneratedCertificatesVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"", rsaPEM} {
-		ca, err := issueCertificate(1, "ca", nil, nil, 10, nil, true, key)
+		ca, err := issueCertificate(1, "ca", nil, nil, 10, nil, true, key, generatedKey(), generatedTime)
 		if err != nil {
 			t.Fatal(err)
 		}
-		leaf, err := issueCertificate(2, "web", []any{"10.0.0.1"}, []any{"web.svc"}, 10, ca, false, "")
+		leaf, err := issueCertificate(2, "web", []any{"10.0.0.1"}, []any{"web.svc"}, 10, ca, false, "", generatedKey(), generatedTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,9 +153,15 @@ func TestGeneratedCertificatesVerify(t *testing.T) {
 		}
 	}
 	for name, call := range map[string]func() error{
-		"error parsing ip": func() error { _, err := issueCertificate(1, "a", []any{"x"}, nil, 1, nil, false, ""); return err },
-		"wrong type":       func() error { _, err := issueCertificate(1, "a", nil, nil, 1, "ca", false, ""); return err },
-		"no PEM data":      func() error { _, err := issueCertificate(1, "a", nil, nil, 1, nil, false, "junk"); return err },
+		"error parsing ip": func() error {
+			_, err := issueCertificate(1, "a", []any{"x"}, nil, 1, nil, false, "", generatedKey(), generatedTime)
+			return err
+		},
+		"wrong type": func() error {
+			_, err := issueCertificate(1, "a", nil, nil, 1, "ca", false, "", generatedKey(), generatedTime)
+			return err
+		},
+		"no PEM data":      func() error { _, err := issueCertificate(1, "a", nil, nil, 1, nil, false, "junk", generatedKey(), generatedTime); return err },
 		"unable to decode": func() error { _, err := buildCustomCert("Zm9v", "Zm9v"); return err },
 	} {
 		if err := call(); err == nil || !strings.Contains(err.Error(), name) {
@@ -168,7 +174,7 @@ func TestEncryptAESDecrypts(t *testing.T) {
 	t.Parallel()
 	decrypt := sprig.TxtFuncMap()["decryptAES"].(func(string, string) (string, error))
 	for _, text := range []string{"a", "0123456789abcdef", strings.Repeat("é", 40)} {
-		c, err := encryptAES("password", text)
+		c, err := encryptAES("password", text, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

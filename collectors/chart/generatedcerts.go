@@ -24,10 +24,15 @@ import (
 
 // generatedKey is the one private key of all generated certificates. Its seed
 // is public: it protects nothing.
-var generatedKey = sync.OnceValue(func() ed25519.PrivateKey {
-	seed := sha256.Sum256([]byte("helmproof: generated, protects nothing"))
+var generatedKey = sync.OnceValue(func() ed25519.PrivateKey { return publicKey("helmproof: generated, protects nothing") })
+
+// otherKey is the one of the other rendering.
+var otherKey = sync.OnceValue(func() ed25519.PrivateKey { return publicKey("helmproof: generated again, protects nothing") })
+
+func publicKey(of string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte(of))
 	return ed25519.NewKeyFromSeed(seed[:])
-})
+}
 
 // generatedKeyPEM is generatedKey as PKCS #8.
 var generatedKeyPEM = sync.OnceValue(func() string {
@@ -96,22 +101,35 @@ type certificate struct{ Cert, Key string }
 
 // certificateFunctions are sprig's, with generatedKey and fixed dates: the
 // result can be parsed and verified, and costs no key generation.
-func certificateFunctions(use func(string) int) template.FuncMap {
+func (r *rendering) certificateFunctions(use func(string) int) template.FuncMap {
 	issue := func(function, cn string, ips, names []any, days int, ca any, isCA bool, keyPEM string) (certificate, error) {
-		c, err := issueCertificate(use(function), cn, ips, names, days, ca, isCA, keyPEM)
+		key, from := generatedKey(), generatedTime
+		if r.variant != 0 {
+			key, from = otherKey(), otherTime
+		}
+		c, err := issueCertificate(use(function), cn, ips, names, days, ca, isCA, keyPEM, key, from)
+		for _, text := range []string{c.Cert, c.Key} {
+			if lines := strings.Split(text, "\n"); len(lines) > 2 { // they may be indented
+				r.rec.text(function, r.current, lines[1])
+			}
+		}
 		if err != nil {
 			return c, fmt.Errorf("%s: %w", function, err)
 		}
 		return c, nil
 	}
 	return template.FuncMap{
-		"genPrivateKey": func(typ string) string {
+		"genPrivateKey": func(typ string) (string, error) {
 			switch typ {
 			case "", "rsa", "dsa", "ecdsa", "ed25519":
 				use("genPrivateKey")
-				return generatedKeyPEM()
+				if r.variant != 0 {
+					return encodeKey(otherKey())
+				}
+				r.rec.text("genPrivateKey", r.current, generatedKeyLine())
+				return generatedKeyPEM(), nil
 			}
-			return "Unknown type " + typ
+			return "Unknown type " + typ, nil
 		},
 		"genCA": func(cn string, days int) (certificate, error) {
 			return issue("genCA", cn, nil, nil, days, nil, true, "")
@@ -165,8 +183,7 @@ func (c certificate) parse() (*x509.Certificate, crypto.Signer, error) {
 	return cert, key, err
 }
 
-func issueCertificate(serial int, cn string, ips, names []any, days int, ca any, isCA bool, keyPEM string) (certificate, error) {
-	var key crypto.Signer = generatedKey()
+func issueCertificate(serial int, cn string, ips, names []any, days int, ca any, isCA bool, keyPEM string, key crypto.Signer, from time.Time) (certificate, error) {
 	if keyPEM != "" {
 		var err error
 		if key, err = decodeKey(keyPEM); err != nil {
@@ -175,7 +192,7 @@ func issueCertificate(serial int, cn string, ips, names []any, days int, ca any,
 	}
 	tpl := &x509.Certificate{
 		SerialNumber: big.NewInt(int64(serial)), Subject: pkix.Name{CommonName: cn},
-		NotBefore: generatedTime, NotAfter: generatedTime.Add(time.Duration(days) * 24 * time.Hour),
+		NotBefore: from, NotAfter: from.Add(time.Duration(days) * 24 * time.Hour),
 		KeyUsage:    x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
 	}

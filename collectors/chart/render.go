@@ -62,6 +62,12 @@ type rendering struct {
 	asked       map[string]struct{} // the APIs that it asks for
 	serves      func(string) bool   // which of them are there besides those of .Capabilities
 
+	variant int                  // generated values: those that are sealed, or others
+	zone    int                  // the time zone of the machine: UTC, or one of otherZones from 1
+	tracing bool                 // templates tell what their conditions are given
+	traced  map[*parse.Tree]bool // those that do
+	trace   map[string]uint64    // digests of it, by file; nil: nobody asks
+
 	reads map[string]struct{} // templates that use more of what lookup finds than whether it is there
 }
 
@@ -91,7 +97,7 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 	seen, rec := &r.record, &rel.Record
 	rec.Generated, rec.Lookups, rec.Modes, rec.Depends = seen.Generated, seen.Lookups, seen.Modes, seen.Depends
 	rec.Network = slices.Compact(slices.Sorted(slices.Values(append(rec.Network, seen.Network...))))
-	rel.LintsWithin = r.lintsWithin
+	rel.LintsWithin, rel.Calls = r.lintsWithin, r.calls
 	var files []manifest.File
 	for name, text := range r.files {
 		files = append(files, manifest.File{Name: name, Template: r.texts[name], Documents: helmDocuments(text)})
@@ -387,6 +393,9 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 	}
 	r.look(t)
 	guard(t)
+	if r.tracing {
+		r.putTrace(t)
+	}
 	if !own {
 		r.tpls[key] = t
 	}

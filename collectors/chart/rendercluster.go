@@ -91,6 +91,7 @@ type comparison struct {
 	base   map[string]string
 	seen   *recorder
 	both   bool            // the upgrade that is rendered is an install on a provider's cluster, too
+	done   []view          // the modes that were rendered
 	told   map[string]bool // differences that were told: what one mode does is not for the next
 }
 
@@ -187,6 +188,8 @@ func (m *comparison) onCluster(ctx context.Context, caps *common.Capabilities) f
 // with renders by render, and notes where other objects come out than of an install.
 func (m *comparison) with(ctx context.Context, mode string, render func(values any, rec *recorder) (map[string]string, error), ignore func(object any) bool) error {
 	other := new(recorder)
+	serves, present := m.t.serves, m.t.present
+	m.done = append(m.done, view{render, func() { m.t.serves, m.t.present = serves, present }})
 	got, err := render(copyValue(m.values), other)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause

@@ -57,6 +57,7 @@ type rendered struct {
 	files, texts map[string]string // what the templates render, and are
 	record       Record            // what was seen of it
 	lintsWithin  bool              // as in Release
+	calls        []string          // likewise
 	err          error
 }
 
@@ -92,9 +93,9 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	if err := t.tryOrder(ctx, c, scope, values, r.files, seen); err != nil {
 		return err
 	}
+	m := &comparison{l: l, t: t, c: c, rec: &r.record, scope: scope, values: values, caps: caps, base: r.files, seen: seen, told: map[string]bool{}}
 	if !l.stored {
 		r.record.Modes = []string{modeInstall}
-		m := &comparison{l: l, t: t, c: c, rec: &r.record, scope: scope, values: values, caps: caps, base: r.files, seen: seen, told: map[string]bool{}}
 		if err := m.run(ctx); err != nil {
 			return err
 		}
@@ -103,6 +104,12 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 		for _, file := range slices.Sorted(maps.Keys(t.reads)) { // the first ones, where they are too many
 			t.depend(file + " reads what lookup found: only nothing, and objects without content, were tried")
 		}
+	}
+	for g := range seen.generated {
+		r.calls = append(r.calls, g.Function)
+	}
+	if err := t.dependsOn(ctx, m.views(ctx), values, r.files, seen); err != nil {
+		return err
 	}
 	r.record.Generated, r.record.Lookups = seen.generatedValues(), seen.lookupCalls()
 	r.record.Network = seen.networkCalls()

@@ -16,6 +16,7 @@ const (
 	watchAPIs  = "helmproofAPIs"  // .Capabilities.APIVersions, for more than that
 	watchKube  = "helmproofKube"  // .Capabilities.KubeVersion, for more than major and minor
 	watchMode  = "helmproofMode"  // .Release.IsUpgrade, .IsInstall and .Revision
+	watchZone  = "helmproofZone"  // methods of times that go by the zone of the machine
 	watchWhole = "helmproofWhole" // what a template goes through by other means than names
 )
 
@@ -40,6 +41,11 @@ func (r *rendering) watchFunctions() template.FuncMap {
 		watchKube:  through(func(reflect.Value) { r.asksCluster = true }),
 		watchMode:  through(func(reflect.Value) { r.asksRelease = true }),
 		watchWhole: through(r.sawWhole),
+		watchZone: through(func(reflect.Value) {
+			if len(r.rec.generated)+len(r.rec.zones) > 0 { // there is no other way to a time
+				r.depend(r.current + " asks a date for the time zone: what is rendered depends on the machine")
+			}
+		}),
 	}
 }
 
@@ -272,6 +278,8 @@ func watchOf(n parse.Node) string {
 			return watchAPIs
 		case isMode(name):
 			return watchMode
+		case (name == "Local" || name == "IsDST") && !slices.Contains(names[:i], "Values"):
+			return watchZone
 		case name == "KubeVersion" && (i+1 == len(names) || names[i+1] != "Major" && names[i+1] != "Minor"):
 			return watchKube
 		}
@@ -293,10 +301,14 @@ func fieldsOf(n parse.Node) []string {
 
 // beforeHas is what the method Has is called of; nil where none is.
 func (w watcher) beforeHas(n parse.Node) parse.Node {
-	names := fieldsOf(n)
-	if len(names) == 0 || names[len(names)-1] != "Has" {
+	if names := fieldsOf(n); len(names) == 0 || names[len(names)-1] != "Has" {
 		return nil
 	}
+	return beforeLast(n)
+}
+
+// beforeLast is what the last name of a chain is taken of.
+func beforeLast(n parse.Node) parse.Node {
 	switch n := n.(type) {
 	case *parse.FieldNode:
 		if len(n.Ident) == 1 {
@@ -333,5 +345,5 @@ func (w watcher) wrapped(call string, n parse.Node) parse.Node {
 // isCall reports whether a command is one that was put there.
 func (w watcher) isCall(c *parse.CommandNode) bool {
 	id, ok := c.Args[0].(*parse.IdentifierNode)
-	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchMode, watchWhole}, id.Ident)
+	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchMode, watchWhole, watchZone}, id.Ident)
 }
