@@ -161,7 +161,10 @@ func TestGeneratedCertificatesVerify(t *testing.T) {
 			_, err := issueCertificate(1, "a", nil, nil, 1, "ca", false, "", generatedKey(), generatedTime)
 			return err
 		},
-		"no PEM data":      func() error { _, err := issueCertificate(1, "a", nil, nil, 1, nil, false, "junk", generatedKey(), generatedTime); return err },
+		"no PEM data": func() error {
+			_, err := issueCertificate(1, "a", nil, nil, 1, nil, false, "junk", generatedKey(), generatedTime)
+			return err
+		},
 		"unable to decode": func() error { _, err := buildCustomCert("Zm9v", "Zm9v"); return err },
 	} {
 		if err := call(); err == nil || !strings.Contains(err.Error(), name) {

@@ -57,6 +57,7 @@ type rendering struct {
 	looked  map[*parse.Tree]bool
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 
+	asksPatch   bool                // one asks for more of its version than what a written range says
 	asksCluster bool                // a template asks what the cluster serves, or for its version
 	asksRelease bool                // one asks whether it is an upgrade, or which revision
 	asked       map[string]struct{} // the APIs that it asks for
@@ -66,6 +67,8 @@ type rendering struct {
 	zone    int                  // the time zone of the machine: UTC, or one of otherZones from 1
 	tracing bool                 // templates tell what their conditions are given
 	traced  map[*parse.Tree]bool // those that do
+	marks   map[string]bool      // what was made of marks and does not show them: of the patch version, or the revision
+	bounds  map[string]bool      // of ranges of versions, whether patch versions matter
 	trace   map[string]uint64    // digests of it, by file; nil: nobody asks
 
 	reads map[string]struct{} // templates that use more of what lookup finds than whether it is there
@@ -211,7 +214,7 @@ type templates struct {
 func parseSources(ctx context.Context, sources []sourceFile) (*templates, error) {
 	r := &rendering{
 		err: func() error { return context.Cause(ctx) }, rec: new(recorder),
-		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, reads: map[string]struct{}{},
+		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, bounds: map[string]bool{}, reads: map[string]struct{}{},
 	}
 	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.functions())
 	t.Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
@@ -394,6 +397,7 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 	r.look(t)
 	guard(t)
 	if r.tracing {
+		t.Funcs(r.tried(r.functions()))
 		r.putTrace(t)
 	}
 	if !own {

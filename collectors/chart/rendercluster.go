@@ -70,7 +70,7 @@ func (l *load) providerCapabilities(caps *common.Capabilities) (*common.Capabili
 	out := caps.Copy()
 	setHelmVersion(out, true)
 	if v.Prerelease() == "" && v.Metadata() == "" {
-		kube, err := common.ParseKubeVersion(fmt.Sprintf("v%d.%d.%d-eks-3025e55-gke.1200-aliyun.1-tke.1+IKS.k3s1.rke2r1", v.Major(), v.Minor(), v.Patch()+9))
+		kube, err := common.ParseKubeVersion(fmt.Sprintf("v%d.%d.%[3]d-eks-%[3]d-gke.%[3]d-aliyun.%[3]d-tke.%[3]d+IKS.k3s%[3]d.rke2r%[3]d", v.Major(), v.Minor(), otherPatch))
 		if err != nil {
 			return nil, fmt.Errorf("kube version: %w", err)
 		}
@@ -106,6 +106,9 @@ func (m *comparison) run(ctx context.Context) error {
 		}
 	}
 	caps, asked := m.caps, t.asksCluster
+	if t.asksPatch || t.asksRelease {
+		t.startTrace()
+	}
 	install := func() (err error) {
 		if caps, err = m.l.providerCapabilities(m.caps); err != nil {
 			return err

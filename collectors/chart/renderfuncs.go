@@ -68,6 +68,7 @@ func (r *rendering) functions() template.FuncMap {
 	}
 	maps.Copy(f, r.watchFunctions())
 	maps.Copy(f, r.traceFunctions())
+	f[watchBound] = r.bound(f["semverCompare"])
 	f["include"], f["tpl"] = r.include(nil), r.tpl(nil)
 	// As a reflect.Value it stays addressable, for the String method of a pointer.
 	f[checkPrint] = func(v reflect.Value) (reflect.Value, error) {

@@ -153,7 +153,7 @@ var ofRevision = regexp.MustCompile(`1[0-9]{9}`)
 
 // depend notes what the rendering was seen to act on, in the same words each time.
 func (r *rendering) depend(what string) {
-	what = ofRevision.ReplaceAllString(what, "REVISION")
+	what = ofRevision.ReplaceAllString(strings.ReplaceAll(what, markPatch, "PATCH"), "REVISION")
 	if r.depends != nil && len(r.depends) < maxDepends {
 		r.depends[what] = struct{}{}
 	}

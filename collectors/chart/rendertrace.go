@@ -19,9 +19,11 @@ import (
 // Calls that are put into templates to take down what conditions are given. Each
 // returns what it gets.
 const (
-	traceValue = "helmproofTraceValue" // of a function that decides
-	traceKeys  = "helmproofTraceKeys"  // the same, of mappings the keys alone
-	traceTruth = "helmproofTraceTruth" // of if and with
+	traceValue   = "helmproofTraceValue"   // of a function that decides
+	traceKeys    = "helmproofTraceKeys"    // the same, of mappings the keys alone
+	traceTruth   = "helmproofTraceTruth"   // of if and with
+	traceCarried = "helmproofTraceCarried" // the same, of functions that carry marks on
+	traceFirst   = "helmproofTraceFirst"   // as the first one, of what is compared with 0 or 1
 )
 
 // maxTraced bounds the parts of one value that are taken down.
@@ -30,15 +32,26 @@ const maxTraced = 10_000
 // handingOn are functions whose result shows any change of what they get, or that look
 // only at whether it is empty.
 var handingOn = setOf(
-	"and", "or", "not", "empty", "default", "coalesce", "ternary", "required", "fail", "len", "typeOf", "kindOf", "include", "tpl",
+	"and", "or", "not", "empty", "default", "coalesce", "ternary", "required", "fail", "typeOf", "kindOf", "typeIs", "kindIs", "typeIsLike", "include", "tpl",
 	"dict", "list", "tuple", "set", "append", "prepend", "concat", "merge", "mergeOverwrite", "mustMerge", "mustMergeOverwrite", "deepCopy", "mustDeepCopy",
 	"print", "printf", "println", "cat", "quote", "squote", "toString", "join", "upper", "lower", "indent", "nindent", "trunc",
 	"toYaml", "toYamlPretty", "mustToYaml", "toJson", "mustToJson", "toRawJson", "toPrettyJson",
 	"b64enc", "b32enc", "sha1sum", "sha256sum", "sha512sum", "bcrypt", "htpasswd", "derivePassword", "encryptAES",
 	"date", "htmlDate", "dateInZone", "date_in_zone", "htmlDateInZone", "dateModify", "date_modify", "mustDateModify", "unixEpoch",
 	"genSignedCert", "genSignedCertWithKey", "genCAWithKey", "genSelfSignedCertWithKey",
-	checkPrint, watchHas, watchAPIs, watchKube, watchMode, watchWhole, watchZone, traceValue, traceKeys, traceTruth,
+	checkPrint, watchBound, watchHas, watchAPIs, watchKube, watchMode, watchWhole, watchZone, traceValue, traceKeys, traceTruth, traceFirst, traceCarried,
 )
+
+// carrying are functions of which a mark comes out again, or which look after that by
+// themselves.
+func carrying(name string) bool {
+	if _, ok := ofTexts[name]; ok {
+		return true
+	}
+	return converting[name]
+}
+
+var converting = setOf("int", "int64", "float64", "atoi", "fromYaml", "fromYamlArray", "fromJson", "fromJsonArray", "mustFromJson", "first", "last", "rest", "initial", "compact", "uniq", "trimall", "toStrings", "sortAlpha", "reverse")
 
 // selecting are functions that take something out of mappings by its name.
 var selecting = setOf("index", "get", "hasKey", "dig", "pluck", "pick", "omit", "unset", "keys", "values")
@@ -55,19 +68,33 @@ func setOf(names ...string) map[string]bool {
 func (r *rendering) traceFunctions() template.FuncMap {
 	through := func(kind string, write func(d *digest, v reflect.Value)) func(reflect.Value) reflect.Value {
 		return func(v reflect.Value) reflect.Value {
+			d := &digest{left: maxTraced, sum: r.trace[r.current]}
+			if r.trace == nil && kind != "carried" {
+				d.see = func(s string) { r.sawText(s, kind == "first") }
+			}
+			d.text(kind)
+			write(d, v)
 			if r.trace != nil {
-				d := &digest{left: maxTraced, sum: r.trace[r.current]}
-				d.text(kind)
-				write(d, v)
 				r.trace[r.current] = d.sum
 			}
 			return v
 		}
 	}
+	deep := func(d *digest, v reflect.Value) { d.value(v, true) }
 	return template.FuncMap{
-		traceValue: through("value", func(d *digest, v reflect.Value) { d.value(v, true) }),
-		traceKeys:  through("keys", func(d *digest, v reflect.Value) { d.value(v, false) }),
-		traceTruth: through("truth", func(d *digest, v reflect.Value) {
+		traceValue:   through("value", deep),
+		traceFirst:   through("first", deep),
+		traceCarried: through("carried", deep),
+		traceKeys: through("keys", func(d *digest, v reflect.Value) {
+			switch concrete(v).Kind() {
+			case reflect.Map, reflect.Slice, reflect.Array: // what is taken out of it is looked at where it decides
+				if d.see != nil {
+					return
+				}
+			}
+			d.value(v, false)
+		}),
+		traceTruth: through("carried", func(d *digest, v reflect.Value) {
 			if truth, ok := template.IsTrue(v); ok { // a number can be zero elsewhere
 				d.text(fmt.Sprint(truth))
 			}
@@ -90,9 +117,14 @@ func concrete(v reflect.Value) reflect.Value {
 type digest struct {
 	sum  uint64
 	left int
+	see  func(string) // if not nil: gets each text instead
 }
 
 func (d *digest) text(s string) {
+	if d.see != nil {
+		d.see(s)
+		return
+	}
 	h := fnv.New64a()
 	_, _ = fmt.Fprintf(h, "%x %d %s", d.sum, len(s), s) // a hash takes everything
 	d.sum = h.Sum64()
@@ -150,6 +182,10 @@ func (d *digest) value(v reflect.Value, deep bool) {
 
 // startTrace puts the calls into all templates, which stay the same otherwise.
 func (t *templates) startTrace() {
+	if t.tracing {
+		return
+	}
+	t.set.Funcs(t.tried(t.functions()))
 	t.tracing, t.traced = true, map[*parse.Tree]bool{}
 	t.tpls = map[string]*template.Template{} // parsed without them
 	t.rendering.putTrace(t.set)
@@ -219,7 +255,12 @@ func (t tracer) command(c *parse.CommandNode, piped bool) string {
 		switch {
 		case selecting[id.Ident]:
 			by = traceKeys
-		case !handingOn[id.Ident]:
+		case handingOn[id.Ident]:
+		case carrying(id.Ident):
+			by = traceCarried
+		case comparesWithOne(id.Ident, c, piped):
+			by = traceFirst
+		default:
 			by = traceValue
 		}
 	} else if len(c.Args) > 1 || piped { // a method
@@ -237,6 +278,18 @@ func (t tracer) command(c *parse.CommandNode, piped bool) string {
 		}
 	}
 	return by
+}
+
+// comparesWithOne reports whether a command compares one argument with 0 or 1, which
+// tells an upgrade from an install, and no revision from another.
+func comparesWithOne(name string, c *parse.CommandNode, piped bool) bool {
+	if !slices.Contains([]string{"eq", "ne", "lt", "le", "gt", "ge"}, name) || piped && len(c.Args) != 2 || !piped && len(c.Args) != 3 {
+		return false
+	}
+	return slices.ContainsFunc(c.Args[1:], func(n parse.Node) bool {
+		number, ok := n.(*parse.NumberNode)
+		return ok && number.IsInt && (number.Int64 == 1 || number.Int64 == 0)
+	})
 }
 
 // within looks into what stands in brackets.

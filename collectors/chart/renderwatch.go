@@ -15,6 +15,7 @@ const (
 	watchHas   = "helmproofHas"   // .Capabilities.APIVersions.Has
 	watchAPIs  = "helmproofAPIs"  // .Capabilities.APIVersions, for more than that
 	watchKube  = "helmproofKube"  // .Capabilities.KubeVersion, for more than major and minor
+	watchBound = "helmproofBound" // .Capabilities.KubeVersion, compared with a written range
 	watchMode  = "helmproofMode"  // .Release.IsUpgrade, .IsInstall and .Revision
 	watchZone  = "helmproofZone"  // methods of times that go by the zone of the machine
 	watchWhole = "helmproofWhole" // what a template goes through by other means than names
@@ -38,7 +39,7 @@ func (r *rendering) watchFunctions() template.FuncMap {
 				r.depend(r.current + byAPIs)
 			}
 		}),
-		watchKube:  through(func(reflect.Value) { r.asksCluster = true }),
+		watchKube:  through(func(reflect.Value) { r.asksCluster, r.asksPatch = true, true }),
 		watchMode:  through(func(reflect.Value) { r.asksRelease = true }),
 		watchWhole: through(r.sawWhole),
 		watchZone: through(func(reflect.Value) {
@@ -224,6 +225,12 @@ func (w watcher) command(c *parse.CommandNode, piped bool) {
 			return
 		}
 	}
+	if id, ok := c.Args[0].(*parse.IdentifierNode); ok && id.Ident == "semverCompare" && !piped && len(c.Args) == 3 && watchOf(c.Args[2]) == watchKube {
+		if _, written := c.Args[1].(*parse.StringNode); written {
+			c.Args[0] = w.name(watchBound, c.Pos)
+			return
+		}
+	}
 	for i, a := range c.Args {
 		if i == 0 {
 			c.Args[0] = w.inner(a)
@@ -345,5 +352,5 @@ func (w watcher) wrapped(call string, n parse.Node) parse.Node {
 // isCall reports whether a command is one that was put there.
 func (w watcher) isCall(c *parse.CommandNode) bool {
 	id, ok := c.Args[0].(*parse.IdentifierNode)
-	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchMode, watchWhole, watchZone}, id.Ident)
+	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchBound, watchMode, watchWhole, watchZone}, id.Ident)
 }
