@@ -109,6 +109,7 @@ func (r *rendering) certificateFunctions(use func(string) int) template.FuncMap 
 		}
 		c, err := issueCertificate(use(function), cn, ips, names, days, ca, isCA, keyPEM, key, from)
 		for _, text := range []string{c.Cert, c.Key} {
+			r.rec.text(function, r.current, text)
 			if lines := strings.Split(text, "\n"); len(lines) > 2 { // they may be indented
 				r.rec.text(function, r.current, lines[1])
 			}
@@ -127,6 +128,7 @@ func (r *rendering) certificateFunctions(use func(string) int) template.FuncMap 
 					return encodeKey(otherKey())
 				}
 				r.rec.text("genPrivateKey", r.current, generatedKeyLine())
+				r.rec.text("genPrivateKey", r.current, generatedKeyPEM())
 				return generatedKeyPEM(), nil
 			}
 			return "Unknown type " + typ, nil

@@ -58,6 +58,7 @@ type rendering struct {
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 
 	asksPatch   bool                // one asks for more of its version than what a written range says
+	asksNumber  bool                // there is one that names the revision
 	asksCluster bool                // a template asks what the cluster serves, or for its version
 	asksRelease bool                // one asks whether it is an upgrade, or which revision
 	asked       map[string]struct{} // the APIs that it asks for

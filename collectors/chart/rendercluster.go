@@ -106,7 +106,8 @@ func (m *comparison) run(ctx context.Context) error {
 		}
 	}
 	caps, asked := m.caps, t.asksCluster
-	if t.asksPatch || t.asksRelease {
+	marked := func() bool { return t.asksPatch || t.asksRelease && t.asksNumber } // a mark can be seen
+	if marked() {
 		t.startTrace()
 	}
 	install := func() (err error) {
@@ -130,6 +131,12 @@ func (m *comparison) run(ctx context.Context) error {
 	}
 	both := m.both
 	m.both = false
+	if marked() && !t.tracing { // an upgrade asked on its way
+		t.startTrace()
+		if err := m.with(ctx, modeUpgrade, upgrade(caps), nil); err != nil {
+			return err
+		}
+	}
 	switch {
 	case both && t.asksRelease: // an upgrade asked on its way
 		if err := m.with(ctx, modeProvider, m.onCluster(ctx, caps), nil); err != nil {

@@ -31,9 +31,12 @@ type view struct {
 // the views, and notes what depends on the machine's time zone. The templates are good
 // for nothing else afterwards. What cannot be found out stays recorded.
 func (t *templates) dependsOn(ctx context.Context, views []view, values any, rendered map[string]string, seen *recorder) error {
-	open := map[GeneratedValue]bool{}
+	open, shown := map[GeneratedValue]bool{}, map[string]bool{}
 	for g := range seen.generated {
-		if !sameElsewhere[g.Function] && !shows(rendered[g.Template], seen.texts[g]) {
+		shown[g.Template] = shown[g.Template] || shows(rendered[g.Template], seen.texts[g])
+	}
+	for g := range seen.generated {
+		if !shown[g.Template] && !sameElsewhere[g.Function] {
 			open[g] = true
 		}
 	}
@@ -44,7 +47,18 @@ func (t *templates) dependsOn(ctx context.Context, views []view, values any, ren
 	defer func() { t.variant, t.zone, t.trace = 0, 0, nil }()
 	changed, byZone := map[string]bool{}, map[string]bool{}
 	unknown := false
-	for _, v := range views {
+	all := func() bool { // all of them count
+		for g := range open {
+			if !changed[g.Template] {
+				return false
+			}
+		}
+		return true
+	}
+	for i, v := range views {
+		if i > 0 && len(seen.zones) == 0 && all() {
+			break
+		}
 		v.set()
 		as := func(variant, zone int) (*traced, error) {
 			t.variant, t.zone, t.trace = variant, zone, map[string]uint64{}
@@ -54,14 +68,22 @@ func (t *templates) dependsOn(ctx context.Context, views []view, values any, ren
 			}
 			return &traced{files, t.trace, err}, nil
 		}
-		first, err := as(0, 0)
-		if err != nil {
-			return err
-		}
+		var first *traced
 		compare := func(variant, zone int, into map[string]bool) error {
 			other, err := as(variant, zone)
 			if err != nil {
 				return err
+			}
+			if i == 0 { // that is rendered already
+				(&traced{files: rendered, trace: other.trace}).compare(other, into)
+				if zone == 0 && len(seen.zones) == 0 && all() {
+					return nil
+				}
+			}
+			if first == nil {
+				if first, err = as(0, 0); err != nil {
+					return err
+				}
 			}
 			unknown = unknown || exceeded(first.err) || exceeded(other.err)
 			first.compare(other, into)
@@ -72,9 +94,9 @@ func (t *templates) dependsOn(ctx context.Context, views []view, values any, ren
 				return err
 			}
 		}
-		for i := range otherZones {
+		for z := range otherZones {
 			if len(seen.zones) > 0 {
-				if err := compare(0, i+1, byZone); err != nil {
+				if err := compare(0, z+1, byZone); err != nil {
 					return err
 				}
 			}
