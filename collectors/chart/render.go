@@ -50,7 +50,8 @@ type rendering struct {
 	nesting int    // includes and tpl calls under way
 	current string // the file that is being rendered
 	steps   int
-	bytes   int                           // made by functions
+	bytes   int // made by functions
+	funcs   template.FuncMap
 	tpls    map[string]*template.Template // parsed arguments of tpl
 	present bool                          // lookup finds what it is asked for
 	other   bool                          // maps come in the other order
@@ -217,7 +218,8 @@ func parseSources(ctx context.Context, sources []sourceFile) (*templates, error)
 		err: func() error { return context.Cause(ctx) }, rec: new(recorder),
 		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, bounds: map[string]bool{}, reads: map[string]struct{}{},
 	}
-	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.functions())
+	r.funcs = r.functions()
+	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.funcs)
 	t.Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
 	for _, s := range sources {
 		if err := checkBlocks(s.text); err != nil {
@@ -388,9 +390,8 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 		t.Option("missingkey=zero").Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
 		t, err = t.New(parent.Name()).Parse(text)
 	} else {
-		funcs := r.functions()
-		maps.Copy(funcs, template.FuncMap{"include": r.include(parent), "tpl": r.tpl(parent)})
-		t, err = template.New(parent.Name()).Option("missingkey=zero").Funcs(funcs).Parse(text)
+		own := template.FuncMap{"include": r.include(parent), "tpl": r.tpl(parent)}
+		t, err = template.New(parent.Name()).Option("missingkey=zero").Funcs(r.funcs).Funcs(own).Parse(text)
 	}
 	if err != nil {
 		return nil, err
@@ -398,7 +399,6 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 	r.look(t)
 	guard(t)
 	if r.tracing {
-		t.Funcs(r.tried(r.functions()))
 		r.putTrace(t)
 	}
 	if !own {

@@ -185,7 +185,9 @@ func (t *templates) startTrace() {
 	if t.tracing {
 		return
 	}
-	t.set.Funcs(t.tried(t.functions()))
+	tried := t.tried(t.funcs)
+	maps.Copy(t.funcs, tried)
+	t.set.Funcs(tried)
 	t.tracing, t.traced = true, map[*parse.Tree]bool{}
 	t.tpls = map[string]*template.Template{} // parsed without them
 	t.rendering.putTrace(t.set)
