@@ -36,6 +36,7 @@ func (r *rendering) functions() template.FuncMap {
 	maps.Copy(f, r.boundedTexts(f))
 	maps.Copy(f, r.boundedLists(f))
 	maps.Copy(f, r.generatedFunctions())
+	maps.Copy(f, r.digestFunctions(f))
 	f["required"] = func(msg string, v any) (any, error) {
 		if s, isString := v.(string); v == nil || isString && s == "" {
 			return v, &userError{msg: msg, required: true}
