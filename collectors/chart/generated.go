@@ -62,7 +62,8 @@ func (r *recorder) zone(function, file string) {
 	r.zones[GeneratedValue{Function: function, Template: file}]++
 }
 
-func (r *recorder) lookup(apiVersion, kind, namespace, name string) {
+// lookup notes a call, and says by what text.
+func (r *recorder) lookup(apiVersion, kind, namespace, name string) string {
 	if r.lookups == nil {
 		r.lookups = map[string]struct{}{}
 	}
@@ -74,6 +75,7 @@ func (r *recorder) lookup(apiVersion, kind, namespace, name string) {
 		s += " " + name
 	}
 	r.lookups[s] = struct{}{}
+	return s
 }
 
 func (r *recorder) call(s string) {

@@ -73,6 +73,8 @@ type rendering struct {
 	bounds  map[string]bool      // of ranges of versions, whether patch versions matter
 	trace   map[string]uint64    // digests of it, by file; nil: nobody asks
 
+	chosen map[string]bool // if not nil: which optional APIs and objects are there
+
 	reads map[string]struct{} // templates that use more of what lookup finds than whether it is there
 }
 

@@ -159,7 +159,10 @@ func (m *comparison) run(ctx context.Context) error {
 		}
 		t.present = false
 	}
-	return m.served(ctx, caps)
+	if err := m.served(ctx, caps); err != nil {
+		return err
+	}
+	return m.some(ctx, caps)
 }
 
 // served compares with a cluster that has every API that was asked for. What is made
@@ -173,11 +176,14 @@ func (m *comparison) served(ctx context.Context, caps *common.Capabilities) erro
 		return nil
 	}
 	m.t.serves = func(version string) bool { return servedByProvider(version) || servedSomewhere(version) }
-	return m.with(ctx, modeServed, m.onCluster(ctx, caps), func(object any) bool {
-		o, _ := object.(map[string]any)
-		version, _ := o["apiVersion"].(string)
-		return !builtinGroups()[groupOf(version)]
-	})
+	return m.with(ctx, modeServed, m.onCluster(ctx, caps), ofUnknownKind)
+}
+
+// ofUnknownKind reports whether an object is of a kind that somebody has to install.
+func ofUnknownKind(object any) bool {
+	o, _ := object.(map[string]any)
+	version, _ := o["apiVersion"].(string)
+	return !builtinGroups()[groupOf(version)]
 }
 
 // onCluster renders an install with these capabilities.
@@ -198,8 +204,8 @@ func (m *comparison) onCluster(ctx context.Context, caps *common.Capabilities) f
 // with renders by render, and notes where other objects come out than of an install.
 func (m *comparison) with(ctx context.Context, mode string, render func(values any, rec *recorder) (map[string]string, error), ignore func(object any) bool) error {
 	other := new(recorder)
-	serves, present := m.t.serves, m.t.present
-	m.done = append(m.done, view{render, func() { m.t.serves, m.t.present = serves, present }})
+	serves, present, chosen := m.t.serves, m.t.present, m.t.chosen
+	m.done = append(m.done, view{render, func() { m.t.serves, m.t.present, m.t.chosen = serves, present, chosen }})
 	got, err := render(copyValue(m.values), other)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -213,15 +219,15 @@ func (m *comparison) with(ctx context.Context, mode string, render func(values a
 	}
 	if err != nil {
 		// What refuses the objects that lookup found here may take others.
-		if !refusedByChart(err) || mode != modeProvider && mode != modeServed && len(m.seen.lookups) > 0 {
+		if !refusedByChart(err) || mode != modeProvider && mode != modeServed && mode != modeSome && len(m.seen.lookups) > 0 {
 			short, _ := renderProblem(err, m.c.Name())
-			m.t.depend(mode + ": it does not render: " + oneLine(short.Error()) + standIns(mode))
+			m.t.depend(mode + ": it does not render: " + oneLine(short.Error()) + standIns(mode, len(m.seen.lookups) > 0))
 		}
 		return nil
 	}
 	for _, d := range differences(m.base, got, ignore) {
 		if !m.told[d] {
-			m.t.depend(mode + ": it renders " + d + standIns(mode))
+			m.t.depend(mode + ": it renders " + d + standIns(mode, len(m.seen.lookups) > 0))
 		}
 		m.told[d] = true
 	}
@@ -229,8 +235,8 @@ func (m *comparison) with(ctx context.Context, mode string, render func(values a
 }
 
 // standIns says what lookup gave.
-func standIns(mode string) string {
-	if mode == modePresent {
+func standIns(mode string, lookups bool) string {
+	if mode == modePresent || mode == modeSome && lookups {
 		return " (lookup gave stand-ins without content for the objects of a cluster)"
 	}
 	return ""

@@ -44,7 +44,7 @@ func (t *templates) dependsOn(ctx context.Context, views []view, values any, ren
 		return nil
 	}
 	t.startTrace()
-	defer func() { t.variant, t.zone, t.trace = 0, 0, nil }()
+	defer func() { t.variant, t.zone, t.trace, t.chosen = 0, 0, nil, nil }()
 	changed, byZone := map[string]bool{}, map[string]bool{}
 	unknown := false
 	all := func() bool { // all of them count
@@ -189,6 +189,6 @@ func shows(rendered string, texts []string) bool {
 
 // views are the ways in which the templates could tell that they are rendered.
 func (m *comparison) views(ctx context.Context) []view {
-	out := []view{{set: func() { m.t.serves, m.t.present = nil, false }, render: m.onCluster(ctx, m.caps)}}
+	out := []view{{set: func() { m.t.serves, m.t.present, m.t.chosen = nil, false, nil }, render: m.onCluster(ctx, m.caps)}}
 	return append(out, m.done...)
 }

@@ -165,8 +165,8 @@ const maxDepends = 50
 // lookup is Helm's: without a cluster it finds nothing. Where it is to find
 // something, that has what every object has.
 func (r *rendering) lookup(apiVersion, kind, namespace, name string) (map[string]any, error) {
-	r.rec.lookup(apiVersion, kind, namespace, name)
-	if !r.present {
+	call := r.rec.lookup(apiVersion, kind, namespace, name)
+	if r.chosen == nil && !r.present || r.chosen != nil && !r.chosen[call] {
 		return map[string]any{}, nil
 	}
 	object := func(name string) map[string]any {

@@ -67,7 +67,7 @@ func (r *rendering) hasAPI(set any, version string) (bool, error) {
 	default:
 		r.depend(r.current + byAPIs)
 	}
-	return s.Has(version) || r.serves != nil && r.serves(version), nil
+	return s.Has(version) || r.serving(version), nil
 }
 
 // sawWhole notes that a template takes .Release, or what holds it, without its name:
