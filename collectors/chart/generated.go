@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
@@ -10,20 +11,26 @@ import (
 	"slices"
 	"strings"
 	"text/template"
-	"time"
-	_ "time/tzdata" // dates in a zone are the same on every machine
 )
+
+// What of generated texts is looked for in what is rendered.
+const (
+	minShown = 6  // bytes that a text has to have: fewer may stand there by chance
+	maxShown = 20 // texts of one function in one template
+)
+
+// printsAddress is what is recorded where a template prints where a value lies.
+const printsAddress = "printf %p"
 
 // generatedMark is what replaced random text consists of.
 const generatedMark = "generated"
 
-// generatedTime stands for the time of rendering.
-var generatedTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-
 // recorder notes what rendering asked for; it belongs to one rendering.
 type recorder struct {
-	generated map[GeneratedValue]int // Count unset in the key
-	ordered   map[GeneratedValue]int // likewise, of functions whose result has the random order of a map
+	generated map[GeneratedValue]int      // Count unset in the key
+	texts     map[GeneratedValue][]string // what some of them were, of minShown bytes or more
+	zones     map[GeneratedValue]int      // calls whose result depends on the time zone of the machine
+	ordered   map[GeneratedValue]int      // likewise, of functions whose result has the random order of a map
 	lookups   map[string]struct{}
 	network   map[string]struct{}
 	n         int // generated values so far
@@ -38,7 +45,25 @@ func (r *recorder) generate(function, file string) int {
 	return r.n
 }
 
-func (r *recorder) lookup(apiVersion, kind, namespace, name string) {
+// text notes what a call returned.
+func (r *recorder) text(function, file, text string) {
+	if r.texts == nil {
+		r.texts = map[GeneratedValue][]string{}
+	}
+	if g := (GeneratedValue{Function: function, Template: file}); len(text) >= minShown && len(r.texts[g]) < maxShown {
+		r.texts[g] = append(r.texts[g], text)
+	}
+}
+
+func (r *recorder) zone(function, file string) {
+	if r.zones == nil {
+		r.zones = map[GeneratedValue]int{}
+	}
+	r.zones[GeneratedValue{Function: function, Template: file}]++
+}
+
+// lookup notes a call, and says by what text.
+func (r *recorder) lookup(apiVersion, kind, namespace, name string) string {
 	if r.lookups == nil {
 		r.lookups = map[string]struct{}{}
 	}
@@ -50,6 +75,7 @@ func (r *recorder) lookup(apiVersion, kind, namespace, name string) {
 		s += " " + name
 	}
 	r.lookups[s] = struct{}{}
+	return s
 }
 
 func (r *recorder) call(s string) {
@@ -75,6 +101,12 @@ func (r *recorder) add(other *recorder) {
 			}
 			r.generated[g] = n
 		}
+	}
+	for g, n := range other.zones {
+		if r.zones == nil {
+			r.zones = map[GeneratedValue]int{}
+		}
+		r.zones[g] = max(r.zones[g], n)
 	}
 	for s := range other.lookups {
 		if r.lookups == nil {
@@ -107,13 +139,20 @@ func (r *recorder) generatedValues() []GeneratedValue {
 func (r *rendering) generatedFunctions() template.FuncMap {
 	// use records a call and returns a number that no other call gets.
 	use := func(function string) int { return r.rec.generate(function, r.current) }
+	shown := func(function, text string) string {
+		r.rec.text(function, r.current, text)
+		return text
+	}
 	random := func(function string, alphabet string) func(int) (string, error) {
 		return func(n int) (string, error) {
 			if n < 0 || n > maxFileSize {
 				return "", fmt.Errorf("%s %d: want at most %d characters", function, n, maxFileSize)
 			}
-			return generatedText(n, use(function), alphabet), nil
+			return shown(function, r.varied(generatedText(n, use(function), alphabet), alphabet)), nil
 		}
+	}
+	hash := func(function string) string {
+		return "$2a$10$" + r.varied(generatedBcrypt(use(function))[len("$2a$10$"):], lowerDigits)
 	}
 	f := template.FuncMap{
 		"randAlphaNum": random("randAlphaNum", lowerDigits),
@@ -122,35 +161,64 @@ func (r *rendering) generatedFunctions() template.FuncMap {
 		"randNumeric":  random("randNumeric", lowerDigits[:10]),
 		"randBytes": func(n int) (string, error) {
 			s, err := random("randBytes", lowerDigits)(n)
-			return base64.StdEncoding.EncodeToString([]byte(s)), err
+			return shown("randBytes", base64.StdEncoding.EncodeToString([]byte(s))), err
 		},
-		"randInt": func(low, _ int) int {
+		"randInt": func(low, high int) int {
 			use("randInt")
-			return low
+			return r.variedInt(low, high)
 		},
 		"shuffle": func(s string) string {
 			use("shuffle")
 			return s
 		},
-		"uuidv4": func() string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", use("uuidv4")) },
-		"bcrypt": func(string) string { return generatedBcrypt(use("bcrypt")) },
+		"uuidv4": func() string {
+			id := fmt.Sprintf("00000000-0000-4000-8000-%012d", use("uuidv4"))
+			return shown("uuidv4", r.varied(id, lowerDigits[:10]))
+		},
+		"bcrypt": func(string) string { return shown("bcrypt", hash("bcrypt")) },
 		"htpasswd": func(user, _ string) string {
 			if strings.Contains(user, ":") {
 				return "invalid username: " + user
 			}
-			return user + ":" + generatedBcrypt(use("htpasswd"))
+			return shown("htpasswd", user+":"+hash("htpasswd"))
 		},
 		"encryptAES": func(password, text string) (string, error) {
 			if text == "" {
 				return "", nil
 			}
 			use("encryptAES")
-			return encryptAES(password, text)
+			return encryptAES(password, text, byte(r.variant))
 		},
 	}
-	maps.Copy(f, dateFunctions(use))
-	maps.Copy(f, certificateFunctions(use))
+	maps.Copy(f, r.dateFunctions(use))
+	maps.Copy(f, r.certificateFunctions(use))
 	return f
+}
+
+// varied is a generated text or, in the other rendering, one that differs from it in
+// each character of the alphabet.
+func (r *rendering) varied(s, alphabet string) string {
+	if r.variant == 0 {
+		return s
+	}
+	return strings.Map(func(c rune) rune {
+		if i := strings.IndexRune(alphabet, c); i >= 0 {
+			return rune(alphabet[(i+3)%len(alphabet)])
+		}
+		return c
+	}, s)
+}
+
+// variedInt is the least number or, in the other rendering, the highest one. Of
+// numbers below and above zero the other one is zero, which alone counts as false.
+func (r *rendering) variedInt(low, high int) int {
+	switch {
+	case r.variant == 0:
+		return low
+	case low < 0 && high > 0:
+		return 0
+	}
+	return max(low, high-1)
 }
 
 const lowerDigits = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -176,9 +244,9 @@ func generatedDigits(n int) int { return min(4, (n+1)/2) }
 // generatedBcrypt has the form of a bcrypt hash, of no password.
 func generatedBcrypt(call int) string { return "$2a$10$" + generatedText(53, call, lowerDigits) }
 
-// encryptAES is sprig's (AES-256-CBC), with an initialization vector of zeros,
-// so that decryptAES reads it.
-func encryptAES(password, text string) (string, error) {
+// encryptAES is sprig's (AES-256-CBC), with an initialization vector of one byte
+// again and again, so that decryptAES reads it.
+func encryptAES(password, text string, vector byte) (string, error) {
 	key := make([]byte, 32)
 	copy(key, password)
 	block, err := aes.NewCipher(key)
@@ -188,66 +256,7 @@ func encryptAES(password, text string) (string, error) {
 	pad := aes.BlockSize - len(text)%aes.BlockSize
 	content := append([]byte(text), strings.Repeat(string(rune(pad)), pad)...)
 	out := make([]byte, aes.BlockSize+len(content))
+	copy(out, bytes.Repeat([]byte{vector}, aes.BlockSize))
 	cipher.NewCBCEncrypter(block, out[:aes.BlockSize]).CryptBlocks(out[aes.BlockSize:], content)
 	return base64.StdEncoding.EncodeToString(out), nil
-}
-
-// dateFunctions are sprig's without clock and local time zone.
-func dateFunctions(use func(string) int) template.FuncMap {
-	now := func(function string) time.Time {
-		use(function)
-		return generatedTime
-	}
-	// moment is what sprig takes as a date; anything else means now.
-	moment := func(function string, v any) time.Time {
-		switch v := v.(type) {
-		case time.Time:
-			return v
-		case *time.Time:
-			if v != nil {
-				return *v
-			}
-		case int64:
-			return time.Unix(v, 0)
-		case int:
-			return time.Unix(int64(v), 0)
-		case int32:
-			return time.Unix(int64(v), 0)
-		}
-		return now(function)
-	}
-	in := func(function, layout string, v any, zone string) string {
-		loc, err := time.LoadLocation(zone)
-		if err != nil || zone == "Local" {
-			loc = time.UTC
-		}
-		return moment(function, v).In(loc).Format(layout)
-	}
-	inZone := func(name string) func(string, any, string) string {
-		return func(layout string, v any, zone string) string { return in(name, layout, v, zone) }
-	}
-	toDate := func(layout, s string) (time.Time, error) { return time.ParseInLocation(layout, s, time.UTC) }
-	durationRound := durationRounder()
-	return template.FuncMap{
-		"now":            func() time.Time { return now("now") },
-		"date":           func(layout string, v any) string { return in("date", layout, v, "UTC") },
-		"htmlDate":       func(v any) string { return in("htmlDate", time.DateOnly, v, "UTC") },
-		"htmlDateInZone": func(v any, zone string) string { return in("htmlDateInZone", time.DateOnly, v, zone) },
-		"dateInZone":     inZone("dateInZone"),
-		"date_in_zone":   inZone("date_in_zone"),
-		"toDate": func(layout, s string) time.Time {
-			t, _ := toDate(layout, s) // the zero time when s is no date, as in sprig
-			return t
-		},
-		"mustToDate": toDate,
-		"ago": func(v any) string {
-			return now("ago").Sub(moment("ago", v)).Round(time.Second).String()
-		},
-		"durationRound": func(v any) string {
-			if t, ok := v.(time.Time); ok {
-				v = int64(now("durationRound").Sub(t))
-			}
-			return durationRound(v)
-		},
-	}
 }

@@ -7,7 +7,9 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"strings"
 	"testing"
@@ -128,11 +130,11 @@ func TestGeneratedCertificatesVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"", rsaPEM} {
-		ca, err := issueCertificate(1, "ca", nil, nil, 10, nil, true, key)
+		ca, err := issueCertificate(1, "ca", nil, nil, 10, nil, true, key, generatedKey(), generatedTime)
 		if err != nil {
 			t.Fatal(err)
 		}
-		leaf, err := issueCertificate(2, "web", []any{"10.0.0.1"}, []any{"web.svc"}, 10, ca, false, "")
+		leaf, err := issueCertificate(2, "web", []any{"10.0.0.1"}, []any{"web.svc"}, 10, ca, false, "", generatedKey(), generatedTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,9 +155,18 @@ func TestGeneratedCertificatesVerify(t *testing.T) {
 		}
 	}
 	for name, call := range map[string]func() error{
-		"error parsing ip": func() error { _, err := issueCertificate(1, "a", []any{"x"}, nil, 1, nil, false, ""); return err },
-		"wrong type":       func() error { _, err := issueCertificate(1, "a", nil, nil, 1, "ca", false, ""); return err },
-		"no PEM data":      func() error { _, err := issueCertificate(1, "a", nil, nil, 1, nil, false, "junk"); return err },
+		"error parsing ip": func() error {
+			_, err := issueCertificate(1, "a", []any{"x"}, nil, 1, nil, false, "", generatedKey(), generatedTime)
+			return err
+		},
+		"wrong type": func() error {
+			_, err := issueCertificate(1, "a", nil, nil, 1, "ca", false, "", generatedKey(), generatedTime)
+			return err
+		},
+		"no PEM data": func() error {
+			_, err := issueCertificate(1, "a", nil, nil, 1, nil, false, "junk", generatedKey(), generatedTime)
+			return err
+		},
 		"unable to decode": func() error { _, err := buildCustomCert("Zm9v", "Zm9v"); return err },
 	} {
 		if err := call(); err == nil || !strings.Contains(err.Error(), name) {
@@ -164,11 +175,41 @@ func TestGeneratedCertificatesVerify(t *testing.T) {
 	}
 }
 
+// TestGeneratedAndEncoded: what templates make of a generated value is none of a secret.
+func TestGeneratedAndEncoded(t *testing.T) {
+	t.Parallel()
+	for call, want := range map[string]bool{
+		`randAlphaNum 32 | sha256sum`:                                     true,
+		`randAlphaNum 32 | b64enc | sha1sum | b64enc`:                     true,
+		`sha512sum (randAlphaNum 32)`:                                     true,
+		`sha256sum (printf "%s-%s" "salt" (randAlphaNum 32))`:             true,
+		`printf "%s-%s" "admin" (randAlphaNum 16)`:                        true,
+		`randAlphaNum 20 | b64enc | b64enc`:                               true,
+		`htpasswd "admin" (randAlphaNum 10) | b64enc | b64enc`:            true,
+		`randAlphaNum 20 | upper | quote | trimAll "\""`:                  true,
+		`printf "%x" (randAlphaNum 20)`:                                   true,
+		`sha256sum "hunter2"`:                                             false,
+		`sha256sum (print "hunter2\n" (randAlphaNum 20))`:                 false,
+		`printf "hunter2\n%s" (randAlphaNum 20) | b64enc`:                 false,
+		`printf "x9-Tr0ub4dor-%s" (randAlphaNum 20)`:                      false,
+		`htpasswd "admin" "x" | print "root:hunter2\n" | b64enc | b64enc`: false,
+	} {
+		rel := mustLoad(t, demoChart(t, map[string]string{"templates/x.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData:\n  v: {{ " + call + " | toJson }}\n"}), LoadOptions{})
+		set, err := rel.Objects()
+		if err != nil || len(set.Objects) != 1 {
+			t.Fatal(call, set, err)
+		}
+		if value := set.Objects[0].Object["stringData"].(map[string]any)["v"].(string); IsGenerated(value) != want {
+			t.Errorf("%s: IsGenerated(%q) = %v", call, value, !want)
+		}
+	}
+}
+
 func TestEncryptAESDecrypts(t *testing.T) {
 	t.Parallel()
 	decrypt := sprig.TxtFuncMap()["decryptAES"].(func(string, string) (string, error))
 	for _, text := range []string{"a", "0123456789abcdef", strings.Repeat("é", 40)} {
-		c, err := encryptAES("password", text)
+		c, err := encryptAES("password", text, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,6 +221,7 @@ func TestEncryptAESDecrypts(t *testing.T) {
 
 func TestIsGenerated(t *testing.T) {
 	t.Parallel()
+	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	realKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -199,6 +241,23 @@ func TestIsGenerated(t *testing.T) {
 		"text, upper case": {strings.ToUpper(generatedText(32, 17, lowerDigits)), true},
 		"digits":           {generatedText(12, 3, lowerDigits[:10]), true},
 		"hash":             {generatedBcrypt(1), true},
+		"twice base64":     {b64(b64(generatedText(20, 3, lowerDigits))), true},
+		"base32":           {base32.StdEncoding.EncodeToString([]byte(generatedText(20, 3, lowerDigits))), true},
+		"hexadecimal":      {hex.EncodeToString([]byte(generatedText(20, 3, lowerDigits))), true},
+		"of a user":        {"admin:" + generatedBcrypt(1), true},
+		"of a user, twice": {b64(b64("admin:" + generatedBcrypt(1))), true},
+		"beside a word":    {"admin-" + generatedText(16, 3, lowerDigits), true},
+		"before a word":    {generatedText(16, 3, lowerDigits) + "_key", true},
+		"between":          {b64("sk_live." + generatedText(16, 3, lowerDigits) + ".x"), true},
+		"digest":           {generatedDigest(strings.Repeat("0a", 32)), true},
+		"digest, base64":   {b64(generatedDigest(strings.Repeat("0a", 20))), true},
+		"four times":       {b64(b64(b64(b64(generatedText(20, 3, lowerDigits))))), false},
+		"beside a secret":  {"tr0ub4dor3-" + generatedText(16, 3, lowerDigits), false},
+		"beside a line":    {"password=hunter2\n" + generatedText(16, 3, lowerDigits), false},
+		"hash in a file":   {"root:hunter2\nadmin:" + generatedBcrypt(1), false},
+		"hash of a second": {"root:hunter2:" + generatedBcrypt(1), false},
+		"real digest":      {strings.Repeat("0a", 32), false},
+		"word and word":    {"generated-generator", false},
 		"real hash":        {"$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", false},
 		"real key":         {realPEM, false},
 		"both keys":        {generatedKeyPEM() + realPEM, false},

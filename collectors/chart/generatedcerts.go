@@ -8,12 +8,16 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 	"net"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"text/template"
@@ -24,10 +28,15 @@ import (
 
 // generatedKey is the one private key of all generated certificates. Its seed
 // is public: it protects nothing.
-var generatedKey = sync.OnceValue(func() ed25519.PrivateKey {
-	seed := sha256.Sum256([]byte("helmproof: generated, protects nothing"))
+var generatedKey = sync.OnceValue(func() ed25519.PrivateKey { return publicKey("helmproof: generated, protects nothing") })
+
+// otherKey is the one of the other rendering.
+var otherKey = sync.OnceValue(func() ed25519.PrivateKey { return publicKey("helmproof: generated again, protects nothing") })
+
+func publicKey(of string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte(of))
 	return ed25519.NewKeyFromSeed(seed[:])
-})
+}
 
 // generatedKeyPEM is generatedKey as PKCS #8.
 var generatedKeyPEM = sync.OnceValue(func() string {
@@ -43,18 +52,35 @@ var generatedKeyLine = sync.OnceValue(func() string {
 	return strings.Split(generatedKeyPEM(), "\n")[1]
 })
 
+// maxEncoded is how often a generated value is looked for behind an encoding.
+const maxEncoded = 3
+
 // IsGenerated reports whether s is, or holds, what rendering put in the place
-// of a generated value: such a value is no secret. s may be base64 once.
-func IsGenerated(s string) bool {
+// of a generated value: such a value is no secret. s may be encoded up to three times,
+// as base64, base32 or hexadecimal.
+func IsGenerated(s string) bool { return isGenerated(s, maxEncoded) }
+
+func isGenerated(s string, encoded int) bool {
 	if holdsGenerated(s) {
 		return true
 	}
-	if len(s) < 8 || len(s) > 1<<16 {
+	if encoded == 0 || len(s) < 8 || len(s) > 1<<16 {
 		return false
 	}
-	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
-	return err == nil && holdsGenerated(string(b))
+	s = strings.TrimSpace(s)
+	for _, decode := range []func(string) ([]byte, error){base64.StdEncoding.DecodeString, base32.StdEncoding.DecodeString, hex.DecodeString} {
+		if b, err := decode(s); err == nil && isGenerated(string(b), encoded-1) {
+			return true
+		}
+	}
+	return false
 }
+
+// Words may stand beside a generated text, and a user before a hash: both may be known.
+var (
+	besideGenerated = regexp.MustCompile(`^[A-Za-z._-]*$`)
+	beforeHash      = regexp.MustCompile(`^[^\s:]{0,64}:?$`)
+)
 
 func holdsGenerated(s string) bool {
 	const zeros = "00000000-0000-4000-8000-"
@@ -66,10 +92,61 @@ func holdsGenerated(s string) bool {
 	case strings.HasPrefix(lower, zeros) && len(lower) == 36:
 		return true
 	}
-	if _, hash, ok := strings.Cut(lower, "$2a$10$"); ok {
-		lower = hash
+	if user, hash, ok := strings.Cut(lower, "$2a$10$"); ok {
+		return beforeHash.MatchString(user) && isGeneratedText(hash)
 	}
-	return isGeneratedText(lower)
+	if isGeneratedText(lower) || isGeneratedDigest(lower) {
+		return true
+	}
+	if len(lower) > 256 || !strings.Contains(lower, generatedMark[:4]) {
+		return false
+	}
+	parts := strings.FieldsFunc(lower, func(c rune) bool { return c == '.' || c == '_' || c == '-' })
+	made := func(p string) bool { return len(p) > len(generatedMark) && isGeneratedText(p) }
+	return slices.ContainsFunc(parts, made) && besideGenerated.MatchString(strings.Join(slices.DeleteFunc(parts, made), "-")) &&
+		!strings.ContainsFunc(lower, func(c rune) bool { return !strings.ContainsRune(lowerDigits+"._-", c) })
+}
+
+// generatedDigestMark is what the digest of a generated value consists of.
+const generatedDigestMark = "9e4e7a7ed0"
+
+// generatedDigest is a digest that can be told from that of a secret: of a generated
+// value, of which nobody needs the true one. Its end is that of the true one.
+func generatedDigest(digest string) string {
+	cut := len(digest) - 4
+	return strings.Repeat(generatedDigestMark, cut/len(generatedDigestMark)+1)[:cut] + digest[cut:]
+}
+
+func isGeneratedDigest(s string) bool {
+	switch len(s) {
+	case 40, 64, 128:
+		return s == generatedDigest(s)
+	}
+	return false
+}
+
+// digestFunctions are sprig's. The digest of a generated value is one, too.
+func (r *rendering) digestFunctions(f template.FuncMap) template.FuncMap {
+	out := template.FuncMap{}
+	for _, name := range []string{"sha1sum", "sha256sum", "sha512sum"} {
+		sum, ok := f[name].(func(string) string)
+		if !ok {
+			continue
+		}
+		out[name] = func(s string) string {
+			d := sum(s)
+			if r.variant == 0 && len(r.rec.generated) > 0 && IsGenerated(s) {
+				d = generatedDigest(d)
+				for g := range r.rec.generated {
+					if g.Template == r.current {
+						r.rec.text(g.Function, r.current, d)
+					}
+				}
+			}
+			return d
+		}
+	}
+	return out
 }
 
 // isGeneratedText reports whether s is what generatedText made, of 6 characters
@@ -96,22 +173,37 @@ type certificate struct{ Cert, Key string }
 
 // certificateFunctions are sprig's, with generatedKey and fixed dates: the
 // result can be parsed and verified, and costs no key generation.
-func certificateFunctions(use func(string) int) template.FuncMap {
+func (r *rendering) certificateFunctions(use func(string) int) template.FuncMap {
 	issue := func(function, cn string, ips, names []any, days int, ca any, isCA bool, keyPEM string) (certificate, error) {
-		c, err := issueCertificate(use(function), cn, ips, names, days, ca, isCA, keyPEM)
+		key, from := generatedKey(), generatedTime
+		if r.variant != 0 {
+			key, from = otherKey(), otherTime
+		}
+		c, err := issueCertificate(use(function), cn, ips, names, days, ca, isCA, keyPEM, key, from)
+		for _, text := range []string{c.Cert, c.Key} {
+			r.rec.text(function, r.current, text)
+			if lines := strings.Split(text, "\n"); len(lines) > 2 { // they may be indented
+				r.rec.text(function, r.current, lines[1])
+			}
+		}
 		if err != nil {
 			return c, fmt.Errorf("%s: %w", function, err)
 		}
 		return c, nil
 	}
 	return template.FuncMap{
-		"genPrivateKey": func(typ string) string {
+		"genPrivateKey": func(typ string) (string, error) {
 			switch typ {
 			case "", "rsa", "dsa", "ecdsa", "ed25519":
 				use("genPrivateKey")
-				return generatedKeyPEM()
+				if r.variant != 0 {
+					return encodeKey(otherKey())
+				}
+				r.rec.text("genPrivateKey", r.current, generatedKeyLine())
+				r.rec.text("genPrivateKey", r.current, generatedKeyPEM())
+				return generatedKeyPEM(), nil
 			}
-			return "Unknown type " + typ
+			return "Unknown type " + typ, nil
 		},
 		"genCA": func(cn string, days int) (certificate, error) {
 			return issue("genCA", cn, nil, nil, days, nil, true, "")
@@ -165,8 +257,7 @@ func (c certificate) parse() (*x509.Certificate, crypto.Signer, error) {
 	return cert, key, err
 }
 
-func issueCertificate(serial int, cn string, ips, names []any, days int, ca any, isCA bool, keyPEM string) (certificate, error) {
-	var key crypto.Signer = generatedKey()
+func issueCertificate(serial int, cn string, ips, names []any, days int, ca any, isCA bool, keyPEM string, key crypto.Signer, from time.Time) (certificate, error) {
 	if keyPEM != "" {
 		var err error
 		if key, err = decodeKey(keyPEM); err != nil {
@@ -175,7 +266,7 @@ func issueCertificate(serial int, cn string, ips, names []any, days int, ca any,
 	}
 	tpl := &x509.Certificate{
 		SerialNumber: big.NewInt(int64(serial)), Subject: pkix.Name{CommonName: cn},
-		NotBefore: generatedTime, NotAfter: generatedTime.Add(time.Duration(days) * 24 * time.Hour),
+		NotBefore: from, NotAfter: from.Add(time.Duration(days) * 24 * time.Hour),
 		KeyUsage:    x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
 	}

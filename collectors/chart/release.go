@@ -36,7 +36,9 @@ type Release struct {
 	// LintsWithin says that Helm's linter will render no more than the budget of
 	// rendering allows. It is known only where LoadOptions.Workers are guarded.
 	LintsWithin bool
-	close       func() error
+	// Calls are the functions called whose result is made up, used or not.
+	Calls []string
+	close func() error
 
 	parse   sync.Once
 	objects *manifest.ObjectSet

@@ -50,17 +50,30 @@ type rendering struct {
 	nesting int    // includes and tpl calls under way
 	current string // the file that is being rendered
 	steps   int
-	bytes   int                           // made by functions
+	bytes   int // made by functions
+	funcs   template.FuncMap
 	tpls    map[string]*template.Template // parsed arguments of tpl
 	present bool                          // lookup finds what it is asked for
 	other   bool                          // maps come in the other order
 	looked  map[*parse.Tree]bool
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 
+	asksPatch   bool                // one asks for more of its version than what a written range says
+	asksNumber  bool                // there is one that names the revision
 	asksCluster bool                // a template asks what the cluster serves, or for its version
 	asksRelease bool                // one asks whether it is an upgrade, or which revision
 	asked       map[string]struct{} // the APIs that it asks for
 	serves      func(string) bool   // which of them are there besides those of .Capabilities
+
+	variant int                  // generated values: those that are sealed, or others
+	zone    int                  // the time zone of the machine: UTC, or one of otherZones from 1
+	tracing bool                 // templates tell what their conditions are given
+	traced  map[*parse.Tree]bool // those that do
+	marks   map[string]bool      // what was made of marks and does not show them: of the patch version, or the revision
+	bounds  map[string]bool      // of ranges of versions, whether patch versions matter
+	trace   map[string]uint64    // digests of it, by file; nil: nobody asks
+
+	chosen map[string]bool // if not nil: which optional APIs and objects are there
 
 	reads map[string]struct{} // templates that use more of what lookup finds than whether it is there
 }
@@ -91,7 +104,7 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 	seen, rec := &r.record, &rel.Record
 	rec.Generated, rec.Lookups, rec.Modes, rec.Depends = seen.Generated, seen.Lookups, seen.Modes, seen.Depends
 	rec.Network = slices.Compact(slices.Sorted(slices.Values(append(rec.Network, seen.Network...))))
-	rel.LintsWithin = r.lintsWithin
+	rel.LintsWithin, rel.Calls = r.lintsWithin, r.calls
 	var files []manifest.File
 	for name, text := range r.files {
 		files = append(files, manifest.File{Name: name, Template: r.texts[name], Documents: helmDocuments(text)})
@@ -205,9 +218,10 @@ type templates struct {
 func parseSources(ctx context.Context, sources []sourceFile) (*templates, error) {
 	r := &rendering{
 		err: func() error { return context.Cause(ctx) }, rec: new(recorder),
-		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, reads: map[string]struct{}{},
+		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, bounds: map[string]bool{}, reads: map[string]struct{}{},
 	}
-	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.functions())
+	r.funcs = r.functions()
+	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.funcs)
 	t.Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
 	for _, s := range sources {
 		if err := checkBlocks(s.text); err != nil {
@@ -378,15 +392,17 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 		t.Option("missingkey=zero").Funcs(template.FuncMap{"include": r.include(t), "tpl": r.tpl(t)})
 		t, err = t.New(parent.Name()).Parse(text)
 	} else {
-		funcs := r.functions()
-		maps.Copy(funcs, template.FuncMap{"include": r.include(parent), "tpl": r.tpl(parent)})
-		t, err = template.New(parent.Name()).Option("missingkey=zero").Funcs(funcs).Parse(text)
+		own := template.FuncMap{"include": r.include(parent), "tpl": r.tpl(parent)}
+		t, err = template.New(parent.Name()).Option("missingkey=zero").Funcs(r.funcs).Funcs(own).Parse(text)
 	}
 	if err != nil {
 		return nil, err
 	}
 	r.look(t)
 	guard(t)
+	if r.tracing {
+		r.putTrace(t)
+	}
 	if !own {
 		r.tpls[key] = t
 	}

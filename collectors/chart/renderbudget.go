@@ -275,7 +275,7 @@ func (r *rendering) boundedTexts(f template.FuncMap) template.FuncMap {
 			return "", err
 		}
 		if pointerVerb.MatchString(format) {
-			r.rec.generate("printf %p", r.current)
+			r.rec.generate(printsAddress, r.current)
 			format = pointerVerb.ReplaceAllString(format, "${1}"+string(addressVerb))
 			for i := range a {
 				a[i] = withoutAddress{a[i]}

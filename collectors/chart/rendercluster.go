@@ -70,7 +70,7 @@ func (l *load) providerCapabilities(caps *common.Capabilities) (*common.Capabili
 	out := caps.Copy()
 	setHelmVersion(out, true)
 	if v.Prerelease() == "" && v.Metadata() == "" {
-		kube, err := common.ParseKubeVersion(fmt.Sprintf("v%d.%d.%d-eks-3025e55-gke.1200-aliyun.1-tke.1+IKS.k3s1.rke2r1", v.Major(), v.Minor(), v.Patch()+9))
+		kube, err := common.ParseKubeVersion(fmt.Sprintf("v%d.%d.%[3]d-eks-%[3]d-gke.%[3]d-aliyun.%[3]d-tke.%[3]d+IKS.k3s%[3]d.rke2r%[3]d", v.Major(), v.Minor(), otherPatch))
 		if err != nil {
 			return nil, fmt.Errorf("kube version: %w", err)
 		}
@@ -91,6 +91,7 @@ type comparison struct {
 	base   map[string]string
 	seen   *recorder
 	both   bool            // the upgrade that is rendered is an install on a provider's cluster, too
+	done   []view          // the modes that were rendered
 	told   map[string]bool // differences that were told: what one mode does is not for the next
 }
 
@@ -105,6 +106,10 @@ func (m *comparison) run(ctx context.Context) error {
 		}
 	}
 	caps, asked := m.caps, t.asksCluster
+	marked := func() bool { return t.asksPatch || t.asksRelease && t.asksNumber } // a mark can be seen
+	if marked() {
+		t.startTrace()
+	}
 	install := func() (err error) {
 		if caps, err = m.l.providerCapabilities(m.caps); err != nil {
 			return err
@@ -126,6 +131,12 @@ func (m *comparison) run(ctx context.Context) error {
 	}
 	both := m.both
 	m.both = false
+	if marked() && !t.tracing { // an upgrade asked on its way
+		t.startTrace()
+		if err := m.with(ctx, modeUpgrade, upgrade(caps), nil); err != nil {
+			return err
+		}
+	}
 	switch {
 	case both && t.asksRelease: // an upgrade asked on its way
 		if err := m.with(ctx, modeProvider, m.onCluster(ctx, caps), nil); err != nil {
@@ -148,7 +159,10 @@ func (m *comparison) run(ctx context.Context) error {
 		}
 		t.present = false
 	}
-	return m.served(ctx, caps)
+	if err := m.served(ctx, caps); err != nil {
+		return err
+	}
+	return m.some(ctx, caps)
 }
 
 // served compares with a cluster that has every API that was asked for. What is made
@@ -162,11 +176,14 @@ func (m *comparison) served(ctx context.Context, caps *common.Capabilities) erro
 		return nil
 	}
 	m.t.serves = func(version string) bool { return servedByProvider(version) || servedSomewhere(version) }
-	return m.with(ctx, modeServed, m.onCluster(ctx, caps), func(object any) bool {
-		o, _ := object.(map[string]any)
-		version, _ := o["apiVersion"].(string)
-		return !builtinGroups()[groupOf(version)]
-	})
+	return m.with(ctx, modeServed, m.onCluster(ctx, caps), ofUnknownKind)
+}
+
+// ofUnknownKind reports whether an object is of a kind that somebody has to install.
+func ofUnknownKind(object any) bool {
+	o, _ := object.(map[string]any)
+	version, _ := o["apiVersion"].(string)
+	return !builtinGroups()[groupOf(version)]
 }
 
 // onCluster renders an install with these capabilities.
@@ -187,6 +204,8 @@ func (m *comparison) onCluster(ctx context.Context, caps *common.Capabilities) f
 // with renders by render, and notes where other objects come out than of an install.
 func (m *comparison) with(ctx context.Context, mode string, render func(values any, rec *recorder) (map[string]string, error), ignore func(object any) bool) error {
 	other := new(recorder)
+	serves, present, chosen := m.t.serves, m.t.present, m.t.chosen
+	m.done = append(m.done, view{render, func() { m.t.serves, m.t.present, m.t.chosen = serves, present, chosen }})
 	got, err := render(copyValue(m.values), other)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -200,15 +219,15 @@ func (m *comparison) with(ctx context.Context, mode string, render func(values a
 	}
 	if err != nil {
 		// What refuses the objects that lookup found here may take others.
-		if !refusedByChart(err) || mode != modeProvider && mode != modeServed && len(m.seen.lookups) > 0 {
+		if !refusedByChart(err) || mode != modeProvider && mode != modeServed && mode != modeSome && len(m.seen.lookups) > 0 {
 			short, _ := renderProblem(err, m.c.Name())
-			m.t.depend(mode + ": it does not render: " + oneLine(short.Error()) + standIns(mode))
+			m.t.depend(mode + ": it does not render: " + oneLine(short.Error()) + standIns(mode, len(m.seen.lookups) > 0))
 		}
 		return nil
 	}
 	for _, d := range differences(m.base, got, ignore) {
 		if !m.told[d] {
-			m.t.depend(mode + ": it renders " + d + standIns(mode))
+			m.t.depend(mode + ": it renders " + d + standIns(mode, len(m.seen.lookups) > 0))
 		}
 		m.told[d] = true
 	}
@@ -216,8 +235,8 @@ func (m *comparison) with(ctx context.Context, mode string, render func(values a
 }
 
 // standIns says what lookup gave.
-func standIns(mode string) string {
-	if mode == modePresent {
+func standIns(mode string, lookups bool) string {
+	if mode == modePresent || mode == modeSome && lookups {
 		return " (lookup gave stand-ins without content for the objects of a cluster)"
 	}
 	return ""

@@ -36,6 +36,7 @@ func (r *rendering) functions() template.FuncMap {
 	maps.Copy(f, r.boundedTexts(f))
 	maps.Copy(f, r.boundedLists(f))
 	maps.Copy(f, r.generatedFunctions())
+	maps.Copy(f, r.digestFunctions(f))
 	f["required"] = func(msg string, v any) (any, error) {
 		if s, isString := v.(string); v == nil || isString && s == "" {
 			return v, &userError{msg: msg, required: true}
@@ -67,6 +68,8 @@ func (r *rendering) functions() template.FuncMap {
 		}
 	}
 	maps.Copy(f, r.watchFunctions())
+	maps.Copy(f, r.traceFunctions())
+	f[watchBound] = r.bound(f["semverCompare"])
 	f["include"], f["tpl"] = r.include(nil), r.tpl(nil)
 	// As a reflect.Value it stays addressable, for the String method of a pointer.
 	f[checkPrint] = func(v reflect.Value) (reflect.Value, error) {

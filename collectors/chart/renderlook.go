@@ -166,6 +166,7 @@ func isRelease(n parse.Node) bool {
 
 func (l looker) fields(names []string, decides, excused bool) {
 	for i, name := range names {
+		l.r.asksNumber = l.r.asksNumber || name == "Revision" && !slices.Contains(names[:i], "Values")
 		switch {
 		case name == "HelmVersion" && !excused:
 			l.r.depend(l.file + " reads .Capabilities.HelmVersion: what is rendered depends on the build of Helm")

@@ -57,6 +57,7 @@ type rendered struct {
 	files, texts map[string]string // what the templates render, and are
 	record       Record            // what was seen of it
 	lintsWithin  bool              // as in Release
+	calls        []string          // likewise
 	err          error
 }
 
@@ -92,9 +93,9 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	if err := t.tryOrder(ctx, c, scope, values, r.files, seen); err != nil {
 		return err
 	}
+	m := &comparison{l: l, t: t, c: c, rec: &r.record, scope: scope, values: values, caps: caps, base: r.files, seen: seen, told: map[string]bool{}}
 	if !l.stored {
 		r.record.Modes = []string{modeInstall}
-		m := &comparison{l: l, t: t, c: c, rec: &r.record, scope: scope, values: values, caps: caps, base: r.files, seen: seen, told: map[string]bool{}}
 		if err := m.run(ctx); err != nil {
 			return err
 		}
@@ -103,6 +104,12 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 		for _, file := range slices.Sorted(maps.Keys(t.reads)) { // the first ones, where they are too many
 			t.depend(file + " reads what lookup found: only nothing, and objects without content, were tried")
 		}
+	}
+	for g := range seen.generated {
+		r.calls = append(r.calls, g.Function)
+	}
+	if err := t.dependsOn(ctx, m.views(ctx), values, r.files, seen); err != nil {
+		return err
 	}
 	r.record.Generated, r.record.Lookups = seen.generatedValues(), seen.lookupCalls()
 	r.record.Network = seen.networkCalls()
@@ -146,7 +153,7 @@ var ofRevision = regexp.MustCompile(`1[0-9]{9}`)
 
 // depend notes what the rendering was seen to act on, in the same words each time.
 func (r *rendering) depend(what string) {
-	what = ofRevision.ReplaceAllString(what, "REVISION")
+	what = ofRevision.ReplaceAllString(strings.ReplaceAll(what, markPatch, "PATCH"), "REVISION")
 	if r.depends != nil && len(r.depends) < maxDepends {
 		r.depends[what] = struct{}{}
 	}
@@ -158,8 +165,8 @@ const maxDepends = 50
 // lookup is Helm's: without a cluster it finds nothing. Where it is to find
 // something, that has what every object has.
 func (r *rendering) lookup(apiVersion, kind, namespace, name string) (map[string]any, error) {
-	r.rec.lookup(apiVersion, kind, namespace, name)
-	if !r.present {
+	call := r.rec.lookup(apiVersion, kind, namespace, name)
+	if r.chosen == nil && !r.present || r.chosen != nil && !r.chosen[call] {
 		return map[string]any{}, nil
 	}
 	object := func(name string) map[string]any {

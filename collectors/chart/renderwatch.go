@@ -15,7 +15,9 @@ const (
 	watchHas   = "helmproofHas"   // .Capabilities.APIVersions.Has
 	watchAPIs  = "helmproofAPIs"  // .Capabilities.APIVersions, for more than that
 	watchKube  = "helmproofKube"  // .Capabilities.KubeVersion, for more than major and minor
+	watchBound = "helmproofBound" // .Capabilities.KubeVersion, compared with a written range
 	watchMode  = "helmproofMode"  // .Release.IsUpgrade, .IsInstall and .Revision
+	watchZone  = "helmproofZone"  // methods of times that go by the zone of the machine
 	watchWhole = "helmproofWhole" // what a template goes through by other means than names
 )
 
@@ -37,9 +39,14 @@ func (r *rendering) watchFunctions() template.FuncMap {
 				r.depend(r.current + byAPIs)
 			}
 		}),
-		watchKube:  through(func(reflect.Value) { r.asksCluster = true }),
+		watchKube:  through(func(reflect.Value) { r.asksCluster, r.asksPatch = true, true }),
 		watchMode:  through(func(reflect.Value) { r.asksRelease = true }),
 		watchWhole: through(r.sawWhole),
+		watchZone: through(func(reflect.Value) {
+			if len(r.rec.generated)+len(r.rec.zones) > 0 { // there is no other way to a time
+				r.depend(r.current + " asks a date for the time zone: what is rendered depends on the machine")
+			}
+		}),
 	}
 }
 
@@ -60,7 +67,7 @@ func (r *rendering) hasAPI(set any, version string) (bool, error) {
 	default:
 		r.depend(r.current + byAPIs)
 	}
-	return s.Has(version) || r.serves != nil && r.serves(version), nil
+	return s.Has(version) || r.serving(version), nil
 }
 
 // sawWhole notes that a template takes .Release, or what holds it, without its name:
@@ -218,6 +225,12 @@ func (w watcher) command(c *parse.CommandNode, piped bool) {
 			return
 		}
 	}
+	if id, ok := c.Args[0].(*parse.IdentifierNode); ok && id.Ident == "semverCompare" && !piped && len(c.Args) == 3 && watchOf(c.Args[2]) == watchKube {
+		if _, written := c.Args[1].(*parse.StringNode); written {
+			c.Args[0] = w.name(watchBound, c.Pos)
+			return
+		}
+	}
 	for i, a := range c.Args {
 		if i == 0 {
 			c.Args[0] = w.inner(a)
@@ -272,6 +285,8 @@ func watchOf(n parse.Node) string {
 			return watchAPIs
 		case isMode(name):
 			return watchMode
+		case (name == "Local" || name == "IsDST") && !slices.Contains(names[:i], "Values"):
+			return watchZone
 		case name == "KubeVersion" && (i+1 == len(names) || names[i+1] != "Major" && names[i+1] != "Minor"):
 			return watchKube
 		}
@@ -293,10 +308,14 @@ func fieldsOf(n parse.Node) []string {
 
 // beforeHas is what the method Has is called of; nil where none is.
 func (w watcher) beforeHas(n parse.Node) parse.Node {
-	names := fieldsOf(n)
-	if len(names) == 0 || names[len(names)-1] != "Has" {
+	if names := fieldsOf(n); len(names) == 0 || names[len(names)-1] != "Has" {
 		return nil
 	}
+	return beforeLast(n)
+}
+
+// beforeLast is what the last name of a chain is taken of.
+func beforeLast(n parse.Node) parse.Node {
 	switch n := n.(type) {
 	case *parse.FieldNode:
 		if len(n.Ident) == 1 {
@@ -333,5 +352,5 @@ func (w watcher) wrapped(call string, n parse.Node) parse.Node {
 // isCall reports whether a command is one that was put there.
 func (w watcher) isCall(c *parse.CommandNode) bool {
 	id, ok := c.Args[0].(*parse.IdentifierNode)
-	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchMode, watchWhole}, id.Ident)
+	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchBound, watchMode, watchWhole, watchZone}, id.Ident)
 }

@@ -46,9 +46,9 @@ type lintMessage struct {
 // prepareLint says in rep what was replaced, and returns the folder to lint, which
 // done removes if it is a copy.
 func prepareLint(rel *chart.Release, rep *lintReport) (dir string, done func() error, err error) {
-	for _, g := range rel.Record.Generated {
-		if slices.Contains(keyFunctions, g.Function) {
-			rep.Replaced = append(rep.Replaced, g.Function)
+	for _, function := range rel.Calls {
+		if slices.Contains(keyFunctions, function) {
+			rep.Replaced = append(rep.Replaced, function)
 		}
 	}
 	slices.Sort(rep.Replaced)
