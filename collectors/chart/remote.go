@@ -37,6 +37,7 @@ type loadAnswer struct {
 	Manifests          []byte
 	Dir                string
 	Files              int
+	Calls              []string
 	Err                *wireError
 }
 
@@ -105,6 +106,7 @@ func sendRelease(enc *gob.Encoder, rel *Release, failed error) error {
 		return err
 	}
 	a.Values, a.UserValues, a.Manifests, a.Dir, a.Files = worker.Pack(rel.Values), worker.Pack(rel.UserValues), rel.Manifests, rel.Dir, len(rel.Files)
+	a.Calls = rel.Calls
 	if err := enc.Encode(a); err != nil {
 		return err
 	}
@@ -170,6 +172,7 @@ func (r *Release) receive(a *loadAnswer) error {
 		}
 	}
 	r.Values, r.UserValues, r.Manifests, r.Dir = a.Values.Unpack(), a.UserValues.Unpack(), a.Manifests, a.Dir
+	r.Calls = a.Calls
 	if r.Manifests == nil && a.Err == nil {
 		r.Manifests = []byte{}
 	}

@@ -35,7 +35,7 @@ func applyProblem(o *manifest.Object) string {
 
 // itemKeys are the fields that tell the items of lists in Kubernetes' own kinds; of a
 // list of the name on the left, those on the right.
-var itemKeys = map[string][]string{"ports": {"containerPort", "protocol"}, "hostAliases": {"ip"}, "ownerReferences": {"uid"}}
+var itemKeys = map[string][]string{"ports": {"containerPort", "port", "protocol"}, "hostAliases": {"ip"}, "ownerReferences": {"uid"}}
 
 // mayRepeat reports whether some list has an item twice. It knows no schema: what a
 // list is told by, the converter says.
