@@ -14,14 +14,37 @@ var beside = map[string][]string{
 	"ray.io/RayCluster":                {"spec.enableInTreeAutoscaling"},
 	"ray.io/RayJob":                    {"spec.rayClusterSpec.enableInTreeAutoscaling"},
 	"ray.io/RayService":                {"spec.rayClusterConfig.enableInTreeAutoscaling"},
-	"tekton.dev/PipelineRun":           {"spec.podTemplate", "spec.taskRunTemplate.podTemplate", "spec.taskRunSpecs[*].podTemplate", "spec.taskRunSpecs[*].taskPodTemplate"},
-	"tekton.dev/TaskRun":               {"spec.podTemplate"},
+	"tekton.dev/PipelineRun":           {"spec.taskRunSpecs[*].podTemplate", "spec.taskRunSpecs[*].taskPodTemplate"},
+}
+
+// tektonPods lead to what a run of Tekton lays over the pods of its tasks.
+var tektonPods = map[string][]string{
+	"PipelineRun": {"spec.podTemplate", "spec.taskRunTemplate.podTemplate"},
+	"TaskRun":     {"spec.podTemplate"},
+}
+
+// tektonOver is what the run says of the pods of its tasks.
+func (o *Object) tektonOver() map[string]any {
+	out := map[string]any{}
+	for _, path := range tektonPods[o.GetKind()] {
+		found, err := follow(o.Object, path)
+		for _, p := range found {
+			if t, ok := p.value.(map[string]any); ok && err == nil {
+				out = over(out, picked(t, podFields...))
+			}
+		}
+	}
+	return out
 }
 
 // besideTemplates says which of those fields the object has; empty: none.
 func (o *Object) besideTemplates() string {
 	var has []string
-	for _, path := range beside[o.GroupVersionKind().Group+"/"+o.GetKind()] {
+	paths := beside[o.GroupVersionKind().Group+"/"+o.GetKind()]
+	if o.GroupVersionKind().Group == "tekton.dev" && !o.ownSteps() {
+		paths = slices.Concat(paths, tektonPods[o.GetKind()]) // over tasks that stand elsewhere
+	}
+	for _, path := range paths {
 		found, err := follow(o.Object, path)
 		if err != nil || slices.ContainsFunc(found, func(p podPlace) bool { return p.value != false }) {
 			has = append(has, path)
@@ -31,4 +54,16 @@ func (o *Object) besideTemplates() string {
 		return ""
 	}
 	return strings.Join(has, ", ") + ": what " + o.GetKind() + " makes of its pods by this is not known"
+}
+
+// ownSteps reports whether a run of Tekton has a task with steps in it, whose pod shows
+// what the run lays over it.
+func (o *Object) ownSteps() bool {
+	for _, k := range o.kindsOfPods(nil) {
+		places, _ := o.places(k)
+		if slices.ContainsFunc(places, func(p podPlace) bool { m, ok := p.value.(map[string]any); return ok && tektonPod(m, nil) != nil }) {
+			return true
+		}
+	}
+	return false
 }

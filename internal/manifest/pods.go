@@ -227,7 +227,7 @@ func (o *Object) made(k podKind, p podPlace) []Workload {
 		t = sensorPod(m)
 		w.Operators = withoutImage(t)
 	case tekton:
-		t, w.Guest = tektonPod(m), true
+		t, w.Guest = tektonPod(m, o.tektonOver()), true
 		if t == nil {
 			return nil
 		}

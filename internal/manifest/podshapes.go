@@ -214,8 +214,8 @@ func sensorPod(t map[string]any) map[string]any {
 }
 
 // tektonPod is the pod of a Task, as far as the Task says it: what a TaskRun adds
-// stands elsewhere. nil where there are no steps.
-func tektonPod(task map[string]any) map[string]any {
+// stands elsewhere, but for what is given to lay over the pod. nil where there are no steps.
+func tektonPod(task, run map[string]any) map[string]any {
 	base, _ := task["stepTemplate"].(map[string]any)
 	containers := []any{}
 	for _, field := range []string{"steps", "sidecars"} {
@@ -246,7 +246,12 @@ func tektonPod(task map[string]any) map[string]any {
 	if len(containers) == 0 {
 		return nil
 	}
-	return map[string]any{"spec": map[string]any{"containers": containers, "volumes": listOf(task["volumes"])}}
+	volumes, ok := task["volumes"].([]any)
+	more, also := run["volumes"].([]any)
+	if !ok && task["volumes"] != nil || !also && run["volumes"] != nil {
+		return map[string]any{"spec": map[string]any{"containers": containers, "volumes": "no list"}} // refused where it is read
+	}
+	return map[string]any{"spec": over(run, map[string]any{"containers": containers, "volumes": slices.Concat([]any{}, volumes, more)})}
 }
 
 // operatorsOwn says what the Prometheus operator writes into the containers of its own
