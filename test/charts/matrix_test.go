@@ -21,7 +21,7 @@ var switches = []struct {
 	name    string
 	options []option
 }{
-	{"kind", []option{{"Deployment", ""}, {"StatefulSet", "kind: StatefulSet"}, {"CronJob", "{kind: CronJob, cron: {schedule: '5 4 * * *'}}"}, {"Job", "kind: Job"}}},
+	{"kind", []option{{"Deployment", ""}, {"StatefulSet", "kind: StatefulSet"}, {"DaemonSet", "kind: DaemonSet"}, {"CronJob", "{kind: CronJob, cron: {schedule: '5 4 * * *'}}"}, {"Job", "kind: Job"}}},
 	{"probes", []option{
 		{"http", ""},
 		{"tcp", "probes: {startup: {type: tcp}, readiness: {type: tcp}, liveness: {type: tcp}}"},
@@ -38,7 +38,8 @@ var switches = []struct {
 		{"1", "{autoscaling: {enabled: false}, replicaCount: 1, singleReplicaReason: it holds a lock}"},
 		{"2", "{autoscaling: {enabled: false}, replicaCount: 2}"}, {"5", "{autoscaling: {enabled: false}, replicaCount: 5, disruptionBudget: {maxUnavailable: 2}}"}}},
 	{"vpa", []option{{"off", ""}, {"on", "verticalAutoscaling: {enabled: true}"}}},
-	{"secrets", []option{{"none", ""}, {"external", "{env: {LEVEL: info}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A_TOKEN, key: k}, {name: B, key: k, property: p}]}}"}}},
+	{"secrets", []option{{"none", ""}, {"external", "{env: {LEVEL: info}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A_TOKEN, key: k}, {name: B, key: k, property: p}]}}"},
+		{"files", "externalSecret: {enabled: true, store: {name: s}, data: [{name: user, key: k}], files: [{path: /etc/keys/a.pem, key: k, property: p}, {path: /etc/keys/url, template: 'db://{{ .user }}@db'}], dataFrom: [{key: all, path: /etc/all, env: {C: c}}], pull: [{key: registry}]}"}}},
 	{"reached by", []option{{"service", ""}, {"nobody", "service: {enabled: false}"},
 		{"ingress", "ingress: {enabled: true, host: a.example.com, className: nginx, tls: {clusterIssuer: le}}"},
 		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"},
@@ -49,6 +50,8 @@ var switches = []struct {
 	{"init", []option{{"none", ""}, {"one", "initContainers: [{name: prepare, args: [x], writableDirectories: [{path: /work, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
 	{"monitor", []option{{"none", ""}, {"pods", "metrics: {enabled: true, from: [{namespaceSelector: {}}]}"}, {"own port", "metrics: {enabled: true, port: 9102}"}, {"service", "metrics: {enabled: true, kind: ServiceMonitor}"}}},
 	{"volumes", []option{{"one", ""}, {"none", "writableDirectories: []"}, {"memory", "writableDirectories: [{path: /tmp, sizeLimit: 8Mi, medium: Memory}, {name: logs, path: /logs, sizeLimit: 1Mi}]"}, {"claim", "volumeClaims: [{name: data, path: /data, size: 1Gi}]"}}},
+	{"config", []option{{"none", ""}, {"made", "config: {env: {MODE: fast}, files: {/etc/app/app.yaml: 'a: 1', /etc/app/extra.conf: {text: x, containers: [main]}}}"},
+		{"there", "{envFrom: [{configMap: shared, prefix: S_}], mounts: [{path: /etc/shared, configMap: shared}, {path: /etc/one/x, configMap: shared, key: x}, {path: /mnt/store, secretProviderClass: vault}], env: {IP: {field: status.podIP}, MEM: {resource: limits.memory}, ONE: {configMap: shared, key: one}}}"}}},
 	{"root filesystem", []option{{"read-only", ""}, {"writable", "securityContext: {readOnlyRootFilesystem: false, writableRootReason: the image updates itself}"}}},
 	{"spread", []option{{"prefer", ""}, {"insist", "{antiAffinity: required, topologySpread: {zone: DoNotSchedule, node: DoNotSchedule}}"}}},
 	{"names", []option{{"default", ""}, {"given", "{fullnameOverride: a-name-of-exactly-fifty-two-characters-as-is-allowed, component: part, partOf: whole}"}, {"long", "nameOverride: a-name-that-is-as-long-as-the-schema-allows-52-signs"}}},
@@ -70,9 +73,11 @@ func conflicts(x, y string) string {
 		return "there is no port to ask"
 	case x == "kind Job" && y == "vpa on":
 		return "there is nothing to recommend for"
-	case x != "kind StatefulSet" && strings.HasPrefix(x, "kind ") && y == "volumes claim":
+	case x == "kind Deployment" && y == "volumes claim":
 		return "Use kind StatefulSet"
-	case x == "monitor service" && y == "volumes claim": // which needs a StatefulSet
+	case x == "kind DaemonSet" && y == "volumes claim":
+		return "pods on every node cannot share a claim"
+	case x == "monitor service" && y == "volumes claim": // which is a Deployment's
 		return "Use kind StatefulSet"
 	case x == "kind StatefulSet" && y == "monitor service":
 		return "two Services"

@@ -1,33 +1,3 @@
-{{- /* Secrets from a store, by the External Secrets Operator: one Secret of the workload's name. */}}
-{{- define "hardened.externalsecret" -}}
-{{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
-{{- include "hardened.internal.checkSecrets" $c }}
-{{- $e := $c.spec.externalSecret }}
-{{- if $e.enabled -}}
-apiVersion: external-secrets.io/v1
-kind: ExternalSecret
-{{ include "hardened.internal.metadata" $c }}
-spec:
-  refreshInterval: {{ $e.refreshInterval }}
-  secretStoreRef:
-    kind: {{ $e.store.kind | default "SecretStore" }}
-    name: {{ $e.store.name }}
-  target:
-    name: {{ include "hardened.fullname" $c }}
-    creationPolicy: Owner
-    deletionPolicy: Retain
-  data:
-    {{- range $e.env }}
-    - secretKey: {{ .name }}
-      remoteRef:
-        key: {{ .key | quote }}
-        {{- with .property }}
-        property: {{ . | quote }}
-        {{- end }}
-    {{- end }}
-{{- end }}
-{{- end }}
-
 {{- /* What the monitors say of one endpoint. */}}
 {{- define "hardened.internal.endpoint" -}}
 {{- $name := gt (int .spec.metrics.port) 0 | ternary "metrics" .spec.portName }}

@@ -75,13 +75,22 @@ podAntiAffinity:
 {{- define "hardened.internal.podTemplate" -}}
 {{- $long := include "hardened.internal.longRunning" . }}
 {{- $main := include "hardened.internal.main" . | fromJson }}
+{{- $mounts := include "hardened.internal.mounts" (merge (dict "main" $main) .) | fromJsonArray }}
+{{- $scales := include "hardened.internal.scales" . }}
 {{- $annotations := .spec.podAnnotations | default dict }}
 {{- with .spec.securityContext.writableRootReason }}
 {{- $annotations = merge (dict "helmproof.companyos.github.io/writable-root-reason" .) $annotations }}
+{{- end }}
+{{- with .spec.nodeAgent }}
+{{- $annotations = merge (dict "helmproof.companyos.github.io/node-agent-reason" .reason) $annotations }}
+{{- end }}
+{{- with include "hardened.internal.configChecksum" . }}
+{{- $annotations = merge (dict "checksum/config" .) $annotations }}
 {{- end -}}
 metadata:
   labels:
-    {{- include "hardened.labels" . | nindent 4 }}
+    {{- /* Those of a Job cannot be changed: none that a new version of the chart would. */}}
+    {{- include (eq .spec.kind "Job" | ternary "hardened.selectorLabels" "hardened.labels") . | nindent 4 }}
     {{- with include "hardened.internal.podLabels" . | fromJson }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -93,11 +102,16 @@ spec:
   serviceAccountName: {{ include "hardened.fullname" . }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  {{- with .spec.image.pullSecrets }}
+  {{- with include "hardened.internal.pullSecrets" . | trim }}
   imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
+    {{- . | nindent 4 }}
+  {{- end }}
+  {{- if (.spec.nodeAgent).hostNetwork }}
+  hostNetwork: true
+  dnsPolicy: ClusterFirstWithHostNet
+  {{- end }}
+  {{- if (.spec.nodeAgent).hostPID }}
+  hostPID: true
   {{- end }}
   {{- with .spec.priorityClassName }}
   priorityClassName: {{ . }}
@@ -108,7 +122,7 @@ spec:
   terminationGracePeriodSeconds: {{ int .spec.shutdown.terminationGracePeriodSeconds }}
   securityContext:
     {{- include "hardened.podSecurityContext" . | nindent 4 }}
-  {{- if $long }}
+  {{- if $scales }}
   topologySpreadConstraints:
     {{- include "hardened.topologySpread" . | trim | nindent 4 }}
   affinity:
@@ -125,57 +139,16 @@ spec:
   {{- if or .spec.initContainers .spec.sidecars }}
   initContainers:
     {{- range .spec.sidecars }}
-    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "sidecar") $) | trim | nindent 6 }}
+    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "sidecar" "mounts" $mounts) $) | trim | nindent 6 }}
     {{- end }}
     {{- range .spec.initContainers }}
-    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "init") $) | trim | nindent 6 }}
+    - {{- include "hardened.internal.container" (merge (dict "container" . "role" "init" "mounts" $mounts) $) | trim | nindent 6 }}
     {{- end }}
   {{- end }}
   containers:
-    - {{- include "hardened.internal.container" (merge (dict "container" $main "role" "main") .) | trim | nindent 6 }}
-  {{- with include "hardened.internal.volumes" (merge (dict "main" $main) .) | trim }}
+    - {{- include "hardened.internal.container" (merge (dict "container" $main "role" "main" "mounts" $mounts) .) | trim | nindent 6 }}
+  {{- with include "hardened.internal.volumes" (dict "mounts" $mounts) | trim }}
   volumes:
     {{- . | nindent 4 }}
   {{- end }}
-{{- end }}
-
-{{- /* An emptyDir for each writable directory, once by name, and the projected tokens. */}}
-{{- define "hardened.internal.volumes" -}}
-{{- $seen := dict }}
-{{- range $c := concat (list .main) (.spec.sidecars | default list) (.spec.initContainers | default list) }}
-{{- range $i, $dir := $c.writableDirectories }}
-{{- $name := include "hardened.internal.directory" (dict "dir" $dir "container" $c.name "index" $i) }}
-{{- if not (hasKey $seen $name) }}
-{{- $_ := set $seen $name true }}
-- name: {{ $name }}
-  emptyDir:
-    sizeLimit: {{ $dir.sizeLimit }}
-    {{- with $dir.medium }}
-    medium: {{ . }}
-    {{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- range $i, $token := (.spec.serviceAccount).tokens }}
-- name: token-{{ $i }}
-  projected:
-    sources:
-      - serviceAccountToken:
-          audience: {{ $token.audience }}
-          expirationSeconds: {{ $token.expirationSeconds | default 3600 | int }}
-          path: {{ base $token.path }}
-{{- end }}
-{{- if include "hardened.internal.apiToken" . }}
-- name: api-token
-  projected:
-    sources:
-      - serviceAccountToken:
-          expirationSeconds: 3600
-          path: token
-      - configMap:
-          name: kube-root-ca.crt
-          items: [{key: ca.crt, path: ca.crt}]
-      - downwardAPI:
-          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
-{{- end }}
 {{- end }}

@@ -9,6 +9,12 @@ port: 0
 portName: http
 appProtocol: ""
 ports: []
+envFrom: []
+config:
+  env: {}
+  files: {}
+  containers: [main]
+mounts: []
 replicaCount: 2
 autoscaling:
   enabled: false
@@ -73,9 +79,13 @@ cron:
 job:
   backoffLimit: 3
   activeDeadlineSeconds: 3600
-  ttlSecondsAfterFinished: 86400
+  ttlSecondsAfterFinished: 0
   completions: 1
   parallelism: 1
+hook:
+  by: ""
+  "on": [pre-install, pre-upgrade]
+  weight: 0
 service:
   enabled: true
   port: 80
@@ -116,6 +126,11 @@ externalSecret:
   enabled: false
   refreshInterval: 1h
   env: []
+  data: []
+  files: []
+  dataFrom: []
+  pull: []
+  tls: {}
 metrics:
   enabled: false
   kind: PodMonitor
@@ -153,6 +168,11 @@ metrics:
 
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}
 {{- define "hardened.internal.longRunning" -}}
+{{- if has .spec.kind (list "Deployment" "StatefulSet" "DaemonSet") }}yes{{ end }}
+{{- end }}
+
+{{- /* Not empty for workloads that have a number of replicas. */}}
+{{- define "hardened.internal.scales" -}}
 {{- if has .spec.kind (list "Deployment" "StatefulSet") }}yes{{ end }}
 {{- end }}
 

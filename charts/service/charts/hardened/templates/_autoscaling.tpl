@@ -4,7 +4,7 @@
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
-{{- if and $a.enabled (not $a.keda.enabled) (include "hardened.internal.longRunning" $c) -}}
+{{- if and $a.enabled (not $a.keda.enabled) (include "hardened.internal.scales" $c) -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 {{ include "hardened.internal.metadata" $c }}
@@ -77,7 +77,7 @@ scaleDown:
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
-{{- if and $a.enabled $a.keda.enabled (include "hardened.internal.longRunning" $c) -}}
+{{- if and $a.enabled $a.keda.enabled (include "hardened.internal.scales" $c) -}}
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 {{ include "hardened.internal.metadata" $c }}
@@ -141,7 +141,7 @@ spec:
 {{- define "hardened.poddisruptionbudget" -}}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkDisruptions" $c }}
-{{- if and (include "hardened.internal.longRunning" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
+{{- if and (include "hardened.internal.scales" $c) (ne (include "hardened.internal.floor" $c) "1") -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 {{ include "hardened.internal.metadata" $c }}

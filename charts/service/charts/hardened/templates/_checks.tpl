@@ -144,8 +144,10 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- range $name, $value := $c.env }}
-{{- if or (kindIs "map" $value) (kindIs "slice" $value) (kindIs "invalid" $value) }}
-{{- fail (printf "%senv.%s: a plain value is expected. Secrets are named in externalSecret.env" $.at $name) }}
+{{- if kindIs "map" $value }}
+{{- include "hardened.internal.checkValueFrom" (dict "at" $.at "name" $name "value" $value) }}
+{{- else if or (kindIs "slice" $value) (kindIs "invalid" $value) }}
+{{- fail (printf "%senv.%s: a plain value is expected, or where it comes from" $.at $name) }}
 {{- else if or (regexMatch (include "hardened.internal.secretName" .) $name) (regexMatch (include "hardened.internal.secretValue" .) (toString $value)) }}
 {{- fail (printf "%senv.%s %s" $.at $name (include "hardened.secretAdvice" .)) }}
 {{- end }}
@@ -235,7 +237,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- define "hardened.internal.checkReplicas" -}}
 {{- $s := .spec }}
 {{- $a := $s.autoscaling }}
-{{- $long := include "hardened.internal.longRunning" . }}
+{{- $long := include "hardened.internal.scales" . }}
 {{- if and $long (not $a.enabled) (lt (int $s.replicaCount) 1) }}
 {{- fail "replicaCount is 0: nothing would run. Set 2 or more" }}
 {{- end }}
@@ -316,8 +318,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- /* Drains, and the end of a pod. */}}
 {{- define "hardened.internal.checkDisruptions" -}}
 {{- $s := .spec }}
-{{- $long := include "hardened.internal.longRunning" . }}
-{{- if $long }}
+{{- if include "hardened.internal.scales" . }}
 {{- $floor := include "hardened.internal.floor" . | int }}
 {{- $budget := int $s.disruptionBudget.maxUnavailable }}
 {{- if lt $budget 1 }}
@@ -326,8 +327,28 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and (gt $floor 1) (ge $budget $floor) }}
 {{- fail (printf "disruptionBudget.maxUnavailable %d takes all %d replicas at once. Set it below that" $budget $floor) }}
 {{- end }}
+{{- end }}
+{{- if include "hardened.internal.longRunning" . }}
 {{- if ge (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds) }}
 {{- fail (printf "shutdown.preStopSleepSeconds %d leaves nothing of terminationGracePeriodSeconds %d to end in. Raise the latter" (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* An agent of the nodes: what of a node it has, and why. */}}
+{{- define "hardened.internal.checkNodeAgent" -}}
+{{- $s := .spec }}
+{{- with $s.nodeAgent }}
+{{- if ne $s.kind "DaemonSet" }}
+{{- fail (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind) }}
+{{- end }}
+{{- if lt (len (trim (.reason | default ""))) 10 }}
+{{- fail "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 fails, and shows it)" }}
+{{- end }}
+{{- range $i, $path := .hostPaths }}
+{{- if lt (len (trim ($path.reason | default ""))) 10 }}
+{{- fail (printf "nodeAgent.hostPaths %s: reason is missing: say why the agent has to read it" ($path.path | default "")) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -335,9 +356,9 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- /* What only one kind has. */}}
 {{- define "hardened.internal.checkKind" -}}
 {{- $s := .spec }}
-{{- if and $s.volumeClaims (ne $s.kind "StatefulSet") }}
-{{- fail (printf "volumeClaims with kind %s: replicas would share one volume, or wait for it. Use kind StatefulSet" $s.kind) }}
-{{- end }}
+{{- include "hardened.internal.checkClaims" . }}
+{{- include "hardened.internal.checkHook" . }}
+{{- include "hardened.internal.checkNodeAgent" . }}
 {{- if and (eq $s.kind "CronJob") (not $s.cron.schedule) }}
 {{- fail "cron.schedule is missing: kind CronJob needs one, such as \"17 3 * * *\"" }}
 {{- end }}
@@ -387,23 +408,6 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- if and $s.httpRoute.enabled (not (and $s.httpRoute.parentRefs $s.httpRoute.hostnames)) }}
 {{- fail "httpRoute: parentRefs and hostnames are required: which Gateway, and which names" }}
-{{- end }}
-{{- end }}
-
-{{- /* The ExternalSecret. */}}
-{{- define "hardened.internal.checkSecrets" -}}
-{{- $s := .spec }}
-{{- with $s.externalSecret }}
-{{- if .enabled }}
-{{- if not (and (.store).name .env) }}
-{{- fail "externalSecret: store.name and env are required: which SecretStore, and which variables" }}
-{{- end }}
-{{- range .env }}
-{{- if hasKey . "value" }}
-{{- fail (printf "externalSecret.env %s: value %s" .name "does not belong in values. Give the key in the store instead") }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- end }}
 {{- end }}
 
@@ -498,7 +502,7 @@ looks like a secret, which does not belong in values: they end in version contro
 
 {{- /* All of them: what the workload does. The other objects check what they are made from. */}}
 {{- define "hardened.internal.check" -}}
-{{- range $part := list "Pod" "Identity" "Replicas" "Recommendations" "Disruptions" "Kind" "Service" "Reach" "Secrets" "Metrics" "Network" }}
+{{- range $part := list "Pod" "Identity" "Replicas" "Recommendations" "Disruptions" "Kind" "Service" "Reach" "Secrets" "Config" "Metrics" "Network" }}
 {{- include (printf "hardened.internal.check%s" $part) $ }}
 {{- end }}
 {{- end }}

@@ -6,12 +6,13 @@
   "spec": [
     "global", "hardened", "enabled", "nameOverride", "fullnameOverride", "component",
     "partOf", "kind", "image", "command", "args", "port", "portName", "appProtocol", "ports",
-    "env", "replicaCount", "singleReplicaReason", "autoscaling", "verticalAutoscaling",
-    "resources", "probes", "securityContext", "writableDirectories", "initContainers",
-    "sidecars", "volumeClaims", "serviceAccount", "rbac", "podLabels", "podAnnotations",
-    "nodeSelector", "tolerations", "priorityClassName", "topologySpread", "antiAffinity",
-    "disruptionBudget", "shutdown", "cron", "job", "service", "ingress", "httpRoute",
-    "networkPolicy", "externalSecret", "metrics"
+    "env", "envFrom", "config", "mounts", "replicaCount", "singleReplicaReason",
+    "autoscaling", "verticalAutoscaling", "resources", "probes", "securityContext",
+    "writableDirectories", "initContainers", "sidecars", "volumeClaims", "serviceAccount",
+    "rbac", "podLabels", "podAnnotations", "nodeSelector", "tolerations",
+    "priorityClassName", "topologySpread", "antiAffinity", "disruptionBudget", "shutdown",
+    "cron", "job", "hook", "syncWave", "nodeAgent", "service", "ingress", "httpRoute",
+    "networkPolicy", "externalSecret", "metrics", "shares"
   ],
   "image": ["repository", "tag", "digest", "pullPolicy", "pullSecrets"],
   "ports": ["name", "port", "servicePort", "appProtocol", "from"],
@@ -22,6 +23,9 @@
   "*labelSelector.matchExpressions": ["key", "operator", "values"],
   "*peer.namespaceSelector": "*labelSelector",
   "*peer.ipBlock": ["cidr", "except"],
+  "envFrom": ["configMap", "prefix", "containers"],
+  "config": ["env", "files", "containers"],
+  "mounts": ["path", "configMap", "secret", "secretProviderClass", "key", "containers"],
   "autoscaling": [
     "enabled", "minReplicas", "maxReplicas", "targetCPUUtilizationPercentage", "scaleUp",
     "scaleDown", "targetMemoryUtilizationPercentage", "initialReplicas", "keda",
@@ -71,7 +75,10 @@
   "*container.probes.readiness": "*probe",
   "*container.probes.liveness": "*probe",
   "sidecars": "*container",
-  "volumeClaims": ["name", "path", "size", "storageClassName", "accessMode"],
+  "volumeClaims": [
+    "name", "path", "size", "storageClassName", "accessMode", "existingClaim", "subPath",
+    "readOnly", "containers"
+  ],
   "serviceAccount": ["annotations", "workloadIdentity", "apiToken", "tokens"],
   "serviceAccount.workloadIdentity": ["gcp", "aws", "azure"],
   "serviceAccount.workloadIdentity.gcp": ["serviceAccount"],
@@ -92,6 +99,9 @@
     "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "completions",
     "parallelism"
   ],
+  "hook": ["by", "on", "weight"],
+  "nodeAgent": ["reason", "hostPaths", "hostNetwork", "hostPID"],
+  "nodeAgent.hostPaths": ["path", "mountPath", "type", "reason"],
   "service": [
     "enabled", "port", "type", "headless", "externalTrafficPolicy", "loadBalancerClass",
     "sourceRanges", "annotations"
@@ -115,10 +125,19 @@
   "networkPolicy.egress.to.peers": "*peer",
   "networkPolicy.egress.to.ports": "*port",
   "*port": ["port", "endPort", "protocol"],
-  "externalSecret": ["enabled", "store", "refreshInterval", "env"],
+  "externalSecret": [
+    "enabled", "store", "refreshInterval", "env", "data", "files", "dataFrom", "pull", "tls"
+  ],
   "externalSecret.store": ["kind", "name"],
-  "externalSecret.env": ["name", "key", "property", "value"],
+  "externalSecret.env": ["name", "key", "property", "value", "containers"],
+  "externalSecret.data": ["name", "key", "property", "value"],
+  "externalSecret.files": ["path", "key", "property", "template", "containers", "value"],
+  "externalSecret.dataFrom": ["key", "path", "env", "template", "containers", "value"],
+  "externalSecret.pull": ["key", "property", "value"],
+  "externalSecret.tls": ["key", "certificate", "privateKey"],
   "metrics": ["enabled", "kind", "port", "path", "interval", "scrapeTimeout", "from"],
-  "metrics.from": "*peer"
+  "metrics.from": "*peer",
+  "*valueFrom": ["field", "resource", "divisor", "configMap", "secret", "key", "optional"],
+  "*file": ["text", "containers"]
 }
 {{- end }}

@@ -63,13 +63,8 @@ exec:
 {{- end }}
 {{- end }}
 
-{{- /* Name of the volume of a writable directory: its own name (containers that give the same one
-       share it), or container and position. */}}
-{{- define "hardened.internal.directory" -}}
-{{- .dir.name | default (printf "%s-writable-%d" (.container | trunc 40 | trimSuffix "-") .index) }}
-{{- end }}
-
-{{- /* A container: dict root, spec, container, role (main, init or sidecar). */}}
+{{- /* A container: dict root, spec, container, role (main, init or sidecar),
+       mounts. */}}
 {{- define "hardened.internal.container" -}}
 {{- $c := .container }}
 {{- $serves := and (ne .role "init") (or (ne .role "main") (include "hardened.internal.longRunning" .)) }}
@@ -126,53 +121,5 @@ resources:
   {{- toYaml (pick $c.resources "requests" "limits") | nindent 2 }}
 securityContext:
   {{- include "hardened.containerSecurityContext" . | trim | nindent 2 }}
-{{- include "hardened.internal.mounts" . }}
-{{- end }}
-
-{{- /* Variables in the order of their names: plain ones, then those from the ExternalSecret. */}}
-{{- define "hardened.internal.env" -}}
-{{- $secret := and (eq .role "main") .spec.externalSecret.enabled }}
-{{- if or .container.env $secret }}
-env:
-  {{- range $name, $value := .container.env }}
-  - name: {{ $name }}
-    value: {{ include "hardened.internal.text" $value | quote }}
-  {{- end }}
-  {{- if $secret }}
-  {{- range .spec.externalSecret.env }}
-  - name: {{ .name }}
-    valueFrom:
-      secretKeyRef:
-        name: {{ include "hardened.fullname" $ }}
-        key: {{ .name }}
-  {{- end }}
-  {{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "hardened.internal.mounts" -}}
-{{- $main := eq .role "main" }}
-{{- if or .container.writableDirectories (and $main (or .spec.volumeClaims (.spec.serviceAccount).tokens (include "hardened.internal.apiToken" .))) }}
-volumeMounts:
-  {{- range $i, $dir := .container.writableDirectories }}
-  - name: {{ include "hardened.internal.directory" (dict "dir" $dir "container" $.container.name "index" $i) }}
-    mountPath: {{ $dir.path }}
-  {{- end }}
-  {{- if $main }}
-  {{- range .spec.volumeClaims }}
-  - name: {{ .name }}
-    mountPath: {{ .path }}
-  {{- end }}
-  {{- range $i, $token := (.spec.serviceAccount).tokens }}
-  - name: token-{{ $i }}
-    mountPath: {{ dir $token.path }}
-    readOnly: true
-  {{- end }}
-  {{- if include "hardened.internal.apiToken" . }}
-  - name: api-token
-    mountPath: /var/run/secrets/kubernetes.io/serviceaccount
-    readOnly: true
-  {{- end }}
-  {{- end }}
-{{- end }}
+{{- include "hardened.internal.volumeMounts" . }}
 {{- end }}
