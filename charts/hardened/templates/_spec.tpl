@@ -154,7 +154,7 @@ metrics:
 {{- if regexMatch "[:\\[,]null[\\],}]" (toJson .spec) }}
 {{- include "hardened.internal.checkNulls" (dict "at" "" "of" .spec "defaults" $defaults) }}
 {{- end }}
-{{- $spec := mustMergeOverwrite $defaults (deepCopy .spec) }}
+{{- $spec := mustMergeOverwrite $defaults (.spec | toJson | fromJson) }}
 {{- if kindIs "map" $spec.image }}
 {{- $_ := set $spec.image "tag" (include "hardened.internal.text" $spec.image.tag) }}
 {{- end }}
