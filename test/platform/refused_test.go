@@ -65,6 +65,14 @@ func TestRefused(t *testing.T) {
 		{"keyless without a log", keylessStart + "subject: s}, noLogReason: there is no network}]}", "is proven by the transparency log alone"},
 		{"no log, hardly a reason", signedText + "key: {data: '-----BEGIN PUBLIC KEY-----'}, noLogReason: none}]}", "say why signatures need not be in the transparency log"},
 		{"no signer", signedText + "}]}", "exactly one of key and keyless"},
+		{"Azure without TLS", "secretStores: [{" + storeText + ", refreshInterval: 60, azure: {vaultURL: 'http://v'}}]", "want the https:// address of the vault"},
+		{"a certificate of no namespace", "secretStores: [{" + storeText + ", refreshInterval: 60, vault: {server: 'https://v', path: p, role: r, ca: {name: c}}}]", "its certificate needs one"},
+		{"labels of another's namespace", "namespaces: [{name: a, create: false, labels: {b: c}}]", "are theirs to set"},
+		{"a log without TLS", signedText + "key: {data: '-----BEGIN PUBLIC KEY-----'}, trustRootRef: t, rekorURL: 'http://r'}]}", "want an https URL"},
+		{"a log without its key", signedText + "key: {data: '-----BEGIN PUBLIC KEY-----'}, rekorURL: 'https://r'}]}", "name it in trustRootRef"},
+		{"a log, and none", signedText + "key: {data: '-----BEGIN PUBLIC KEY-----'}, trustRootRef: t, rekorURL: 'https://r', noLogReason: there is no network}]}", "in a log, or they are not"},
+		{"an authority for a key", signedText + "key: {data: '-----BEGIN PUBLIC KEY-----'}, trustRootRef: t, fulcioURL: 'https://f'}]}", "only a keyless identity is certified"},
+		{"kyverno's log without a key", "imageSignatures: {enabled: true, engine: kyverno, images: ['**'], authorities: [{name: a, key: {data: '-----BEGIN PUBLIC KEY-----'}, rekorURL: 'https://r'}]}", "rekorPubKey is missing"},
 		{"misspelt", "podSecurty: {}", "additional properties 'podSecurty' not allowed"},
 	}
 	for _, tt := range tests {

@@ -20,7 +20,7 @@
 {{- $at := .at }}
 {{- range $key := list "accessKeyID" "secretAccessKey" "token" "password" "credentials" "serviceAccountKey" "auth" }}
 {{- if hasKey $s $key }}
-{{- fail (printf "%s.%s: credentials do not belong in values, where they end in version control and in the release. Name a service account in serviceAccount; it signs in by workload identity (GCP), IAM role (AWS) or Kubernetes auth (Vault)" $at $key) }}
+{{- fail (printf "%s.%s: credentials do not belong in values, where they end in version control and in the release. Name a service account in serviceAccount; it signs in by workload identity (GCP, Azure), IAM role (AWS) or Kubernetes auth (Vault)" $at $key) }}
 {{- end }}
 {{- end }}
 {{- if lt (int $s.refreshInterval) 1 }}
@@ -34,15 +34,15 @@
 {{- fail (printf "%s.namespaces is empty: every namespace of the cluster could read every secret of the store. List those that may use it" $at) }}
 {{- end }}
 {{- $providers := list }}
-{{- range $p := list "gcp" "aws" "vault" "fake" }}
+{{- range $p := list "gcp" "aws" "azure" "vault" "fake" }}
 {{- if hasKey $s $p }}{{ $providers = append $providers $p }}{{ end }}
 {{- end }}
 {{- if ne (len $providers) 1 }}
-{{- fail (printf "%s has %d providers: want exactly one of gcp, aws, vault, fake" $at (len $providers)) }}
+{{- fail (printf "%s has %d providers: want exactly one of gcp, aws, azure, vault, fake" $at (len $providers)) }}
 {{- end }}
 {{- if hasKey $s "fake" }}
 {{- if not $s.fake.testOnly }}
-{{- fail (printf "%s.fake: its values stand in the release, in plain text. Use gcp, aws or vault; for a test set fake.testOnly to true" $at) }}
+{{- fail (printf "%s.fake: its values stand in the release, in plain text. Use gcp, aws, azure or vault; for a test set fake.testOnly to true" $at) }}
 {{- end }}
 {{- else if not (and $s.serviceAccount $s.serviceAccount.name) }}
 {{- fail (printf "%s.serviceAccount.name is missing: the store signs in as a service account, never with a stored key" $at) }}
@@ -52,6 +52,16 @@
 {{- with $s.vault }}
 {{- if not (hasPrefix "https://" .server) }}
 {{- fail (printf "%s.vault.server %s: secrets would cross the network in the clear. Use https://" $at .server) }}
+{{- end }}
+{{- with .ca }}
+{{- if and (eq $s.kind "ClusterSecretStore") (not .namespace) }}
+{{- fail (printf "%s.vault.ca.namespace is missing: a ClusterSecretStore is in no namespace, so its certificate needs one" $at) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with $s.azure }}
+{{- if not (hasPrefix "https://" .vaultURL) }}
+{{- fail (printf "%s.azure.vaultURL %s: want the https:// address of the vault, such as https://NAME.vault.azure.net" $at .vaultURL) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -70,6 +80,31 @@
 {{- if not (include "platform.said" $a.noLogReason) }}
 {{- fail (printf "%s.noLogReason: say why signatures need not be in the transparency log, in ten characters or more" $at) }}
 {{- end }}
+{{- end }}
+{{- range $name := list "rekorURL" "fulcioURL" }}
+{{- with get $a $name }}
+{{- if not (hasPrefix "https://" .) }}
+{{- fail (printf "%s.%s %q: want an https URL" $at $name .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $a.rekorURL $a.noLogReason }}
+{{- fail (printf "%s: rekorURL beside noLogReason: the signatures are in a log, or they are not. Leave one out" $at) }}
+{{- end }}
+{{- if and $a.fulcioURL (not $a.keyless) }}
+{{- fail (printf "%s.fulcioURL: only a keyless identity is certified. Leave it out" $at) }}
+{{- end }}
+{{- if and (or $a.rekorURL $a.fulcioURL) (eq .engine "policy-controller") (not $a.trustRootRef) }}
+{{- fail (printf "%s: a log or certificate authority of your own has keys of its own. Make a TrustRoot of policy-controller with them, and name it in trustRootRef" $at) }}
+{{- end }}
+{{- if and $a.trustRootRef (ne .engine "policy-controller") }}
+{{- fail (printf "%s.trustRootRef: it is policy-controller's. With kyverno give rekorPubKey" $at) }}
+{{- end }}
+{{- if and $a.rekorURL (eq .engine "kyverno") (not $a.rekorPubKey) }}
+{{- fail (printf "%s.rekorPubKey is missing: entries of a log of your own are checked by its key (PEM)" $at) }}
+{{- end }}
+{{- if and $a.fulcioURL (eq .engine "kyverno") (not ($a.keyless).roots) }}
+{{- fail (printf "%s.keyless.roots is missing: certificates of an authority of your own are checked by its root (PEM)" $at) }}
 {{- end }}
 {{- with $a.key }}
 {{- if eq (hasKey . "data") (hasKey . "kms") }}
@@ -117,6 +152,9 @@
 {{- fail (printf "%sname %s stands twice" $at $n.name) }}
 {{- end }}
 {{- $seen = append $seen $n.name }}
+{{- if and (not (dig "create" true $n)) (or $n.labels $n.annotations $n.podSecurity) }}
+{{- fail (printf "%screate is false: labels, annotations and podSecurity of a namespace that others make are theirs to set (the notes have the command). Leave them out, or let this chart adopt it: create true, and helm install --take-ownership" $at) }}
+{{- end }}
 {{- if or (hasPrefix "kube-" $n.name) (eq $n.name "default") }}
 {{- fail (printf "%sname %s: the cluster's own namespaces are not this chart's to make or change. Name one of yours" $at $n.name) }}
 {{- end }}
@@ -197,7 +235,7 @@
 {{- fail "imageSignatures: images and authorities are required: which images, and who signs them" }}
 {{- end }}
 {{- range $i, $a := $is.authorities }}
-{{- include "platform.checkAuthority" (dict "at" (printf "imageSignatures.authorities[%d]" $i) "authority" $a) }}
+{{- include "platform.checkAuthority" (dict "at" (printf "imageSignatures.authorities[%d]" $i) "authority" $a "engine" $is.engine) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -144,10 +144,10 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- range $name, $value := $c.env }}
-{{- if or (kindIs "slice" $value) (kindIs "invalid" $value) }}
-{{- fail (printf "%senv.%s: a plain value is expected, or where it comes from. Secrets are named in externalSecret.env" $.at $name) }}
-{{- else if kindIs "map" $value }}
+{{- if kindIs "map" $value }}
 {{- include "hardened.internal.checkValueFrom" (dict "at" $.at "name" $name "value" $value) }}
+{{- else if or (kindIs "slice" $value) (kindIs "invalid" $value) }}
+{{- fail (printf "%senv.%s: a plain value is expected, or where it comes from" $.at $name) }}
 {{- else if or (regexMatch (include "hardened.internal.secretName" .) $name) (regexMatch (include "hardened.internal.secretValue" .) (toString $value)) }}
 {{- fail (printf "%senv.%s %s" $.at $name (include "hardened.secretAdvice" .)) }}
 {{- end }}

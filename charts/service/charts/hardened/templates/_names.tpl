@@ -47,7 +47,7 @@ app.kubernetes.io/component: {{ . }}
 {{- with .spec.partOf }}
 app.kubernetes.io/part-of: {{ . }}
 {{- end }}
-{{- with (.spec.image).tag | default .root.Chart.AppVersion }}
+{{- with include "hardened.internal.text" (.spec.image).tag | default .root.Chart.AppVersion }}
 app.kubernetes.io/version: {{ . | trunc 63 | quote }}
 {{- end }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}

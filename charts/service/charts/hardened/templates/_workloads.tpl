@@ -107,7 +107,7 @@ spec:
        the one for a single replica as a declared exception, where the profile accepts it. */}}
 {{- define "hardened.internal.declared" -}}
 {{- $declared := dict }}
-{{- if and (not .spec.autoscaling.enabled) (eq (include "hardened.internal.floor" .) "1") }}
+{{- if and (include "hardened.internal.scales" .) (not .spec.autoscaling.enabled) (eq (include "hardened.internal.floor" .) "1") }}
 {{- $_ := set $declared "helmproof.companyos.github.io/declared-AVL-4" (trim .spec.singleReplicaReason) }}
 {{- end }}
 {{- with .spec.securityContext.platformIDsReason }}

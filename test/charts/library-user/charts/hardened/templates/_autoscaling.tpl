@@ -77,7 +77,7 @@ scaleDown:
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
-{{- if and $a.enabled $a.keda.enabled (include "hardened.internal.longRunning" $c) -}}
+{{- if and $a.enabled $a.keda.enabled (include "hardened.internal.scales" $c) -}}
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 {{ include "hardened.internal.metadata" $c }}

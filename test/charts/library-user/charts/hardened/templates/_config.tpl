@@ -53,7 +53,7 @@ kind: ConfigMap
 {{ include "hardened.internal.metadata" (merge (dict "name" $name) $owner) }}
 data:
   {{- range $key, $value := . }}
-  {{ $key }}: {{ include "hardened.internal.text" $value | quote }}
+  {{ $key }}: {{ toString $value | quote }}
   {{- end }}
 {{- end }}
 {{- with $c.spec.config.files }}

@@ -6,13 +6,13 @@
   "spec": [
     "global", "hardened", "enabled", "nameOverride", "fullnameOverride", "component",
     "partOf", "kind", "image", "command", "args", "port", "portName", "appProtocol", "ports",
-    "env", "replicaCount", "singleReplicaReason", "autoscaling", "verticalAutoscaling",
-    "resources", "probes", "securityContext", "writableDirectories", "initContainers",
-    "sidecars", "volumeClaims", "serviceAccount", "rbac", "podLabels", "podAnnotations",
-    "nodeSelector", "tolerations", "priorityClassName", "topologySpread", "antiAffinity",
-    "disruptionBudget", "shutdown", "cron", "job", "service", "ingress", "httpRoute",
-    "networkPolicy", "externalSecret", "metrics", "envFrom", "config", "mounts", "hook",
-    "syncWave", "nodeAgent", "shares"
+    "env", "envFrom", "config", "mounts", "replicaCount", "singleReplicaReason",
+    "autoscaling", "verticalAutoscaling", "resources", "probes", "securityContext",
+    "writableDirectories", "initContainers", "sidecars", "volumeClaims", "serviceAccount",
+    "rbac", "podLabels", "podAnnotations", "nodeSelector", "tolerations",
+    "priorityClassName", "topologySpread", "antiAffinity", "disruptionBudget", "shutdown",
+    "cron", "job", "hook", "syncWave", "nodeAgent", "service", "ingress", "httpRoute",
+    "networkPolicy", "externalSecret", "metrics", "shares"
   ],
   "image": ["repository", "tag", "digest", "pullPolicy", "pullSecrets"],
   "ports": ["name", "port", "servicePort", "appProtocol", "from"],
@@ -23,6 +23,9 @@
   "*labelSelector.matchExpressions": ["key", "operator", "values"],
   "*peer.namespaceSelector": "*labelSelector",
   "*peer.ipBlock": ["cidr", "except"],
+  "envFrom": ["configMap", "prefix", "containers"],
+  "config": ["env", "files", "containers"],
+  "mounts": ["path", "configMap", "secret", "secretProviderClass", "key", "containers"],
   "autoscaling": [
     "enabled", "minReplicas", "maxReplicas", "targetCPUUtilizationPercentage", "scaleUp",
     "scaleDown", "targetMemoryUtilizationPercentage", "initialReplicas", "keda",
@@ -76,14 +79,6 @@
     "name", "path", "size", "storageClassName", "accessMode", "existingClaim", "subPath",
     "readOnly", "containers"
   ],
-  "envFrom": ["configMap", "prefix", "containers"],
-  "config": ["env", "files", "containers"],
-  "*file": ["text", "containers"],
-  "*valueFrom": ["field", "resource", "divisor", "configMap", "secret", "key", "optional"],
-  "mounts": ["path", "configMap", "secret", "secretProviderClass", "key", "containers"],
-  "hook": ["by", "on", "weight"],
-  "nodeAgent": ["reason", "hostPaths", "hostNetwork", "hostPID"],
-  "nodeAgent.hostPaths": ["path", "mountPath", "type", "reason"],
   "serviceAccount": ["annotations", "workloadIdentity", "apiToken", "tokens"],
   "serviceAccount.workloadIdentity": ["gcp", "aws", "azure"],
   "serviceAccount.workloadIdentity.gcp": ["serviceAccount"],
@@ -104,6 +99,9 @@
     "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "completions",
     "parallelism"
   ],
+  "hook": ["by", "on", "weight"],
+  "nodeAgent": ["reason", "hostPaths", "hostNetwork", "hostPID"],
+  "nodeAgent.hostPaths": ["path", "mountPath", "type", "reason"],
   "service": [
     "enabled", "port", "type", "headless", "externalTrafficPolicy", "loadBalancerClass",
     "sourceRanges", "annotations"
@@ -131,13 +129,15 @@
     "enabled", "store", "refreshInterval", "env", "data", "files", "dataFrom", "pull", "tls"
   ],
   "externalSecret.store": ["kind", "name"],
-  "externalSecret.env": ["name", "key", "property", "containers", "value"],
+  "externalSecret.env": ["name", "key", "property", "value", "containers"],
   "externalSecret.data": ["name", "key", "property", "value"],
   "externalSecret.files": ["path", "key", "property", "template", "containers", "value"],
   "externalSecret.dataFrom": ["key", "path", "env", "template", "containers", "value"],
   "externalSecret.pull": ["key", "property", "value"],
   "externalSecret.tls": ["key", "certificate", "privateKey"],
   "metrics": ["enabled", "kind", "port", "path", "interval", "scrapeTimeout", "from"],
-  "metrics.from": "*peer"
+  "metrics.from": "*peer",
+  "*valueFrom": ["field", "resource", "divisor", "configMap", "secret", "key", "optional"],
+  "*file": ["text", "containers"]
 }
 {{- end }}

@@ -56,7 +56,9 @@
 {{- $out = append $out (dict "name" (printf "token-%d" $i) "source" (dict "projected" (dict "sources" (get $tokens $dir))) "mount" (dict "mountPath" $dir "readOnly" true) "containers" (list "main")) }}
 {{- end }}
 {{- if include "hardened.internal.apiToken" . }}
-{{- $sources := list (dict "serviceAccountToken" (dict "expirationSeconds" 3600 "path" "token")) (dict "configMap" (dict "name" "kube-root-ca.crt" "items" (list (dict "key" "ca.crt" "path" "ca.crt")))) (dict "downwardAPI" (dict "items" (list (dict "path" "namespace" "fieldRef" (dict "fieldPath" "metadata.namespace"))))) }}
+{{- $sources := list (dict "serviceAccountToken" (dict "expirationSeconds" 3600 "path" "token")) }}
+{{- $sources = append $sources (dict "configMap" (dict "name" "kube-root-ca.crt" "items" (list (dict "key" "ca.crt" "path" "ca.crt")))) }}
+{{- $sources = append $sources (dict "downwardAPI" (dict "items" (list (dict "path" "namespace" "fieldRef" (dict "fieldPath" "metadata.namespace"))))) }}
 {{- $out = append $out (dict "name" "api-token" "source" (dict "projected" (dict "sources" $sources)) "mount" (dict "mountPath" "/var/run/secrets/kubernetes.io/serviceaccount" "readOnly" true) "containers" (list "main")) }}
 {{- end }}
 {{- with $s.config.files }}

@@ -88,8 +88,8 @@
 {{- if .spec.tpl }}
 {{- include "hardened.internal.render" (dict "root" .root "in" $extra) }}
 {{- end }}
+{{- $labels := include "hardened.labels" . | fromYaml }}
 {{- range $i, $o := $extra.objects }}
-{{- $labels := include "hardened.labels" (dict "root" $.root "spec" (include "hardened.internal.spec" $ | fromJson)) | fromYaml }}
 {{- if not (and $o.apiVersion $o.kind ($o.metadata).name) }}
 {{- fail (printf "extraObjects[%d]: apiVersion, kind and metadata.name are required" $i) }}
 {{- end }}

@@ -6,15 +6,15 @@ image:
   pullPolicy: IfNotPresent
   pullSecrets: []
 port: 0
+portName: http
+appProtocol: ""
+ports: []
 envFrom: []
 config:
   env: {}
   files: {}
   containers: [main]
 mounts: []
-portName: http
-appProtocol: ""
-ports: []
 replicaCount: 2
 autoscaling:
   enabled: false
