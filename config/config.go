@@ -105,6 +105,8 @@ type Config struct {
 	PodTemplates []string
 	// Ask the registries what tags and digests name (IMG-6): moved tags, platforms of an index, attached SBOMs.
 	Resolve bool
+	// How old the last change of a Secret that an ExternalSecret makes may be (SCR-4).
+	RotationInterval time.Duration
 	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.
 	TSA string
 	// Most files that an evidence bundle may hold to be read.

@@ -180,7 +180,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	p := &pipeline.Pipeline{
 		Tool: tool(), Stored: f.live.asked(), UnsignedImage: f.cluster.unsigned, UnsignedNamespace: f.cluster.namespace, Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout,
-		Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
+		Rotation: a.cfg.RotationInterval, Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
 	}
 	if !f.cluster.itself {
 		o, err := a.loadOptions(f)

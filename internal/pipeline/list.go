@@ -58,6 +58,7 @@ type collectorOptions struct {
 	unsigned   string
 	unsignedIn string
 	images     images.Options
+	rotation   time.Duration // of secrets
 }
 
 // collectorList is the one list of collectors.
@@ -86,7 +87,7 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		{Collector: sig, scopes: release, idle: len(o.signatures.Policies) == 0},
 		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned, ProbeNamespace: o.unsignedIn}), scopes: slices.Concat(release, cluster), live: true},
 		{Collector: live.New(), scopes: release, live: true, stored: true},
-		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
+		{Collector: externalsecrets.New(externalsecrets.Options{Rotation: o.rotation}), scopes: release, live: true, stored: true},
 		{Collector: autoscaling.New(), scopes: release, live: true, stored: true},
 		{Collector: spread.New(), scopes: release, live: true, stored: true},
 		{Collector: forecast.New(), scopes: release, live: true, stored: true},

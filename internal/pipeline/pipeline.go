@@ -50,6 +50,7 @@ type Pipeline struct {
 	Signatures        signatures.Options // without policies image signatures are not verified
 	Images            images.Options     // without controls images are not judged
 	Bench             kubebench.Options
+	Rotation          time.Duration // how old the last change of a Secret may be; 0: externalsecrets.DefaultRotation
 
 	Signer  attest.Signer          // nil: nothing is sealed
 	Repo    *repository.Repository // nil: nothing is stored
@@ -154,7 +155,7 @@ type subject struct {
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error) {
 	all, err := collectorList(collectorOptions{
-		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, workers: p.Workers, bench: p.Bench, unsigned: p.UnsignedImage, unsignedIn: p.UnsignedNamespace, signatures: p.Signatures, images: p.Images,
+		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, workers: p.Workers, bench: p.Bench, unsigned: p.UnsignedImage, unsignedIn: p.UnsignedNamespace, signatures: p.Signatures, images: p.Images, rotation: p.Rotation,
 	})
 	if err != nil {
 		return nil, err
