@@ -111,6 +111,14 @@ type Config struct {
 	TrustedRoot string
 	// What gate takes from the evidence instead of its own: scans (the scan policy), vex (OpenVEX documents), signatures (signature policies).
 	EvidenceLists []string
+	// How old the last change of a Secret that an ExternalSecret makes may be (SCR-4).
+	RotationInterval time.Duration
+	// Access logs of the secret manager, exported to files (SCR-5): audit logs of Google Cloud, CloudTrail or Vault, as JSON, also packed by gzip.
+	AccessLog []string
+	// Principals that may read secrets (SCR-5), as the access logs name them; * stands for any characters but /, : and @.
+	SecretReaders []string
+	// How old the newest entry of a secret manager's access logs may be (SCR-5).
+	MaxAccessLogAge time.Duration
 	// RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.
 	TSA string
 	// Most files that an evidence bundle may hold to be read.

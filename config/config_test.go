@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 			Repo: "./evidence-repo", Profile: "chart", Namespace: "default", Formats: []string{"pdf", "md", "html", "json", "sarif", "junit"},
 			KubeBenchParallel: 10, KubeBenchNodeTimeout: 5 * time.Minute, KubeBenchTimeout: time.Hour,
 			Trivy: "trivy", ScanTimeout: 10 * time.Minute, EpssAbove: "0.1", MaxScanAge: 168 * time.Hour, MaxDatabaseAge: 120 * time.Hour, Platform: []string{"linux/amd64"},
-			Timeout: 2 * time.Minute, VerifyMaxFiles: 20_000, VerifyMaxSize: 1024, Color: "auto", Output: "text",
+			RotationInterval: 2160 * time.Hour, MaxAccessLogAge: 168 * time.Hour, Timeout: 2 * time.Minute, VerifyMaxFiles: 20_000, VerifyMaxSize: 1024, Color: "auto", Output: "text",
 		}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Error(diff)

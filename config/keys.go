@@ -149,6 +149,18 @@ func mainKeys() []key {
 		{name: "kubeBenchTimeout", kind: duration, value: time.Hour, field: func(c *Config) any { return &c.KubeBenchTimeout },
 			doc:  "Time limit of kube-bench on all nodes together.",
 			want: "a duration between 1s and 24h, like 1h", check: durationBetween(time.Second, 24*time.Hour)},
+		{name: "rotationInterval", fileOnly: true, kind: duration, value: 90 * 24 * time.Hour, field: func(c *Config) any { return &c.RotationInterval },
+			doc:  "How old the last change of a Secret that an ExternalSecret makes may be (SCR-4).",
+			want: "a duration between 24h and 87600h, like 2160h", check: durationBetween(24*time.Hour, 87600*time.Hour)},
+		{name: "accessLog", kind: list, value: []string{}, field: func(c *Config) any { return &c.AccessLog },
+			doc:  "Access logs of the secret manager, exported to files (SCR-5): audit logs of Google Cloud, CloudTrail or Vault, as JSON, also packed by gzip.",
+			want: "files that are there", check: isFile, path: isPlainPath},
+		{name: "secretReaders", fileOnly: true, kind: list, value: []string{}, field: func(c *Config) any { return &c.SecretReaders },
+			doc:  "Principals that may read secrets (SCR-5), as the access logs name them; * stands for any characters but /, : and @.",
+			want: "names of principals, with at most four * and more than those", check: isReader},
+		{name: "maxAccessLogAge", fileOnly: true, kind: duration, value: 168 * time.Hour, field: func(c *Config) any { return &c.MaxAccessLogAge },
+			doc:  "How old the newest entry of a secret manager's access logs may be (SCR-5).",
+			want: "a duration between 1h and 8760h, like 168h", check: durationBetween(time.Hour, 8760*time.Hour)},
 		{name: "tsa", kind: text, value: "", field: func(c *Config) any { return &c.TSA },
 			doc:  "RFC 3161 timestamp authority; without one nothing proves when a bundle was sealed.",
 			want: "an http:// or https:// URL", check: orEmpty(isHTTP)},
@@ -165,6 +177,11 @@ func mainKeys() []key {
 			doc:  "What commands print: text, or one JSON object.",
 			want: "text or json", check: oneOf("text", "json")},
 	}
+}
+
+// isReader is the outline of what accesslog.ParseReader reads.
+func isReader(s string) bool {
+	return isText(s) && len(s) <= 256 && strings.Trim(s, "*") != "" && strings.Count(s, "*") <= 4
 }
 
 func isText(s string) bool { return s != "" && !strings.ContainsRune(s, 0) }

@@ -51,7 +51,7 @@ func (f *clusterFlags) registerConnection(cmd *cobra.Command) {
 var (
 	chartFlags = []string{
 		"values", "set", "set-string", "set-file", "set-json", "chart-repo", "version", "plain-http", "namespace", "release-name", "schemas", "kube-version", "api-versions",
-		"signature-policy", "trusted-root",
+		"signature-policy", "trusted-root", "access-log",
 	}
 	benchFlags = []string{"kube-bench-image", "benchmark", "kube-bench-parallel"}
 )

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/companyos/helmproof/collectors/accesslog"
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/kubebench"
 	"github.com/companyos/helmproof/collectors/policy"
@@ -40,6 +41,8 @@ func (f *releaseFlags) register(cmd *cobra.Command) {
 	f.cluster.register(cmd)
 	registerSignatureFlags(cmd)
 	registerImageFlags(cmd)
+	cmd.Flags().StringArray("access-log", nil, "judge who read the release's secrets by the secret manager's access log `FILE`: audit logs of Google Cloud, CloudTrail or Vault; may be given several times")
+	_ = cmd.MarkFlagFilename("access-log")
 	f.live.register(cmd, f)
 }
 
@@ -179,7 +182,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	p := &pipeline.Pipeline{
 		Tool: tool(), Stored: f.live.asked(), UnsignedImage: f.cluster.unsigned, UnsignedNamespace: f.cluster.namespace, Schemas: a.cfg.Schemas, Timeout: a.cfg.Timeout,
-		Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
+		Rotation: a.cfg.RotationInterval, Formats: a.cfg.Formats, Now: time.Now, Log: a.log,
 	}
 	if !f.cluster.itself {
 		o, err := a.loadOptions(f)
@@ -226,6 +229,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.Images.Gathered != nil && p.Workers.Here() {
 			p.Workers = a.renderers() // images are asked for and scanned once
 		}
+	}
+	if p.Access, err = a.accessOptions(ctx); err != nil {
+		return err
 	}
 	if seal {
 		if p.Repo, err = a.openRepo(ctx); err != nil {
@@ -278,6 +284,22 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 // rules says where the rules come from.
 func (a *app) rules() pipeline.RulesOptions {
 	return pipeline.RulesOptions{Profile: a.cfg.Profile, Waivers: a.cfg.Waivers, Policies: a.cfg.Policies}
+}
+
+// accessOptions reads the access logs, once for all releases.
+func (a *app) accessOptions(ctx context.Context) (accesslog.Options, error) {
+	o := accesslog.Options{Readers: a.cfg.SecretReaders, MaxAge: a.cfg.MaxAccessLogAge}
+	if _, err := accesslog.New(o); err != nil {
+		return o, usageErr("secretReaders: %w", err)
+	}
+	if len(a.cfg.AccessLog) == 0 {
+		return o, nil
+	}
+	var err error
+	if o.Logs, err = accesslog.OpenLogs(ctx, a.cfg.AccessLog); err != nil && ctx.Err() == nil {
+		return o, usageErr("--access-log: %w", err)
+	}
+	return o, err
 }
 
 // loadOptions are the flags and the configuration by which charts are loaded.

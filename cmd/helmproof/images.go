@@ -106,7 +106,7 @@ func (a *app) imageOptions(ctx context.Context, rules pipeline.Rules, c *cluster
 func (a *app) withAsked(rules pipeline.Rules) (pipeline.Rules, error) {
 	return rules.With(pipeline.Given{
 		Registries: len(a.cfg.RegistryAllow) > 0, Signatures: len(a.cfg.SignaturePolicy) > 0, Scans: len(a.cfg.Scan)+len(a.cfg.ScanReport) > 0,
-		Resolve: a.cfg.Resolve, Policies: a.cfg.Policies != "",
+		Resolve: a.cfg.Resolve, Policies: a.cfg.Policies != "", AccessLogs: len(a.cfg.AccessLog) > 0,
 	}.Controls()...)
 }
 

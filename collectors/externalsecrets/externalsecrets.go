@@ -1,6 +1,7 @@
 // Package externalsecrets asks the cluster whether the release's ExternalSecrets
 // are synced: ready, refreshed within their interval, from a store that is ready,
-// into a Secret that is theirs. No value of any Secret is read, only metadata.
+// into a Secret that is theirs and that has changed within the rotation interval. No
+// value of any Secret is read, only metadata.
 package externalsecrets
 
 import (
@@ -8,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,9 +36,23 @@ const (
 	RuleSynced = "externalsecrets/synced"
 	RuleStore  = "externalsecrets/store"
 	RuleSecret = "externalsecrets/secret"
+	// RuleRotated holds where what the Secret holds has changed within the rotation
+	// interval, by the times that the API server keeps for each writer of a field.
+	RuleRotated = "externalsecrets/rotated"
 )
 
-var rules = collectors.Rules{RuleSynced: evidence.SeverityHigh, RuleStore: evidence.SeverityHigh, RuleSecret: evidence.SeverityHigh}
+var rules = collectors.Rules{
+	RuleSynced: evidence.SeverityHigh, RuleStore: evidence.SeverityHigh, RuleSecret: evidence.SeverityHigh, RuleRotated: evidence.SeverityHigh,
+}
+
+// DefaultRotation is the rotation interval where none is given: 90 days.
+const DefaultRotation = 90 * 24 * time.Hour
+
+// Options is what secrets are held to. The zero value is enough to derive findings
+// again: it is sealed.
+type Options struct {
+	Rotation time.Duration // how old the last change of a Secret may be; 0: DefaultRotation
+}
 
 const (
 	group = "external-secrets.io"
@@ -47,8 +63,9 @@ const (
 
 // Seen is what the cluster said, and when it was asked: Findings has no clock.
 type Seen struct {
-	At      time.Time `json:"at"`
-	Secrets []Secret  `json:"secrets"`
+	At       time.Time         `json:"at"`
+	Rotation evidence.Duration `json:"rotation,omitempty"` // the interval that they are held to
+	Secrets  []Secret          `json:"secrets"`
 }
 
 // Secret is one ExternalSecret of the release, live.
@@ -63,6 +80,7 @@ type Secret struct {
 	RefreshTime string      `json:"refreshTime,omitempty"` // RFC 3339, of its status
 	Interval    string      `json:"interval,omitempty"`    // spec.refreshInterval, live
 	Policy      string      `json:"policy,omitempty"`      // spec.refreshPolicy: Periodic unless set
+	Synced      string      `json:"syncedResourceVersion,omitempty"`
 	// Outdated says that the status is of an earlier generation of the object.
 	Outdated bool    `json:"outdated,omitempty"`
 	Stores   []Store `json:"stores,omitempty"` // every one that it names
@@ -94,12 +112,30 @@ type Target struct {
 	Error string `json:"error,omitempty"`
 	// Policy is spec.target.creationPolicy: only Owner makes it own the Secret.
 	Policy string `json:"policy,omitempty"`
+
+	Created         time.Time `json:"created,omitzero"`
+	ResourceVersion string    `json:"resourceVersion,omitempty"`
+	Changes         []Change  `json:"changes,omitempty"` // of each writer the last one
+	// Annotations are names alone: kubectl apply writes the whole Secret into one.
+	Annotations []string `json:"annotations,omitempty"`
 }
 
-type collector struct{}
+// Change is when a writer last changed a field of a Secret (metadata.managedFields).
+type Change struct {
+	Manager   string    `json:"manager"`
+	Operation string    `json:"operation"` // Apply or Update
+	At        time.Time `json:"at,omitzero"`
+	Data      bool      `json:"data"`            // entries of data are among the fields that it wrote
+	Error     string    `json:"error,omitempty"` // why that is not known
+}
+
+type collector struct{ o Options }
 
 // New returns the collector.
-func New() collectors.Collector { return collector{} }
+func New(o Options) collectors.Collector {
+	o.Rotation = cmp.Or(o.Rotation, DefaultRotation)
+	return collector{o}
+}
 
 func (collector) Name() string { return Name }
 
@@ -110,7 +146,7 @@ func isExternalSecret(o *manifest.Object) bool {
 }
 
 // Collect looks at each ExternalSecret of the release, its store and its Secret.
-func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
+func (c collector) Collect(ctx context.Context, in collectors.Input, out evidence.ArtifactWriter) error {
 	if in.Cluster == nil {
 		return collectors.ErrNoCluster
 	}
@@ -123,7 +159,7 @@ func (collector) Collect(ctx context.Context, in collectors.Input, out evidence.
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
 	l := looker{cluster: in.Cluster, metadata: meta}
-	seen := Seen{At: in.Now().UTC(), Secrets: []Secret{}}
+	seen := Seen{At: in.Now().UTC(), Rotation: evidence.Duration(c.o.Rotation), Secrets: []Secret{}}
 	for i := range set.Objects {
 		if o := &set.Objects[i]; isExternalSecret(o) {
 			if err := context.Cause(ctx); err != nil {
@@ -151,8 +187,9 @@ func (l looker) look(ctx context.Context, i int, o *manifest.Object, namespace s
 	s.Conditions = conditions(live)
 	s.RefreshTime = text(live, "status", "refreshTime")
 	s.Interval, s.Policy = text(live, "spec", "refreshInterval"), text(live, "spec", "refreshPolicy")
+	s.Synced = text(live, "status", "syncedResourceVersion")
 	// "<generation>-<digest>" of what was synced last.
-	if synced, _, ok := strings.Cut(text(live, "status", "syncedResourceVersion"), "-"); ok {
+	if synced, _, ok := strings.Cut(s.Synced, "-"); ok {
 		s.Outdated = synced != strconv.FormatInt(live.GetGeneration(), 10)
 	}
 	for _, ref := range storeRefs(live) {
@@ -166,8 +203,31 @@ func (l looker) look(ctx context.Context, i int, o *manifest.Object, namespace s
 		return s
 	}
 	t.Found = true
+	t.Created, t.ResourceVersion = secret.CreationTimestamp.UTC(), secret.ResourceVersion
+	t.Changes, t.Annotations = changes(secret.ManagedFields), slices.Sorted(maps.Keys(secret.Annotations))
 	t.Owned = slices.ContainsFunc(secret.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == live.GetUID() })
 	return s
+}
+
+// changes says of each writer when it last changed a field. Which fields these are
+// is not kept: they name entries, and values never stand there.
+func changes(fields []metav1.ManagedFieldsEntry) []Change {
+	var out []Change
+	for _, f := range fields {
+		c := Change{Manager: f.Manager, Operation: string(f.Operation)}
+		if f.Time != nil {
+			c.At = f.Time.UTC()
+		}
+		var wrote map[string]json.RawMessage
+		if f.FieldsV1 == nil {
+			c.Error = "its fields are not told"
+		} else if json.Unmarshal(f.FieldsV1.Raw, &wrote) != nil {
+			c.Error = "its fields cannot be read"
+		}
+		_, c.Data = wrote["f:data"]
+		out = append(out, c)
+	}
+	return out
 }
 
 // get asks for an object in the version of the manifest, and in the others that

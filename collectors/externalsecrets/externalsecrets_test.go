@@ -39,9 +39,16 @@ func TestFindings(t *testing.T) {
 			Name: "db", Namespace: "shop", Found: true, Interval: "1h", RefreshTime: at.Add(-30 * time.Minute).Format(time.RFC3339),
 			Conditions: []Condition{{"Ready", "True", "SecretSynced", "synced"}},
 			Stores:     []Store{{Kind: "SecretStore", Name: "vault", Found: true, Conditions: []Condition{{"Ready", "True", "Valid", ""}}}},
-			Target:     &Target{Name: "db", Found: true, Owned: true},
+			Target: &Target{
+				Name: "db", Found: true, Owned: true, Created: at.Add(-1000 * time.Hour),
+				Changes: []Change{
+					{Manager: "kubectl-annotate", Operation: "Update", At: at.Add(-time.Minute)},
+					{Manager: "externalsecrets.external-secrets.io/db", Operation: "Update", At: at.Add(-100 * time.Hour), Data: true},
+				},
+			},
 		}
 	}
+	const rotation = 720 * time.Hour
 	for _, tt := range []struct {
 		name string
 		edit func(*Secret)
@@ -69,21 +76,32 @@ func TestFindings(t *testing.T) {
 		{"no store", func(s *Secret) { s.Stores = nil }, []string{"not-applicable names no store"}},
 		{"status of an earlier generation", func(s *Secret) { s.Outdated = true }, []string{"not-checked its status is of an earlier generation"}},
 		{"refreshed in the future", func(s *Secret) { s.RefreshTime = at.Add(time.Hour).Format(time.RFC3339) }, []string{"error is later than the time of looking"}},
-		{"makes none", func(s *Secret) { *s.Target = Target{Name: "db", Policy: "None"} }, []string{"not-applicable makes no Secret"}},
-		{"secret missing", func(s *Secret) { s.Target.Found = false }, []string{"fail Secret db is not there"}},
+		{"makes none", func(s *Secret) { *s.Target = Target{Name: "db", Policy: "None"} }, []string{"not-applicable makes no Secret", "not-applicable makes no Secret"}},
+		{"secret missing", func(s *Secret) { s.Target.Found = false }, []string{"fail Secret db is not there", "not-checked it could not be looked at"}},
 		{"secret of somebody else", func(s *Secret) { s.Target.Owned = false }, []string{"fail somebody else made it"}},
 		{"merged", func(s *Secret) { s.Target.Owned, s.Target.Policy = false, "Merge" }, []string{"warn creationPolicy Merge"}},
-		{"secret not allowed", func(s *Secret) { s.Target.Error = "forbidden" }, []string{"not-checked Secret db could not be looked at"}},
+		{"secret not allowed", func(s *Secret) { s.Target.Error = "forbidden" }, []string{"not-checked Secret db could not be looked at", "not-checked nobody knows when Secret db last changed"}},
+		{"not rotated", func(s *Secret) { s.Target.Changes[1].At = at.Add(-721 * time.Hour) }, []string{"fail Secret db has not changed since 2026-10-02T11:00:00Z, for 30 days; the rotation interval is 30 days"}},
+		{"rotated just in time", func(s *Secret) { s.Target.Changes[1].At = at.Add(-rotation) }, nil},
+		{"not changed since it was made", func(s *Secret) { s.Target.Created = s.Target.Changes[1].At }, nil},
+		{"no history", func(s *Secret) { s.Target.Changes = nil }, []string{"not-checked no writer of its entries is on record"}},
+		{"no writer of its entries", func(s *Secret) { s.Target.Changes[1].Data = false }, []string{"not-checked no writer of its entries is on record"}},
+		{"a writer without time", func(s *Secret) { s.Target.Changes[1].At = time.Time{} }, []string{"not-checked writer externalsecrets.external-secrets.io/db has no time"}},
+		{"a writer that cannot be read", func(s *Secret) { s.Target.Changes[0].Error = "its fields are not told" }, []string{"not-checked of writer kubectl-annotate its fields are not told"}},
+		{"changed in the future", func(s *Secret) { s.Target.Changes[1].At = at.Add(time.Hour) }, []string{"error which is later than the time of looking"}},
+		{"written by hand since", func(s *Secret) { s.Target.Changes[0].Data = true }, []string{"warn by kubectl-annotate, which is not External Secrets"}},
+		{"by the operator's program", func(s *Secret) { s.Target.Changes[1].Manager = "external-secrets" }, nil},
+		{"refreshed too rarely as it runs", func(s *Secret) { s.Interval = "48h" }, []string{"fail is refreshed every 48h0m0s in the cluster"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := good()
 			tt.edit(&s)
-			raw, err := json.Marshal(Seen{At: at, Secrets: []Secret{s}})
+			raw, err := json.Marshal(Seen{At: at, Rotation: evidence.Duration(rotation), Secrets: []Secret{s}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			found, err := collectors.Findings(seal(t, manifests, raw), New())
+			found, err := collectors.Findings(seal(t, manifests, raw), New(Options{}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +148,7 @@ func TestFindingsEnd(t *testing.T) {
 			if tt.artifact != "" {
 				artifact = []byte(tt.artifact)
 			}
-			found, err := collectors.Findings(seal(t, tt.manifests, artifact), New())
+			found, err := collectors.Findings(seal(t, tt.manifests, artifact), New(Options{}))
 			got := fmt.Sprint("error ", err)
 			if err == nil && len(found) == 1 {
 				got = string(found[0].Outcome) + " " + found[0].Message

@@ -3,6 +3,7 @@ package externalsecrets
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/companyos/helmproof/collectors"
@@ -39,7 +40,7 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 			d.add(RuleSynced, o, evidence.OutcomeNotChecked, "the cluster was not asked about it", "Collect again.", "/secrets")
 			continue
 		}
-		d.secret(o, &seen.Secrets[k], seen.At, fmt.Sprintf("/secrets/%d", k))
+		d.secret(o, &seen.Secrets[k], &seen, fmt.Sprintf("/secrets/%d", k))
 	}
 	d.Unreadable(RuleSynced, rel.Chart, set.Broken, d.Own(file, ""))
 	if len(d.Out) == 0 {
@@ -57,7 +58,7 @@ const (
 	readWhy  = "Read the ExternalSecret's status conditions and events; mend the store's access or the path that it names."
 )
 
-func (d derivation) secret(o *manifest.Object, s *Secret, at time.Time, pointer string) {
+func (d derivation) secret(o *manifest.Object, s *Secret, seen *Seen, pointer string) {
 	switch {
 	case s.Error != "":
 		d.add(RuleSynced, o, evidence.OutcomeNotChecked, "could not be looked at: "+s.Error, askAgain, pointer)
@@ -66,7 +67,7 @@ func (d derivation) secret(o *manifest.Object, s *Secret, at time.Time, pointer 
 		d.add(RuleSynced, o, evidence.OutcomeFail, "is not in the cluster", "Install or upgrade the release.", pointer)
 		return
 	}
-	outcome, message := synced(s, at)
+	outcome, message := synced(s, seen.At)
 	d.add(RuleSynced, o, outcome, message, readWhy, pointer)
 	for i := range s.Stores {
 		outcome, message := storeReady(&s.Stores[i])
@@ -78,6 +79,8 @@ func (d derivation) secret(o *manifest.Object, s *Secret, at time.Time, pointer 
 	if s.Target != nil {
 		outcome, message := produced(s.Target)
 		d.add(RuleSecret, o, outcome, message, "Let the ExternalSecret make the Secret: remove one of the same name that somebody else made.", pointer+"/target")
+		outcome, message = rotated(s, seen.At, time.Duration(seen.Rotation))
+		d.add(RuleRotated, o, outcome, message, "Make a new value in the store and the old one invalid; let the ExternalSecret alone write the Secret. The interval is rotationInterval of helmproof.yaml.", pointer+"/target")
 	}
 }
 
@@ -157,4 +160,65 @@ func produced(t *Target) (evidence.Outcome, string) {
 		return evidence.OutcomeFail, "Secret " + t.Name + " is there, but the ExternalSecret does not own it: somebody else made it"
 	}
 	return evidence.OutcomePass, "Secret " + t.Name + " is made and owned by the ExternalSecret"
+}
+
+// longest is the longest refreshInterval with which a rotated secret still arrives in
+// time: that of SCR-3, here held to what runs.
+const longest = 24 * time.Hour
+
+// operators start the names under which External Secrets writes: its program's, and
+// that of an ExternalSecret's own fields.
+var operators = []string{"external-secrets", "externalsecrets.external-secrets.io/"}
+
+// rotated judges when the Secret's entries were last written to. The API server moves
+// that time only when something changes, so that an old one proves an old value; a
+// new one may be of another field of the same writer, and says no more than that.
+func rotated(s *Secret, at time.Time, interval time.Duration) (evidence.Outcome, string) {
+	t := s.Target
+	switch {
+	case t.Policy == "None":
+		return evidence.OutcomeNotApplicable, "makes no Secret (creationPolicy None)"
+	case t.Error != "" || !t.Found:
+		return evidence.OutcomeNotChecked, "nobody knows when Secret " + t.Name + " last changed: it could not be looked at"
+	case interval <= 0 || at.IsZero():
+		return evidence.OutcomeNotChecked, "the evidence does not say what rotation interval it was held to, and when"
+	}
+	if refresh, err := time.ParseDuration(s.Interval); err == nil && refresh > longest {
+		return evidence.OutcomeFail, fmt.Sprintf("is refreshed every %s in the cluster: a rotated secret arrives more than a day late", refresh)
+	}
+	var last *Change
+	for i, c := range t.Changes {
+		switch {
+		case c.Error != "":
+			return evidence.OutcomeNotChecked, fmt.Sprintf("nobody knows when Secret %s last changed: of writer %s %s", t.Name, c.Manager, c.Error)
+		case c.Data && c.At.IsZero():
+			return evidence.OutcomeNotChecked, fmt.Sprintf("nobody knows when Secret %s last changed: writer %s has no time", t.Name, c.Manager)
+		case c.Data && (last == nil || c.At.After(last.At)):
+			last = &t.Changes[i]
+		}
+	}
+	if last == nil {
+		return evidence.OutcomeNotChecked, fmt.Sprintf("nobody knows when Secret %s last changed: no writer of its entries is on record", t.Name)
+	}
+	when := last.At.Format(time.RFC3339)
+	age := at.Sub(last.At).Round(time.Second)
+	switch {
+	case age < -margin:
+		return evidence.OutcomeError, fmt.Sprintf("Secret %s changed at %s, which is later than the time of looking, %s", t.Name, when, at.Format(time.RFC3339))
+	case age > interval:
+		return evidence.OutcomeFail, fmt.Sprintf("Secret %s has not changed since %s, for %s; the rotation interval is %s", t.Name, when, days(age), days(interval))
+	case !slices.ContainsFunc(operators, func(p string) bool { return strings.HasPrefix(last.Manager, p) }):
+		return evidence.OutcomeWarn, fmt.Sprintf("Secret %s was last written to at %s by %s, which is not External Secrets: whether that was a rotation is not known", t.Name, when, last.Manager)
+	case !last.At.After(t.Created):
+		return evidence.OutcomePass, fmt.Sprintf("Secret %s was made %s ago and has not changed since; the rotation interval is %s", t.Name, days(age), days(interval))
+	}
+	return evidence.OutcomePass, fmt.Sprintf("Secret %s last changed %s ago, at %s, by %s; the rotation interval is %s", t.Name, days(age), when, last.Manager, days(interval))
+}
+
+// days is a duration in words, with whole days from two of them on.
+func days(d time.Duration) string {
+	if d < 2*longest {
+		return d.String()
+	}
+	return fmt.Sprintf("%d days", d/longest)
 }

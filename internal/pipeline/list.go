@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/accesslog"
 	"github.com/companyos/helmproof/collectors/admission"
 	"github.com/companyos/helmproof/collectors/autoscaling"
 	"github.com/companyos/helmproof/collectors/chaos"
@@ -58,6 +59,8 @@ type collectorOptions struct {
 	unsigned   string
 	unsignedIn string
 	images     images.Options
+	rotation   time.Duration // of secrets
+	access     accesslog.Options
 }
 
 // collectorList is the one list of collectors.
@@ -74,6 +77,10 @@ func collectorList(o collectorOptions) ([]listed, error) {
 	if err != nil {
 		return nil, &InputError{err}
 	}
+	access, err := accesslog.New(o.access)
+	if err != nil {
+		return nil, &InputError{err}
+	}
 	release, cluster, drills := []evidence.Scope{evidence.ScopeRelease}, []evidence.Scope{evidence.ScopeCluster}, []evidence.Scope{evidence.ScopeDrill}
 	return []listed{
 		{Collector: helm.New(helm.Options{SchemasDir: o.schemas, Workers: o.workers}), scopes: release},
@@ -82,11 +89,12 @@ func collectorList(o collectorOptions) ([]listed, error) {
 		{Collector: rbac.New(), scopes: release},
 		{Collector: pol, scopes: release},
 		{Collector: secrets.New(o.found), scopes: release},
+		{Collector: access, scopes: release, idle: o.access.Logs == nil},
 		{Collector: img, scopes: release, idle: len(o.images.Policy.Controls) == 0},
 		{Collector: sig, scopes: release, idle: len(o.signatures.Policies) == 0},
 		{Collector: admission.New(admission.Options{Policies: o.policies, UnsignedImage: o.unsigned, ProbeNamespace: o.unsignedIn}), scopes: slices.Concat(release, cluster), live: true},
 		{Collector: live.New(), scopes: release, live: true, stored: true},
-		{Collector: externalsecrets.New(), scopes: release, live: true, stored: true},
+		{Collector: externalsecrets.New(externalsecrets.Options{Rotation: o.rotation}), scopes: release, live: true, stored: true},
 		{Collector: autoscaling.New(), scopes: release, live: true, stored: true},
 		{Collector: spread.New(), scopes: release, live: true, stored: true},
 		{Collector: forecast.New(), scopes: release, live: true, stored: true},

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors"
+	"github.com/companyos/helmproof/collectors/accesslog"
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/kubebench"
@@ -50,6 +51,8 @@ type Pipeline struct {
 	Signatures        signatures.Options // without policies image signatures are not verified
 	Images            images.Options     // without controls images are not judged
 	Bench             kubebench.Options
+	Access            accesslog.Options // without logs nobody asks who read secrets
+	Rotation          time.Duration     // how old the last change of a Secret may be; 0: externalsecrets.DefaultRotation
 
 	Signer  attest.Signer          // nil: nothing is sealed
 	Repo    *repository.Repository // nil: nothing is stored
@@ -155,7 +158,7 @@ type subject struct {
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
 func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error) {
 	all, err := collectorList(collectorOptions{
-		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, workers: p.Workers, bench: p.Bench, unsigned: p.UnsignedImage, unsignedIn: p.UnsignedNamespace, signatures: p.Signatures, images: p.Images,
+		policies: p.Rules.Policies, found: s.found, schemas: p.Schemas, workers: p.Workers, bench: p.Bench, unsigned: p.UnsignedImage, unsignedIn: p.UnsignedNamespace, signatures: p.Signatures, images: p.Images, rotation: p.Rotation, access: p.Access,
 	})
 	if err != nil {
 		return nil, err

@@ -182,7 +182,7 @@ func TestBuiltinProfiles(t *testing.T) {
 		if !builtinProfile(r.Profile) {
 			t.Errorf("%s is none", name)
 		}
-		more, err := r.With(Given{Registries: true, Signatures: true, Scans: true, Resolve: true, Policies: true}.Controls()...)
+		more, err := r.With(Given{Registries: true, Signatures: true, Scans: true, Resolve: true, Policies: true, AccessLogs: true}.Controls()...)
 		if err != nil || !builtinProfile(more.Profile) {
 			t.Errorf("%s with more is none, %v", name, err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/companyos/helmproof/collectors/accesslog"
 	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/collectors/policy"
 	"github.com/companyos/helmproof/collectors/signatures"
@@ -83,8 +84,8 @@ func builtinProfile(p *evidence.Profile) bool {
 // controls that whatever may be given to judge by adds. The first is the profile's own.
 func (r Rules) Digests() ([]evidence.Digest, error) {
 	out := []evidence.Digest{evidence.DigestOf(r.ProfileRaw)}
-	for i := range 1 << 5 {
-		g := Given{Registries: i&1 != 0, Signatures: i&2 != 0, Scans: i&4 != 0, Resolve: i&8 != 0, Policies: i&16 != 0}
+	for i := range 1 << 6 {
+		g := Given{Registries: i&1 != 0, Signatures: i&2 != 0, Scans: i&4 != 0, Resolve: i&8 != 0, Policies: i&16 != 0, AccessLogs: i&32 != 0}
 		with, err := r.With(g.Controls()...)
 		if err != nil {
 			return nil, err
@@ -233,6 +234,7 @@ type Given struct {
 	Scans      bool // scanners, or their reports
 	Resolve    bool // the registries are asked
 	Policies   bool // policies of the user's own
+	AccessLogs bool // access logs of the secret manager
 }
 
 // Controls are those that what was given asks for.
@@ -247,6 +249,7 @@ func (g Given) Controls() []evidence.ControlID {
 		{g.Registries, []string{images.RuleRegistry}},
 		{g.Resolve, []string{images.RulePin}},
 		{g.Policies, []string{policy.RuleOwn}}, // also where their annotations name others
+		{g.AccessLogs, []string{accesslog.RuleReaders}},
 	} {
 		if !x.given {
 			continue

@@ -130,6 +130,7 @@ func TestGiven(t *testing.T) {
 		{"scans", Given{Scans: true}, []evidence.ControlID{"IMG-2", "IMG-3"}},
 		{"resolve", Given{Resolve: true}, []evidence.ControlID{"IMG-6"}},
 		{"own policies", Given{Policies: true}, []evidence.ControlID{"POL-1"}},
+		{"access logs", Given{AccessLogs: true}, []evidence.ControlID{"SCR-5"}},
 	} {
 		if got := tt.given.Controls(); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
