@@ -5,6 +5,8 @@
        workload is its component, so that objects and selectors keep apart. */}}
 {{- define "hardened.specs" -}}
 {{- $shared := omit .spec "workloads" "extraObjects" "tpl" }}
+{{- /* A copy by JSON is made several times faster than by deepCopy. */}}
+{{- $json := toJson $shared }}
 {{- $specs := list }}
 {{- $made := list }}
 {{- $containers := list }}
@@ -12,7 +14,7 @@
 {{- range $name, $own := .spec.workloads }}
 {{- /* null takes a workload out. */}}
 {{- if kindIs "map" $own }}
-{{- $spec := deepCopy $shared }}
+{{- $spec := fromJson $json }}
 {{- include "hardened.internal.overlay" (dict "onto" $spec "over" $own) }}
 {{- $_ := set $spec "component" $name }}
 {{- range concat ($spec.sidecars | default list) ($spec.initContainers | default list) }}
@@ -46,7 +48,7 @@
 {{- $_ := set $spec.shares "wave" (min . ($spec.shares.wave | default 0)) }}
 {{- end }}
 {{- end }}
-{{- $specs = $specs | default (list $shared) }}
+{{- $specs = $specs | default (list (fromJson $json)) }}
 {{- if .spec.tpl }}
 {{- $all := dict "specs" (deepCopy $specs) }}
 {{- include "hardened.internal.render" (dict "root" .root "in" $all) }}
