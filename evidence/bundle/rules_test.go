@@ -44,36 +44,36 @@ func TestOtherRules(t *testing.T) {
 		worse   string // "control sealed→now", comma-separated
 		says    string
 	}{
-		"no rule changed": {3, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding { return l }, "", "judged again by rules 3: no control is worse"},
+		"no rule changed": {9, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding { return l }, "", "judged again by rules 9: no control is worse"},
 		"older rules":     {1, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding { return l }, "", "rules 1, which are older: a newer helmproof can say more: no control is worse"},
-		"other text, line and severity": {3, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
+		"other text, line and severity": {9, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
 			for i := range l {
 				l[i].Message, l[i].Remediation, l[i].Severity, l[i].Target.Line = "put in other words", "Do so.", evidence.SeverityCritical, 7
 			}
 			return l
 		}, "", "no control is worse"},
-		"other rule names": {3, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
+		"other rule names": {9, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
 			for i := range l {
 				l[i].Rule += "-renamed"
 			}
 			return l
 		}, "", "no control is worse"},
-		"a rule is loosened":  {3, setOutcome("lines/res-1", evidence.OutcomePass), "", "no control is worse"},
-		"a rule is tightened": {3, setOutcome("lines/sec-1", evidence.OutcomeFail), "SEC-1 warn→fail", "intact, but worse in SEC-1 (fail, sealed as warn)"},
-		"not applicable now":  {3, setOutcome("lines/res-1", evidence.OutcomeNotApplicable), "", "no control is worse"},
-		"cannot be answered":  {3, setOutcome("lines/sec-1", evidence.OutcomeNotChecked), "SEC-1 warn→incomplete", "SEC-1 (incomplete, sealed as warn)"},
-		"fails at another target": {3, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
+		"a rule is loosened":  {9, setOutcome("lines/res-1", evidence.OutcomePass), "", "no control is worse"},
+		"a rule is tightened": {9, setOutcome("lines/sec-1", evidence.OutcomeFail), "SEC-1 warn→fail", "intact, but worse in SEC-1 (fail, sealed as warn)"},
+		"not applicable now":  {9, setOutcome("lines/res-1", evidence.OutcomeNotApplicable), "", "no control is worse"},
+		"cannot be answered":  {9, setOutcome("lines/sec-1", evidence.OutcomeNotChecked), "SEC-1 warn→incomplete", "SEC-1 (incomplete, sealed as warn)"},
+		"fails at another target": {9, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
 			return append(l, evidence.Finding{Rule: "lines/res-1", Controls: []evidence.ControlID{"RES-1"}, Outcome: evidence.OutcomeFail, Severity: evidence.SeverityHigh,
 				Target: evidence.Target{Kind: "Deployment", Name: "api"}, Message: "no limits either"})
 		}, "RES-1 fail→fail", "RES-1 (worse at 1 target: Deployment api)"},
-		"nothing is derived any more": {3, func([]evidence.Finding, []evidence.CollectorRun) []evidence.Finding { return nil }, "SEC-1 warn→incomplete", "SEC-1 (incomplete, sealed as warn)"},
-		"a collector is gone": {3, func(_ []evidence.Finding, runs []evidence.CollectorRun) []evidence.Finding {
+		"nothing is derived any more": {9, func([]evidence.Finding, []evidence.CollectorRun) []evidence.Finding { return nil }, "SEC-1 warn→incomplete", "SEC-1 (incomplete, sealed as warn)"},
+		"a collector is gone": {9, func(_ []evidence.Finding, runs []evidence.CollectorRun) []evidence.Finding {
 			for i := range runs {
 				runs[i].Outcome, runs[i].Error = evidence.OutcomeError, "unknown collector"
 			}
 			return nil
 		}, "SEC-1 warn→incomplete", "SEC-1 (incomplete, sealed as warn)"},
-		"a control is added": {3, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
+		"a control is added": {9, func(l []evidence.Finding, _ []evidence.CollectorRun) []evidence.Finding {
 			return append(l, evidence.Finding{Rule: "lines/sec-9", Controls: []evidence.ControlID{"SEC-9"}, Outcome: evidence.OutcomeFail, Severity: evidence.SeverityHigh, Target: evidence.Target{Kind: "Role", Name: "r"}})
 		}, "", "no control is worse"},
 	} {
@@ -219,7 +219,7 @@ func TestGateTakesTheWorse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := laterRules(verifier(t, s), 3, tt.change).Verify(t.Context(), p.Files, p.ID)
+			r := laterRules(verifier(t, s), 9, tt.change).Verify(t.Context(), p.Files, p.ID)
 			b := r.Verified()
 			if b == nil || r.Replayed() == nil {
 				t.Fatal(r.Reason())

@@ -151,10 +151,11 @@ metrics:
        then checks what it is made from, so that none renders what another refuses. */}}
 {{- define "hardened.internal.spec" -}}
 {{- $defaults := include "hardened.defaults" . | fromYaml }}
-{{- if regexMatch "[:\\[,]null[\\],}]" (toJson .spec) }}
+{{- $json := toJson .spec }}
+{{- if regexMatch "[:\\[,]null[\\],}]" $json }}
 {{- include "hardened.internal.checkNulls" (dict "at" "" "of" .spec "defaults" $defaults) }}
 {{- end }}
-{{- $spec := mustMergeOverwrite $defaults (.spec | toJson | fromJson) }}
+{{- $spec := mustMergeOverwrite $defaults (fromJson $json) }}
 {{- if kindIs "map" $spec.image }}
 {{- $_ := set $spec.image "tag" (include "hardened.internal.text" $spec.image.tag) }}
 {{- end }}
