@@ -91,7 +91,7 @@ func (l *load) regularFile(ctx context.Context, name string, isText bool) (strin
 		if l.o.Stdin == nil {
 			return "", errors.New("-: there is no standard input")
 		}
-		open = func() (io.ReadCloser, error) { return io.NopCloser(l.o.Stdin), nil }
+		open = func() (io.ReadCloser, error) { return io.NopCloser(l.o.Stdin), nil } //nolint:unparam // opens as os.Open does
 	} else if fi, err := os.Stat(name); err != nil || fi.Mode().IsRegular() || fi.IsDir() {
 		if err == nil && fi.Mode().IsRegular() && fi.Size() > maxFileSize {
 			return "", fmt.Errorf("%s: more than %d bytes", name, maxFileSize)

@@ -17,9 +17,9 @@ func (r *rendering) look(t *template.Template) {
 				r.looked = map[*parse.Tree]bool{}
 			}
 			r.looked[t.Tree] = true
-			looker{r, shortName(t.Tree.ParseName)}.node(t.Root, false, false)
+			looker{r, shortName(t.ParseName)}.node(t.Root, false, false)
 			if readsLookup(t.Root) && r.reads != nil {
-				r.reads[shortName(t.Tree.ParseName)] = struct{}{}
+				r.reads[shortName(t.ParseName)] = struct{}{}
 			}
 		}
 	}

@@ -54,7 +54,7 @@ func (r *rendering) watchFunctions() template.FuncMap {
 func (r *rendering) hasAPI(set any, version string) (bool, error) {
 	s, ok := set.(common.VersionSet)
 	if !ok {
-		return false, errors.New("Has: not the set of API versions")
+		return false, errors.New("Has: not the set of API versions") //nolint:staticcheck // the name of the method that templates call
 	}
 	r.asksCluster = true
 	switch _, asked := r.asked[version]; {

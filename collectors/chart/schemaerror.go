@@ -11,7 +11,7 @@ import (
 // withoutValue is a problem with a value, by its place and what the schema wants; the
 // value itself, which may be a secret that nothing else tells from one, is left out.
 func withoutValue(ve *jsonschema.ValidationError) *jsonschema.ValidationError {
-	text := ""
+	var text string
 	switch k := ve.ErrorKind.(type) {
 	case *kind.Pattern:
 		text = fmt.Sprintf("the value does not match pattern '%s'", k.Want)

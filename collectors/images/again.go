@@ -192,6 +192,11 @@ func (l *Lists) Over(in evidence.ArtifactReader, allow []string, controls []evid
 	} else {
 		o.Ignored = p.hold(&l.Policy)
 	}
+	for _, f := range l.Policy.Fields { // what names images excuses nothing
+		if !slices.Contains(p.Fields, f) {
+			p.Fields = append(slices.Clone(p.Fields), f)
+		}
+	}
 	if l.EPSS != nil {
 		rec.EPSS, p.EPSSAbove = l.EPSS, l.Policy.EPSSAbove
 	}
@@ -296,11 +301,6 @@ func (p *Policy) hold(by *Policy) (lenient []string) {
 	}
 	if slices.ContainsFunc(p.Platforms, func(s string) bool { return !hasPlatform(was.Platforms, s) }) {
 		lenient = append(lenient, "nothing but "+strings.Join(was.Platforms, ", ")+" looked at")
-	}
-	for _, f := range by.Fields {
-		if !slices.Contains(p.Fields, f) {
-			p.Fields = append(slices.Clone(p.Fields), f)
-		}
 	}
 	return lenient
 }

@@ -84,7 +84,7 @@ func All() ([]Case, error) {
 }
 
 func change(object map[string]any, line string, pod bool, at string) (map[string]any, error) {
-	var changed any = deepCopy(object)
+	changed := any(deepCopy(object))
 	for _, edit := range strings.Split(line, " & ") {
 		path, value, set := strings.Cut(edit, "=")
 		if rest, ok := strings.CutPrefix(path, "-"); ok {

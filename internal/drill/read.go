@@ -216,7 +216,7 @@ func (r *Record) readTimeline(raw []byte) {
 // named counts what there is of each kind: what follows from a record takes time for
 // each of it.
 func (e *Event) named(names map[string]map[string]bool) error {
-	kind, name := "", ""
+	var kind, name string
 	switch {
 	case e.Budget != nil:
 		kind, name = "budgets", e.Budget.Name

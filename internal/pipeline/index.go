@@ -133,10 +133,6 @@ type glimpse struct {
 // errNothing says that of a bundle nothing is there that could be evidence.
 var errNothing = errors.New(bundle.EvidenceFile + " is absent")
 
-// maxUnsigned bounds evidence, in bytes, that is looked at without a signature that
-// says anything of it. What is larger is as good as unreadable.
-const maxUnsigned = 64 << 20
-
 // look opens a bundle's evidence without verifying it. The error is errNothing, says
 // why it is not what its id names or cannot be opened, or that it cannot be reached.
 func look(ctx context.Context, repo *repository.Repository, v *bundle.Verifier, id evidence.Digest) (g glimpse, damage, err error) {

@@ -40,7 +40,7 @@ func underGuard(what, temp string) {
 			}
 		},
 		"time": func() (int, error) {
-			for i := 0; ; i++ { //nolint:staticcheck // it does not end
+			for i := 0; ; i++ { //nolint:staticcheck,revive // it does not end
 			}
 		},
 		"given up":  hang,

@@ -61,5 +61,5 @@ func processorTime() time.Duration {
 // Replace replaces the process by this program with other arguments. It returns only
 // where that fails.
 func Replace(args []string) error {
-	return fmt.Errorf("begin anew: %w", syscall.Exec(args[0], args, os.Environ()))
+	return fmt.Errorf("begin anew: %w", syscall.Exec(args[0], args, os.Environ())) //nolint:gosec // this very program
 }

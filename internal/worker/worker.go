@@ -76,7 +76,7 @@ func (p *Pool) Call(ctx context.Context, op string, ask func(*gob.Encoder) error
 	case err = <-done:
 	case <-ctx.Done():
 		c.kill()
-		<-done
+		<-done //nolint:errcheck // that ctx ended is what is reported
 		return context.Cause(ctx)
 	}
 	if err == nil {

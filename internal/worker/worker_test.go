@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 					for i := 0; i < len(b); i += 4096 {
 						b[i] = 1
 					}
-					all = append(all, b)
+					all = append(all, b) //nolint:staticcheck // it is to be kept
 				}
 			},
 			"hang":  func(*gob.Decoder) (func(*gob.Encoder) error, error) { select {} },

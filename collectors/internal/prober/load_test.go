@@ -65,9 +65,10 @@ func TestLoad(t *testing.T) {
 			c := n.pod.Spec.Containers[0]
 			var env string
 			for _, e := range c.Env {
-				if e.Name == loadVariable {
+				switch e.Name {
+				case loadVariable:
 					env = e.Value
-				} else if e.Name == configVariable {
+				case configVariable:
 					t.Error("it is to probe as well")
 				}
 			}

@@ -354,10 +354,10 @@ func (s *Store) begin() (*writing, error) {
 
 // end takes the stage away. What cannot be removed is never read, and swept later.
 func (w *writing) end() {
-	w.stage.Close()
+	_ = w.stage.Close()
 	_ = w.base.RemoveAll(path.Base(w.name))
-	w.base.Close()
-	w.root.Close()
+	_ = w.base.Close()
+	_ = w.root.Close()
 }
 
 // sweep removes what is abandoned in base. What cannot be removed, another
