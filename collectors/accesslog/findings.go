@@ -70,9 +70,9 @@ func (d *derivation) log(i int) {
 	case f.Cut != "":
 		outcome, message = evidence.OutcomeNotChecked, "was not read to its end: "+f.Cut
 	case f.Malformed > 0:
-		outcome, message = evidence.OutcomeNotChecked, fmt.Sprintf("%d entries could not be read, the first: %s", f.Malformed, f.FirstBad)
+		outcome, message = evidence.OutcomeNotChecked, fmt.Sprintf("entries that could not be read: %d, the first: %s", f.Malformed, f.FirstBad)
 	case f.LeftOut > 0:
-		outcome, message = evidence.OutcomeNotChecked, fmt.Sprintf("%d reads were left out: there are more than %d pairs of secrets and readers", f.LeftOut, maxPairs)
+		outcome, message = evidence.OutcomeNotChecked, fmt.Sprintf("reads that were left out: %d, since there are more than %d pairs of secrets and readers", f.LeftOut, maxPairs)
 	case len(f.Spans) == 0:
 		outcome, message = evidence.OutcomeNotChecked, "has no entry"
 	case late != "":

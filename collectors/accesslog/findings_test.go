@@ -90,9 +90,9 @@ func TestFindings(t *testing.T) {
 		{"no read of it", "", func(s *Seen) { s.Reads[0].Secret = "projects/1/secrets/orders-db-2" }, []string{"pass was read to its end", "not-checked secret orders-db was read by nobody, by the logs, and so not by the operator either"}},
 		{"only in vain", "", func(s *Seen) { s.Reads[0].Refused = 3 }, []string{"pass was read to its end", "not-checked was read by nobody"}},
 		{"a search counts all", search, func(s *Seen) { s.Reads = append(s.Reads, other("eve@example.com")) }, []string{"pass was read to its end", "fail the secrets that it searches for was read by eve@example.com"}},
-		{"a log with bad entries", "", func(s *Seen) { s.Logs[0].Malformed, s.Logs[0].FirstBad = 2, "line 7: why" }, []string{"not-checked 2 entries could not be read, the first: line 7: why", "pass secret orders-db"}},
+		{"a log with bad entries", "", func(s *Seen) { s.Logs[0].Malformed, s.Logs[0].FirstBad = 2, "line 7: why" }, []string{"not-checked entries that could not be read: 2, the first: line 7: why", "pass secret orders-db"}},
 		{"a log that was cut", "", func(s *Seen) { s.Logs[0].Cut = "it ends in the middle" }, []string{"not-checked was not read to its end: it ends in the middle", "pass secret orders-db"}},
-		{"reads left out", "", func(s *Seen) { s.Logs[0].LeftOut = 4 }, []string{"not-checked 4 reads were left out", "pass secret orders-db"}},
+		{"reads left out", "", func(s *Seen) { s.Logs[0].LeftOut = 4 }, []string{"not-checked reads that were left out: 4", "pass secret orders-db"}},
 		{"an empty log", "", func(s *Seen) { s.Logs = append(s.Logs, File{Name: "empty.json"}) }, []string{"pass was read to its end", "not-checked has no entry", "pass secret orders-db"}},
 		{"an old log", "", func(s *Seen) { s.At = at.Add(24 * time.Hour) }, []string{"not-checked says nothing of now: the newest entry of gcp is 25h0m0s old, 24h0m0s at most", "pass secret orders-db"}},
 		{"an old log beside a new one", "", func(s *Seen) {
