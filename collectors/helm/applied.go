@@ -3,6 +3,7 @@ package helm
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,10 +25,11 @@ var typed = sync.OnceValue(func() managedfields.TypeConverter { return applyconf
 // that the API server creates, as Helm 3 and kubectl create ask it to: a list whose items
 // are told by their keys has one twice. Empty: it does not.
 func applyProblem(o *manifest.Object) string {
-	if !mayRepeat(o.Object, "") {
+	if !scheme.Scheme.Recognizes(o.GroupVersionKind()) || !mayRepeat(o.Object, "") { // a CustomResourceDefinition is none of these
 		return ""
 	}
-	if _, err := typed().ObjectToTyped(&unstructured.Unstructured{Object: o.Object}); err != nil {
+	_, err := typed().ObjectToTyped(&unstructured.Unstructured{Object: o.Object})
+	if err != nil && strings.Contains(err.Error(), "duplicate entries") { // of anything else, validation says more
 		return clean(err.Error())
 	}
 	return ""

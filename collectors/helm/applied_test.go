@@ -37,6 +37,7 @@ func TestBeyondCreate(t *testing.T) {
 		"subjects of a name": {"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: x}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: a}\nsubjects: [{kind: ServiceAccount, name: a, namespace: a}, {kind: ServiceAccount, name: a, namespace: b}]\n",
 			""},
 		"a secret of an account twice": {"apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: x}\nsecrets: [{name: a}, {name: a}]\n", "warn ServiceAccount x: the API server creates it, but"},
+		"a definition of a kind":       {"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: foos.example.com}\nspec:\n  group: example.com\n  scope: Namespaced\n  names: {kind: Foo, plural: foos, singular: foo, listKind: FooList}\n  versions:\n    - {name: v1, served: true, storage: true, additionalPrinterColumns: [{name: A, type: string, jsonPath: .a}, {name: A, type: string, jsonPath: .b}], schema: {openAPIV3Schema: {type: object}}}\n", ""},
 		"what is refused anyway":       {pod("{containers: [{name: c, image: i}, {name: c, image: i}]}"), "fail Pod x: spec.containers[1].name: Duplicate value"},
 
 		"a node port that is low":       {service("a", "{type: NodePort, ports: [{port: 80, nodePort: 80}]}"), "fail Service a: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"},

@@ -97,6 +97,7 @@ var knownImageFields = func() []ImageField {
 	for _, s := range []string{
 		"apps.kruise.io/ImageListPullJob:spec.images[*]",
 		"apps.kruise.io/ImagePullJob:spec.image",
+		"ceph.rook.io/CephCluster:spec.cephVersion.image",
 		"flink.apache.org/FlinkDeployment:spec.image",
 		"flink.apache.org/FlinkSessionJob:spec.image",
 		"k8s.mariadb.com/MariaDB:spec.image",
