@@ -2,9 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/harden"
 )
@@ -57,6 +59,29 @@ func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Opti
 		if needsSomebody(f.Outcome) && slices.ContainsFunc(f.Controls, p.Rules.Asks) {
 			out.Remaining = append(out.Remaining, f)
 		}
+	}
+	return out, nil
+}
+
+// HardenImages reads of the registries what is known of the images in manifests.
+// An image that cannot be read is in the result with the reason. Manifests that
+// cannot be hardened are an InputError; other errors are those of ctx and of
+// credentials that cannot be read.
+func HardenImages(ctx context.Context, manifests []byte, src *images.Sources) (map[string]harden.Image, error) {
+	names, err := harden.ImagesOf(manifests)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	rights, unread, err := images.ReadRights(ctx, src, names)
+	if err != nil {
+		return nil, fmt.Errorf("read images: %w", err)
+	}
+	out := map[string]harden.Image{}
+	for name, r := range rights {
+		out[name] = harden.Image{Users: r.Users, Capabilities: r.Capabilities, SetID: r.SetID}
+	}
+	for name, why := range unread {
+		out[name] = harden.Image{Unread: why}
 	}
 	return out, nil
 }
