@@ -117,6 +117,7 @@ type hardenJSON struct {
 	Kept      []harden.Kept              `json:"kept"`
 	Controls  []pipeline.HardenedControl `json:"controls,omitempty"`
 	Remaining []evidence.Finding         `json:"remaining,omitempty"`
+	Fixes     []pipeline.HardenedFix     `json:"fixes,omitempty"` // of what remains
 	Manifests *string                    `json:"manifests,omitempty"`
 }
 
@@ -249,30 +250,46 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 	if err := a.readImages(ctx, rel.Manifests, &o, src); err != nil {
 		return err
 	}
-	res, err := p.Harden(ctx, rel, o)
+	var render pipeline.ValuesRenderer
+	if len(args) == 1 && !slices.Contains(opts.ValueFiles, "-") { // standard input is read once
+		render = func(ctx context.Context, set []string) (*chart.Release, error) {
+			more := opts
+			more.Set = slices.Concat(opts.Set, set)
+			return chart.Load(ctx, ref, more)
+		}
+	}
+	res, err := p.Harden(ctx, rel, o, render)
 	if err != nil {
 		return err
 	}
 	out := hardenJSON{
 		Chart: rel.Info.Chart, Version: rel.Info.Version, Namespace: rel.Info.Namespace, Profile: p.Rules.Profile.Name,
-		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Controls: res.Controls, Remaining: res.Remaining,
+		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Controls: res.Controls, Remaining: res.Remaining, Fixes: res.Fixes,
 	}
 	if a.cfg.Output == "json" {
 		return writeJSON(a.io.out, out)
 	}
-	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.Rules.Catalog)
+	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.Rules.Catalog, res.Searched)
 	return nil
 }
 
 // printHardened writes the report: what is added, what it is good for, what is left.
-func printHardened(t *terminal, h *hardenJSON, cat *evidence.Catalog) {
+func printHardened(t *terminal, h *hardenJSON, cat *evidence.Catalog, searched bool) {
 	t.line("")
 	t.line(t.bold(printable(strings.TrimSpace(h.Chart + " " + h.Version))))
 	t.para("", "", fmt.Sprintf("namespace %s, profile %s, %s", h.Namespace, h.Profile, plural(h.Objects, "object")))
 	printAdded(t, h)
 	printCompared(t, h.Controls)
 	printKept(t, h.Kept)
-	printOwner(t, h.Remaining, cat)
+	printFixes(t, h.Fixes)
+	left := slices.DeleteFunc(slices.Clone(h.Remaining), func(f evidence.Finding) bool {
+		return slices.ContainsFunc(h.Fixes, func(x pipeline.HardenedFix) bool { return x.Rule == f.Rule && x.Target == f.Target && x.Message == f.Message })
+	})
+	title := "What only the chart's owner can fix"
+	if !searched {
+		title = "What is left"
+	}
+	printOwner(t, title, left, cat)
 	before, after := 0, 0
 	for _, c := range h.Controls {
 		before, after = before+c.Before.Findings, after+c.After.Findings
@@ -376,10 +393,40 @@ func printKept(t *terminal, kept []harden.Kept) {
 	}
 }
 
-// printOwner lists what is left, by control, each fix once.
-func printOwner(t *terminal, left []evidence.Finding, cat *evidence.Catalog) {
+// printFixes lists the values of the chart that fix what is left, each set of keys once.
+func printFixes(t *terminal, fixes []pipeline.HardenedFix) {
+	var order []string
+	where := map[string][]string{}
+	for _, f := range fixes {
+		if len(f.Keys) == 0 {
+			continue // printKept names the option
+		}
+		keys := strings.Join(f.Keys, ", ")
+		if where[keys] == nil {
+			order = append(order, keys)
+		}
+		where[keys] = append(where[keys], f.Target.Object()+" ("+f.Rule+")")
+	}
+	if len(order) == 0 {
+		return
+	}
 	t.line("")
-	t.line(t.bold("What only the chart's owner can fix"))
+	t.line(t.bold("What the chart's values fix"))
+	for _, keys := range order {
+		t.para("  ", "    ", printable("set "+keys+" in the values"))
+		list := where[keys]
+		text := strings.Join(list[:min(len(list), shownFindings)], ", ")
+		if n := len(list) - shownFindings; n > 0 {
+			text += fmt.Sprintf(" and %d more", n)
+		}
+		t.para("    ", "    ", text)
+	}
+}
+
+// printOwner lists what is left, by control, each fix once.
+func printOwner(t *terminal, title string, left []evidence.Finding, cat *evidence.Catalog) {
+	t.line("")
+	t.line(t.bold(title))
 	if len(left) == 0 {
 		t.line("  nothing")
 		return

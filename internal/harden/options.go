@@ -174,3 +174,19 @@ func (i Image) gains() string {
 // bare reports that the image is known to hold no program that gains rights. A
 // user other than root cannot make one either.
 func (i Image) bare() bool { return i.user() != userUnknown && i.gains() == "" }
+
+// settles is the collectors' rule that an addition may satisfy.
+var settles = map[Rule]string{
+	RuleEscalation: "policy/privilege-escalation", RuleCapabilities: "policy/privilege-escalation", RuleSeccomp: "policy/seccomp", RuleNonRoot: "policy/run-as-non-root",
+	RuleReadOnly: "policy/read-only-root", RuleToken: "policy/service-account-token",
+}
+
+// Settles reports whether an addition by the rule is about what a finding of a
+// collector's rule asks for. Those of a Pod Security Standard begin with the field.
+func (r Rule) Settles(finding, message string) bool {
+	if finding == "podsecurity/restricted" {
+		field, _, _ := strings.Cut(message, ":")
+		return strings.Contains(field, string(r))
+	}
+	return settles[r] == finding && finding != ""
+}

@@ -16,6 +16,8 @@ type Hardened struct {
 	*harden.Result
 	Controls  []HardenedControl  // the profile's
 	Remaining []evidence.Finding // of these, that need somebody after hardening too
+	Fixes     []HardenedFix      // what makes remaining findings go away
+	Searched  bool               // all values that may fix something were tried
 }
 
 // HardenedControl is one control before and after.
@@ -34,8 +36,9 @@ type HardenedState struct {
 
 // Harden judges a release by the same collectors and the same gate before and
 // after hardening. The pipeline should have no signer: of a hardened release
-// nothing is evidence. Manifests that cannot be hardened are an InputError.
-func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Options) (*Hardened, error) {
+// nothing is evidence. Manifests that cannot be hardened are an InputError. With a
+// renderer it also looks for values that fix what is left.
+func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Options, render ValuesRenderer) (*Hardened, error) {
 	res, err := harden.Harden(rel.Manifests, o)
 	if err != nil {
 		return nil, &InputError{err}
@@ -59,6 +62,16 @@ func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Opti
 		if needsSomebody(f.Outcome) && slices.ContainsFunc(f.Controls, p.Rules.Asks) {
 			out.Remaining = append(out.Remaining, f)
 		}
+	}
+	if out.Fixes, err = p.flagFixes(ctx, rel, out.Remaining, res.Kept, o); err != nil {
+		return nil, err
+	}
+	if render != nil {
+		fixes, whole, err := p.valueFixes(ctx, rel, out.Remaining, o, render)
+		if err != nil {
+			return nil, err
+		}
+		out.Fixes, out.Searched = append(out.Fixes, fixes...), whole
 	}
 	return out, nil
 }
