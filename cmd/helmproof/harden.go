@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/harden"
 	"github.com/companyos/helmproof/internal/manifest"
@@ -26,54 +28,80 @@ import (
 func newHarden(a *app) *cobra.Command {
 	var f releaseFlags
 	var o harden.Options
-	var report bool
+	var report, aggressive bool
+	var ids []string
 	cmd := &cobra.Command{
 		Use:   "harden [CHART --report]",
 		Short: "Harden the manifests of charts that others wrote",
 		Long: `Harden reads rendered manifests on standard input and writes them to standard
-output with what is missing and cannot break the application: a Helm
+output with what is missing and stops no container that ran: a Helm
 post-renderer. It only adds. What a chart sets on purpose stays, and so does
 every byte that nothing is added to. What was added is listed on standard error
 and in an annotation of each object. A second run changes nothing.
 
 Invalid input is an error (exit code 2) with nothing on standard output.
 
-What may break an application is added on request only: --read-only-root,
---run-as-non-root, --drop-capabilities and --probes tcp. An object with the
+What can stop a container is added on request only: --control for what a control
+asks for and nothing in the manifests speaks against, --read-only-root,
+--run-as-non-root, --drop-capabilities and --probes tcp for more of it,
+--aggressive for all. --resolve reads the images and adds what they bear; what
+they show to be harmful is then not added on request either. An object with the
 annotation ` + harden.OptOut + `: skip is left alone.
 
 --report changes nothing. It renders CHART, or reads standard input, and prints
-what harden adds, the findings before and after, and what only the chart's
-owner can fix. With -o json one object is written to standard output, which
+what harden adds, the findings before and after, and what is left. With -o json one object is written to standard output, which
 without --report holds the manifests too.`,
 		Example: `  helm template web charts/web | helmproof harden | kubectl apply -f -
   helm install web charts/web --post-renderer helmproof-harden
   helmproof harden charts/web --report
   helmproof harden oci://registry.example.com/charts/web --report --run-as-non-root
+  helm template charts/web | helmproof harden --control SEC-3 --control SEC-4
   helm template charts/web | helmproof harden -o json --skip Job`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.Probes != "" && o.Probes != harden.ProbesTCP {
-				return usageErr("--probes %q: want tcp", o.Probes)
+			for _, id := range ids {
+				o.Controls = append(o.Controls, evidence.ControlID(id))
+			}
+			if err := o.Check(); err != nil {
+				return usageErr("%w", err)
+			}
+			if aggressive {
+				o.Aggressive()
+			}
+			// Only the flag counts: a configuration file must not send a release to registries.
+			var src *images.Sources
+			if cmd.Flags().Changed("resolve") && a.cfg.Resolve {
+				src = &images.Sources{Platforms: a.cfg.Platform, PlainHTTP: f.load.PlainHTTP}
 			}
 			if report {
-				return a.hardenReport(cmd, args, &f, o)
+				return a.hardenReport(cmd, args, &f, o, src)
 			}
 			if len(args) > 0 {
 				return usageErr("harden %s: give --report to see what would change; to harden a release, pipe helm template into helmproof harden or install with it as post-renderer", args[0])
 			}
-			return a.hardenStream(cmd, o)
+			return a.hardenStream(cmd, o, src)
 		},
 	}
 	f.registerChart(cmd)
 	a.pipelineFlags(cmd)
 	fl := cmd.Flags()
-	fl.BoolVar(&report, "report", false, "print what would change and what only the chart's owner can fix")
+	fl.BoolVar(&report, "report", false, "print what would change, and what is left to whom")
+	fl.BoolVar(&aggressive, "aggressive", false, "add all that can be asked for: programs may not start, or fail")
+	fl.StringSliceVar(&ids, "control", nil, "add also what `CONTROL` asks for where nothing in the manifests speaks against it, for example SEC-4")
 	fl.BoolVar(&o.ReadOnlyRoot, "read-only-root", false, "make root filesystems read-only where the chart says nothing")
 	fl.BoolVar(&o.RunAsNonRoot, "run-as-non-root", false, "refuse root also where only the image says which user runs")
 	fl.BoolVar(&o.DropCapabilities, "drop-capabilities", false, "drop all capabilities and forbid privilege escalation also for root and low ports")
 	fl.StringVar(&o.Probes, "probes", "", "add missing probes; `KIND` is tcp: a connection to the first port")
 	fl.StringSliceVar(&o.Skip, "skip", nil, "leave objects of this `KIND` alone, for example Job")
+	fl.Bool("resolve", false, "read the images from their registries: users, file capabilities and set-user-id programs; adds what they bear")
+	fl.StringArray("platform", nil, "with --resolve: `OS/ARCH` that the release runs on, such as linux/arm64; may be given several times")
 	_ = cmd.RegisterFlagCompletionFunc("probes", cobra.FixedCompletions([]string{harden.ProbesTCP}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("control", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var all []string
+		for _, id := range harden.Controls() {
+			all = append(all, string(id))
+		}
+		return all, cobra.ShellCompDirectiveNoFileComp
+	})
 	_ = cmd.RegisterFlagCompletionFunc("skip", cobra.FixedCompletions([]string{"CronJob", "DaemonSet", "Deployment", "Job", "Pod", "StatefulSet"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -89,17 +117,21 @@ type hardenJSON struct {
 	Kept      []harden.Kept              `json:"kept"`
 	Controls  []pipeline.HardenedControl `json:"controls,omitempty"`
 	Remaining []evidence.Finding         `json:"remaining,omitempty"`
+	Fixes     []pipeline.HardenedFix     `json:"fixes,omitempty"` // of what remains
 	Manifests *string                    `json:"manifests,omitempty"`
 }
 
 // hardenStream is the post-renderer. Nothing is written before all is known.
-func (a *app) hardenStream(cmd *cobra.Command, o harden.Options) error {
+func (a *app) hardenStream(cmd *cobra.Command, o harden.Options, src *images.Sources) error {
 	if f, ok := a.io.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return usageErr("harden reads manifests on standard input: pipe helm template into it; see helmproof harden --help")
 	}
 	raw, err := io.ReadAll(io.LimitReader(a.io.in, manifest.MaxSize+1))
 	if err != nil {
 		return fmt.Errorf("read manifests from standard input: %w", err)
+	}
+	if err := a.readImages(cmd.Context(), raw, &o, src); err != nil {
+		return err
 	}
 	res, err := harden.Harden(raw, o)
 	if err != nil {
@@ -122,6 +154,28 @@ func (a *app) hardenStream(cmd *cobra.Command, o harden.Options) error {
 	}
 	if _, err := a.io.out.Write(res.Manifests); err != nil {
 		return fmt.Errorf("write manifests: %w", err)
+	}
+	return nil
+}
+
+// readImages reads the images of manifests into the options, within the time
+// limit, and says which of them could not be read. Without sources it does nothing.
+func (a *app) readImages(ctx context.Context, manifests []byte, o *harden.Options, src *images.Sources) (err error) {
+	if src == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.Timeout, fmt.Errorf("not all images were read within %s: give a longer --timeout", a.cfg.Timeout))
+	defer cancel()
+	var bad *pipeline.InputError
+	if o.Images, err = pipeline.HardenImages(ctx, manifests, src); errors.As(err, &bad) {
+		return &exitError{code: exitUsage, err: err}
+	} else if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Images)) {
+		if why := o.Images[name].Unread; why != "" {
+			a.log.Warn(fmt.Sprintf("image %s was not read: %s", name, why))
+		}
 	}
 	return nil
 }
@@ -164,7 +218,7 @@ func list[T any](s []T) []T { return append([]T{}, s...) }
 
 // hardenReport judges a release twice, as it is and hardened, by the same
 // collectors and the same gate as check.
-func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o harden.Options) (err error) {
+func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o harden.Options, src *images.Sources) (err error) {
 	ctx := cmd.Context()
 	if len(args) > 1 {
 		return usageErr("harden --report: want one CHART, or none to read manifests on standard input, got %d arguments", len(args))
@@ -193,30 +247,49 @@ func (a *app) hardenReport(cmd *cobra.Command, args []string, f *releaseFlags, o
 		return err
 	}
 	defer func() { err = errors.Join(err, rel.Close()) }()
-	res, err := p.Harden(ctx, rel, o)
+	if err := a.readImages(ctx, rel.Manifests, &o, src); err != nil {
+		return err
+	}
+	var render pipeline.ValuesRenderer
+	if len(args) == 1 && !slices.Contains(opts.ValueFiles, "-") { // standard input is read once
+		render = func(ctx context.Context, set []string) (*chart.Release, error) {
+			more := opts
+			more.Set = slices.Concat(opts.Set, set)
+			return chart.Load(ctx, ref, more)
+		}
+	}
+	res, err := p.Harden(ctx, rel, o, render)
 	if err != nil {
 		return err
 	}
 	out := hardenJSON{
 		Chart: rel.Info.Chart, Version: rel.Info.Version, Namespace: rel.Info.Namespace, Profile: p.Rules.Profile.Name,
-		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Controls: res.Controls, Remaining: res.Remaining,
+		Objects: res.Objects, Changes: list(res.Changes), Kept: list(res.Kept), Controls: res.Controls, Remaining: res.Remaining, Fixes: res.Fixes,
 	}
 	if a.cfg.Output == "json" {
 		return writeJSON(a.io.out, out)
 	}
-	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.Rules.Catalog)
+	printHardened(newTerminal(a.io.out, a.cfg.Color), &out, p.Rules.Catalog, res.Searched)
 	return nil
 }
 
 // printHardened writes the report: what is added, what it is good for, what is left.
-func printHardened(t *terminal, h *hardenJSON, cat *evidence.Catalog) {
+func printHardened(t *terminal, h *hardenJSON, cat *evidence.Catalog, searched bool) {
 	t.line("")
 	t.line(t.bold(printable(strings.TrimSpace(h.Chart + " " + h.Version))))
 	t.para("", "", fmt.Sprintf("namespace %s, profile %s, %s", h.Namespace, h.Profile, plural(h.Objects, "object")))
 	printAdded(t, h)
 	printCompared(t, h.Controls)
 	printKept(t, h.Kept)
-	printOwner(t, h.Remaining, cat)
+	printFixes(t, h.Fixes)
+	left := slices.DeleteFunc(slices.Clone(h.Remaining), func(f evidence.Finding) bool {
+		return slices.ContainsFunc(h.Fixes, func(x pipeline.HardenedFix) bool { return x.Rule == f.Rule && x.Target == f.Target && x.Message == f.Message })
+	})
+	title := "What only the chart's owner can fix"
+	if !searched {
+		title = "What is left"
+	}
+	printOwner(t, title, left, cat)
 	before, after := 0, 0
 	for _, c := range h.Controls {
 		before, after = before+c.Before.Findings, after+c.After.Findings
@@ -320,10 +393,40 @@ func printKept(t *terminal, kept []harden.Kept) {
 	}
 }
 
-// printOwner lists what is left, by control, each fix once.
-func printOwner(t *terminal, left []evidence.Finding, cat *evidence.Catalog) {
+// printFixes lists the values of the chart that fix what is left, each set of keys once.
+func printFixes(t *terminal, fixes []pipeline.HardenedFix) {
+	var order []string
+	where := map[string][]string{}
+	for _, f := range fixes {
+		if len(f.Keys) == 0 {
+			continue // printKept names the option
+		}
+		keys := strings.Join(f.Keys, ", ")
+		if where[keys] == nil {
+			order = append(order, keys)
+		}
+		where[keys] = append(where[keys], f.Target.Object()+" ("+f.Rule+")")
+	}
+	if len(order) == 0 {
+		return
+	}
 	t.line("")
-	t.line(t.bold("What only the chart's owner can fix"))
+	t.line(t.bold("What the chart's values fix"))
+	for _, keys := range order {
+		t.para("  ", "    ", printable("set "+keys+" in the values"))
+		list := where[keys]
+		text := strings.Join(list[:min(len(list), shownFindings)], ", ")
+		if n := len(list) - shownFindings; n > 0 {
+			text += fmt.Sprintf(" and %d more", n)
+		}
+		t.para("    ", "    ", text)
+	}
+}
+
+// printOwner lists what is left, by control, each fix once.
+func printOwner(t *terminal, title string, left []evidence.Finding, cat *evidence.Catalog) {
+	t.line("")
+	t.line(t.bold(title))
 	if len(left) == 0 {
 		t.line("  nothing")
 		return

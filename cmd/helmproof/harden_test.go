@@ -164,7 +164,7 @@ func TestHelmPostRenders(t *testing.T) {
 			}
 			rendered++
 			budgets += strings.Count(hard.Manifest, harden.Annotation+": podDisruptionBudget")
-			if i == 0 && (s == action.PostRenderStrategyNoHooks) == strings.Contains(hard.Hooks[0].Manifest, "seccompProfile") {
+			if i == 0 && (s == action.PostRenderStrategyNoHooks) == strings.Contains(hard.Hooks[0].Manifest, "runAsNonRoot: true") {
 				t.Errorf("%s: hooks hardened or not, the other way round:\n%s", s, hard.Hooks[0].Manifest)
 			}
 		}
@@ -206,25 +206,28 @@ func TestHardenedFindings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := rel.Manifest
+	text := rel.Manifest
 	for _, h := range rel.Hooks {
-		all += "---\n" + h.Manifest + "\n"
+		text += "---\n" + h.Manifest + "\n"
 	}
-	before := judgeManifests(t, all)
+	before := judgeManifests(t, text)
+	var all harden.Options
+	all.Aggressive()
 	for _, tt := range []struct {
 		name  string
 		o     harden.Options
 		gone  []string // rules without any finding
 		fewer []string // rules with fewer findings
 	}{
-		{"safe", harden.Options{}, []string{"workload/pdb-selects", "policy/seccomp", "policy/topology-spread"}, []string{"podsecurity/restricted", "policy/privilege-escalation"}},
-		{"all", harden.Options{ReadOnlyRoot: true, RunAsNonRoot: true, DropCapabilities: true, Probes: harden.ProbesTCP},
+		{"safe", harden.Options{}, []string{"workload/pdb-selects", "policy/topology-spread"}, nil},
+		{"controls", harden.Options{Controls: []evidence.ControlID{"SEC-3", "SEC-4"}}, []string{"policy/seccomp"}, []string{"podsecurity/restricted", "policy/privilege-escalation"}},
+		{"all", all,
 			[]string{"workload/pdb-selects", "policy/seccomp", "policy/topology-spread"},
 			[]string{"podsecurity/restricted", "policy/privilege-escalation", "policy/read-only-root", "policy/liveness-probe", "policy/readiness-probe", "policy/startup-probe"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			res, err := harden.Harden([]byte(all), tt.o)
+			res, err := harden.Harden([]byte(text), tt.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -241,7 +244,7 @@ func TestHardenedFindings(t *testing.T) {
 					valid++
 				}
 			}
-			if want := len(identities(t, all)) + strings.Count(string(res.Manifests), harden.Annotation+": podDisruptionBudget"); valid != want || is[helm.RuleSchema] > 0 {
+			if want := len(identities(t, text)) + strings.Count(string(res.Manifests), harden.Annotation+": podDisruptionBudget"); valid != want || is[helm.RuleSchema] > 0 {
 				t.Errorf("%d objects are valid for Kubernetes, want %d; %d findings", valid, want, is[helm.RuleSchema])
 			}
 			for _, rule := range tt.gone {
@@ -254,7 +257,7 @@ func TestHardenedFindings(t *testing.T) {
 					t.Errorf("%s: %d findings, %d before; want fewer", rule, is[rule], was[rule])
 				}
 			}
-			if d := gocmp.Diff(identities(t, all), identities(t, string(res.Manifests))); d != "" {
+			if d := gocmp.Diff(identities(t, text), identities(t, string(res.Manifests))); d != "" {
 				t.Errorf("objects (-before +after):\n%s", d)
 			}
 		})
@@ -316,7 +319,7 @@ func TestHardenDocs(t *testing.T) {
 	}
 	words := []string{
 		harden.Annotation, harden.OptOut + ": skip", "PodDisruptionBudget", "--probes tcp", "--report", "--skip",
-		"--read-only-root", "--run-as-non-root", "--drop-capabilities",
+		"--aggressive", "--control SEC-4", "--resolve", "--read-only-root", "--run-as-non-root", "--drop-capabilities",
 	}
 	for _, r := range []harden.Rule{harden.RuleEscalation, harden.RuleCapabilities, harden.RuleSeccomp, harden.RuleNonRoot, harden.RuleReadOnly, harden.RuleToken, harden.RuleSpread, harden.RuleProbes} {
 		words = append(words, string(r))

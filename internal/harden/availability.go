@@ -3,6 +3,8 @@ package harden
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/companyos/helmproof/evidence"
 )
 
 // spread adds soft constraints over zones and nodes where the chart has said
@@ -82,7 +84,7 @@ func (r *release) candidates(selector map[string]any) []*object {
 
 // probes adds the probes that are missing, as connections to the first TCP port.
 func (r *release) probes(x *object) {
-	if !x.longRunning() || len(x.Hooks()) > 0 {
+	if !r.opts.probes("HLT-1", "HLT-2", "HLT-3") || !x.longRunning() || len(x.Hooks()) > 0 {
 		return
 	}
 	for i, c := range x.tpl.Spec.Containers {
@@ -102,15 +104,16 @@ func (r *release) probes(x *object) {
 		}
 		for _, p := range []struct {
 			name             string
+			control          evidence.ControlID
 			there            *corev1.Probe
 			period, failures int64
 		}{
 			// Readiness gives up after 10 s, liveness after 120 s: a restart comes last.
-			{"livenessProbe", c.LivenessProbe, 20, 6},
-			{"readinessProbe", c.ReadinessProbe, 5, 2},
-			{"startupProbe", c.StartupProbe, 10, 30},
+			{"livenessProbe", "HLT-2", c.LivenessProbe, 20, 6},
+			{"readinessProbe", "HLT-1", c.ReadinessProbe, 5, 2},
+			{"startupProbe", "HLT-3", c.StartupProbe, 10, 30},
 		} {
-			if p.there == nil {
+			if p.there == nil && r.opts.probes(p.control) {
 				r.add(x, RuleProbes, c.Name, map[string]any{"tcpSocket": map[string]any{"port": port}, "periodSeconds": p.period, "failureThreshold": p.failures},
 					"spec", "containers", i, p.name)
 			}

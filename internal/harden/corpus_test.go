@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
@@ -115,7 +116,10 @@ func within(b, a any, path string) error {
 }
 
 // allOptions is the zero value, and everything that can be asked for.
-var allOptions = []Options{{}, {ReadOnlyRoot: true, RunAsNonRoot: true, DropCapabilities: true, Probes: ProbesTCP}}
+var allOptions = []Options{{}, {ReadOnlyRoot: true, RunAsNonRoot: true, DropCapabilities: true, Probes: ProbesTCP, Controls: askedFor.Controls}}
+
+// askedFor asks for what nothing in the manifests speaks against.
+var askedFor = Options{Controls: []evidence.ControlID{"SEC-3", "SEC-4", "SEC-6"}}
 
 // TestCorpus hardens each chart below the folder that HELMPROOF_CHARTS names, or
 // whose path the file HELMPROOF_CHART_LIST holds.

@@ -1,5 +1,6 @@
-// Package harden adds to rendered manifests what hardens them and cannot break
-// them, and lists what it left to the chart's owner. It only ever adds: what a
+// Package harden adds to rendered manifests what hardens them and cannot stop a
+// container that ran, and lists what it left. What takes rights from a process is
+// asked for, or rests on what was read of its image. It only ever adds: what a
 // chart sets on purpose, an explicit false among it, stays, and every byte that
 // it does not have to touch stays as well.
 package harden
@@ -32,16 +33,6 @@ const maxObjects = 10_000
 
 // maxAnnotation bounds the annotation's value, in bytes.
 const maxAnnotation = 4096
-
-// Options asks for what is not safe for every application. The zero value adds
-// only what is.
-type Options struct {
-	ReadOnlyRoot     bool     // readOnlyRootFilesystem: true where unset
-	RunAsNonRoot     bool     // runAsNonRoot: true also where nobody says which user the image has
-	DropCapabilities bool     // drop ALL and forbid privilege escalation also for root and low ports
-	Probes           string   // "" or ProbesTCP: missing probes, as TCP connections to the first port
-	Skip             []string // kinds to leave alone
-}
 
 // Rule names one kind of change.
 type Rule string
@@ -103,26 +94,9 @@ type Result struct {
 // again on its own result it changes nothing. The error is non-nil when raw is
 // larger than manifest.MaxSize, holds more than 10,000 objects or is not YAML: then there is no result.
 func Harden(raw []byte, o Options) (*Result, error) {
-	if len(raw) > manifest.MaxSize {
-		return nil, fmt.Errorf("harden: %d bytes of manifests, at most %d are read", len(raw), manifest.MaxSize)
-	}
-	r := newRelease(o)
-	docs := split(raw)
-	for _, d := range docs {
-		left, err := d.read(raw[d.start:d.end])
-		if err != nil {
-			return nil, fmt.Errorf("harden: %w", err)
-		}
-		if left != "" {
-			r.blind = true
-			r.kept = append(r.kept, Kept{Target: evidence.Target{File: d.file, Line: d.line}, Reason: left})
-		}
-		if r.objects = append(r.objects, d.objects...); len(r.objects) > maxObjects {
-			return nil, fmt.Errorf("harden: more than %d objects: split the release", maxObjects)
-		}
-	}
-	for _, x := range r.objects {
-		r.open(x)
+	r, docs, err := read(raw, o)
+	if err != nil {
+		return nil, err
 	}
 	var out bytes.Buffer
 	at := 0
@@ -150,6 +124,32 @@ func Harden(raw []byte, o Options) (*Result, error) {
 	}
 	out.Write(raw[at:])
 	return &Result{Manifests: out.Bytes(), Objects: len(r.objects), Changes: r.changes, Kept: r.kept}, nil
+}
+
+// read splits a stream and learns what its objects say.
+func read(raw []byte, o Options) (*release, []*document, error) {
+	if len(raw) > manifest.MaxSize {
+		return nil, nil, fmt.Errorf("harden: %d bytes of manifests, at most %d are read", len(raw), manifest.MaxSize)
+	}
+	r := newRelease(o)
+	docs := split(raw)
+	for _, d := range docs {
+		left, err := d.read(raw[d.start:d.end])
+		if err != nil {
+			return nil, nil, fmt.Errorf("harden: %w", err)
+		}
+		if left != "" {
+			r.blind = true
+			r.kept = append(r.kept, Kept{Target: evidence.Target{File: d.file, Line: d.line}, Reason: left})
+		}
+		if r.objects = append(r.objects, d.objects...); len(r.objects) > maxObjects {
+			return nil, nil, fmt.Errorf("harden: more than %d objects: split the release", maxObjects)
+		}
+	}
+	for _, x := range r.objects {
+		r.open(x)
+	}
+	return r, docs, nil
 }
 
 // open decodes what an object says and, of a workload, the pod template.
@@ -290,9 +290,7 @@ func (x *object) annotate() {
 func (r *release) harden(x *object) {
 	r.securityContexts(x)
 	r.token(x)
-	if r.opts.Probes == ProbesTCP {
-		r.probes(x)
-	}
+	r.probes(x)
 	if x.replicated() && len(x.Hooks()) == 0 {
 		if r.floor(x) > 1 {
 			r.spread(x)

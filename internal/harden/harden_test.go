@@ -124,12 +124,12 @@ data:
     ---
     y: 1
 `
-	got := run(t, in, Options{})
+	got := run(t, in, askedFor)
 	if d := cmp.Diff(want, string(got.Manifests)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	for i, to := range []string{"\r\n"} {
-		crlf := run(t, strings.ReplaceAll(in, "\n", to), Options{})
+		crlf := run(t, strings.ReplaceAll(in, "\n", to), askedFor)
 		if d := cmp.Diff(strings.ReplaceAll(want, "\n", to), string(crlf.Manifests)); d != "" {
 			t.Errorf("line ends %d (-want +got):\n%s", i, d)
 		}
@@ -234,7 +234,7 @@ items:
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			res := run(t, tt.in, Options{})
+			res := run(t, tt.in, askedFor)
 			if d := cmp.Diff(tt.want, string(res.Manifests)); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
@@ -256,7 +256,7 @@ func TestLarge(t *testing.T) {
 		t.Errorf("error %v, want a limit on objects", err)
 	}
 	many := strings.Repeat("---\n"+deployment("1", plainPod), 2000)
-	res := run(t, many, Options{})
+	res := run(t, many, askedFor)
 	if res.Objects != 2000 || len(res.Changes) != 3*2000 {
 		t.Errorf("%d objects, %d changes", res.Objects, len(res.Changes))
 	}

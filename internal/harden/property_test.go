@@ -23,6 +23,11 @@ func TestProperty(t *testing.T) {
 		if g.IntN(2) == 0 {
 			o.Probes = ProbesTCP
 		}
+		for _, id := range Controls() {
+			if g.IntN(2) == 0 {
+				o.Controls = append(o.Controls, id)
+			}
+		}
 		for _, options := range []Options{{}, o} {
 			res, err := holds([]byte(stream), options)
 			if err != nil {

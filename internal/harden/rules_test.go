@@ -97,7 +97,7 @@ func TestRules(t *testing.T) {
 		{name: "numbered user of the pod", rule: RuleCapabilities, in: deployment("1", pod("securityContext: {runAsUser: 1000}\n")), want: []string{"app: " + capabilities}},
 		{name: "runAsNonRoot", rule: RuleCapabilities, in: deployment("1", pod("securityContext: {runAsNonRoot: true}\n")), want: []string{"app: " + capabilities}},
 		{name: "root", rule: RuleCapabilities, in: deployment("1", pod("securityContext: {runAsUser: 1000}\n", "securityContext: {runAsUser: 0}")),
-			kept: []string{"app: runs as root on purpose: it may need capabilities to change users or files (--drop-capabilities)"}},
+			kept: []string{"app: runs as root: it may need capabilities to change users or files (--drop-capabilities)"}},
 		{name: "low port", rule: RuleCapabilities, in: deployment("1", pod("securityContext: {runAsUser: 1000}\n", "ports: [{containerPort: 443}]")),
 			kept: []string{"app: may bind a port below 1024 (--drop-capabilities)"}},
 		{name: "drop by request", rule: RuleCapabilities, in: deployment("1", pod("")), o: Options{DropCapabilities: true}, want: []string{"app: " + capabilities}},
@@ -122,13 +122,13 @@ func TestRules(t *testing.T) {
 
 		// Not root.
 		{name: "user not known", rule: RuleNonRoot, in: deployment("1", pod("")), kept: []string{"app: nobody says which user the image runs as (--run-as-non-root)"}},
-		{name: "user known", rule: RuleNonRoot, in: deployment("1", pod("securityContext: {runAsUser: 1000}\n")), want: []string{"securityContext.runAsNonRoot"}},
+		{name: "user known", rule: RuleNonRoot, in: deployment("1", pod("securityContext: {runAsUser: 1000}\n")), want: []string{"app: containers[0].securityContext.runAsNonRoot"}},
 		{name: "one of two", rule: RuleNonRoot, in: deployment("1", pod("", "securityContext: {runAsUser: 1000}")+"        - name: side\n          image: example\n"),
 			want: []string{"app: containers[0].securityContext.runAsNonRoot"}, kept: []string{"side: nobody says which user the image runs as (--run-as-non-root)"}},
 		{name: "init as root", rule: RuleNonRoot, in: deployment("1", pod("securityContext: {runAsUser: 1000}\ninitContainers: [{name: chown, image: example, securityContext: {runAsUser: 0}}]\n")),
 			want: []string{"app: containers[0].securityContext.runAsNonRoot"}, kept: []string{"chown: runs as root on purpose: runAsUser is 0"}},
 		{name: "false on purpose", rule: RuleNonRoot, in: deployment("1", pod("securityContext: {runAsNonRoot: false}\n")), o: Options{RunAsNonRoot: true}},
-		{name: "by request", rule: RuleNonRoot, in: deployment("1", pod("")), o: Options{RunAsNonRoot: true}, want: []string{"securityContext.runAsNonRoot"}},
+		{name: "by request", rule: RuleNonRoot, in: deployment("1", pod("")), o: Options{RunAsNonRoot: true}, want: []string{"app: containers[0].securityContext.runAsNonRoot"}},
 		{name: "by request but root", rule: RuleNonRoot, in: deployment("1", pod("", "securityContext: {runAsUser: 0}")), o: Options{RunAsNonRoot: true},
 			kept: []string{"app: runs as root on purpose: runAsUser is 0"}},
 
@@ -187,6 +187,9 @@ func TestRules(t *testing.T) {
 	} {
 		t.Run(string(tt.rule)+"/"+tt.name, func(t *testing.T) {
 			t.Parallel()
+			if tt.o.Controls == nil {
+				tt.o.Controls = askedFor.Controls
+			}
 			run(t, tt.in, tt.o)
 			res, err := holds([]byte(tt.in), tt.o)
 			if err != nil {
@@ -279,6 +282,7 @@ func TestLeftAlone(t *testing.T) {
 				// An alias must come after its anchor: the copy stands at the end.
 				tt.in = strings.Replace(tt.in, "x: *c\n", "", 1) + "x-copy: *c\n"
 			}
+			tt.o.Controls = askedFor.Controls
 			res, err := Harden([]byte(tt.in), tt.o)
 			if err != nil {
 				t.Fatal(err)

@@ -1,7 +1,6 @@
 package harden
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -45,37 +44,6 @@ func (c *container) privileged() bool {
 func (c *container) addsCapabilities() bool {
 	caps := c.security().Capabilities
 	return caps != nil && slices.ContainsFunc(caps.Add, func(a corev1.Capability) bool { return a != "NET_BIND_SERVICE" })
-}
-
-// user is who the container runs as.
-type user int
-
-const (
-	userUnknown user = iota // the image decides
-	userRoot                // an explicit runAsUser 0, or an explicit runAsNonRoot false
-	userNonRoot             // an explicit number other than 0, or runAsNonRoot
-)
-
-func (c *container) user(pod *corev1.PodSecurityContext) user {
-	sc := c.security()
-	uid, nonRoot := sc.RunAsUser, sc.RunAsNonRoot
-	if pod != nil {
-		if uid == nil {
-			uid = pod.RunAsUser
-		}
-		if nonRoot == nil {
-			nonRoot = pod.RunAsNonRoot
-		}
-	}
-	switch {
-	case uid != nil && *uid == 0:
-		return userRoot
-	case uid != nil || nonRoot != nil && *nonRoot:
-		return userNonRoot
-	case nonRoot != nil:
-		return userRoot
-	}
-	return userUnknown
 }
 
 // lowPort reports whether the container may bind a port below 1024.
@@ -147,18 +115,17 @@ func (r *release) securityContexts(x *object) {
 		return
 	}
 	pod := x.tpl.Spec.SecurityContext
-	forced := r.nonRoot(x, pod)
 	r.seccomp(x, pod)
 	for _, c := range x.containers() {
-		u := c.user(pod)
-		if u == userUnknown && forced[c.list+c.Name] {
+		u, byImage := r.opts.user(&c, pod)
+		if r.nonRoot(x, c, pod, u, byImage) {
 			u = userNonRoot
 		}
 		low := r.lowPort(x, &c)
 		r.escalation(x, c, u, low)
 		r.capabilities(x, c, u, low)
 		if c.security().ReadOnlyRootFilesystem == nil {
-			if r.opts.ReadOnlyRoot {
+			if r.opts.readOnly() {
 				r.add(x, RuleReadOnly, c.Name, true, "spec", c.list, c.index, "securityContext", "readOnlyRootFilesystem")
 			} else {
 				r.keep(x, RuleReadOnly, c.Name, "nobody says where the program writes", "--read-only-root")
@@ -167,46 +134,35 @@ func (r *release) securityContexts(x *object) {
 	}
 }
 
-// nonRoot adds runAsNonRoot, which is only a check, where a user other than root
-// is set already; with the option also where the image decides. It returns the
-// containers for which the option decided.
-func (r *release) nonRoot(x *object, pod *corev1.PodSecurityContext) map[string]bool {
-	forced := map[string]bool{}
-	var want []container
-	all := pod == nil || pod.RunAsNonRoot == nil
-	for _, c := range x.containers() {
-		if c.security().RunAsNonRoot != nil || pod != nil && pod.RunAsNonRoot != nil {
-			continue
-		}
-		switch u := c.user(pod); {
-		case u == userNonRoot:
-			want = append(want, c)
-		case u == userRoot:
-			all = false
-			r.keep(x, RuleNonRoot, c.Name, "runs as root on purpose: runAsUser is 0", "")
-		case r.opts.RunAsNonRoot:
-			want = append(want, c)
-			forced[c.list+c.Name] = true
-		default:
-			all = false
-			r.keep(x, RuleNonRoot, c.Name, "nobody says which user the image runs as", "--run-as-non-root")
-		}
+// nonRoot adds runAsNonRoot, which is only a check, where the user is known to be
+// a number other than 0; on request also where nobody knows it. It stands on the
+// container: on the pod it would hold for containers that are put into it later.
+// It reports whether it was added.
+func (r *release) nonRoot(x *object, c container, pod *corev1.PodSecurityContext, u user, byImage bool) bool {
+	if c.security().RunAsNonRoot != nil || pod != nil && pod.RunAsNonRoot != nil {
+		return false
 	}
-	all = all && len(x.tpl.Spec.EphemeralContainers) == 0
+	reason, flag := "", ""
 	switch {
-	case len(want) == 0:
-	case all:
-		r.add(x, RuleNonRoot, "", true, "spec", "securityContext", "runAsNonRoot")
-	default:
-		for _, c := range want {
-			r.add(x, RuleNonRoot, c.Name, true, "spec", c.list, c.index, "securityContext", "runAsNonRoot")
-		}
+	case u == userRoot && byImage:
+		reason = "its image runs as root"
+	case u == userRoot:
+		reason = "runs as root on purpose: runAsUser is 0"
+	case u == userNamed:
+		reason = "its image names its user instead of numbering it: a kubelet that is to check that starts no such container"
+	case u == userUnknown && !r.opts.nonRoot():
+		reason, flag = "nobody says which user the image runs as", "--run-as-non-root"
 	}
-	return forced
+	if reason != "" {
+		r.keep(x, RuleNonRoot, c.Name, reason, flag)
+		return false
+	}
+	r.add(x, RuleNonRoot, c.Name, true, "spec", c.list, c.index, "securityContext", "runAsNonRoot")
+	return true
 }
 
-// seccomp adds the container runtime's own profile, on the pod if nothing in it
-// needs more.
+// seccomp adds the container runtime's own profile on request, on the pod if
+// nothing in it needs more.
 func (r *release) seccomp(x *object, pod *corev1.PodSecurityContext) {
 	if pod != nil && pod.SeccompProfile != nil {
 		return
@@ -236,6 +192,8 @@ func (r *release) seccomp(x *object, pod *corev1.PodSecurityContext) {
 	}
 	switch {
 	case len(want) == 0:
+	case !r.opts.asks("SEC-3"):
+		r.keep(x, RuleSeccomp, "", "a profile takes calls away, and nobody says which ones the programs make", "--control SEC-3")
 	case all:
 		r.add(x, RuleSeccomp, "", profile, "spec", "securityContext", "seccompProfile")
 	default:
@@ -245,10 +203,12 @@ func (r *release) seccomp(x *object, pod *corev1.PodSecurityContext) {
 	}
 }
 
-// escalation adds allowPrivilegeEscalation: false (no_new_privs).
+// escalation adds allowPrivilegeEscalation: false (no_new_privs), which stops
+// set-user-id programs and the capabilities of files.
 func (r *release) escalation(x *object, c container, u user, low bool) {
 	sc := c.security()
-	reason := ""
+	image := r.opts.Images[c.Image]
+	reason, flag := "", ""
 	switch {
 	case sc.AllowPrivilegeEscalation != nil:
 		return
@@ -256,25 +216,26 @@ func (r *release) escalation(x *object, c container, u user, low bool) {
 		reason = "is privileged: the API server refuses both together"
 	case c.addsCapabilities():
 		reason = "adds capabilities, which a program that is not root gets from its file only"
-	case r.opts.DropCapabilities:
-	case low && u != userRoot:
-		reason = "may bind a port below 1024 by a capability of its program's file"
 	case mentions(&c, "sudo"):
 		reason = "calls sudo"
+	case image.gains() != "":
+		reason = image.gains()
+	case r.opts.DropCapabilities || u == userNonRoot && image.bare():
+	case low && u != userRoot:
+		reason, flag = "may bind a port below 1024 by a capability of its program's file", "--drop-capabilities"
+	case !r.opts.asks("SEC-4"):
+		reason, flag = "a program of its image may gain rights by its file", "--control SEC-4"
 	}
 	if reason != "" {
-		flag := ""
-		if !c.privileged() && !c.addsCapabilities() && !mentions(&c, "sudo") {
-			flag = "--drop-capabilities"
-		}
 		r.keep(x, RuleEscalation, c.Name, reason, flag)
 		return
 	}
 	r.add(x, RuleEscalation, c.Name, false, "spec", c.list, c.index, "securityContext", "allowPrivilegeEscalation")
 }
 
-// capabilities drops ALL where the process has none anyway: a user other than
-// root has no effective capabilities unless its program's file brings them.
+// capabilities drops ALL where the process has none and can gain none: a user
+// other than root in an image whose files have none. The kernel does not start a
+// program whose file has capabilities that are dropped (EPERM), for root either.
 func (r *release) capabilities(x *object, c container, u user, low bool) {
 	caps := c.security().Capabilities
 	if caps != nil {
@@ -283,21 +244,27 @@ func (r *release) capabilities(x *object, c container, u user, low bool) {
 		}
 		return
 	}
+	image := r.opts.Images[c.Image]
 	value := map[string]any{"drop": []any{"ALL"}}
 	reason, flag := "", "--drop-capabilities"
 	switch {
 	case c.privileged():
 		reason, flag = "is privileged on purpose: it has every capability", ""
+	case image.gains() != "":
+		reason, flag = image.gains(), ""
+	case u == userNonRoot && image.bare():
 	case r.opts.DropCapabilities:
 		if low {
 			value["add"] = []any{"NET_BIND_SERVICE"}
 		}
 	case u == userRoot:
-		reason = "runs as root on purpose: it may need capabilities to change users or files"
-	case u == userUnknown:
+		reason = "runs as root: it may need capabilities to change users or files"
+	case u != userNonRoot:
 		reason = "may run as root, and need capabilities to change users or files"
 	case low:
 		reason = "may bind a port below 1024"
+	case !r.opts.asks("SEC-4"):
+		reason, flag = "a program whose file has capabilities does not start without them", "--control SEC-4"
 	}
 	if reason != "" {
 		r.keep(x, RuleCapabilities, c.Name, reason, flag)
@@ -342,119 +309,4 @@ func containsAny(texts []string, words ...string) bool {
 		t = strings.ToLower(t)
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(t, w) })
 	})
-}
-
-// tokenWords are how programs, scripts and configuration speak of the token or
-// of the API server.
-var tokenWords = []string{
-	"serviceaccount", "service-account", "service_account", "kubernetes_sd", "kubernetes_service_host", "kubernetes.default",
-	"kubectl", "kubeconfig", "kube-api", "in-cluster", "in_cluster", "incluster", "auth/kubernetes", "pod_namespace", "pod-namespace",
-	"leader-elect", "leaderelect", "k8s", "kubernetes",
-}
-
-// token adds automountServiceAccountToken: false where nothing in the release
-// gives the token rights, and nothing speaks of it.
-func (r *release) token(x *object) {
-	if x.tpl.Spec.AutomountServiceAccountToken != nil {
-		return
-	}
-	if reason := r.needsToken(x); reason != "" {
-		r.keep(x, RuleToken, "", reason, "")
-		return
-	}
-	r.add(x, RuleToken, "", false, "spec", "automountServiceAccountToken")
-}
-
-func (r *release) needsToken(x *object) string {
-	name := x.tpl.Spec.ServiceAccountName
-	if name == "" {
-		name = x.tpl.Spec.DeprecatedServiceAccount
-	}
-	own := name != "" && name != "default"
-	if name == "" {
-		name = "default"
-	}
-	accounts := r.accounts[name]
-	off := len(accounts) > 0
-	for _, a := range accounts {
-		auto := a.AutomountServiceAccountToken
-		if auto != nil && *auto {
-			return "service account " + name + " mounts its token on purpose"
-		}
-		off = off && auto != nil && a.Namespace == x.GetNamespace()
-	}
-	switch {
-	case off:
-		return "" // no pod of the account has a token today
-	case r.blind:
-		return "a document of the release could not be read: it may give the service account rights"
-	case r.boundAll:
-		return "a binding of the release gives every service account rights"
-	case r.bound[name]:
-		return "a binding of the release gives service account " + name + " rights"
-	case own && len(accounts) == 0:
-		return "service account " + name + " is not in the release: its rights are unknown"
-	}
-	for k := range x.tpl.Annotations {
-		if strings.Contains(k, "inject") {
-			return fmt.Sprintf("annotation %s: what is injected may need the token", k)
-		}
-	}
-	for k := range x.tpl.Labels {
-		if strings.Contains(k, "inject") {
-			return fmt.Sprintf("label %s: what is injected may need the token", k)
-		}
-	}
-	for _, c := range x.containers() {
-		if mentions(&c, tokenWords...) || containsAny([]string{c.Image}, "kube", "k8s") {
-			return fmt.Sprintf("container %s speaks of Kubernetes' API", c.Name)
-		}
-	}
-	for _, ref := range x.configs() {
-		if containsAny(r.texts[ref], tokenWords...) {
-			return strings.Replace(ref, "/", " ", 1) + " speaks of Kubernetes' API"
-		}
-	}
-	return ""
-}
-
-// configs are the ConfigMaps and Secrets that the pod reads, as kind/name, in
-// the order of the pod.
-func (x *object) configs() []string {
-	var out []string
-	for _, v := range x.tpl.Spec.Volumes {
-		switch {
-		case v.ConfigMap != nil:
-			out = append(out, "ConfigMap/"+v.ConfigMap.Name)
-		case v.Secret != nil:
-			out = append(out, "Secret/"+v.Secret.SecretName)
-		case v.Projected != nil:
-			for _, s := range v.Projected.Sources {
-				if s.ConfigMap != nil {
-					out = append(out, "ConfigMap/"+s.ConfigMap.Name)
-				}
-				if s.Secret != nil {
-					out = append(out, "Secret/"+s.Secret.Name)
-				}
-			}
-		}
-	}
-	for _, c := range x.containers() {
-		for _, e := range c.EnvFrom {
-			if e.ConfigMapRef != nil {
-				out = append(out, "ConfigMap/"+e.ConfigMapRef.Name)
-			}
-			if e.SecretRef != nil {
-				out = append(out, "Secret/"+e.SecretRef.Name)
-			}
-		}
-		for _, e := range c.Env {
-			if f := e.ValueFrom; f != nil && f.ConfigMapKeyRef != nil {
-				out = append(out, "ConfigMap/"+f.ConfigMapKeyRef.Name)
-			} else if f != nil && f.SecretKeyRef != nil {
-				out = append(out, "Secret/"+f.SecretKeyRef.Name)
-			}
-		}
-	}
-	return out
 }

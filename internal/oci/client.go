@@ -100,6 +100,36 @@ func (c *Client) Blob(ctx context.Context, ref name.Digest, limit int64) ([]byte
 	return raw, nil, nil
 }
 
+// Unpacked hands the unpacked bytes of a layer to read, which has to read them to
+// their end: there another digest than the one asked for becomes an error. The
+// error is a *Problem, that of read, or ctx's cause.
+func (c *Client) Unpacked(ctx context.Context, ref name.Digest, size int64, read func(io.Reader) error) error {
+	problem := func(err error) error {
+		if p := ProblemOf(ctx, err); p != nil {
+			return p
+		}
+		return context.Cause(ctx)
+	}
+	layer, err := c.puller.Layer(ctx, ref)
+	if err != nil {
+		return problem(err)
+	}
+	if n, err := layer.Size(); err != nil {
+		return problem(err)
+	} else if n != size {
+		return &Problem{Kind: Altered, Text: fmt.Sprintf("%s has %d bytes, the manifest says %d", ref.DigestStr(), n, size)}
+	}
+	body, err := layer.Uncompressed()
+	if err != nil {
+		return problem(err)
+	}
+	err = errors.Join(read(body), body.Close())
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 func failed(ctx context.Context, err error) ([]byte, *Problem, error) {
 	if p := ProblemOf(ctx, err); p != nil {
 		return nil, p, nil

@@ -2,9 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/collectors/images"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/harden"
 )
@@ -14,6 +16,8 @@ type Hardened struct {
 	*harden.Result
 	Controls  []HardenedControl  // the profile's
 	Remaining []evidence.Finding // of these, that need somebody after hardening too
+	Fixes     []HardenedFix      // what makes remaining findings go away
+	Searched  bool               // all values that may fix something were tried
 }
 
 // HardenedControl is one control before and after.
@@ -32,8 +36,9 @@ type HardenedState struct {
 
 // Harden judges a release by the same collectors and the same gate before and
 // after hardening. The pipeline should have no signer: of a hardened release
-// nothing is evidence. Manifests that cannot be hardened are an InputError.
-func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Options) (*Hardened, error) {
+// nothing is evidence. Manifests that cannot be hardened are an InputError. With a
+// renderer it also looks for values that fix what is left.
+func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Options, render ValuesRenderer) (*Hardened, error) {
 	res, err := harden.Harden(rel.Manifests, o)
 	if err != nil {
 		return nil, &InputError{err}
@@ -57,6 +62,39 @@ func (p *Pipeline) Harden(ctx context.Context, rel *chart.Release, o harden.Opti
 		if needsSomebody(f.Outcome) && slices.ContainsFunc(f.Controls, p.Rules.Asks) {
 			out.Remaining = append(out.Remaining, f)
 		}
+	}
+	if out.Fixes, err = p.flagFixes(ctx, rel, out.Remaining, res.Kept, o); err != nil {
+		return nil, err
+	}
+	if render != nil {
+		fixes, whole, err := p.valueFixes(ctx, rel, out.Remaining, o, render)
+		if err != nil {
+			return nil, err
+		}
+		out.Fixes, out.Searched = append(out.Fixes, fixes...), whole
+	}
+	return out, nil
+}
+
+// HardenImages reads of the registries what is known of the images in manifests.
+// An image that cannot be read is in the result with the reason. Manifests that
+// cannot be hardened are an InputError; other errors are those of ctx and of
+// credentials that cannot be read.
+func HardenImages(ctx context.Context, manifests []byte, src *images.Sources) (map[string]harden.Image, error) {
+	names, err := harden.ImagesOf(manifests)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	rights, unread, err := images.ReadRights(ctx, src, names)
+	if err != nil {
+		return nil, fmt.Errorf("read images: %w", err)
+	}
+	out := map[string]harden.Image{}
+	for name, r := range rights {
+		out[name] = harden.Image{Users: r.Users, Capabilities: r.Capabilities, SetID: r.SetID}
+	}
+	for name, why := range unread {
+		out[name] = harden.Image{Unread: why}
 	}
 	return out, nil
 }
