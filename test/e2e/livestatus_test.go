@@ -147,6 +147,7 @@ lastTimestamp: %s
 	})
 	found = judge(c.Kubeconfig)
 	expect(t, found, "externalsecrets/synced", "pass", "ExternalSecret db", "was refreshed within its interval of 1h0m0s")
+	expect(t, found, "externalsecrets/rotated", "warn", "ExternalSecret db", "which is not External Secrets")
 	expect(t, found, "externalsecrets/store", "pass", "ExternalSecret db", "SecretStore vault is ready")
 	expect(t, found, "externalsecrets/secret", "pass", "ExternalSecret db", "Secret db-login is made and owned")
 	expect(t, found, "autoscaling/recommendation", "pass", "VerticalPodAutoscaler web", "requests 100m of cpu; 120m is recommended")
@@ -155,6 +156,19 @@ lastTimestamp: %s
 	// There is no metrics API in this cluster.
 	expect(t, found, "autoscaling/thrash-conditions", "fail", "HorizontalPodAutoscaler web", "ScalingActive is False")
 	expect(t, found, "autoscaling/saturation-budget", "pass", "PodDisruptionBudget web", "2 of 2 pods healthy", "1 disruptions allowed")
+
+	// A rotation, as docs/secrets-and-rotation.md has it; what the operator writes is written in its name.
+	c.Kubectl(t, "annotate", "externalsecret", "db", "-n", ns, "force-sync="+fmt.Sprint(time.Now().Unix()), "--overwrite")
+	c.Kubectl(t, "patch", "secret", "db-login", "-n", ns, "--type=merge", "--field-manager=externalsecrets.external-secrets.io/db", "-p", `{"stringData":{"password":"made-anew"}}`)
+	c.Kubectl(t, "wait", "externalsecret/db", "-n", ns, "--for=condition=Ready", "--timeout=1m")
+	if got := get("externalsecret/db", ".status.refreshTime"); got == "" {
+		t.Error("no refreshTime")
+	}
+	writers, err := c.TryKubectl(t.Context(), "", "get", "secret", "db-login", "-n", ns, "--show-managed-fields", "-o", `jsonpath={range .metadata.managedFields[*]}{.manager}{"\t"}{.time}{"\n"}{end}`)
+	if err != nil || !strings.Contains(writers, "externalsecrets.external-secrets.io/db\t") {
+		t.Errorf("writers %q, %v", writers, err)
+	}
+	expect(t, judge(c.Kubeconfig), "externalsecrets/rotated", "pass", "ExternalSecret db", "by externalsecrets.external-secrets.io/db; the rotation interval is 90 days")
 
 	// A condition that stuck, and an operator that fails.
 	ready("True", time.Now().Add(-3*time.Hour))
