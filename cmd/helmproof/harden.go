@@ -285,7 +285,7 @@ func printHardened(t *terminal, h *hardenJSON, cat *evidence.Catalog, searched b
 	left := slices.DeleteFunc(slices.Clone(h.Remaining), func(f evidence.Finding) bool {
 		return slices.ContainsFunc(h.Fixes, func(x pipeline.HardenedFix) bool { return x.Rule == f.Rule && x.Target == f.Target && x.Message == f.Message })
 	})
-	title := "What only the chart's owner can fix"
+	title := "What no value that was tried fixes: the chart's owner can"
 	if !searched {
 		title = "What is left"
 	}

@@ -101,7 +101,7 @@ spec:
 	if code := run(t.Context(), []string{"harden", dir, "--report"}, stdio{in: strings.NewReader(""), out: &out, err: &errs}); code != exitPass {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
-	before, owner, _ := strings.Cut(out.String(), "What only the chart's owner can fix")
+	before, owner, _ := strings.Cut(out.String(), "What no value that was tried fixes: the chart's owner can")
 	if !strings.Contains(before, "set controller.resources.limits.cpu,") {
 		t.Errorf("no key in:\n%s", before)
 	}

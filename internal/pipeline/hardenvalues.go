@@ -187,8 +187,8 @@ func (p *Pipeline) valueFixes(ctx context.Context, rel *chart.Release, left []ev
 		}
 		after, err := p.tryValues(limited, rel, t.set, o, render)
 		if err != nil || after == nil {
-			if ctx.Err() != nil {
-				return nil, false, context.Cause(ctx)
+			if limited.Err() != nil {
+				return fixes, false, context.Cause(ctx)
 			}
 			continue // the chart does not take this value: it fixes nothing
 		}
