@@ -283,7 +283,9 @@ func printHardened(t *terminal, h *hardenJSON, cat *evidence.Catalog, searched b
 	printKept(t, h.Kept)
 	printFixes(t, h.Fixes)
 	left := slices.DeleteFunc(slices.Clone(h.Remaining), func(f evidence.Finding) bool {
-		return slices.ContainsFunc(h.Fixes, func(x pipeline.HardenedFix) bool { return x.Rule == f.Rule && x.Target == f.Target && x.Message == f.Message })
+		return slices.ContainsFunc(h.Fixes, func(x pipeline.HardenedFix) bool {
+			return x.Rule == f.Rule && x.Target == f.Target && x.Message == f.Message
+		})
 	})
 	title := "What no value that was tried fixes: the chart's owner can"
 	if !searched {

@@ -25,6 +25,8 @@ import (
 // Where a later version means to judge one worse, that is written down here.
 var judgedWorse = map[string]map[string]string{ // version/kind → control → why
 	"1/chart-fail": {"CHT-3": "the API server refuses requests above limits, and CHT-3 says so, too"},
+	"1/live":       {"SCR-4": "the evidence does not say when its Secrets last changed"},
+	"2/live":       {"SCR-4": "the evidence does not say when its Secrets last changed"},
 }
 
 // own is this version, and the name of its golden bundles' folder.
