@@ -64,16 +64,29 @@ func isGenerated(s string, encoded int) bool {
 	if holdsGenerated(s) {
 		return true
 	}
+	s = strings.TrimSpace(s)
 	if encoded == 0 || len(s) < 8 || len(s) > 1<<16 {
 		return false
 	}
-	s = strings.TrimSpace(s)
-	for _, decode := range []func(string) ([]byte, error){base64.StdEncoding.DecodeString, base32.StdEncoding.DecodeString, hex.DecodeString} {
-		if b, err := decode(s); err == nil && isGenerated(string(b), encoded-1) {
+	for _, e := range encodings {
+		if strings.Trim(s[:8], e.alphabet) != "" || strings.Trim(s, e.alphabet) != "" { // nearly everything is none
+			continue
+		}
+		if b, err := e.decode(s); err == nil && isGenerated(string(b), encoded-1) {
 			return true
 		}
 	}
 	return false
+}
+
+// encodings are those that a generated value is looked for behind.
+var encodings = []struct {
+	alphabet string
+	decode   func(string) ([]byte, error)
+}{
+	{"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n", base64.StdEncoding.DecodeString},
+	{"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567=", base32.StdEncoding.DecodeString},
+	{"0123456789abcdefABCDEF", hex.DecodeString},
 }
 
 // Words may stand beside a generated text, and a user before a hash: both may be known.

@@ -108,6 +108,8 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	for g := range seen.generated {
 		r.calls = append(r.calls, g.Function)
 	}
+	slices.Sort(r.calls)
+	r.calls = slices.Compact(r.calls)
 	if err := t.dependsOn(ctx, m.views(ctx), values, r.files, seen); err != nil {
 		return err
 	}
