@@ -90,6 +90,7 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	if r.files, err = t.render(sources, seen); err != nil {
 		return err
 	}
+	draws := len(seen.generated)+len(seen.ordered) > 0
 	if err := t.tryOrder(ctx, c, scope, values, r.files, seen); err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	r.record.Generated, r.record.Lookups = seen.generatedValues(), seen.lookupCalls()
 	r.record.Network = seen.networkCalls()
 	r.record.Depends = slices.Sorted(maps.Keys(t.depends))
-	if !l.stored && l.o.Workers != nil { // the linter may do so in this process
+	if !l.stored && !draws && l.o.Workers != nil { // the linter may do so in this process
 		r.lintsWithin = t.lintsWithin(ctx, c, lint, caps)
 	}
 	return nil
