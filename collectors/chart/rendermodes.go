@@ -137,7 +137,7 @@ func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Va
 		caps.KubeVersion.Version = fmt.Sprintf("v%d.%d.%d+k3s1", v.Major(), v.Minor(), v.Patch()+9)
 	}
 	top := common.Values{"Chart": scope["Chart"], "Release": release, "Capabilities": caps, "Values": common.Values(values.(map[string]any))}
-	sources, err := chartSources(ctx, c, top)
+	sources, err := inScope(ctx, c, t.sources, top)
 	if err != nil {
 		return nil, err
 	}
