@@ -56,6 +56,7 @@ type rendering struct {
 	present bool                          // lookup finds what it is asked for
 	other   bool                          // maps come in the other order
 	looked  map[*parse.Tree]bool
+	looksUp bool                // a template may call lookup
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 
 	asksPatch   bool                // one asks for more of its version than what a written range says
@@ -235,6 +236,7 @@ func parseSources(ctx context.Context, sources []sourceFile) (*templates, error)
 		if err := checkBlocks(s.text); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.full, err)
 		}
+		r.looksUp = r.looksUp || strings.Contains(s.text, "lookup")
 		if _, err := t.New(s.full).Parse(s.text); err != nil {
 			return nil, err
 		}
@@ -406,6 +408,7 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 	if err != nil {
 		return nil, err
 	}
+	r.looksUp = r.looksUp || strings.Contains(text, "lookup")
 	r.look(t)
 	guard(t)
 	if r.tracing {
