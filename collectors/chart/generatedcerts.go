@@ -64,17 +64,56 @@ func isGenerated(s string, encoded int) bool {
 	if holdsGenerated(s) {
 		return true
 	}
+	s = strings.TrimSpace(s)
 	if encoded == 0 || len(s) < 8 || len(s) > 1<<16 {
 		return false
 	}
-	s = strings.TrimSpace(s)
-	for _, decode := range []func(string) ([]byte, error){base64.StdEncoding.DecodeString, base32.StdEncoding.DecodeString, hex.DecodeString} {
-		if b, err := decode(s); err == nil && isGenerated(string(b), encoded-1) {
+	for _, e := range encodings {
+		if !e.alphabet.has(s) { // nearly everything is none
+			continue
+		}
+		if b, err := e.decode(s); err == nil && isGenerated(string(b), encoded-1) {
 			return true
 		}
 	}
 	return false
 }
+
+// encodings are those that a generated value is looked for behind.
+var encodings = []struct {
+	alphabet *alphabet
+	decode   func(string) ([]byte, error)
+}{
+	{newAlphabet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"), base64.StdEncoding.DecodeString},
+	{newAlphabet("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567="), base32.StdEncoding.DecodeString},
+	{newAlphabet("0123456789abcdefABCDEF"), hex.DecodeString},
+}
+
+// alphabet is a set of bytes.
+type alphabet [256]bool
+
+func newAlphabet(of string) *alphabet {
+	a := new(alphabet)
+	for i := range len(of) {
+		a[of[i]] = true
+	}
+	return a
+}
+
+// has reports whether s has no other bytes.
+func (a *alphabet) has(s string) bool {
+	for i := range len(s) {
+		if !a[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+var (
+	generatedBytes = newAlphabet(lowerDigits)
+	besideBytes    = newAlphabet(lowerDigits + "._-")
+)
 
 // Words may stand beside a generated text, and a user before a hash: both may be known.
 var (
@@ -86,7 +125,7 @@ func holdsGenerated(s string) bool {
 	const zeros = "00000000-0000-4000-8000-"
 	lower := strings.ToLower(strings.TrimSpace(s))
 	switch {
-	case strings.Contains(s, generatedKeyLine()):
+	case len(s) >= len(generatedKeyLine()) && strings.Contains(s, generatedKeyLine()):
 		// A text with a real key beside the generated one is a secret all the same.
 		return strings.Count(s, "PRIVATE KEY-----") <= 2*strings.Count(s, generatedKeyLine())
 	case strings.HasPrefix(lower, zeros) && len(lower) == 36:
@@ -98,13 +137,12 @@ func holdsGenerated(s string) bool {
 	if isGeneratedText(lower) || isGeneratedDigest(lower) {
 		return true
 	}
-	if len(lower) > 256 || !strings.Contains(lower, generatedMark[:4]) {
+	if len(lower) > 256 || !besideBytes.has(lower) || !strings.Contains(lower, generatedMark) {
 		return false
 	}
 	parts := strings.FieldsFunc(lower, func(c rune) bool { return c == '.' || c == '_' || c == '-' })
 	made := func(p string) bool { return len(p) > len(generatedMark) && isGeneratedText(p) }
-	return slices.ContainsFunc(parts, made) && besideGenerated.MatchString(strings.Join(slices.DeleteFunc(parts, made), "-")) &&
-		!strings.ContainsFunc(lower, func(c rune) bool { return !strings.ContainsRune(lowerDigits+"._-", c) })
+	return slices.ContainsFunc(parts, made) && besideGenerated.MatchString(strings.Join(slices.DeleteFunc(parts, made), "-"))
 }
 
 // generatedDigestMark is what the digest of a generated value consists of.
@@ -120,7 +158,7 @@ func generatedDigest(digest string) string {
 func isGeneratedDigest(s string) bool {
 	switch len(s) {
 	case 40, 64, 128:
-		return s == generatedDigest(s)
+		return strings.HasPrefix(s, generatedDigestMark) && s == generatedDigest(s)
 	}
 	return false
 }
@@ -154,12 +192,14 @@ func (r *rendering) digestFunctions(f template.FuncMap) template.FuncMap {
 // calls, or with an "a" where the alphabet has no digits.
 func isGeneratedText(s string) bool {
 	n := len(s)
-	if n < 6 || strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(lowerDigits, c) }) {
+	if n < 6 || !generatedBytes.has(s) {
 		return false
 	}
 	cut := n - generatedDigits(n)
 	head, first := s[:cut], s[cut]
 	switch {
+	case s[0] != '0' && s[0] != generatedMark[0]:
+		return false
 	case head == strings.Repeat("0", cut):
 		return true
 	case head != strings.Repeat(generatedMark, cut/len(generatedMark)+1)[:cut]:

@@ -36,8 +36,8 @@ type loadAnswer struct {
 	Values, UserValues worker.Value
 	Manifests          []byte
 	Dir                string
-	Files              int
 	Calls              []string
+	Files              int
 	Err                *wireError
 }
 
@@ -105,8 +105,7 @@ func sendRelease(enc *gob.Encoder, rel *Release, failed error) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	a.Values, a.UserValues, a.Manifests, a.Dir, a.Files = worker.Pack(rel.Values), worker.Pack(rel.UserValues), rel.Manifests, rel.Dir, len(rel.Files)
-	a.Calls = rel.Calls
+	a.Values, a.UserValues, a.Manifests, a.Dir, a.Calls, a.Files = worker.Pack(rel.Values), worker.Pack(rel.UserValues), rel.Manifests, rel.Dir, rel.Calls, len(rel.Files)
 	if err := enc.Encode(a); err != nil {
 		return err
 	}
@@ -171,8 +170,7 @@ func (r *Release) receive(a *loadAnswer) error {
 			return err
 		}
 	}
-	r.Values, r.UserValues, r.Manifests, r.Dir = a.Values.Unpack(), a.UserValues.Unpack(), a.Manifests, a.Dir
-	r.Calls = a.Calls
+	r.Values, r.UserValues, r.Manifests, r.Dir, r.Calls = a.Values.Unpack(), a.UserValues.Unpack(), a.Manifests, a.Dir, a.Calls
 	if r.Manifests == nil && a.Err == nil {
 		r.Manifests = []byte{}
 	}

@@ -56,6 +56,7 @@ type rendering struct {
 	present bool                          // lookup finds what it is asked for
 	other   bool                          // maps come in the other order
 	looked  map[*parse.Tree]bool
+	looksUp bool                // a template may call lookup
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 
 	asksPatch   bool                // one asks for more of its version than what a written range says
@@ -144,10 +145,7 @@ func helmDocuments(text string) iter.Seq[manifest.Document] {
 func chartSources(ctx context.Context, c *chartv2.Chart, scope common.Values) ([]sourceFile, error) {
 	var sources []sourceFile
 	seen := map[string]int{}
-	charts := flatten(c, nil)
-	originals := make([][]*common.File, len(charts))
-	for i, c := range charts {
-		originals[i] = c.Templates
+	for _, c := range flatten(c, nil) {
 		for _, t := range c.Templates {
 			if t == nil || c.Metadata.Type == "library" && !strings.HasPrefix(path.Base(t.Name), "_") {
 				continue
@@ -164,6 +162,23 @@ func chartSources(ctx context.Context, c *chartv2.Chart, scope common.Values) ([
 	}
 	if len(sources) > maxTemplates {
 		return nil, fmt.Errorf("more than %d templates", maxTemplates)
+	}
+	// Helm parses templates that lie deeper first, so that a parent's define wins.
+	slices.SortStableFunc(sources, func(a, b sourceFile) int {
+		if n := strings.Count(b.full, "/") - strings.Count(a.full, "/"); n != 0 {
+			return n
+		}
+		return strings.Compare(b.full, a.full)
+	})
+	return inScope(ctx, c, sources, scope)
+}
+
+// inScope returns the templates of a chart with the scopes that Helm gives them.
+func inScope(ctx context.Context, c *chartv2.Chart, templates []sourceFile, scope common.Values) ([]sourceFile, error) {
+	charts := flatten(c, nil)
+	originals := make([][]*common.File, len(charts))
+	for i, c := range charts {
+		originals[i] = c.Templates
 	}
 	defer func() {
 		for i, c := range charts {
@@ -186,16 +201,10 @@ func chartSources(ctx context.Context, c *chartv2.Chart, scope common.Values) ([
 	if _, err := e.RenderWithContext(ctx, c, scope); err != nil {
 		return nil, fmt.Errorf("prepare templates: %w", err)
 	}
+	sources := slices.Clone(templates)
 	for i := range sources {
 		sources[i].scope = scopes[sources[i].chart]
 	}
-	// Helm parses templates that lie deeper first, so that a parent's define wins.
-	slices.SortStableFunc(sources, func(a, b sourceFile) int {
-		if n := strings.Count(b.full, "/") - strings.Count(a.full, "/"); n != 0 {
-			return n
-		}
-		return strings.Compare(b.full, a.full)
-	})
 	return sources, nil
 }
 
@@ -227,6 +236,7 @@ func parseSources(ctx context.Context, sources []sourceFile) (*templates, error)
 		if err := checkBlocks(s.text); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.full, err)
 		}
+		r.looksUp = r.looksUp || strings.Contains(s.text, "lookup")
 		if _, err := t.New(s.full).Parse(s.text); err != nil {
 			return nil, err
 		}
@@ -398,6 +408,7 @@ func (r *rendering) parseTpl(parent *template.Template, text string) (*template.
 	if err != nil {
 		return nil, err
 	}
+	r.looksUp = r.looksUp || strings.Contains(text, "lookup")
 	r.look(t)
 	guard(t)
 	if r.tracing {

@@ -193,7 +193,7 @@ func (m *comparison) onCluster(ctx context.Context, caps *common.Capabilities) f
 		if !ok {
 			return nil, errors.New("no values to render with")
 		}
-		sources, err := chartSources(ctx, m.c, common.Values{"Chart": m.scope["Chart"], "Release": m.scope["Release"], "Capabilities": caps, "Values": common.Values(given)})
+		sources, err := inScope(ctx, m.c, m.t.sources, common.Values{"Chart": m.scope["Chart"], "Release": m.scope["Release"], "Capabilities": caps, "Values": common.Values(given)})
 		if err != nil {
 			return nil, err
 		}

@@ -31,7 +31,7 @@ func (t *templates) lintsWithin(ctx context.Context, c *chartv2.Chart, in lintIn
 	if err != nil {
 		return false
 	}
-	sources, err := chartSources(ctx, c, top)
+	sources, err := inScope(ctx, c, t.sources, top)
 	if err != nil {
 		return false
 	}

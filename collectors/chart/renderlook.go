@@ -18,7 +18,7 @@ func (r *rendering) look(t *template.Template) {
 			}
 			r.looked[t.Tree] = true
 			looker{r, shortName(t.ParseName)}.node(t.Root, false, false)
-			if readsLookup(t.Root) && r.reads != nil {
+			if r.looksUp && r.reads != nil && readsLookup(t.Root) {
 				r.reads[shortName(t.ParseName)] = struct{}{}
 			}
 		}

@@ -90,6 +90,7 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	if r.files, err = t.render(sources, seen); err != nil {
 		return err
 	}
+	draws := len(seen.generated)+len(seen.ordered) > 0
 	if err := t.tryOrder(ctx, c, scope, values, r.files, seen); err != nil {
 		return err
 	}
@@ -108,13 +109,15 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	for g := range seen.generated {
 		r.calls = append(r.calls, g.Function)
 	}
+	slices.Sort(r.calls)
+	r.calls = slices.Compact(r.calls)
 	if err := t.dependsOn(ctx, m.views(ctx), values, r.files, seen); err != nil {
 		return err
 	}
 	r.record.Generated, r.record.Lookups = seen.generatedValues(), seen.lookupCalls()
 	r.record.Network = seen.networkCalls()
 	r.record.Depends = slices.Sorted(maps.Keys(t.depends))
-	if !l.stored && l.o.Workers != nil { // the linter may do so in this process
+	if !l.stored && !draws && l.o.Workers != nil { // the linter may do so in this process
 		r.lintsWithin = t.lintsWithin(ctx, c, lint, caps)
 	}
 	return nil
@@ -134,7 +137,7 @@ func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Va
 		caps.KubeVersion.Version = fmt.Sprintf("v%d.%d.%d+k3s1", v.Major(), v.Minor(), v.Patch()+9)
 	}
 	top := common.Values{"Chart": scope["Chart"], "Release": release, "Capabilities": caps, "Values": common.Values(values.(map[string]any))}
-	sources, err := chartSources(ctx, c, top)
+	sources, err := inScope(ctx, c, t.sources, top)
 	if err != nil {
 		return nil, err
 	}

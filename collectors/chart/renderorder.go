@@ -69,7 +69,7 @@ func (t *templates) tryOrder(ctx context.Context, c *chartv2.Chart, scope common
 		maps.Copy(release, r)
 	}
 	top := common.Values{"Chart": scope["Chart"], "Release": release, "Capabilities": scope["Capabilities"], "Values": common.Values(copyValue(values).(map[string]any))}
-	sources, err := chartSources(ctx, c, top)
+	sources, err := inScope(ctx, c, t.sources, top)
 	if err != nil {
 		return err
 	}
