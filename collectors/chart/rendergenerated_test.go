@@ -91,6 +91,9 @@ func TestTimeZone(t *testing.T) {
 		`{{ date "2006-01-02" 1704067200 }}`:                                                          calls,
 		`{{ date "2006" 1704067200 }}`:                                                                calls, // to the west of UTC
 		`{{ date "2006" 1735687800 }}`:                                                                calls, // to the east
+		`{{ date "2006" 946684800 }}`:                                                                 calls, // what stands for now
+		`{{ $n := now }}{{ date "2006" 946684800 }}`:                                                  calls,
+		`{{ toDate "2006-01-02T15:04:05Z07:00" "2000-01-01T00:00:00Z" | date "2006" }}`:               calls,
 		`{{ htmlDate 1704067200 }}`:                                                                   calls,
 		`{{ dateInZone "15" 1704067200 "Local" }}`:                                                    calls,
 		`{{ dateInZone "15" 1704067200 "Europe/Berlin" }}`:                                            calls, // UTC where there is no list of zones
