@@ -137,7 +137,7 @@ func TestCollectCluster(t *testing.T) {
 	if text := b.run(exitPass, "verify", "latest"); !strings.Contains(text, "names this cluster") {
 		t.Error(text)
 	}
-	if text := b.run(exitPass, "show", "latest"); !strings.Contains(text, "Kubernetes 1.34, profile cluster") || strings.Contains(text, "namespace") {
+	if text := b.run(exitPass, "show", "latest"); !strings.Contains(text, "Kubernetes 1.34, profile cluster") || strings.Contains(strings.SplitN(text, "\n\n", 2)[0], "namespace") {
 		t.Error(text)
 	}
 	list := b.run(exitPass, "list", "-q")

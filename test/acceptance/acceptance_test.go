@@ -235,7 +235,7 @@ func (r *run) drills(t *testing.T) {
 
 // gate decides, once without one of the drills.
 func (r *run) gate(t *testing.T) {
-	args := []string{"gate", "--release", release, "-n", namespace, "--profile", "release", "--registry-allow", registryAddress + "/shop"}
+	args := []string{"gate", "--release", release, "-n", namespace, "--profile", "release", "--registry-allow", registryAddress + "/shop", "--signature-policy", "signers.yaml"}
 	r.without(t, "drill-rollback", "without-rollback")
 	out := r.helmproof(t, 3, append(args, "--repo", "without-rollback")...)
 	if unmet := regexp.MustCompile(`(?:INCOMPLETE|FAIL) +[A-Z]{3}-\d`).FindAllString(out, -1); !slices.Equal(unmet, []string{"INCOMPLETE RSL-3"}) {
