@@ -109,7 +109,7 @@ type Config struct {
 	SignaturePolicy []string
 	// Sigstore trusted root, for keyless signatures and transparency logs.
 	TrustedRoot string
-	// What gate takes from the evidence instead of its own: scans (the scan policy), vex (OpenVEX documents), signatures (signature policies).
+	// What gate takes from the evidence instead of its own: scans (the scan policy), vex (OpenVEX documents), signatures (signature policies), secrets (rotationInterval, secretReaders, maxAccessLogAge).
 	EvidenceLists []string
 	// How old the last change of a Secret that an ExternalSecret makes may be (SCR-4).
 	RotationInterval time.Duration

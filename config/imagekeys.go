@@ -85,8 +85,8 @@ func imageKeys() []key {
 			doc:  "Sigstore trusted root, for keyless signatures and transparency logs.",
 			want: "a file", check: orEmpty(isPlainPath), path: isPlainPath},
 		{name: "evidenceLists", kind: list, value: []string{}, field: func(c *Config) any { return &c.EvidenceLists },
-			doc:  "What gate takes from the evidence instead of its own: scans (the scan policy), vex (OpenVEX documents), signatures (signature policies).",
-			want: "one or more of scans, vex, signatures", check: oneOf("scans", "vex", "signatures")},
+			doc:  "What gate takes from the evidence instead of its own: scans (the scan policy), vex (OpenVEX documents), signatures (signature policies), secrets (rotationInterval, secretReaders, maxAccessLogAge).",
+			want: "one or more of scans, vex, signatures, secrets", check: oneOf("scans", "vex", "signatures", "secrets")},
 	}
 }
 

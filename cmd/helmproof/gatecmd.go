@@ -88,8 +88,8 @@ Exit code 3 says FAIL or INCOMPLETE, 4 that evidence could not be verified.`,
 	fl.StringArray("registry-allow", nil, "registry or repository `PATTERN` that images may come from (IMG-5), whatever the evidence was collected with; may be given several times")
 	registerScanPolicy(cmd)
 	registerSignatureFlags(cmd)
-	fl.StringSlice("evidence-lists", nil, "take these `LISTS` from the evidence instead: scans (the scan policy), vex, signatures")
-	_ = cmd.RegisterFlagCompletionFunc("evidence-lists", cobra.FixedCompletions([]string{pipeline.EvidenceScans, pipeline.EvidenceVEX, pipeline.EvidenceSignatures}, cobra.ShellCompDirectiveNoFileComp))
+	fl.StringSlice("evidence-lists", nil, "take these `LISTS` from the evidence instead: scans (the scan policy), vex, signatures, secrets (rotation and readers)")
+	_ = cmd.RegisterFlagCompletionFunc("evidence-lists", cobra.FixedCompletions(pipeline.EvidenceLists, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.anyRepository, "any-repository", false, "take evidence that was sealed for another repository, or for none")
 	fl.BoolVar(&f.seal, "seal", false, "sign and store the composed verdict")
 	fl.String("key", "", "signing key for --seal: a `FILE`, or a key in a KMS")
@@ -253,9 +253,10 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 	return a.printGated(done, repo)
 }
 
-// gateLists reads what the gate itself judges images by.
+// gateLists reads what the gate itself judges images and secrets by.
 func (a *app) gateLists(ctx context.Context, req *pipeline.GateRequest) error {
 	req.Registries, req.EvidenceLists = a.cfg.RegistryAllow, a.cfg.EvidenceLists
+	req.Secrets = pipeline.GateSecrets{Rotation: evidence.Duration(a.cfg.RotationInterval), Readers: a.cfg.SecretReaders, MaxAge: evidence.Duration(a.cfg.MaxAccessLogAge)}
 	if err := images.CheckRegistries(req.Registries); err != nil {
 		return usageErr("--registry-allow: %w", err)
 	}

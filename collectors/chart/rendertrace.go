@@ -167,7 +167,7 @@ func (d *digest) value(v reflect.Value, deep bool) {
 		case !v.CanInterface():
 			d.text(v.Type().String())
 		case v.Kind() == reflect.Pointer || v.Kind() == reflect.Struct:
-			if s, ok := v.Interface().(fmt.Stringer); ok && !(v.Kind() == reflect.Pointer && v.IsNil()) {
+			if s, ok := v.Interface().(fmt.Stringer); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {
 				d.text(s.String())
 			} else if v.Kind() == reflect.Struct {
 				d.text(fmt.Sprintf("%v", v.Interface()))
@@ -190,7 +190,7 @@ func (t *templates) startTrace() {
 	t.set.Funcs(tried)
 	t.tracing, t.traced = true, map[*parse.Tree]bool{}
 	t.tpls = map[string]*template.Template{} // parsed without them
-	t.rendering.putTrace(t.set)
+	t.putTrace(t.set)
 }
 
 // putTrace puts the calls into the templates of t's set that have none yet.

@@ -221,7 +221,7 @@ func changes(fields []metav1.ManagedFieldsEntry) []Change {
 		var wrote map[string]json.RawMessage
 		if f.FieldsV1 == nil {
 			c.Error = "its fields are not told"
-		} else if json.Unmarshal(f.FieldsV1.Raw, &wrote) != nil {
+		} else if json.Unmarshal(f.FieldsV1.GetRawBytes(), &wrote) != nil {
 			c.Error = "its fields cannot be read"
 		}
 		_, c.Data = wrote["f:data"]

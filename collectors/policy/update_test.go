@@ -107,7 +107,7 @@ func perPod(r *policyRule) bool {
 
 // replaced is the object as it was when all of its spec was another.
 func replaced(o *manifest.Object) *manifest.Object {
-	old := &manifest.Object{Unstructured: *o.Unstructured.DeepCopy()}
+	old := &manifest.Object{Unstructured: *o.DeepCopy()}
 	if spec, ok := old.Object["spec"].(map[string]any); ok {
 		spec["was"] = "another"
 		if template, ok := spec["template"].(map[string]any); ok {
@@ -140,7 +140,7 @@ func TestUpdatesByEveryPolicy(t *testing.T) {
 			w := newWorld("payments", objects.Objects)
 			for i := range objects.Objects {
 				o := &objects.Objects[i]
-				labelled := &manifest.Object{Unstructured: *o.Unstructured.DeepCopy()}
+				labelled := &manifest.Object{Unstructured: *o.DeepCopy()}
 				labelled.SetLabels(map[string]string{"before": "yes"})
 				labelled.SetFinalizers([]string{"example.com/guard"})
 				if spec, ok := labelled.Object["spec"].(map[string]any); ok && o.GetKind() != "HorizontalPodAutoscaler" {

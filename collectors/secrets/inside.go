@@ -194,7 +194,7 @@ func (r *reading) word(from, to int) int {
 		return 0
 	}
 	value := r.text[v.from:v.to]
-	if r.isSecret(key, value, v) && !(isProse(value) && isTranslation(r.name, r.text)) {
+	if r.isSecret(key, value, v) && (!isProse(value) || !isTranslation(r.name, r.text)) {
 		r.add(v.from, v.to, key)
 		return v.to
 	}

@@ -47,8 +47,10 @@ type GateRequest struct {
 	// the default policy, without OpenVEX documents, and no signature policy.
 	Images     *images.Lists
 	Signatures *signatures.Lists
-	// EvidenceLists names what is taken from the evidence instead: EvidenceScans,
-	// EvidenceVEX, EvidenceSignatures.
+	// Secrets is likewise what the gate itself judges rotation and readers by.
+	Secrets GateSecrets
+	// EvidenceLists names what is taken from the evidence instead: some of the list of
+	// that name.
 	EvidenceLists []string
 	AnyRepository bool // evidence counts for whichever repository it was sealed
 

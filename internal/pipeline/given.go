@@ -30,7 +30,11 @@ const (
 	EvidenceScans      = "scans"      // the scan policy: ages, grace, what only warns, platforms
 	EvidenceVEX        = "vex"        // OpenVEX documents
 	EvidenceSignatures = "signatures" // signature policies, with their keys and trusted root
+	EvidenceSecrets    = "secrets"    // the rotation interval, and who may read secrets
 )
+
+// EvidenceLists are all of them.
+var EvidenceLists = []string{EvidenceScans, EvidenceVEX, EvidenceSignatures, EvidenceSecrets}
 
 // gateGiven is what a gate judges by beside its rules. It is sealed with a composed
 // verdict, so that verify decides by the same.
@@ -38,6 +42,7 @@ type gateGiven struct {
 	Registries []string          `json:"registries"`           // the allow-list; none: no registry is allowed or refused
 	Images     *images.Lists     `json:"images,omitempty"`     // nil: an older version composed it
 	Signatures *signatures.Lists `json:"signatures,omitempty"` // nil: no policy
+	Secrets    *GateSecrets      `json:"secrets,omitempty"`    // nil: an older version composed it
 	Evidence   []string          `json:"evidence,omitempty"`   // what is taken from the evidence instead
 }
 
@@ -66,7 +71,7 @@ func GateSignatures(ctx context.Context, o signatures.Options) (*signatures.List
 
 // given is what the request brings.
 func (r GateRequest) given() (*gateGiven, error) {
-	g := &gateGiven{Registries: slices.Sorted(slices.Values(r.Registries)), Images: r.Images, Signatures: r.Signatures}
+	g := &gateGiven{Registries: slices.Sorted(slices.Values(r.Registries)), Images: r.Images, Signatures: r.Signatures, Secrets: r.Secrets.orDefaults()}
 	if g.Images == nil {
 		g.Images = images.DefaultLists()
 	}
@@ -77,8 +82,8 @@ func (r GateRequest) given() (*gateGiven, error) {
 			return nil, inputErr("OpenVEX documents are to be those of the gate and those of the evidence: name one of the two")
 		case what == EvidenceSignatures && g.Signatures != nil:
 			return nil, inputErr("signature policies are to be those of the gate and those of the evidence: name one of the two")
-		case what != EvidenceScans && what != EvidenceVEX && what != EvidenceSignatures:
-			return nil, inputErr("lists of the evidence %q: want %s, %s or %s", what, EvidenceScans, EvidenceVEX, EvidenceSignatures)
+		case !slices.Contains(EvidenceLists, what):
+			return nil, inputErr("lists of the evidence %q: want one of %s", what, strings.Join(EvidenceLists, ", "))
 		}
 	}
 	return g, nil
@@ -132,11 +137,15 @@ func sealedGiven(b *bundle.Bundle) (*gateGiven, error) {
 			return nil, fmt.Errorf("%s: %w", gateFile, err)
 		}
 	}
+	if g.Secrets == nil {
+		g.Secrets = GateSecrets{}.orDefaults()
+		g.Evidence = append(g.Evidence, EvidenceSecrets)
+	}
 	if g.Images == nil {
 		g.Images = images.DefaultLists()
 		if b.Runs().RulesVersion() < 3 {
 			// Versions before this one took all but the allow-list from the evidence.
-			g.Evidence = []string{EvidenceScans, EvidenceSignatures, EvidenceVEX}
+			g.Evidence = append(g.Evidence, EvidenceScans, EvidenceSignatures, EvidenceVEX)
 		}
 	}
 	if err := g.Images.Open(b); err != nil {
@@ -174,6 +183,9 @@ func (g *gateGiven) decide(b *bundle.Bundle, e gate.Evidence) (*decided, error) 
 		if err := g.signatures(b, d); err != nil {
 			return nil, err
 		}
+	}
+	if err := g.secrets(b, d); err != nil {
+		return nil, err
 	}
 	return d, nil
 }
