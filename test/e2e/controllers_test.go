@@ -142,9 +142,10 @@ webhooks:
     clientConfig: {service: {namespace: %[1]s, name: not-there}}
     rules: [{apiGroups: [none.example.com], apiVersions: ["*"], resources: [nothing], operations: [CREATE]}]
 `, ns))
+	// Until the Service has a slice without endpoints, it is EndpointsNotFound.
 	kube.Eventually(t, time.Minute, "the aggregator", func() bool {
-		out, err := c.TryKubectl(t.Context(), "", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`)
-		return err == nil && out == "False"
+		out, err := c.TryKubectl(t.Context(), "", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o", `jsonpath={.status.conditions[?(@.type=="Available")].reason}`)
+		return err == nil && out == "MissingEndpoints"
 	})
 	found = look(c.Kubeconfig)
 	expect(t, found, "controllers/api-service", "fail", "APIService v1beta1.metrics.k8s.io", "is not Available: MissingEndpoints", "Service controllers/nobody has no ready endpoint")
