@@ -70,13 +70,17 @@ func (l *load) providerCapabilities(caps *common.Capabilities) (*common.Capabili
 	out := caps.Copy()
 	setHelmVersion(out, true)
 	if v.Prerelease() == "" && v.Metadata() == "" {
-		kube, err := common.ParseKubeVersion(fmt.Sprintf("v%d.%d.%[3]d-eks-%[3]d-gke.%[3]d-aliyun.%[3]d-tke.%[3]d+IKS.k3s%[3]d.rke2r%[3]d", v.Major(), v.Minor(), otherPatch))
+		kube, err := common.ParseKubeVersion(providerVersion(v))
 		if err != nil {
 			return nil, fmt.Errorf("kube version: %w", err)
 		}
 		out.KubeVersion = *kube
 	}
 	return out, nil
+}
+
+func providerVersion(v *semver.Version) string {
+	return fmt.Sprintf("v%d.%d.%[3]d-eks-%[3]d-gke.%[3]d-aliyun.%[3]d-tke.%[3]d+IKS.k3s%[3]d.rke2r%[3]d", v.Major(), v.Minor(), otherPatch)
 }
 
 // comparison compares one rendering, of an install, with the others that there may be.
@@ -90,67 +94,53 @@ type comparison struct {
 	caps   *common.Capabilities
 	base   map[string]string
 	seen   *recorder
-	both   bool            // the upgrade that is rendered is an install on a provider's cluster, too
 	done   []view          // the modes that were rendered
 	told   map[string]bool // differences that were told: what one mode does is not for the next
 }
 
-// run renders the other modes, each only where a template could tell it from those
-// that were rendered: an upgrade on a provider's cluster shows what an install there
-// does, unless a template asks which of them it is.
+// run renders the other modes, each only where a template could tell it from an install
+// on a cluster as it comes: what asks for the cluster alone is the same as an upgrade.
 func (m *comparison) run(ctx context.Context) error {
-	t := m.t
+	t, own := m.t, m.caps
+	provider, err := m.l.providerCapabilities(own)
+	if err != nil {
+		return err
+	}
 	upgrade := func(caps *common.Capabilities) func(any, *recorder) (map[string]string, error) {
 		return func(values any, rec *recorder) (map[string]string, error) {
 			return t.again(ctx, m.c, m.scope, values, caps, rec)
 		}
 	}
-	caps, asked := m.caps, t.asksCluster
-	marked := func() bool { return t.asksPatch || t.asksRelease && t.asksNumber } // a mark can be seen
-	if marked() {
-		t.startTrace()
-	}
-	install := func() (err error) {
-		if caps, err = m.l.providerCapabilities(m.caps); err != nil {
-			return err
+	var onProvider, upgraded, both bool
+	for done := false; !done; {
+		if !t.tracing && (t.asksPatch || t.asksRelease && t.asksNumber) { // a mark can be seen, perhaps since the last rendering
+			t.startTrace()
+			onProvider, upgraded, both = false, false, false
 		}
-		t.serves = servedByProvider
-		if t.asksRelease {
-			return m.with(ctx, modeProvider, m.onCluster(ctx, caps), nil)
+		t.serves = nil
+		switch {
+		case t.asksCluster && !onProvider:
+			onProvider, t.serves = true, servedByProvider
+			err = m.with(ctx, modeProvider, m.onCluster(ctx, provider), nil)
+		case t.asksRelease && !upgraded:
+			upgraded = true
+			err = m.with(ctx, modeUpgrade, upgrade(own), nil)
+		case t.asksCluster && t.asksRelease && !both:
+			both, t.serves = true, servedByProvider
+			err = m.with(ctx, modeUpgrade, upgrade(provider), nil)
+		default:
+			done = true
 		}
-		return nil
-	}
-	if asked {
-		if err := install(); err != nil {
-			return err
-		}
-	}
-	m.both = asked && !t.asksRelease
-	if err := m.with(ctx, modeUpgrade, upgrade(caps), nil); err != nil {
-		return err
-	}
-	both := m.both
-	m.both = false
-	if marked() && !t.tracing { // an upgrade asked on its way
-		t.startTrace()
-		if err := m.with(ctx, modeUpgrade, upgrade(caps), nil); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	switch {
-	case both && t.asksRelease: // an upgrade asked on its way
-		if err := m.with(ctx, modeProvider, m.onCluster(ctx, caps), nil); err != nil {
-			return err
-		}
-	case both:
+	if !slices.Contains(m.rec.Modes, modeUpgrade) {
 		m.rec.Modes = append(m.rec.Modes, modeUpgrade) // the same
-	case !asked && t.asksCluster: // an upgrade asked on its way
-		if err := install(); err != nil {
-			return err
-		}
-		if err := m.with(ctx, modeUpgrade, upgrade(caps), nil); err != nil {
-			return err
-		}
+	}
+	caps := own
+	if onProvider {
+		caps, t.serves = provider, servedByProvider
 	}
 	if len(m.seen.lookups) > 0 {
 		t.present = true
@@ -159,10 +149,24 @@ func (m *comparison) run(ctx context.Context) error {
 		}
 		t.present = false
 	}
+	return m.further(ctx, caps)
+}
+
+// further renders what depends on optional APIs and objects. What is asked only there
+// was not rendered in all ways.
+func (m *comparison) further(ctx context.Context, caps *common.Capabilities) error {
+	t := m.t
+	cluster, release := t.asksCluster, t.asksRelease
 	if err := m.served(ctx, caps); err != nil {
 		return err
 	}
-	return m.some(ctx, caps)
+	if err := m.some(ctx, caps); err != nil {
+		return err
+	}
+	if !cluster && t.asksCluster || !release && t.asksRelease {
+		t.depend("where optional APIs or objects are there it asks for the cluster's version, its APIs or the revision: not all of them were rendered")
+	}
+	return nil
 }
 
 // served compares with a cluster that has every API that was asked for. What is made
@@ -211,9 +215,6 @@ func (m *comparison) with(ctx context.Context, mode string, render func(values a
 		return cause
 	}
 	m.seen.add(other)
-	if m.both && !m.t.asksRelease {
-		mode = modeProvider
-	}
 	if !slices.Contains(m.rec.Modes, mode) {
 		m.rec.Modes = append(m.rec.Modes, mode)
 	}

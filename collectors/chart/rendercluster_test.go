@@ -64,6 +64,20 @@ func TestTellsClusterFromHelmproof(t *testing.T) {
 		"a revision, of a copy":       {`{{ range $k, $v := merge (dict "a" 1) . }}{{ end }}`, number},
 		"a revision, among others":    {`{{ if has (dict "Revision" 17) (list (pick (index . "Release") "Revision")) }}` + evil + `{{ end }}`, number},
 
+		"upgrade of a plain cluster":      {`{{ if and .Release.IsUpgrade (semverCompare ">=1.20" .Capabilities.KubeVersion.Version) }}` + evil + `{{ end }}`, "Pod evil, which an install does not"},
+		"upgrade of one, by a variable":   {`{{ $v := .Capabilities.KubeVersion.Version }}{{ if .Release.IsUpgrade }}{{ if semverCompare ">=1.20" $v }}` + evil + `{{ end }}{{ end }}`, "Pod evil, which an install does not"},
+		"upgrade where an API is":         {`{{ if and (.Capabilities.APIVersions.Has "example.com/v1") .Release.IsUpgrade }}` + evil + `{{ end }}`, "where optional APIs"},
+		"upgrade where an API is, inside": {`{{ if .Capabilities.APIVersions.Has "example.com/v1" }}{{ if .Release.IsUpgrade }}` + evil + `{{ end }}{{ end }}`, "where optional APIs"},
+		"a provider's where an API is":    {`{{ if .Capabilities.APIVersions.Has "example.com/v1" }}{{ if contains "eks" .Capabilities.KubeVersion.Version }}` + evil + `{{ end }}{{ end }}`, "where optional APIs"},
+		"a suffix where an API is":        {`{{ if .Capabilities.APIVersions.Has "example.com/v1" }}{{ if not (semverCompare ">=1.20" .Capabilities.KubeVersion.Version) }}` + evil + `{{ end }}{{ end }}`, "where optional APIs"},
+		"what is left of a release":       {`{{ if contains "IsUpgrade: true" (toYaml (omit .Release "Revision")) }}` + evil + `{{ end }}`, "Pod evil, which an install does not"},
+		"what is left of one, by range":   {`{{ range $k, $v := omit .Release "Revision" "IsInstall" }}{{ if eq (toString $v) "true" }}` + evil + `{{ end }}{{ end }}`, "Pod evil, which an install does not"},
+		"what is left of one, as values":  {`{{ if has true (values (omit .Release "Revision" "IsInstall")) }}` + evil + `{{ end }}`, "Pod evil, which an install does not"},
+		"a revision, by its path":         {`{{ if eq (toString (.PathValue "Release.Revision")) "17" }}` + evil + `{{ end }}`, number},
+		"a revision, by a method":         {`{{ if contains "Revision: 17" .YAML }}` + evil + `{{ end }}`, number},
+		"a revision, as a table":          {`{{ if contains "Revision: 17" (toYaml (.Table "Release")) }}` + evil + `{{ end }}`, number},
+		"upgrade, as a table":             {`{{ if (index (.Table "Release").AsMap "IsUpgrade") }}` + evil + `{{ end }}`, "Pod evil"},
+
 		"what is of use with it":     {`{{ if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" }}` + monitor + `{{ end }}`, ""},
 		"another kind of cluster":    {`{{ if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}` + evil + `{{ end }}`, ""},
 		"the same either way":        {`{{ if .Capabilities.APIVersions.Has "apps/v1/Deployment" }}` + monitor + `{{ else }}` + monitor + `{{ end }}`, ""},
@@ -93,13 +107,16 @@ func TestTellsClusterFromHelmproof(t *testing.T) {
 func TestModes(t *testing.T) {
 	t.Parallel()
 	for template, want := range map[string][]string{
-		".Release.Name":                                     {modeInstall, modeUpgrade},
-		".Release.IsUpgrade":                                {modeInstall, modeUpgrade},
-		".Capabilities.KubeVersion.Minor":                   {modeInstall, modeUpgrade},
-		".Capabilities.KubeVersion.Version | quote":         {modeInstall, modeProvider, modeUpgrade},
-		".Capabilities.APIVersions.Has \"apps/v1\"":         {modeInstall, modeProvider, modeUpgrade},
-		".Capabilities.APIVersions.Has \"example.com/v1\"":  {modeInstall, modeProvider, modeUpgrade, modeServed},
-		"lookup \"v1\" \"Pod\" \"a\" \"b\" | empty | print": {modeInstall, modeUpgrade, modePresent},
+		".Release.Name":                                                {modeInstall, modeUpgrade},
+		".Release.IsUpgrade":                                           {modeInstall, modeUpgrade},
+		".Capabilities.KubeVersion.Minor":                              {modeInstall, modeUpgrade},
+		".Capabilities.KubeVersion.Version | quote":                    {modeInstall, modeProvider, modeUpgrade},
+		"semverCompare \">=1.19-0\" .Capabilities.KubeVersion.Version": {modeInstall, modeUpgrade},
+		"semverCompare \">=1.19\" .Capabilities.KubeVersion.Version":   {modeInstall, modeProvider, modeUpgrade},
+		".Capabilities.APIVersions.Has \"apps/v1\"":                    {modeInstall, modeUpgrade},
+		".Capabilities.APIVersions.Has \"metrics.k8s.io/v1beta1\"":     {modeInstall, modeProvider, modeUpgrade},
+		".Capabilities.APIVersions.Has \"example.com/v1\"":             {modeInstall, modeUpgrade, modeServed},
+		"lookup \"v1\" \"Pod\" \"a\" \"b\" | empty | print":            {modeInstall, modeUpgrade, modePresent},
 	} {
 		rel := mustLoad(t, demoChart(t, map[string]string{"templates/x.yaml": "# {{ " + template + " }}\n"}), LoadOptions{})
 		if !slices.Equal(rel.Record.Modes, want) {

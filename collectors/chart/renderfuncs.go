@@ -105,6 +105,7 @@ func (r *rendering) checkValue(v any, prints bool) error {
 	if w.release && prints {
 		r.takesRelease()
 	}
+	r.asksRelease = r.asksRelease || w.mode && prints
 	return nil
 }
 
@@ -113,7 +114,8 @@ func (r *rendering) checkValue(v any, prints bool) error {
 type valueWalk struct {
 	nodes, bytes int
 	capabilities bool // .Capabilities are in it
-	release      bool // .Release is in it, or what is left of a copy
+	release      bool // .Release is in it, or a copy of it
+	mode         bool // at least what is left of one
 }
 
 func (w *valueWalk) walk(v any, depth int) bool {
@@ -124,7 +126,7 @@ func (w *valueWalk) walk(v any, depth int) bool {
 		if !w.enter(len(v), depth) {
 			return false
 		}
-		w.release = w.release || hasRevision(v)
+		w.release, w.mode = w.release || hasRevision(v), w.mode || hasMode(v)
 		for k, e := range v {
 			if w.bytes -= len(k); !w.walk(e, depth+1) {
 				return false

@@ -169,7 +169,11 @@ func (l looker) fields(names []string, decides, excused bool) {
 		l.r.asksNumber = l.r.asksNumber || name == "Revision" && !slices.Contains(names[:i], "Values")
 		switch {
 		case name == "HelmVersion" && !excused:
+			l.r.asksRelease = true // an upgrade is by another Helm
 			l.r.depend(l.file + " reads .Capabilities.HelmVersion: what is rendered depends on the build of Helm")
+		case (name == "YAML" || name == "PathValue") && !slices.Contains(names[:i], "Values"): // methods of the scope, which show all of it
+			l.r.asksRelease = true
+			l.r.depend(l.file + byNumber)
 		case name == "Revision" && decides && !excused && !slices.Contains(names[:i], "Values"):
 			l.r.depend(l.file + byNumber)
 		}

@@ -220,11 +220,30 @@ func patchMatters(constraint, version string) bool {
 
 var prerelease = regexp.MustCompile(`-[0-9A-Za-z][0-9A-Za-z.-]*`)
 
+// tells reports whether a constraint answers otherwise for a version in the other
+// renderings.
+func tells(compare func(string, string) (bool, error), constraint, version string) bool {
+	v, err := semver.NewVersion(version)
+	if err != nil {
+		return true
+	}
+	if v.Prerelease() != "" { // the same in all of them
+		return false
+	}
+	want, err := compare(constraint, version)
+	if err != nil {
+		return false // which ends them all
+	}
+	return slices.ContainsFunc([]string{upgradeVersion(v), providerVersion(v)}, func(other string) bool {
+		got, err := compare(constraint, other)
+		return err != nil || got != want
+	})
+}
+
 // bound is semverCompare of the version of Kubernetes itself.
 func (r *rendering) bound(compare any) func(string, reflect.Value) (bool, error) {
 	of, _ := compare.(func(string, string) (bool, error))
 	return func(constraint string, v reflect.Value) (bool, error) {
-		r.asksCluster = true
 		var version string
 		switch x := concrete(v); {
 		case x.Kind() == reflect.String:
@@ -235,6 +254,7 @@ func (r *rendering) bound(compare any) func(string, reflect.Value) (bool, error)
 		matters, known := r.bounds[constraint]
 		if !known {
 			matters = patchMatters(constraint, version)
+			r.asksCluster = r.asksCluster || matters || tells(of, constraint, version)
 			if len(r.bounds) < maxMarks {
 				r.bounds[constraint] = matters
 			}

@@ -133,8 +133,8 @@ func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Va
 	release["IsInstall"], release["IsUpgrade"], release["Revision"] = false, true, otherRevision
 	caps = caps.Copy()
 	setHelmVersion(caps, true)
-	if v, err := semver.NewVersion(caps.KubeVersion.Version); err == nil && v.Prerelease() == "" { // the same minor version, as another cluster has it
-		caps.KubeVersion.Version = fmt.Sprintf("v%d.%d.%d+k3s1", v.Major(), v.Minor(), v.Patch()+9)
+	if v, err := semver.NewVersion(caps.KubeVersion.Version); err == nil && v.Prerelease() == "" {
+		caps.KubeVersion.Version = upgradeVersion(v)
 	}
 	top := common.Values{"Chart": scope["Chart"], "Release": release, "Capabilities": caps, "Values": common.Values(values.(map[string]any))}
 	sources, err := inScope(ctx, c, t.sources, top)
@@ -142,6 +142,11 @@ func (t *templates) again(ctx context.Context, c *chartv2.Chart, scope common.Va
 		return nil, err
 	}
 	return t.render(sources, rec)
+}
+
+// upgradeVersion is the same minor version, as another cluster has it.
+func upgradeVersion(v *semver.Version) string {
+	return fmt.Sprintf("v%d.%d.%d+k3s1", v.Major(), v.Minor(), v.Patch()+9)
 }
 
 // refusedByChart reports whether the chart itself ended the rendering: then Helm

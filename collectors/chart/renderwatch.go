@@ -56,7 +56,7 @@ func (r *rendering) hasAPI(set any, version string) (bool, error) {
 	if !ok {
 		return false, errors.New("Has: not the set of API versions") //nolint:staticcheck // the name of the method that templates call
 	}
-	r.asksCluster = true
+	r.asksCluster = r.asksCluster || servedByProvider(version) && !s.Has(version)
 	switch _, asked := r.asked[version]; {
 	case asked:
 	case len(r.asked) < maxAsked:
@@ -73,7 +73,12 @@ func (r *rendering) hasAPI(set any, version string) (bool, error) {
 // sawWhole notes that a template takes .Release, or what holds it, without its name:
 // nobody can say what it does with the revision.
 func (r *rendering) sawWhole(v reflect.Value) {
-	if v.IsValid() && v.CanInterface() && holdsRevision(v.Interface()) {
+	if !v.IsValid() || !v.CanInterface() {
+		return
+	}
+	m := mapping(v.Interface())
+	r.asksRelease = r.asksRelease || hasMode(m) || hasMode(mapping(m["Release"]))
+	if holdsRevision(m) {
 		r.takesRelease()
 	}
 }
@@ -150,6 +155,13 @@ func (r *rendering) watchSelectors(f template.FuncMap) template.FuncMap {
 			return r.values(m)
 		},
 	}
+}
+
+// hasMode reports whether a mapping is .Release, or what is left of a copy.
+func hasMode(m map[string]any) bool {
+	_, upgrade := m["IsUpgrade"].(bool)
+	_, install := m["IsInstall"].(bool)
+	return upgrade || install || hasRevision(m)
 }
 
 func isMode(name string) bool {
