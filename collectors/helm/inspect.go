@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/companyos/helmproof/collectors/chart"
+	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/internal/worker"
 )
 
@@ -25,6 +26,7 @@ type inspection struct {
 	Keys                   bool   // calls of keyFunctions are to be replaced
 	Rendered               bool   // the chart renders as a whole
 	Alone                  bool   // it has no subcharts and asks for none
+	CRDs                   bool   // Helm's linter may have something to say of crds/
 	Schema                 []byte // its values schema; nil: none
 	KubeVersion, Namespace string
 	APIVersions            []string // besides those of KubeVersion
@@ -56,6 +58,9 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 	q := &inspection{
 		Dir: dir, Keys: len(rep.Replaced) > 0, Rendered: rel.Record.NotRendered == "", KubeVersion: rel.Info.KubeVersion, Namespace: rel.Info.Namespace,
 		APIVersions: rel.Record.APIVersions, UserValues: worker.Pack(rel.UserValues), Values: worker.Pack(rel.Values),
+	}
+	if q.CRDs, err = doubtfulCRDs(rel); err != nil {
+		return nil, nil, fmt.Errorf("lint: %w", err)
 	}
 	size, subcharts := 0, false
 	q.Alone = true
@@ -108,6 +113,45 @@ func (c collector) inspect(ctx context.Context, rel *chart.Release) (values *val
 	}
 	rep.Messages, rep.Log, rep.NotLinted = found.Messages, found.Log, found.NotLinted
 	return values, rep, nil
+}
+
+// doubtfulCRDs reports whether there may be anything but definitions in the crds folders
+// of a chart. Mostly its objects, which have been read, show that there is not: Helm's
+// linter would read them once more.
+func doubtfulCRDs(rel *chart.Release) (bool, error) {
+	set, err := rel.Objects()
+	if err != nil {
+		return false, err
+	}
+	definitions, others := map[string]int{}, map[string]bool{}
+	for _, b := range set.Broken {
+		others[b.File] = true
+	}
+	for i := range set.Objects {
+		o := &set.Objects[i]
+		definitions[o.File]++
+		others[o.File] = others[o.File] || o.Listed || o.GetKind() != "CustomResourceDefinition" || !strings.HasPrefix(o.GetAPIVersion(), "apiextensions.k8s.io")
+	}
+	for _, f := range rel.Files {
+		switch {
+		case strings.HasPrefix(f.Name, "charts/") && (strings.HasSuffix(f.Name, ".tgz") || strings.HasSuffix(f.Name, ".tar.gz")), f.Name == "crds":
+			return true, nil
+		case !strings.HasPrefix("/"+f.Name, "/crds/") && !strings.Contains(f.Name, "/crds/"):
+			continue
+		case others[f.Name], bytes.HasPrefix(bytes.TrimSpace(f.Data), []byte("{")), bytes.HasPrefix(f.Data, []byte("\ufeff")):
+			return true, nil
+		}
+		documents := 0
+		for d := range manifest.Stream(f.Data) {
+			if !d.Nothing() {
+				documents++
+			}
+		}
+		if documents == 0 || documents != definitions[f.Name] {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // do validates the values and lints, in this process.

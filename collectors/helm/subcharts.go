@@ -2,9 +2,11 @@ package helm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -31,7 +33,7 @@ type part struct {
 	path   string // "", charts/ALIAS, charts/ALIAS/charts/NAME
 	chart  *chartv2.Chart
 	values map[string]any // its share of the coalesced values, with what is global
-	alone  bool           // it has no subcharts and asks for none
+	alone  bool           // it has no subcharts and asks for none, or just those that it has
 }
 
 // maxParts bounds the subcharts that are looked at: aliases multiply them.
@@ -42,18 +44,21 @@ const maxParts = 500
 func parts(dir string, user, all map[string]any) ([]part, error) {
 	var c *chartv2.Chart
 	var err error
+	alone := false
 	// What Helm logs here it logs again while it lints.
-	if _, bad := helmlog.Capture(func() {
+	lines, bad := helmlog.Capture(func() {
 		if c, err = loader.LoadDir(dir); err == nil {
+			alone = hasWhatItAsksFor(c)
 			err = chartutil.ProcessDependencies(c, user)
 		}
-	}); bad != nil {
+	})
+	if bad != nil {
 		return nil, bad
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load the chart: %w", err)
 	}
-	out := []part{{chart: c, values: all}}
+	out := []part{{chart: c, values: all, alone: alone && len(lines) == 0}}
 	for i := 0; i < len(out); i++ {
 		p := out[i]
 		subs := slices.Clone(p.chart.Dependencies())
@@ -98,7 +103,9 @@ func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport)
 			if !alone { // loads the chart once more
 				lint.Dependencies(&result)
 			}
-			lint.Crds(&result)
+			if q.CRDs {
+				lint.Crds(&result)
+			}
 		})
 		return result, lines, err
 	}
@@ -142,6 +149,20 @@ func lintFolder(ctx context.Context, q *inspection, all []part, rep *lintReport)
 		}
 	}
 	return nil
+}
+
+// hasWhatItAsksFor reports whether the subcharts of a chart are those that its metadata
+// names, each by a name of its own. Then Helm's rule about them has nothing to say, for
+// which it would load them again.
+func hasWhatItAsksFor(c *chartv2.Chart) bool {
+	wanted, has, names := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, d := range c.Metadata.Dependencies {
+		wanted[d.Name], names[cmp.Or(d.Alias, d.Name)] = true, true
+	}
+	for _, d := range c.Dependencies() {
+		has[d.Metadata.Name] = true
+	}
+	return maps.Equal(wanted, has) && len(names) == len(c.Metadata.Dependencies)
 }
 
 // concernsOthers reports whether a file of a chart is one of a subchart, or may ask for some.

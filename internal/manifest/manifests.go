@@ -175,7 +175,7 @@ func (s *ObjectSet) addObject(d Document, m map[string]any, depth int) {
 	if !isList || list == nil && depth > 0 { // of an item the decoder asks for a list
 		s.Objects = append(s.Objects, Object{
 			Unstructured: unstructured.Unstructured{Object: m},
-			File:         d.File, Line: d.Line, From: d.From, To: d.To,
+			File:         d.File, Line: d.Line, From: d.From, To: d.To, Listed: depth > 0,
 		})
 		return
 	}

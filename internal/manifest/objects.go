@@ -21,6 +21,7 @@ type Object struct {
 	File     string // template file: "templates/deployment.yaml", "charts/redis/templates/…"
 	Line     int    // line in that template where the object probably starts; 0 unknown
 	From, To int    // line range in manifests.yaml, 1-based, inclusive
+	Listed   bool   // it is an item of a list
 
 	standsFor *Object // the custom resource whose pods it has; nil for what is rendered
 
