@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/internal/attach"
 	"github.com/companyos/helmproof/internal/oci"
@@ -28,6 +29,7 @@ type attachFlags struct {
 	signature string
 	plainHTTP bool
 	dryRun    bool
+	attTag    bool
 }
 
 func newAttach(a *app) *cobra.Command {
@@ -39,7 +41,8 @@ func newAttach(a *app) *cobra.Command {
 image of the release: the verification summary (SLSA VSA) with the verdict, the
 statement about the evidence, and for each scanner a statement of what it found
 (in-toto vulns). Cosign finds and verifies them, and an admission controller can
-admit images by the verdict: see helmproof attach policy.
+admit images by the verdict: see helmproof attach policy. For sigstore
+policy-controller the verdict has to be attached with --att-tag.
 
 A verdict of FAIL or INCOMPLETE is attached too: the summary says FAILED. A PASS
 that rests on waivers which helmproof gate would not count, by the bounds of the
@@ -59,6 +62,7 @@ says that the bundle did not verify: nothing is attached.`,
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.images, "image", nil, "only this `IMAGE` of the release; may be given several times")
 	fl.BoolVar(&f.plainHTTP, "plain-http", false, "talk to registries without TLS")
+	fl.BoolVar(&f.attTag, "att-tag", false, "attach the verdict under the tag sha256-….att too, where policy-controller looks for it")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be attached, and push nothing")
 	fl.String("key", "", "signing key for statements of scans: a `FILE`, as for collect, or a key in a KMS")
 	signatureFlag(cmd, &f.signature)
@@ -118,7 +122,11 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	failed := 0
 	for _, image := range list {
 		prog.start(image)
-		one := attach.To(ctx, image, statements(image), f.dryRun, oci.Options{PlainHTTP: f.plainHTTP})
+		about := statements(image)
+		for i := range about {
+			about[i].Tag = f.attTag && about[i].PredicateType == attest.VSAType
+		}
+		one := attach.To(ctx, image, about, f.dryRun, oci.Options{PlainHTTP: f.plainHTTP})
 		if err := context.Cause(ctx); err != nil {
 			prog.done()
 			return err
@@ -174,8 +182,8 @@ func newAttachPolicy(a *app) *cobra.Command {
 summary refers to it that says PASSED, by the profile, and that is signed with
 the key. The profile counts by its digest, not by its name: print the policy again
 when the profile changes, and when helmproof is updated. It is to be applied in a cluster with sigstore policy-controller, or
-with Kyverno. A statement refers to an image for good: policy-controller's policy
-also holds the verdict to an age, which Kyverno's cannot.
+with Kyverno. A statement refers to an image for good: the policy holds the verdict
+to an age.
 
 An image may be in several releases, each with a verdict; one that passes admits
 it, unless --chart names whose verdict counts.`,
@@ -191,7 +199,7 @@ it, unless --chart names whose verdict counts.`,
 	fl.StringArrayVar(&p.digests, "profile-digest", nil, "`DIGEST` of another form of the profile, such as one with a limit of age (verdict.profileDigest in JSON); may be given several times")
 	fl.StringVar(&p.Name, "name", "helmproof-verdict", "`NAME` of the policy")
 	fl.StringVar(&p.Chart, "chart", "", "only verdicts about releases of this `CHART`")
-	fl.DurationVar(&p.MaxAge, "max-age", 7*24*time.Hour, "with --engine sigstore: how old the verdict may be")
+	fl.DurationVar(&p.MaxAge, "max-age", 7*24*time.Hour, "how old the verdict may be")
 	fl.StringArrayVar(&p.Globs, "glob", nil, "images that it is about, such as ghcr.io/team/**; may be given several times")
 	_ = cmd.MarkFlagFilename("key", "pub", "pem")
 	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions([]string{"sigstore", "kyverno"}, cobra.ShellCompDirectiveNoFileComp))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,8 +181,18 @@ func TestCosignVerifiesAttached(t *testing.T) {
 	r.collect(t)
 	image := map[string]string{}
 	for chart, id := range r.bundles(t) {
-		got, _ := r.attach(t, exitPass, id)
-		image[chart] = got.Images[0].Image
+		// Later runs add the tag to what is there, once.
+		for i, want := range []string{"attached", "attached", "present"} {
+			var args []string
+			if i > 0 {
+				args = []string{"--att-tag"}
+			}
+			got, _ := r.attach(t, exitPass, append(args, id)...)
+			image[chart] = got.Images[0].Image
+			if s := got.Images[0].Attestations[0]; s.Status != want {
+				t.Errorf("run %d: %+v, want %s", i, s, want)
+			}
+		}
 	}
 	if _, stderr, code := r.run(t, "keygen", filepath.Join(r.dir, "other")); code != exitPass {
 		t.Fatal(stderr)
@@ -213,23 +224,28 @@ func TestCosignVerifiesAttached(t *testing.T) {
 	bare := imagetest.Push(t, strings.SplitN(image["c001"], "/", 2)[0]+"/bare:1", imagetest.Debian(t, nil))
 	for title, tt := range map[string]struct {
 		image, key, kind, policy, refusal string
+		tag                               bool // look under the tag
 	}{
-		"passed":              {image["c001"], "team.pub", attest.VSAType, good, ""},
-		"passed, its chart":   {image["c001"], "team.pub", attest.VSAType, policy("chart.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--chart", "c001"), ""},
-		"evidence":            {image["c001"], "team.pub", attest.EvidenceType, "", ""},
-		"scan":                {image["c001"], "team.pub", attest.VulnsType, "", ""},
-		"failed":              {image["c000"], "team.pub", attest.VSAType, good, "expression value, false, is not true"},
-		"failed, no policy":   {image["c000"], "team.pub", attest.VSAType, "", ""},
-		"another profile":     {image["c001"], "team.pub", attest.VSAType, policy("profile.rego", "--verdict-profile", "images"), "expression value, false, is not true"},
-		"another chart":       {image["c001"], "team.pub", attest.VSAType, policy("other.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--chart", "c00"), "expression value, false, is not true"},
-		"too old":             {image["c001"], "team.pub", attest.VSAType, policy("old.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--max-age", time.Nanosecond.String()), "expression value, false, is not true"},
-		"another key":         {image["c001"], "other.pub", attest.VSAType, good, "could not verify"},
-		"another predicate":   {image["c001"], "team.pub", "https://slsa.dev/provenance/v1", "", "none of the attestations matched the predicate type"},
-		"nothing is attached": {bare, "team.pub", attest.VSAType, good, "no matching attestations"},
+		"passed":              {image["c001"], "team.pub", attest.VSAType, good, "", false},
+		"passed, its chart":   {image["c001"], "team.pub", attest.VSAType, policy("chart.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--chart", "c001"), "", false},
+		"evidence":            {image["c001"], "team.pub", attest.EvidenceType, "", "", false},
+		"scan":                {image["c001"], "team.pub", attest.VulnsType, "", "", false},
+		"failed":              {image["c000"], "team.pub", attest.VSAType, good, "expression value, false, is not true", false},
+		"failed, no policy":   {image["c000"], "team.pub", attest.VSAType, "", "", false},
+		"another profile":     {image["c001"], "team.pub", attest.VSAType, policy("profile.rego", "--verdict-profile", "images"), "expression value, false, is not true", false},
+		"another chart":       {image["c001"], "team.pub", attest.VSAType, policy("other.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--chart", "c00"), "expression value, false, is not true", false},
+		"too old":             {image["c001"], "team.pub", attest.VSAType, policy("old.rego", "--verdict-profile", filepath.Join(r.dir, "scans.yaml"), "--max-age", time.Nanosecond.String()), "expression value, false, is not true", false},
+		"another key":         {image["c001"], "other.pub", attest.VSAType, good, "could not verify", false},
+		"another predicate":   {image["c001"], "team.pub", "https://slsa.dev/provenance/v1", "", "none of the attestations matched the predicate type", false},
+		"nothing is attached": {bare, "team.pub", attest.VSAType, good, "no matching attestations", false},
+		"passed, tag":         {image["c001"], "team.pub", attest.VSAType, good, "", true},
+		"failed, tag":         {image["c000"], "team.pub", attest.VSAType, good, "expression value, false, is not true", true},
+		"another key, tag":    {image["c001"], "other.pub", attest.VSAType, good, "no matching attestations", true},
+		"evidence, tag":       {image["c001"], "team.pub", attest.EvidenceType, "", "none of the attestations matched the predicate type", true},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			args := []string{"verify-attestation", "--key", filepath.Join(r.dir, tt.key), "--insecure-ignore-tlog=true", "--allow-insecure-registry", "--allow-http-registry", "--new-bundle-format", "--type", tt.kind}
+			args := []string{"verify-attestation", "--key", filepath.Join(r.dir, tt.key), "--insecure-ignore-tlog=true", "--allow-insecure-registry", "--allow-http-registry", "--new-bundle-format=" + strconv.FormatBool(!tt.tag), "--type", tt.kind}
 			if tt.policy != "" {
 				args = append(args, "--policy", tt.policy)
 			}
@@ -266,6 +282,15 @@ func TestAttachPolicies(t *testing.T) {
 		stdout, stderr, code := r.run(t, "check", "--manifests", filepath.Join(r.dir, engine+".yaml"), "--profile", filepath.Join(r.dir, "schema.yaml"), "-o", "json")
 		if code != exitPass || !strings.Contains(stdout, "valid by the CRD of") {
 			t.Errorf("%s: %s%s", engine, stdout, stderr)
+		}
+		// Engines have the whole statement, and both judge the verdict's age.
+		for _, part := range map[string][]string{
+			"sigstore": {"input.predicate.verificationResult == \"PASSED\"", "< 604800000000000"},
+			"kyverno":  {"extractPayload(image, attestations.verdict).predicate).all(p,", "timestamp(p.timeVerified) < duration(\"168h0m0s\")", "pods/ephemeralcontainers"},
+		}[engine] {
+			if !strings.Contains(out, part) {
+				t.Errorf("%s: the policy has no %q", engine, part)
+			}
 		}
 	}
 	for want, args := range map[string][]string{

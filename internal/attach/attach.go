@@ -36,6 +36,8 @@ type Attestation struct {
 	PredicateType string
 	// Bundle is the Sigstore bundle with the statement's DSSE envelope.
 	Bundle []byte
+	// Tag has the envelope under the tag sha256-….att as well.
+	Tag bool
 }
 
 // Result is what became of one image, as attach prints it with -o json.
@@ -87,6 +89,15 @@ func To(ctx context.Context, image string, list []Attestation, dryRun bool, o oc
 		default:
 			if st.Digest, err = img.Push(x); err != nil {
 				return fail(err)
+			}
+		}
+		if x.Tag && !dryRun {
+			added, err := img.PushTag(x)
+			if err != nil {
+				return fail(err)
+			}
+			if added {
+				st.Status = "attached"
 			}
 		}
 		out.Attestations = append(out.Attestations, st)
