@@ -81,16 +81,18 @@ $(BIN)/kube/busybox:
 
 # Real controllers, for the acceptance run: about ten minutes of processor time, and
 # then only what changed.
-CONTROLLERS := metrics-server vpa-recommender external-secrets policy-controller
+CONTROLLERS := metrics-server vpa-recommender external-secrets policy-controller kyverno
 
 $(BIN)/controllers/%: tools/%/go.mod tools/%/go.sum
 	cd tools/$* && $(GO) build -ldflags '-s -w' -o $@ tool
 
 # From nothing to a PASS of profile release, on a real cluster with these controllers:
-# bin/acceptance has the evidence, the PDFs, and a transcript of every command.
+# bin/acceptance has the evidence, the PDFs, and a transcript of every command. Then,
+# on a cluster of its own, policy-controller and Kyverno judge images (bin/image-policies).
 acceptance: deps build kube $(BIN)/cosign $(addprefix $(BIN)/controllers/,$(CONTROLLERS))
 	$(GO) build -ldflags '-s -w' -o $(BIN)/prober ./cmd/prober
-	HELMPROOF_ACCEPTANCE=1 HELMPROOF_TEST_TIER=c $(GO) test ./test/acceptance -count=1 -timeout 40m -v
+	HELMPROOF_ACCEPTANCE=1 HELMPROOF_TEST_TIER=c $(GO) test ./test/acceptance -count=1 -timeout 40m -v -run '^TestAcceptance$$'
+	HELMPROOF_ACCEPTANCE=1 HELMPROOF_TEST_TIER=c $(GO) test ./test/acceptance -count=1 -timeout 20m -v -run '^TestImagePolicies$$'
 
 # A shell with KUBECONFIG set, beside a cluster that ends with it.
 # HELMPROOF_TEST_TIER=a|b|c chooses how much of one (docs/testing.md).

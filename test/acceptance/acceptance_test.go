@@ -40,7 +40,7 @@ func TestAcceptance(t *testing.T) {
 	if os.Getenv(variable) == "" {
 		t.Skip(variable + " is not set: `make acceptance` builds the controllers and sets it")
 	}
-	r := newRun(t, kube.Start(t, kube.TierC))
+	r := newRun(t, kube.Start(t, kube.TierC), "acceptance")
 	for _, part := range []struct {
 		name string
 		do   func(*run, *testing.T)
@@ -73,10 +73,15 @@ func (r *run) installControllers(t *testing.T) {
 	c.Kubectl(t, "delete", "nodes", "-l", "type=kwok")
 	// The control plane's processes run beside node-a's.
 	c.Kubectl(t, "label", "node", "node-a", "node-role.kubernetes.io/control-plane=")
-	for _, k := range controllers {
-		k.install(t, c)
+	installAll(t, r, controllers...)
+}
+
+func installAll(t *testing.T, r *run, list ...controller) {
+	t.Helper()
+	for _, k := range list {
+		k.install(t, r.cluster)
 	}
-	for _, k := range controllers {
+	for _, k := range list {
 		ns, name, _ := strings.Cut(k.deploy, "/")
 		r.kubectl(t, "rollout", "status", "-n", ns, "--timeout=180s", "deployment/"+name)
 	}

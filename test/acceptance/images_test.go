@@ -31,13 +31,7 @@ const registryAddress = "10.200.0.1:5000"
 // images starts a registry, pushes the images of the service and of the prober, which
 // are signed, and one that nobody signs; and writes what is judged by.
 func (r *run) images(t *testing.T) {
-	l, err := net.Listen("tcp", registryAddress)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &http.Server{Handler: registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))), ReadHeaderTimeout: time.Minute}
-	go func() { _ = s.Serve(l) }() // until the process ends
-
+	serveRegistry(t)
 	var signed []string
 	for _, img := range []kube.Image{
 		{Ref: registryAddress + "/shop/service:1", Binary: r.cluster.TestPod()},
@@ -71,6 +65,17 @@ func (r *run) images(t *testing.T) {
 	r.helmproof(t, 0, "keygen", "team")
 	r.write(t, "helmproof.yaml", []byte("repo: evidence\nkey: team.key\ntrust: [team.pub]\n"))
 	r.write(t, filepath.Join("published", "Go", "all.zip"), published(t))
+}
+
+// serveRegistry serves a registry until the process ends.
+func serveRegistry(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", registryAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))), ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.Serve(l) }()
 }
 
 // push pushes an image, and returns its reference by digest.

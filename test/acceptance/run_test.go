@@ -35,14 +35,14 @@ type run struct {
 	publicKey                 string // of who signs images
 }
 
-// newRun empties bin/acceptance, and begins the transcript there.
-func newRun(t *testing.T, c *kube.Cluster) *run {
+// newRun empties a folder in bin, and begins the transcript there.
+func newRun(t *testing.T, c *kube.Cluster, folder string) *run {
 	t.Helper()
 	bin, err := filepath.Abs(filepath.Join("..", "..", "bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{cluster: c, bin: bin, dir: filepath.Join(bin, "acceptance")}
+	r := &run{cluster: c, bin: bin, dir: filepath.Join(bin, folder)}
 	if err := errors.Join(os.RemoveAll(r.dir), os.MkdirAll(r.dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
