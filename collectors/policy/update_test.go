@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -205,6 +204,7 @@ func TestUpdates(t *testing.T) {
 	)
 	pod := func(containers, rest string) string { return object("Pod", "{containers: ["+containers+"]"+rest+"}") }
 	set := builtinSet(t)
+	sized := func(resources string) string { return "{name: web, image: web, resources: {" + resources + "}}" }
 	debugged := func(ephemeral string) string { return pod(old, ", ephemeralContainers: ["+ephemeral+"]") }
 	for _, c := range []struct {
 		name, rule, before, after string
@@ -247,6 +247,27 @@ func TestUpdates(t *testing.T) {
 			want: []string{`container "debugger": no seccompProfile`}},
 		{name: "another debugger", rule: "image-digest", subresource: "ephemeralcontainers", before: debugged("{name: first, image: i}"), after: debugged("{name: first, image: i}, {name: second, image: i}"),
 			want: []string{`container "second": image i has no sha256 digest`}},
+		{name: "limits taken away", rule: "resource-limits", subresource: "resize", before: pod(sized("limits: {cpu: 1, memory: 1Gi}"), ""), after: pod(sized("requests: {cpu: 1}"), ""),
+			want: []string{`container "web": no cpu limit, no memory limit`}},
+		{name: "one limit taken away", rule: "resource-limits", subresource: "resize", before: pod(sized("limits: {cpu: 1, memory: 1Gi}"), ""), after: pod(sized("limits: {memory: 1Gi}"), ""),
+			want: []string{`container "web": no cpu limit`}},
+		{name: "a limit of nothing", rule: "resource-limits", subresource: "resize", before: pod(sized("limits: {cpu: 1, memory: 1Gi}"), ""), after: pod(sized("limits: {cpu: 0, memory: 1Gi}"), ""),
+			want: []string{`container "web": cpu limit is not above 0`}},
+		{name: "limits of an init container taken away", rule: "resource-limits", subresource: "resize", before: pod(old, ", initContainers: ["+sized("limits: {cpu: 1, memory: 1Gi}")+"]"), after: pod(old, ", initContainers: ["+sized("limits: {cpu: 1}")+"]"),
+			want: []string{`container "web": no memory limit`}},
+		{name: "requests taken away", rule: "resource-requests", subresource: "resize", before: pod(sized("requests: {cpu: 1, memory: 1Gi}"), ""), after: pod(sized("requests: {cpu: 0}"), ""),
+			want: []string{`container "web": cpu request is not above 0, no memory request`}},
+		{name: "limit below its request", rule: "limits-at-least-requests", subresource: "resize", before: pod(sized("limits: {cpu: 1}, requests: {cpu: 1}"), ""), after: pod(sized("limits: {cpu: 1}, requests: {cpu: 2}"), ""),
+			want: []string{`container "web": cpu limit 1 is below the request 2`}},
+		{name: "resized within the rules", rule: "*", subresource: "resize", before: pod(sized("limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 1, memory: 1Gi}"), ""), after: pod(sized("limits: {cpu: 2, memory: 2Gi}, requests: {cpu: 500m, memory: 1Gi}"), "")},
+		{name: "requests of an old pod follow its use", rule: "*", subresource: "resize", before: pod(sized("requests: {cpu: 1}"), ""), after: pod(sized("requests: {cpu: 2}"), "")},
+		{name: "old pod gets one of two limits", rule: "*", subresource: "resize", before: pod(sized("requests: {cpu: 1, memory: 1Gi}"), ""), after: pod(sized("limits: {memory: 1Gi}, requests: {cpu: 1, memory: 1Gi}"), "")},
+		{name: "old pod loses the limit that it has", rule: "resource-limits", subresource: "resize", before: pod(sized("limits: {cpu: 1}"), ""), after: pod(sized("requests: {cpu: 1}"), ""),
+			want: []string{`container "web": no cpu limit, no memory limit`}},
+		{name: "another container had no limit", rule: "resource-limits", subresource: "resize", before: pod(old+", "+sized("limits: {cpu: 1, memory: 1Gi}"), ""), after: pod(old+", "+sized("limits: {cpu: 1}"), ""),
+			want: []string{`container "web": no memory limit`}},
+		{name: "a template is not resized, but changed", rule: "resource-limits", before: deployment("{containers: [" + sized("requests: {cpu: 1}") + "]}"), after: deployment("{containers: [" + sized("requests: {cpu: 2}") + "]}"),
+			want: []string{`container "web": no cpu limit, no memory limit`}},
 		{name: "good debugger in an old pod", rule: "*", subresource: "ephemeralcontainers", before: pod(old, ""), after: debugged(debugger)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -283,18 +304,33 @@ func matchesSubresource(r *policyRule, resource string) bool {
 	return false
 }
 
+// seeing names the policies that a request to a subresource is put to.
+func seeing(tb testing.TB, resource string) []string {
+	tb.Helper()
+	var out []string
+	for _, r := range builtinSet(tb).policies {
+		if matchesSubresource(r, resource) {
+			out = append(out, strings.TrimPrefix(r.rule, rulePrefix))
+		}
+	}
+	return out
+}
+
 // TestEphemeralContainersAreJudged holds which policies see containers that are added to a running pod.
 func TestEphemeralContainersAreJudged(t *testing.T) {
 	t.Parallel()
-	var got []string
-	for _, r := range builtinSet(t).policies {
-		if matchesSubresource(r, "pods/ephemeralcontainers") {
-			got = append(got, r.rule)
-		}
-	}
 	// They have neither probes nor resources: the API server refuses both.
-	want := []string{"policy/image-digest", "policy/privilege-escalation", "policy/read-only-root", "policy/run-as-non-root", "policy/seccomp"}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%v, want %v", got, want)
+	want := []string{"image-digest", "privilege-escalation", "read-only-root", "run-as-non-root", "seccomp"}
+	if d := cmp.Diff(want, seeing(t, "pods/ephemeralcontainers")); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestResizedPodsAreJudged holds which policies see resources that are changed in place.
+func TestResizedPodsAreJudged(t *testing.T) {
+	t.Parallel()
+	want := []string{"limits-at-least-requests", "resource-limits", "resource-requests"}
+	if d := cmp.Diff(want, seeing(t, "pods/resize")); d != "" {
+		t.Error(d)
 	}
 }
