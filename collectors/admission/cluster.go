@@ -75,7 +75,7 @@ func (c *collector) collectCluster(ctx context.Context, cluster *cluster.Cluster
 	if err := collectors.WriteJSON(out, policiesFile, policies); err != nil {
 		return err
 	}
-	if err := collectors.WriteJSON(out, objectsFile, lookAtObjects(ctx, cluster)); err != nil {
+	if err := collectors.WriteJSON(out, objectsFile, lookAtObjects(ctx, cluster, &policies)); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -89,9 +90,8 @@ func (e *Exemption) what() string {
 // problem says what is wrong with an exemption at a time; empty: nothing.
 func (e *Exemption) problem(at time.Time) string {
 	last, err := time.Parse(time.DateOnly, e.Expires)
-	terms := slices.Concat([]string{e.ServiceAccount}, e.Namespaces, slices.Collect(maps.Keys(e.Labels)), slices.Collect(maps.Values(e.Labels)), e.Names)
 	switch {
-	case slices.ContainsFunc(terms, func(s string) bool { return strings.ContainsAny(s, `'"\`+"`") }):
+	case e.quoted():
 		return "what it names has quotes, by which its condition can be another"
 	case e.ServiceAccount == "" && len(e.Labels)+len(e.Names) == 0:
 		return "it names neither a service account nor labels nor names"
@@ -107,6 +107,90 @@ func (e *Exemption) problem(at time.Time) string {
 		return "it expired on " + e.Expires
 	}
 	return ""
+}
+
+// covers reports whether the exemption is for an object, as far as objects tell: of who
+// makes it they only tell that somebody does where something controls it.
+func (e *Exemption) covers(o *LiveObject) bool {
+	u := unstructured.Unstructured{Object: o.Object}
+	if len(e.Namespaces) > 0 && !slices.Contains(e.Namespaces, u.GetNamespace()) {
+		return false
+	}
+	for key, value := range e.Labels {
+		if u.GetLabels()[key] != value {
+			return false
+		}
+	}
+	if len(e.Names) > 0 {
+		return slices.ContainsFunc(e.Names, func(name string) bool {
+			start, many := strings.CutSuffix(name, "*")
+			return u.GetName() == name || many && strings.HasPrefix(u.GetName(), start)
+		})
+	}
+	return len(e.Labels) > 0 || e.ServiceAccount != "" && o.Owner != nil
+}
+
+// exemptions are those that policies declare and have, by policy without helmproof-.
+// What a policy has and declares otherwise exempts nobody knows what: not these.
+func (p *Policies) exemptions() map[string][]Exemption {
+	out := map[string][]Exemption{}
+	for i := range p.Policies {
+		var declared []Exemption
+		if err := json.Unmarshal([]byte(cmp.Or(p.Policies[i].Declared, "[]")), &declared); err != nil {
+			continue // which ADM-7 fails
+		}
+		name := strings.TrimPrefix(p.Policies[i].Name, "helmproof-")
+		for _, e := range declared {
+			if slices.Contains(p.Policies[i].Exempt, Condition{e.Name, e.Condition()}) && !e.quoted() {
+				out[name] = append(out[name], e)
+			}
+		}
+		// What is for whoever makes an object is known to hold; it comes first.
+		slices.SortStableFunc(out[name], func(a, b Exemption) int {
+			return cmp.Compare(min(1, len(a.ServiceAccount)), min(1, len(b.ServiceAccount)))
+		})
+	}
+	return out
+}
+
+// allExemptions are those of all policies.
+func (p *Policies) allExemptions() []Exemption {
+	byRule := p.exemptions()
+	var out []Exemption
+	for _, name := range slices.Sorted(maps.Keys(byRule)) {
+		out = append(out, byRule[name]...)
+	}
+	return out
+}
+
+// keepLabels copies the labels that exemptions name.
+func keepLabels(into map[string]any, o *unstructured.Unstructured, exemptions []Exemption) {
+	kept := map[string]any{}
+	for i := range exemptions {
+		for key := range exemptions[i].Labels {
+			if value, ok := o.GetLabels()[key]; ok {
+				kept[key] = value
+			}
+		}
+	}
+	if metadata, ok := into["metadata"].(map[string]any); ok && len(kept) > 0 {
+		metadata["labels"] = kept
+	}
+}
+
+// coverage says which of the exemptions are for an object.
+func coverage(o *LiveObject, exemptions []Exemption) []bool {
+	out := make([]bool, len(exemptions))
+	for i := range exemptions {
+		out[i] = exemptions[i].covers(o)
+	}
+	return out
+}
+
+// quoted reports whether a term has quotes.
+func (e *Exemption) quoted() bool {
+	terms := slices.Concat([]string{e.ServiceAccount}, e.Namespaces, slices.Collect(maps.Keys(e.Labels)), slices.Collect(maps.Values(e.Labels)), e.Names)
+	return slices.ContainsFunc(terms, func(s string) bool { return strings.ContainsAny(s, `'"\`+"`") })
 }
 
 // exempted splits a policy's match conditions into those that are exemptions and the rest.

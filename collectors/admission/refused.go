@@ -1,29 +1,19 @@
 package admission
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
-	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/companyos/helmproof/collectors"
-	"github.com/companyos/helmproof/collectors/policy"
-	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
-	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // LiveObjects are the objects of a cluster that policies are about, as far as policies
@@ -72,7 +62,9 @@ var liveKinds = [][]schema.GroupVersionResource{
 // clusterNamespaces are the cluster's own: policies never hold there (docs/platform-guide.md).
 var clusterNamespaces = []string{"kube-system", "kube-public", "kube-node-lease"}
 
-func lookAtObjects(ctx context.Context, cluster *cluster.Cluster) *LiveObjects {
+// lookAtObjects keeps of names and labels what the policies' exemptions tell objects apart by.
+func lookAtObjects(ctx context.Context, cluster *cluster.Cluster, policies *Policies) *LiveObjects {
+	exemptions := policies.allExemptions()
 	live := &LiveObjects{Objects: []LiveObject{}, Namespaces: map[string]map[string]string{}, Errors: map[string]string{}}
 	list := func(gvr schema.GroupVersionResource, each func(*unstructured.Unstructured)) (served bool) {
 		opts := metav1.ListOptions{Limit: livePage}
@@ -106,11 +98,12 @@ func lookAtObjects(ctx context.Context, cluster *cluster.Cluster) *LiveObjects {
 					return
 				}
 				x := LiveObject{Count: 1, Object: projected(o)}
+				keepLabels(x.Object, o, exemptions)
 				if c := metav1.GetControllerOf(o); c != nil {
 					x.Owner = &Owner{c.APIVersion, c.Kind, c.Name}
 					like := maps.Clone(x.Object)
 					like["metadata"] = o.GetNamespace()
-					raw, err := json.Marshal([]any{x.Owner, like})
+					raw, err := json.Marshal([]any{x.Owner, like, coverage(&x, exemptions)})
 					if err != nil {
 						live.Errors[gvr.GroupResource().String()] = err.Error()
 						return
@@ -230,142 +223,4 @@ func projectedProbe(p map[string]any, told *[]string) map[string]any {
 		out["httpGet"] = get
 	}
 	return out
-}
-
-// refusal is what would be refused of one owner.
-type refusal struct {
-	target   evidence.Target
-	count    int
-	policies []string
-	first    string // message
-	held     bool   // policies deny in its namespace
-	object   int    // that says so
-	unsure   bool   // a policy could not be evaluated
-}
-
-// refused decides ADM-8: what would be refused if it were written again.
-func (d *derivation) refused() error {
-	var live LiveObjects
-	if err := d.Parse(objectsFile, &live); errors.Is(err, fs.ErrNotExist) {
-		return nil // of an earlier version
-	} else if err != nil {
-		return err
-	}
-	var sealed Policies
-	if err := d.Parse(policiesFile, &sealed); err != nil {
-		return err
-	}
-	raw, err := d.Read(collectors.PoliciesFile)
-	if err != nil {
-		return err
-	}
-	objects := make([]manifest.Object, 0, len(live.Objects)+len(live.Namespaces))
-	for i := range live.Objects {
-		objects = append(objects, manifest.Object{Unstructured: unstructured.Unstructured{Object: live.Objects[i].Object}})
-	}
-	for _, name := range slices.Sorted(maps.Keys(live.Namespaces)) {
-		ns := unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}}}
-		ns.SetLabels(live.Namespaces[name])
-		objects = append(objects, manifest.Object{Unstructured: ns})
-	}
-	said, err := policy.Refusals(raw, objects)
-	if err != nil {
-		return err
-	}
-	owners, refusals, byPolicy := map[evidence.Target]bool{}, map[evidence.Target]*refusal{}, map[string]int{}
-	for i := range live.Objects {
-		t := objects[i].Target("")
-		if o := live.Objects[i].Owner; o != nil {
-			t = evidence.Target{APIVersion: o.APIVersion, Kind: o.Kind, Name: o.Name, Namespace: t.Namespace}
-		}
-		owners[t] = true
-		if len(said[i]) == 0 {
-			continue
-		}
-		r := refusals[t]
-		if r == nil {
-			r = &refusal{target: t, first: said[i][0].Message, held: denies(&sealed, t.Namespace, live.Namespaces[t.Namespace]), object: i}
-			refusals[t] = r
-		}
-		r.count += live.Objects[i].Count
-		for _, x := range said[i] {
-			r.unsure = r.unsure || x.Undecided
-			if !slices.Contains(r.policies, x.Policy) {
-				r.policies = append(r.policies, x.Policy)
-				byPolicy[x.Policy]++
-			}
-		}
-	}
-	const fix = "Correct the object, or exempt what you cannot (policies.exemptions of charts/platform), before policies deny here or the object is changed next."
-	list := slices.SortedFunc(maps.Values(refusals), func(a, b *refusal) int {
-		return cmp.Or(cmp.Compare(a.target.Namespace, b.target.Namespace), cmp.Compare(a.target.Kind, b.target.Kind), cmp.Compare(a.target.Name, b.target.Name), cmp.Compare(a.target.APIVersion, b.target.APIVersion))
-	})
-	for _, r := range list[:min(len(list), maxRefused)] {
-		d.Add(RuleRefused, r.target, r.outcome(), r.message(), fix, d.Own(objectsFile, fmt.Sprintf("/objects/%d", r.object)))
-	}
-	d.refusedSummary(&live, len(owners), len(list), byPolicy)
-	return nil
-}
-
-func (r *refusal) outcome() evidence.Outcome {
-	if r.unsure {
-		return evidence.OutcomeNotChecked
-	}
-	return evidence.OutcomeWarn
-}
-
-func (r *refusal) message() string {
-	when := "would be refused if policies denied in its namespace"
-	if r.held {
-		when = "runs on, but would be refused if it were made again"
-	}
-	pods := ""
-	if r.count > 1 {
-		pods = fmt.Sprintf(" (%d pods or objects)", r.count)
-	}
-	return fmt.Sprintf("%s%s, by %s: %s", when, pods, strings.Join(r.policies, ", "), r.first)
-}
-
-// refusedSummary says how many there are, and what was not seen.
-func (d *derivation) refusedSummary(live *LiveObjects, owners, refused int, byPolicy map[string]int) {
-	t := evidence.Target{Kind: "Cluster", Name: d.rel.Cluster}
-	for _, resource := range slices.Sorted(maps.Keys(live.Errors)) {
-		d.Add(RuleRefused, t, evidence.OutcomeNotChecked, resource+" could not be listed: "+live.Errors[resource],
-			"Let helmproof's account list them (templates/rbac/admission.yaml), and collect again.", d.Own(objectsFile, "/errors"))
-	}
-	if refused == 0 {
-		d.Add(RuleRefused, t, evidence.OutcomePass, fmt.Sprintf("nothing of what was seen, %d owners, would be refused", owners), "", d.Own(objectsFile, ""))
-		return
-	}
-	names := slices.SortedFunc(maps.Keys(byPolicy), func(a, b string) int { return cmp.Or(cmp.Compare(byPolicy[b], byPolicy[a]), cmp.Compare(a, b)) })
-	for i, name := range names {
-		names[i] = fmt.Sprintf("%s %d", name, byPolicy[name])
-	}
-	shown := ""
-	if refused > maxRefused {
-		shown = fmt.Sprintf("; the first %d are listed", maxRefused)
-	}
-	d.Add(RuleRefused, t, evidence.OutcomeWarn, fmt.Sprintf("%d of %d owners would be refused: %s%s", refused, owners, strings.Join(names, ", "), shown),
-		"See each of them, correct or exempt it, and only then let the policies deny.", d.Own(objectsFile, ""))
-}
-
-// denies reports whether a binding of an expected policy denies in a namespace.
-func denies(sealed *Policies, namespace string, has map[string]string) bool {
-	all := labels.Set{}
-	maps.Copy(all, has)
-	all[corev1.LabelMetadataName] = namespace
-	for i := range sealed.Policies {
-		for _, b := range sealed.Policies[i].Bindings {
-			if !slices.Contains(b.Actions, "Deny") {
-				continue
-			}
-			if b.Matches == nil || b.Matches.NamespaceSelector == nil {
-				return true
-			}
-			if s, err := metav1.LabelSelectorAsSelector(b.Matches.NamespaceSelector); err == nil && s.Matches(all) {
-				return true
-			}
-		}
-	}
-	return false
 }

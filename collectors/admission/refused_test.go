@@ -1,13 +1,15 @@
 package admission
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,12 +22,22 @@ import (
 
 var at = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// said lists the findings of a rule at a cluster, as "outcome target: message".
-func said(tb testing.TB, rule string, policies *Policies, live *LiveObjects) []string {
+// said lists the findings of a rule at a cluster, as "outcome target: message"; only is
+// which built-in policies there are, all where none is named.
+func said(tb testing.TB, rule string, policies *Policies, live *LiveObjects, only ...string) []string {
 	tb.Helper()
 	bundle, err := policy.Bundle("")
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if len(only) > 0 {
+		var docs []string
+		for doc := range strings.SplitSeq(string(bundle), "\n---\n") {
+			if slices.ContainsFunc(only, func(name string) bool { return strings.Contains(doc, "\n  name: helmproof-"+name+"\n") }) {
+				docs = append(docs, doc)
+			}
+		}
+		bundle = []byte(strings.Join(docs, "\n---\n"))
 	}
 	art := collectors.NewArtifacts(nil)
 	put := func(name string, v any) {
@@ -102,7 +114,7 @@ func TestExemptions(t *testing.T) {
 				{Name: "helmproof-image-digest", Found: true},
 				{Name: "helmproof-seccomp", Found: true, Declared: string(raw), Exempt: []Condition{{"x", c.condition}}},
 			}}, &LiveObjects{})
-			if d := cmp.Diff([]string{c.want}, got); d != "" {
+			if d := gocmp.Diff([]string{c.want}, got); d != "" {
 				t.Error(d)
 			}
 		})
@@ -115,7 +127,7 @@ func TestExemptions(t *testing.T) {
 		"fail Exemption x: an exemption from all 1 policies: the annotation helmproof.companyos.github.io/exemptions cannot be read: unexpected end of JSON input": {
 			At: at, Policies: []Policy{{Name: "helmproof-seccomp", Declared: "[{", Exempt: []Condition{{"x", "false"}}}}},
 	} {
-		if d := cmp.Diff([]string{want}, said(t, RuleExemption, &p, &LiveObjects{})); d != "" {
+		if d := gocmp.Diff([]string{want}, said(t, RuleExemption, &p, &LiveObjects{})); d != "" {
 			t.Error(d)
 		}
 	}
@@ -125,10 +137,10 @@ func TestExemptions(t *testing.T) {
 func TestExemptedConditions(t *testing.T) {
 	t.Parallel()
 	exempt, rest := exempted([]admissionv1.MatchCondition{{Name: "exempt-a", Expression: " !(x)\n"}, {Name: "not-windows", Expression: "y"}})
-	if d := cmp.Diff([]Condition{{"a", "!(x)"}}, exempt); d != "" {
+	if d := gocmp.Diff([]Condition{{"a", "!(x)"}}, exempt); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]admissionv1.MatchCondition{{Name: "not-windows", Expression: "y"}}, rest); d != "" {
+	if d := gocmp.Diff([]admissionv1.MatchCondition{{Name: "not-windows", Expression: "y"}}, rest); d != "" {
 		t.Error(d)
 	}
 }
@@ -171,11 +183,101 @@ func TestWouldBeRefused(t *testing.T) {
 		"not-checked Cluster c: jobs.batch could not be listed: forbidden",
 		"warn Cluster c: 2 of 3 owners would be refused: image-digest 2, privilege-escalation 2, read-only-root 2, resource-limits 2, resource-requests 2, run-as-non-root 2, service-account-token 2, liveness-probe 1, readiness-probe 1, seccomp 1, startup-probe 1, topology-spread 1",
 	}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := gocmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 	got = said(t, RuleRefused, &Policies{At: at}, &LiveObjects{Objects: live(t, objects)[2:]})
-	if d := cmp.Diff([]string{"pass Cluster c: nothing of what was seen, 1 owners, would be refused"}, got); d != "" {
+	if d := gocmp.Diff([]string{"pass Cluster c: nothing of what was seen, 1 owners, would be refused"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestExemptedIsNotRefused holds that what policies leave out by an exemption is shown as
+// such, and not counted; who makes an object is not to be seen of it.
+func TestExemptedIsNotRefused(t *testing.T) {
+	t.Parallel()
+	const (
+		spec   = `spec: {containers: [{name: c, image: i}]}}`
+		solver = `{apiVersion: v1, kind: Pod, metadata: {name: solver-1, namespace: a, labels: {acme: "true", other: x}, ownerReferences: [{apiVersion: acme.cert-manager.io/v1, kind: Challenge, name: ch, uid: u, controller: true}]}, ` + spec
+		lone   = `{apiVersion: v1, kind: Pod, metadata: {name: lone, namespace: a}, ` + spec
+	)
+	exemption := func(terms string) Exemption {
+		var e Exemption
+		if err := yaml.Unmarshal([]byte("{name: x, reason: the operator makes it so, expires: '2026-12-31', "+terms+"}"), &e); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	const (
+		refused  = "would be refused if policies denied in its namespace, by image-digest: container \"c\": image i has no sha256 digest"
+		exempted = "exempted by x from image-digest until 2026-12-31: the operator makes it so"
+		byWhom   = "if service account cm/cm makes it (objects do not tell), "
+		all      = "warn Cluster c: 1 of 1 owners would be refused: image-digest 1"
+	)
+	for _, c := range []struct {
+		name, object string
+		exemptions   []Exemption
+		condition    string // where it is not the one that is declared
+		want         []string
+	}{
+		{name: "by name", object: lone, exemptions: []Exemption{exemption("namespaces: [a], names: [lone]")},
+			want: []string{"pass Pod lone: " + exempted, "pass Cluster c: nothing of what was seen, 1 owners, would be refused; exempted: 1"}},
+		{name: "by how its name begins", object: lone, exemptions: []Exemption{exemption("namespaces: [b, a], names: [other, lo*]")},
+			want: []string{"pass Pod lone: " + exempted, "pass Cluster c: nothing of what was seen, 1 owners, would be refused; exempted: 1"}},
+		{name: "by label", object: solver, exemptions: []Exemption{exemption("namespaces: [a], labels: {acme: 'true'}")},
+			want: []string{"pass Challenge ch: exempted (7 pods or objects) by x from image-digest until 2026-12-31: the operator makes it so", "pass Cluster c: nothing of what was seen, 1 owners, would be refused; exempted: 1"}},
+		{name: "by label and service account", object: solver, exemptions: []Exemption{exemption("serviceAccount: cm/cm, labels: {acme: 'true'}")},
+			want: []string{"warn Challenge ch: " + byWhom + "exempted (7 pods or objects) by x from image-digest until 2026-12-31: the operator makes it so",
+				"warn Cluster c: nothing of what was seen, 1 owners, would be refused; exempted if the service account makes them that their exemption names: 1"}},
+		{name: "by service account, of an operator", object: solver, exemptions: []Exemption{exemption("serviceAccount: cm/cm")},
+			want: []string{"warn Challenge ch: " + byWhom + "exempted (7 pods or objects) by x from image-digest until 2026-12-31: the operator makes it so",
+				"warn Cluster c: nothing of what was seen, 1 owners, would be refused; exempted if the service account makes them that their exemption names: 1"}},
+		{name: "by name is known", object: lone, exemptions: []Exemption{exemption("serviceAccount: cm/cm, names: [lone]"), exemption("namespaces: [a], names: [lone]")},
+			want: []string{"pass Pod lone: " + exempted, "pass Cluster c: nothing of what was seen, 1 owners, would be refused; exempted: 1"}},
+		{name: "by service account, of nobody", object: lone, exemptions: []Exemption{exemption("serviceAccount: cm/cm")}, want: []string{"warn Pod lone: " + refused, all}},
+		{name: "another name", object: lone, exemptions: []Exemption{exemption("namespaces: [a], names: [alone, lone-*]")}, want: []string{"warn Pod lone: " + refused, all}},
+		{name: "another namespace", object: lone, exemptions: []Exemption{exemption("namespaces: [b], names: [lone]")}, want: []string{"warn Pod lone: " + refused, all}},
+		{name: "another label", object: lone, exemptions: []Exemption{exemption("namespaces: [a], names: [lone], labels: {acme: 'true'}")}, want: []string{"warn Pod lone: " + refused, all}},
+		{name: "not as declared", object: lone, exemptions: []Exemption{exemption("namespaces: [a], names: [lone]")}, condition: "!(true)", want: []string{"warn Pod lone: " + refused, all}},
+		{name: "ended", object: lone, exemptions: []Exemption{exemption("namespaces: [a], names: [lone], expires: '2026-10-31'")},
+			want: []string{"warn Pod lone: " + strings.Replace(exempted, "12-31", "10-31", 1) + "; but it expired on 2026-10-31", "pass Cluster c: nothing of what was seen, 1 owners, would be refused; exempted: 1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			raw, err := json.Marshal(c.exemptions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := Policy{Name: "helmproof-image-digest", Found: true, Declared: string(raw)}
+			for _, e := range c.exemptions {
+				p.Exempt = append(p.Exempt, Condition{"x", cmp.Or(c.condition, e.Condition())})
+			}
+			policies := &Policies{At: at, Policies: []Policy{p}}
+			objects := live(t, c.object)
+			o := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte(c.object), &o.Object); err != nil {
+				t.Fatal(err)
+			}
+			keepLabels(objects[0].Object, o, policies.allExemptions())
+			if raw, err := json.Marshal(objects); err != nil || strings.Contains(string(raw), "other") {
+				t.Errorf("a label is sealed that no exemption names: %s", raw)
+			}
+			if d := gocmp.Diff(c.want, said(t, RuleRefused, policies, &LiveObjects{Objects: objects}, "image-digest")); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+
+	// From some policies only: the others refuse it.
+	e := exemption("namespaces: [a], names: [lone]")
+	raw, err := json.Marshal([]Exemption{e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := said(t, RuleRefused, &Policies{At: at, Policies: []Policy{{Name: "helmproof-image-digest", Found: true, Declared: string(raw), Exempt: []Condition{{"x", e.Condition()}}}}},
+		&LiveObjects{Objects: live(t, lone)}, "image-digest", "seccomp")
+	want := []string{`warn Pod lone: would be refused if policies denied in its namespace, by seccomp: container "c": no seccompProfile; ` + exempted, "warn Cluster c: 1 of 1 owners would be refused: seccomp 1"}
+	if d := gocmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 }
