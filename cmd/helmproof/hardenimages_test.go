@@ -23,6 +23,12 @@ const fileCapability = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00
 // imageOf makes an image of a user with a layer for each list of files.
 func imageOf(t *testing.T, user string, layers ...[]tar.Header) v1.Image {
 	t.Helper()
+	return imageWith(t, v1.Config{User: user}, layers...)
+}
+
+// imageWith is imageOf with more of a configuration than its user.
+func imageWith(t *testing.T, config v1.Config, layers ...[]tar.Header) v1.Image {
+	t.Helper()
 	img := v1.Image(empty.Image)
 	for _, files := range layers {
 		var b bytes.Buffer
@@ -46,7 +52,7 @@ func imageOf(t *testing.T, user string, layers ...[]tar.Header) v1.Image {
 			t.Fatal(err)
 		}
 	}
-	img, err := v1mutate.Config(img, v1.Config{User: user})
+	img, err := v1mutate.Config(img, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +82,9 @@ func TestHardenResolve(t *testing.T) {
 		{"nginx", imageOf(t, "", plain), nil, []harden.Rule{escalation, drop, readOnly}},
 		{"redis", imageOf(t, "0:0", plain), nil, []harden.Rule{escalation, drop, readOnly}},
 		{"named", imageOf(t, "nginx", plain), nil, []harden.Rule{escalation, drop, readOnly}},
+		// Written roots: of databases that declare them, as root and as themselves.
+		{"postgres", imageWith(t, v1.Config{Volumes: map[string]struct{}{"/var/lib/postgresql/data": {}}}, plain), nil, []harden.Rule{escalation, drop}},
+		{"grafana", imageWith(t, v1.Config{User: "472", Volumes: map[string]struct{}{"/var/lib/grafana": {}}}, plain), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop}},
 		{"static", imageOf(t, "65532", plain), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop, readOnly}},
 		{"replaced", imageOf(t, "65532", capable("app"), plain), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop, readOnly}},
 		{"removed", imageOf(t, "65532", capable("opt/x/app"), []tar.Header{{Name: "opt/.wh.x"}}), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop, readOnly}},
@@ -108,6 +117,29 @@ func TestHardenResolve(t *testing.T) {
 			t.Errorf("%v, want three", got)
 		}
 	})
+}
+
+// TestHardenSaysWhereImagesWrite holds that the directories that an image declares, and
+// those that programs usually write to, are read of its layers and named.
+func TestHardenSaysWhereImagesWrite(t *testing.T) {
+	t.Parallel()
+	dir := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeDir} }
+	image := imagetest.Push(t, imagetest.Registry(t)+"/team/web:1", imageWith(t, v1.Config{Volumes: map[string]struct{}{"/data/": {}, "/": {}}},
+		[]tar.Header{dir("tmp/"), dir("var/run"), dir("var/cache/apt"), dir("./var/cache/nginx"), dir("var/lib/x"), {Name: "data/first"}, {Name: "var/cache/nginx/f"}},
+		[]tar.Header{{Name: "var/run", Typeflag: tar.TypeSymlink, Linkname: "/run"}, dir("run")}))
+	in := "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n    - name: app\n      image: " + image + "\n"
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"harden", "-o", "json", "--resolve", "--plain-http"}, stdio{in: strings.NewReader(in), out: &out, err: &errs}); code != exitPass {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	var got hardenJSON
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	const want = "nobody says where the program writes, but its image has for that VOLUME /data and /run, /tmp, /var/cache/nginx: mount an emptyDir at each that it writes to, with a copy of the files that it hides in /data, /var/cache/nginx"
+	if !slices.ContainsFunc(got.Kept, func(k harden.Kept) bool { return k.Rule == harden.RuleReadOnly && k.Reason == want }) {
+		t.Errorf("not said: %s\nbut %+v", want, got.Kept)
+	}
 }
 
 // hardenedRules are the rules that harden adds something by to a pod of the image,

@@ -24,13 +24,17 @@ const (
 	maxUnpacked = 16 << 30 // of one platform, in bytes
 	maxGaining  = 10_000   // files that are kept in mind
 	maxReading  = 2        // images at once: layers are large
+	maxPlaces   = 100      // directories to write to that are kept in mind
 )
 
-// Rights is what an image says about the rights of its processes.
+// Rights is what an image says about the rights of its processes, and where they write.
 type Rights struct {
 	Users        []string // of its configurations: one for each platform
 	Capabilities []string // files with capabilities of their own
 	SetID        []string // set-user-id and set-group-id programs, without those that ask a person
+	Volumes      []string // directories that its configurations declare as VOLUME
+	Usual        []string // directories that it has and that programs usually write to
+	Filled       []string // those of both that may hold files
 }
 
 // ReadRights reads users, file capabilities and set-id programs of images from
@@ -121,7 +125,7 @@ func (r *resolver) rights(ctx context.Context, image string) (Rights, error) {
 	if len(out.Users) == 0 {
 		return Rights{}, errors.New("no platform was asked for")
 	}
-	for _, l := range []*[]string{&out.Users, &out.Capabilities, &out.SetID} {
+	for _, l := range []*[]string{&out.Users, &out.Capabilities, &out.SetID, &out.Volumes, &out.Usual, &out.Filled} {
 		slices.Sort(*l)
 		*l = slices.Compact(*l)
 	}
@@ -154,12 +158,12 @@ func (r *resolver) platformRights(ctx context.Context, p parsedImage, m *imageMa
 			return fmt.Errorf("its layers have more than the %d bytes that are read", int64(maxLayers))
 		}
 	}
-	files := gaining{}
+	files, writes := gaining{}, newPlaces(cfg.Config.Volumes)
 	left := int64(maxUnpacked)
 	for _, l := range m.Layers {
 		err := r.client.Unpacked(ctx, p.repo.Digest(l.Digest.String()), l.Size, func(body io.Reader) error {
 			limited := &io.LimitedReader{R: body, N: left}
-			if err := files.layer(limited); err != nil {
+			if err := files.layer(limited, writes.see); err != nil {
 				return err
 			}
 			if _, err := io.Copy(io.Discard, limited); err != nil { // up to the end, where the digest is checked
@@ -175,6 +179,15 @@ func (r *resolver) platformRights(ctx context.Context, p parsedImage, m *imageMa
 		}
 	}
 	out.Users = append(out.Users, cfg.Config.User)
+	out.Volumes = append(out.Volumes, writes.volumes...)
+	for name, filled := range writes.dirs {
+		if !slices.Contains(writes.volumes, name) {
+			out.Usual = append(out.Usual, name)
+		}
+		if filled {
+			out.Filled = append(out.Filled, name)
+		}
+	}
 	for name, caps := range files {
 		if caps {
 			out.Capabilities = append(out.Capabilities, name)
@@ -199,7 +212,8 @@ type gaining map[string]bool
 
 // layer lays a layer over those before it, with its whiteouts
 // (https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts).
-func (g gaining) layer(r io.Reader) error {
+// see is told of each file.
+func (g gaining) layer(r io.Reader, see func(name string, h *tar.Header)) error {
 	tr := tar.NewReader(r)
 	above := gaining{} // what the layer itself brings, which its whiteouts do not hide
 	for {
@@ -220,6 +234,7 @@ func (g gaining) layer(r io.Reader) error {
 			g.hide(dir+hidden, true)
 			continue
 		}
+		see(name, h)
 		if h.Typeflag != tar.TypeDir {
 			g.hide(name, true)
 		}

@@ -2,6 +2,7 @@ package harden
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ type Image struct {
 	Users        []string // of its configurations: one for each platform
 	Capabilities []string // files with capabilities of their own
 	SetID        []string // set-user-id and set-group-id programs, but for those that ask a person
+	Volumes      []string // directories that it declares as VOLUME
+	Usual        []string // directories that it has and that programs usually write to
+	Filled       []string // those of both that may hold files
 	Unread       string   // why the rest is not known
 }
 
@@ -174,6 +178,42 @@ func (i Image) gains() string {
 // bare reports that the image is known to hold no program that gains rights. A
 // user other than root cannot make one either.
 func (i Image) bare() bool { return i.user() != userUnknown && i.gains() == "" }
+
+// unmounted are those of an image's directories at which, or above which, the container mounts nothing.
+func unmounted(c *container, dirs []string) []string {
+	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
+		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+			at := path.Clean("/" + m.MountPath)
+			return dir == at || strings.HasPrefix(dir, strings.TrimSuffix(at, "/")+"/")
+		})
+	})
+}
+
+// places says where the programs of the image may write, of the directories that no volume covers; empty: nothing is known.
+func (i Image) places(c *container) string {
+	volumes, usual := unmounted(c, i.Volumes), unmounted(c, i.Usual)
+	var filled []string
+	for _, dir := range slices.Concat(volumes, usual) {
+		if slices.Contains(i.Filled, dir) {
+			filled = append(filled, dir)
+		}
+	}
+	var parts []string
+	if len(volumes) > 0 {
+		parts = append(parts, "VOLUME "+strings.Join(volumes, ", "))
+	}
+	if len(usual) > 0 {
+		parts = append(parts, strings.Join(usual, ", "))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	text := "its image has for that " + strings.Join(parts, " and ") + ": mount an emptyDir at each that it writes to"
+	if len(filled) > 0 {
+		text += ", with a copy of the files that it hides in " + strings.Join(filled, ", ")
+	}
+	return text
+}
 
 // settles is the collectors' rule that an addition may satisfy.
 var settles = map[Rule]string{

@@ -124,13 +124,26 @@ func (r *release) securityContexts(x *object) {
 		low := r.lowPort(x, &c)
 		r.escalation(x, c, u, low)
 		r.capabilities(x, c, u, low)
-		if c.security().ReadOnlyRootFilesystem == nil {
-			if r.opts.readOnly() {
-				r.add(x, RuleReadOnly, c.Name, true, "spec", c.list, c.index, "securityContext", "readOnlyRootFilesystem")
-			} else {
-				r.keep(x, RuleReadOnly, c.Name, "nobody says where the program writes", "--read-only-root")
-			}
-		}
+		r.readOnly(x, c)
+	}
+}
+
+// readOnly adds readOnlyRootFilesystem on request. Where programs write cannot be read of
+// an image; a VOLUME says that they write there, and runtimes differ in whether it
+// stays writable (containerd) or is part of the root (CRI-O).
+func (r *release) readOnly(x *object, c container) {
+	image := r.opts.Images[c.Image]
+	const nobody = "nobody says where the program writes"
+	switch places, open := image.places(&c), unmounted(&c, image.Volumes); {
+	case c.security().ReadOnlyRootFilesystem != nil:
+	case len(open) > 0:
+		r.keep(x, RuleReadOnly, c.Name, nobody+", but "+places, "")
+	case r.opts.readOnly():
+		r.add(x, RuleReadOnly, c.Name, true, "spec", c.list, c.index, "securityContext", "readOnlyRootFilesystem")
+	case places != "":
+		r.keep(x, RuleReadOnly, c.Name, nobody+"; "+places, "--read-only-root")
+	default:
+		r.keep(x, RuleReadOnly, c.Name, nobody, "--read-only-root")
 	}
 }
 

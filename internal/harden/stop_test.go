@@ -74,6 +74,54 @@ func TestStopsNothing(t *testing.T) {
 	}
 }
 
+// TestWrites holds what is said of where programs write, and that a VOLUME at which nothing
+// is mounted is not made read-only on request either.
+func TestWrites(t *testing.T) {
+	t.Parallel()
+	const nobody = "nobody says where the program writes"
+	image := Image{Users: []string{"0"}, Volumes: []string{"/data", "/var/lib/x"}, Usual: []string{"/tmp", "/var/cache/x"}, Filled: []string{"/data"}}
+	mounts := "volumeMounts: [{name: v, mountPath: /data/}, {name: v, mountPath: /var/lib}]"
+	for _, tt := range []struct {
+		name, pod string
+		image     Image
+		o         Options
+		reason    string // empty: it is added
+		flag      string
+	}{
+		{name: "not read", pod: pod(""), image: Image{Unread: "gone"}, reason: nobody, flag: "--read-only-root"},
+		{name: "nothing to be seen", pod: pod(""), image: Image{Users: []string{"0"}}, reason: nobody, flag: "--read-only-root"},
+		{name: "usual", pod: pod("", mounts), image: image, reason: nobody + "; its image has for that /tmp, /var/cache/x: mount an emptyDir at each that it writes to", flag: "--read-only-root"},
+		{name: "all is mounted", pod: pod("", "volumeMounts: [{name: v, mountPath: /}]"), image: image, reason: nobody, flag: "--read-only-root"},
+		{name: "volumes", pod: pod("", "volumeMounts: [{name: v, mountPath: /var/lib/x/deeper}, {name: v, mountPath: /tmpx}]"), image: image,
+			reason: nobody + ", but its image has for that VOLUME /data, /var/lib/x and /tmp, /var/cache/x: mount an emptyDir at each that it writes to, with a copy of the files that it hides in /data"},
+		{name: "volumes, asked for", pod: pod(""), image: image, o: Options{ReadOnlyRoot: true},
+			reason: nobody + ", but its image has for that VOLUME /data, /var/lib/x and /tmp, /var/cache/x: mount an emptyDir at each that it writes to, with a copy of the files that it hides in /data"},
+		{name: "mounted, asked for", pod: pod("", mounts), image: image, o: Options{ReadOnlyRoot: true}},
+		{name: "asked for", pod: pod(""), image: Image{Users: []string{"0"}, Usual: []string{"/tmp"}}, o: Options{ReadOnlyRoot: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.o.Images = map[string]Image{"example": tt.image}
+			res, err := holds([]byte(deployment("1", tt.pod)), tt.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var kept Kept
+			for _, k := range res.Kept {
+				if k.Rule == RuleReadOnly {
+					kept = k
+				}
+			}
+			if kept.Reason != tt.reason || kept.Flag != tt.flag {
+				t.Errorf("kept: %q, %q; want %q, %q", kept.Reason, kept.Flag, tt.reason, tt.flag)
+			}
+			if added := slices.ContainsFunc(res.Changes, func(c Change) bool { return c.Rule == RuleReadOnly }); added != (tt.reason == "") {
+				t.Errorf("added: %t", added)
+			}
+		})
+	}
+}
+
 // TestOnContainers holds that by default nothing is put on the pod that would
 // hold for a container that is injected later.
 func TestOnContainers(t *testing.T) {

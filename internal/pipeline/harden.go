@@ -91,7 +91,7 @@ func HardenImages(ctx context.Context, manifests []byte, src *images.Sources) (m
 	}
 	out := map[string]harden.Image{}
 	for name, r := range rights {
-		out[name] = harden.Image{Users: r.Users, Capabilities: r.Capabilities, SetID: r.SetID}
+		out[name] = harden.Image{Users: r.Users, Capabilities: r.Capabilities, SetID: r.SetID, Volumes: r.Volumes, Usual: r.Usual, Filled: r.Filled}
 	}
 	for name, why := range unread {
 		out[name] = harden.Image{Unread: why}

@@ -60,6 +60,11 @@ kind: Pod
 metadata: {name: held, labels: {app: held}, finalizers: [example.com/held]}
 spec: POD
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: sized, labels: {app: sized}}
+spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: IMAGE, imagePullPolicy: Never, resources: {requests: {cpu: 2m, memory: 16Mi}, limits: {cpu: 100m}}}]}
+---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata: {name: legacy, finalizers: [example.com/held]}
@@ -203,6 +208,11 @@ func (r *running) debug(app, container string) error {
 	}
 }
 
+// resize changes the resources of a running pod's container.
+func (r *running) resize(pod, resources string) error {
+	return r.do("patch", "pod", pod, "--subresource=resize", "-p", `{"spec":{"containers":[{"name":"c","resources":`+resources+`}]}}`)
+}
+
 // platformPolicies renders the policies of charts/platform for the namespace, with further values.
 func platformPolicies(t *testing.T, values string) string {
 	t.Helper()
@@ -264,7 +274,7 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 		_, err := c.TryKubectl(t.Context(), "", "get", "serviceaccount", "default", "-n", runningNS)
 		return err == nil
 	})
-	old := strings.NewReplacer("POD", "{terminationGracePeriodSeconds: 1, containers: [{name: c, image: 'cluster.test/running:1', imagePullPolicy: Never}]}", "SHELL", "'cluster.test/running-shell:1'").Replace(oldWorkloads)
+	old := strings.NewReplacer("POD", "{terminationGracePeriodSeconds: 1, containers: [{name: c, image: 'cluster.test/running:1', imagePullPolicy: Never}]}", "IMAGE", "'cluster.test/running:1'", "SHELL", "'cluster.test/running-shell:1'").Replace(oldWorkloads)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -274,7 +284,7 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 	must(r.apply(old))
 	for _, x := range []struct{ want, object, path string }{
 		{"2", "deployment/shop", "{.status.readyReplicas}"}, {"2", "deployment/legacy", "{.status.readyReplicas}"}, {"2", "daemonset/agent", "{.status.numberReady}"},
-		{"1", "statefulset/store", "{.status.readyReplicas}"}, {"1", "job/runs", "{.status.ready}"}, {"Running", "pod/held", "{.status.phase}"},
+		{"1", "statefulset/store", "{.status.readyReplicas}"}, {"1", "job/runs", "{.status.ready}"}, {"Running", "pod/held", "{.status.phase}"}, {"Running", "pod/sized", "{.status.phase}"},
 	} {
 		must(r.until(x.want, x.object, x.path))
 	}
@@ -359,6 +369,12 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 		{"Pod: a debugger from anywhere is refused", func() error {
 			return refusedBy(r.debug("legacy", fmt.Sprintf(debugger, "bad", "busybox:latest")), "image-digest")
 		}},
+		{"Pod: an old one resized in place, as autoscalers do", func() error {
+			return errors.Join(r.resize("sized", `{"requests":{"cpu":"3m"}}`), r.until("3m", "pod/sized", "{.spec.containers[0].resources.requests.cpu}"))
+		}},
+		{"Pod: the limit that it has taken away in place is refused", func() error {
+			return refusedBy(r.resize("sized", `{"requests":{"cpu":"0"},"limits":{"cpu":"0"}}`), "resource-")
+		}},
 		{"Deployment: rolled out to a compliant template", func() error {
 			return errors.Join(r.apply(r.shop("one")), r.rolledOut("shop"), r.until("2 2", "deployment/shop", "{.status.replicas} {.status.readyReplicas}"))
 		}},
@@ -421,6 +437,7 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
     - {name: back, reason: the hardened release has to prove itself first, expires: 2099-01-31, namespaces: [running], names: [shop]}
     - {name: solver, reason: cert-manager makes them without probes, expires: 2099-01-31, serviceAccount: acme/solver}
     - {name: gone, reason: it was needed for the migration, expires: 2020-01-31, namespaces: [running], labels: {a: b}, rules: [seccomp]}
+    - {name: sized, reason: it is resized by an autoscaler of our own, expires: 2020-01-31, namespaces: [running], labels: {app: sized}}
 `))
 			return nil
 		}},
@@ -439,6 +456,9 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 			found, _ := check(t, c.Kubeconfig, "", "--cluster", "--profile", profile)
 			expect(t, found, "admission/exemption", "warn", "Exemption back", "more than a year", "called shop, in namespace running from all 18 policies until 2099-01-31: the hardened release")
 			expect(t, found, "admission/exemption", "warn", "Exemption solver", "made by service account acme/solver")
+			expect(t, found, rule, "warn", "Pod sized", "exempted by sized from image-digest, ", "; but it expired on 2020-01-31")
+			expect(t, found, rule, "warn", "Deployment legacy", "runs on, but would be refused")
+			expect(t, found, rule, "warn", "Cluster "+clusterUID(t, c), "owners would be refused: ", "; exempted: ")
 			expect(t, found, "admission/exemption", "fail", "Exemption gone", "it expired on 2020-01-31", "labelled a=b, in namespace running from seccomp until")
 			return nil
 		}},
