@@ -68,3 +68,34 @@ func TestExemptions(t *testing.T) {
 		t.Errorf("%d exemptions in all", all)
 	}
 }
+
+// TestDefaultDenyOfOneNamespace holds that a namespace that is taken over while it runs can do
+// without default-deny, for a reason, and that the others have it.
+func TestDefaultDenyOfOneNamespace(t *testing.T) {
+	t.Parallel()
+	rel, err := chart.Load(t.Context(), filepath.Join(root, chartDir), chart.LoadOptions{Set: []string{
+		"namespaces[0].name=a", "namespaces[1].name=b", "namespaces[1].create=false", "namespaces[1].networkPolicy.defaultDeny=false", "namespaces[1].networkPolicy.reason=its traffic is not known",
+		"namespaces[2].name=c", "namespaces[2].create=false",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rel.Close()
+	got := map[string]int{}
+	for doc := range strings.SplitSeq(string(rel.Manifests), "\n---\n") {
+		var o struct {
+			Kind     string
+			Metadata struct{ Namespace string }
+		}
+		if err := yaml.Unmarshal([]byte(doc), &o); err != nil {
+			t.Fatal(err)
+		}
+		if o.Metadata.Namespace != "" {
+			got[o.Metadata.Namespace+" "+o.Kind]++
+		}
+	}
+	want := map[string]int{"a NetworkPolicy": 2, "a ResourceQuota": 1, "a LimitRange": 1, "c NetworkPolicy": 2}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}

@@ -27,6 +27,7 @@ func TestRefused(t *testing.T) {
 		{"kube-system", "namespaces: [{name: kube-system}]", "the cluster's own namespaces"},
 		{"a namespace twice", "namespaces: [{name: a}, {name: a}]", "name a stands twice"},
 		{"no default deny", "networkPolicy: {defaultDeny: false}", "every pod could be reached from every other"},
+		{"no default deny of one namespace", "namespaces: [{name: a}, {name: b, networkPolicy: {defaultDeny: false}}]", "namespaces[1].networkPolicy.defaultDeny is false: every pod could be reached from every other. Leave it true; if that cannot be, say why in namespaces[1].networkPolicy.reason"},
 		{"DNS range", "networkPolicy: {dns: {cidrs: [0.0.0.0/0]}}", "/networkPolicy/dns/cidrs/0"},
 		{"policies off", "policies: {enabled: false}", "nothing would refuse an insecure object"},
 		{"no policies bound", "policies: {validationActions: []}", "no policy would be bound"},

@@ -163,10 +163,12 @@
 {{- fail (printf "%slabels.%s: what is enforced is not set by a label. Use podSecurity, policies and imageSignatures" $at $key) }}
 {{- end }}
 {{- end }}
-{{- include "platform.checkPodSecurity" (dict "at" $at "ps" (mergeOverwrite (deepCopy $v.podSecurity) ($n.podSecurity | default dict))) }}
+{{- $net := mergeOverwrite (deepCopy $v.networkPolicy) ($n.networkPolicy | default dict) }}
+{{- if not (or $net.defaultDeny (include "platform.said" $net.reason)) }}
+{{- $key := ternary (printf "%snetworkPolicy" $at) "networkPolicy" (hasKey ($n.networkPolicy | default dict) "defaultDeny") }}
+{{- fail (printf "%s.defaultDeny is false: every pod could be reached from every other. Leave it true; if that cannot be, say why in %s.reason" $key $key) }}
 {{- end }}
-{{- if not (or $v.networkPolicy.defaultDeny (include "platform.said" $v.networkPolicy.reason)) }}
-{{- fail "networkPolicy.defaultDeny is false: every pod could be reached from every other. Leave it true; if that cannot be, say why in networkPolicy.reason" }}
+{{- include "platform.checkPodSecurity" (dict "at" $at "ps" (mergeOverwrite (deepCopy $v.podSecurity) ($n.podSecurity | default dict))) }}
 {{- end }}
 {{- $p := $v.policies }}
 {{- if not (or $p.enabled (include "platform.said" $p.reason)) }}
