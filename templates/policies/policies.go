@@ -9,7 +9,9 @@
 // controllers of Kubernetes make of a workload that somebody wrote, ReplicaSets,
 // Jobs and pods, passes too, or no old pod could move to another node: the
 // workload itself is judged when it is written. An ephemeral container is judged
-// as a container, when it is added.
+// as a container, when it is added, and a pod that is resized in place by what that
+// takes from it. Which requests are judged, and which are not, stands in
+// docs/platform-guide.md.
 package policies
 
 import "embed"

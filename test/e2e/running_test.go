@@ -123,14 +123,14 @@ type running struct {
 }
 
 func (r *running) kubectl(stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	return r.c.TryKubectl(ctx, stdin, append([]string{"-n", runningNS}, args...)...)
 }
 
 // until waits until a field of an object is as wanted; the error says how it stayed.
 func (r *running) until(want, object, path string) error {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		out, err := r.c.TryKubectl(ctx, "", "-n", runningNS, "get", object, "--ignore-not-found", "-o", "jsonpath="+path)
@@ -169,7 +169,7 @@ func (r *running) shop(version string) string {
 
 // rolledOut waits until all pods of a Deployment are of its newest template.
 func (r *running) rolledOut(name string) error {
-	_, err := r.kubectl("", "rollout", "status", "deployment/"+name, "--timeout=40s")
+	_, err := r.kubectl("", "rollout", "status", "deployment/"+name, "--timeout=2m")
 	return err
 }
 
@@ -386,7 +386,7 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 		}},
 		{"node drained, its old pods made anew elsewhere", func() error {
 			defer r.do("uncordon", "node-a") //nolint:errcheck // whatever became of it
-			if err := r.do("drain", "node-a", "--ignore-daemonsets", "--force", "--pod-selector=moves=yes", "--timeout=40s"); err != nil {
+			if err := r.do("drain", "node-a", "--ignore-daemonsets", "--force", "--pod-selector=moves=yes", "--timeout=2m"); err != nil {
 				return err
 			}
 			return errors.Join(r.until("2", "deployment/legacy", "{.status.readyReplicas}"), r.until("1", "statefulset/store", "{.status.readyReplicas}"))
@@ -397,7 +397,7 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 		}},
 		{"DaemonSet: rolled out to a compliant template", func() error {
 			text := strings.NewReplacer("kind: Deployment", "kind: DaemonSet", "shop", "agent", "  replicas: 2\n", "").Replace(r.shop("one"))
-			return errors.Join(r.apply(text), r.do("rollout", "status", "daemonset/agent", "--timeout=40s"))
+			return errors.Join(r.apply(text), r.do("rollout", "status", "daemonset/agent", "--timeout=2m"))
 		}},
 		{"StatefulSet: a lost pod comes again", func() error {
 			return errors.Join(r.do("delete", "pod", "store-0"), r.until("Running", "pod/store-0", "{.status.phase}"))
@@ -410,7 +410,7 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 			return errors.Join(r.do("patch", "job/waits", "-p", `{"spec":{"suspend":false}}`), r.until("1", "job/waits", "{.status.succeeded}"))
 		}},
 		{"Job: deleted in the foreground", func() error {
-			return errors.Join(r.do("delete", "job/runs", "--cascade=foreground", "--timeout=40s"), r.until("", "job/runs", "{.metadata.name}"))
+			return errors.Join(r.do("delete", "job/runs", "--cascade=foreground", "--timeout=2m"), r.until("", "job/runs", "{.metadata.name}"))
 		}},
 		{"CronJob: resumed, its next Job completes", func() error {
 			if err := r.do("patch", "cronjob/minutely", "-p", `{"spec":{"suspend":false}}`); err != nil {
@@ -487,7 +487,7 @@ func TestPoliciesLetRunningThingsRun(t *testing.T) {
 
 // soon tries until the API server knows its policies as they are now.
 func (r *running) soon(args ...string) error {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		err := r.do(args...)
@@ -505,7 +505,7 @@ func (r *running) soon(args ...string) error {
 // injected restarts shop until its newest pods have the sidecar: a policy that
 // changes objects takes effect a moment after it was made.
 func (r *running) injected() error {
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	for {
 		if err := errors.Join(r.do("rollout", "restart", "deployment/shop"), r.rolledOut("shop")); err != nil {
@@ -523,7 +523,7 @@ func (r *running) injected() error {
 
 // scheduled waits for a Job of the CronJob, which comes with the next minute.
 func (r *running) scheduled() error {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 4*time.Minute)
 	defer cancel()
 	for {
 		out, err := r.c.TryKubectl(ctx, "", "-n", runningNS, "get", "cronjob/minutely", "-o", "jsonpath={.status.lastSuccessfulTime}")
