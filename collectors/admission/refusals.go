@@ -88,12 +88,19 @@ func (d *derivation) refused() error {
 			r.add(x, &live.Objects[i], byRule[x.Policy])
 		}
 	}
-	const fix = "Correct the object, or exempt what you cannot (policies.exemptions of charts/platform), before policies deny here or the object is changed next."
+	const (
+		fix       = "Correct the object, or exempt what you cannot (policies.exemptions of charts/platform), before policies deny here or the object is changed next."
+		fixExempt = "See that the exemption is still needed and lets in nothing else, and correct the object before it ends."
+	)
 	list := slices.SortedFunc(maps.Values(refusals), func(a, b *refusal) int {
 		return cmp.Or(cmp.Compare(a.target.Namespace, b.target.Namespace), cmp.Compare(a.target.Kind, b.target.Kind), cmp.Compare(a.target.Name, b.target.Name), cmp.Compare(a.target.APIVersion, b.target.APIVersion))
 	})
 	for _, r := range shown(list) {
-		d.Add(RuleRefused, r.target, r.outcome(&sealed), r.message(&sealed), fix, d.Own(objectsFile, fmt.Sprintf("/objects/%d", r.object)))
+		todo := fix
+		if len(r.policies) == 0 {
+			todo = fixExempt
+		}
+		d.Add(RuleRefused, r.target, r.outcome(&sealed), r.message(&sealed), todo, d.Own(objectsFile, fmt.Sprintf("/objects/%d", r.object)))
 	}
 	d.refusedSummary(&live, len(owners), list)
 	return nil
