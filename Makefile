@@ -33,7 +33,7 @@ E2E = rm -f $(BIN)/e2e-again-*; trap 'kill $$rest; exit 130' INT TERM; \
 	$(call E2ETEST,internal) --packages='./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e' -- -count=1 -timeout 40m -p 1 || failed=1; \
 	wait $$rest || failed=1; cat $(BIN)/e2e-rest.log; cat $(BIN)/e2e-again-* 2>/dev/null; test -z "$$failed"
 
-.PHONY: kube cluster e2e acceptance build test golden race lint bench fuzz-short docs check tools deps clean
+.PHONY: kube cluster e2e acceptance build test unittest golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build
 
 build:
@@ -63,6 +63,10 @@ $(BIN)/gotestsum: tools/gotestsum/go.mod
 # cosign's own command, an outside judge of what we sign.
 $(BIN)/cosign: tools/cosign/go.mod
 	cd tools/cosign && $(GO) build -o $@ github.com/sigstore/cosign/v3/cmd/cosign
+
+# helm-unittest, by Helm 3: our charts have to render by it too.
+$(BIN)/helm-unittest: tools/helm-unittest/go.mod tools/helm-unittest/go.sum
+	cd tools/helm-unittest && $(GO) build -ldflags '-s -w' -o $@ tool
 
 # A whole Kubernetes, for the tests: about 12 minutes of processor time the first
 # time, and then only when test/cluster changes.
@@ -104,7 +108,11 @@ e2e: deps kube build $(BIN)/gotestsum
 	$(GO) test -count=1 ./test/kube -v
 	@$(E2E)
 
-test: deps build kube $(BIN)/cosign $(BIN)/gotestsum
+# The charts' tests in the form of helm-unittest: charts/*/tests.
+unittest: $(BIN)/helm-unittest
+	$(BIN)/helm-unittest --strict charts/service charts/platform test/charts/library-user
+
+test: deps build kube unittest $(BIN)/cosign $(BIN)/gotestsum
 	HELMPROOF_COSIGN=$(BIN)/cosign $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	@$(E2E)
 
