@@ -64,6 +64,10 @@ $(BIN)/gotestsum: tools/gotestsum/go.mod
 $(BIN)/cosign: tools/cosign/go.mod
 	cd tools/cosign && $(GO) build -o $@ github.com/sigstore/cosign/v3/cmd/cosign
 
+# Helm's own command, which runs those of docs/publishing.md.
+$(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
+	cd tools/helm && $(GO) build -ldflags '-s -w' -o $@ tool
+
 # helm-unittest, by Helm 3: our charts have to render by it too.
 $(BIN)/helm-unittest: tools/helm-unittest/go.mod tools/helm-unittest/go.sum
 	cd tools/helm-unittest && $(GO) build -ldflags '-s -w' -o $@ tool
@@ -112,8 +116,8 @@ e2e: deps kube build $(BIN)/gotestsum
 unittest: $(BIN)/helm-unittest
 	$(BIN)/helm-unittest --strict charts/service charts/platform test/charts/library-user
 
-test: deps build kube unittest $(BIN)/cosign $(BIN)/gotestsum
-	HELMPROOF_COSIGN=$(BIN)/cosign $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+test: deps build kube unittest $(BIN)/cosign $(BIN)/helm $(BIN)/gotestsum
+	HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	@$(E2E)
 
 # Anew, the golden bundles of this version of the rules (evidence/version.go), which
@@ -121,8 +125,8 @@ test: deps build kube unittest $(BIN)/cosign $(BIN)/gotestsum
 golden:
 	$(GO) test ./cmd/helmproof -count=1 -run '^TestMakeGolden$$' -golden $(CURDIR)/internal/pipeline/testdata/golden
 
-race: deps $(BIN)/cosign
-	CGO_ENABLED=1 HELMPROOF_COSIGN=$(BIN)/cosign $(GO) test -race ./...
+race: deps $(BIN)/cosign $(BIN)/helm
+	CGO_ENABLED=1 HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm $(GO) test -race ./...
 
 lint:
 	cd tools/lint && $(GO) build -o $(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
