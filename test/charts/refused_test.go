@@ -202,6 +202,10 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 	{"misspelled key of a workload", "workloads: {a: {prot: 1}}", "-", "'prot' not allowed"},
 	{"workload by an impossible name", "workloads: {A_b: {}}", "-", "does not match pattern"},
 
+	{"device that is no limit", "resources: {requests: {nvidia.com/gpu: 1}}", "resources.requests.nvidia.com/gpu: unknown", "'nvidia.com/gpu' not allowed"},
+	{"device of nobody", "resources: {limits: {gpu: 1}}", "resources.limits.gpu: unknown", "'gpu' not allowed"},
+	{"name server of one's own", "dnsConfig: {nameservers: [192.0.2.53]}", "the NetworkPolicy lets the pods ask networkPolicy.egress.dns alone", ""},
+
 	{"bare pod", "kind: Pod", "not replaced when its node goes", "value must be one of 'Deployment', 'StatefulSet', 'DaemonSet', 'CronJob', 'Job'"},
 	{"volume of a Deployment", "volumeClaims: [{name: d, path: /d, size: 1Gi}]", "Use kind StatefulSet", ""},
 	{"misspelled", "replicaCuont: 3", "replicaCuont: unknown", "additional properties 'replicaCuont' not allowed"},

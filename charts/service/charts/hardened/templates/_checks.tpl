@@ -40,6 +40,8 @@ serviceAccount:
   name: "refused: each workload has an account of its own, so that rights are given to it alone. Give it rights in rbac.rules"
 ingress:
   ingressClassName: "it is called className"
+dnsConfig:
+  nameservers: "refused: the NetworkPolicy lets the pods ask networkPolicy.egress.dns alone. Name another server there, with dnsPort"
 disruptionBudget:
   minAvailable: "refused: at the number of replicas it blocks every drain, and it has to be kept in step with them. Use disruptionBudget.maxUnavailable"
 "*container":
@@ -53,7 +55,8 @@ disruptionBudget:
        part of its own is checked as well, each entry of a list too. */}}
 {{- define "hardened.internal.checkKeys" -}}
 {{- range $key := keys .of | sortAlpha }}
-{{- if not (has $key (get $.known $.part)) }}
+{{- /* Devices have their makers' names, such as nvidia.com/gpu; Kubernetes requests what the limit says. */}}
+{{- if not (or (has $key (get $.known $.part)) (and (eq $.part "*limits") (regexMatch "^[a-z0-9][-a-z0-9.]*/[A-Za-z0-9]" $key))) }}
 {{- with get (get (include "hardened.refused" $ | fromYaml) $.part | default dict) $key }}
 {{- fail (printf "%s%s: %s" $.at $key .) }}
 {{- end }}

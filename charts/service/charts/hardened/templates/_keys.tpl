@@ -10,7 +10,7 @@
     "autoscaling", "verticalAutoscaling", "resources", "probes", "securityContext",
     "writableDirectories", "initContainers", "sidecars", "volumeClaims", "serviceAccount",
     "rbac", "podLabels", "podAnnotations", "nodeSelector", "tolerations",
-    "priorityClassName", "topologySpread", "antiAffinity", "disruptionBudget", "shutdown",
+    "priorityClassName", "runtimeClassName", "hostAliases", "dnsConfig", "topologySpread", "antiAffinity", "disruptionBudget", "shutdown",
     "cron", "job", "hook", "syncWave", "nodeAgent", "service", "ingress", "httpRoute",
     "networkPolicy", "externalSecret", "metrics", "shares"
   ],
@@ -46,7 +46,8 @@
   "*resources": ["requests", "limits"],
   "*resources.requests": "*compute",
   "*compute": ["cpu", "memory", "ephemeral-storage"],
-  "*resources.limits": "*compute",
+  "*resources.limits": "*limits",
+  "*limits": ["cpu", "memory", "ephemeral-storage"],
   "probes": ["startup", "readiness", "liveness"],
   "probes.startup": "*probe",
   "*probe": [
@@ -88,6 +89,9 @@
   "rbac": ["rules"],
   "rbac.rules": ["apiGroups", "resources", "verbs", "resourceNames"],
   "tolerations": ["key", "operator", "value", "effect", "tolerationSeconds"],
+  "hostAliases": ["ip", "hostnames"],
+  "dnsConfig": ["searches", "options"],
+  "dnsConfig.options": ["name", "value"],
   "topologySpread": ["zone", "node"],
   "disruptionBudget": ["maxUnavailable"],
   "shutdown": ["preStopSleepSeconds", "terminationGracePeriodSeconds"],

@@ -116,6 +116,29 @@ spec:
   {{- with .spec.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
+  {{- with .spec.runtimeClassName }}
+  runtimeClassName: {{ . }}
+  {{- end }}
+  {{- with .spec.hostAliases }}
+  hostAliases:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .spec.dnsConfig }}
+  dnsConfig:
+    {{- with .searches }}
+    searches:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .options }}
+    options:
+      {{- range . }}
+      - name: {{ .name }}
+        {{- with include "hardened.internal.text" .value }}
+        value: {{ . | quote }}
+        {{- end }}
+      {{- end }}
+    {{- end }}
+  {{- end }}
   {{- if not $long }}
   restartPolicy: Never
   {{- end }}
