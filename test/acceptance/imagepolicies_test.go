@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -256,10 +257,39 @@ func (r *run) enforce(t *testing.T, e engine) {
 	// All verdicts are too old from now on.
 	c.Apply(t, attachPolicy("--max-age", "1ns"))
 	until(tooOld, "right")
-	t.Run("labelled", func(t *testing.T) { expect(t, e.labelled, tried("", "label", "pod", "-n", e.name, "runs", "seen=now")) })
+	label := func() string {
+		return tried("", "label", "--overwrite", "pod", "-n", e.name, "runs", "seen="+rand.Text())
+	}
+	t.Run("labelled", func(t *testing.T) { expect(t, e.labelled, label()) })
+	if e.labelled != isAdmitted {
+		r.write(t, "running.yaml", documented(t, "running.yaml"))
+		r.kubectl(t, "patch", "validatingwebhookconfiguration", "policy.sigstore.dev", "--patch-file", "running.yaml")
+		kube.Eventually(t, 30*time.Second, "updates that add no image to be let alone", func() bool { return label() == "" })
+		t.Run("made after the patch", func(t *testing.T) {
+			expect(t, tooOld, tried(pod("late", e.image("right")+digest), "create", "--dry-run=server", "-f", "-"))
+		})
+		t.Run("debugged after the patch", func(t *testing.T) {
+			expect(t, e.debugged, tried("", "debug", "-n", e.name, "runs", "-c", "debug", "--image", e.image("debug")+digest))
+		})
+	}
 	t.Run("removed", func(t *testing.T) {
 		expect(t, isAdmitted, tried("", "delete", "pod", "-n", e.name, "runs", "--grace-period=1"))
 	})
+}
+
+// documented is a file that docs/attach.md has in full.
+func documented(t *testing.T, name string) []byte {
+	t.Helper()
+	doc, err := os.ReadFile("../../docs/attach.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(doc), "```yaml\n# "+name+"\n")
+	text, _, ok := strings.Cut(after, "```")
+	if !ok {
+		t.Fatalf("docs/attach.md has no %s", name)
+	}
+	return []byte(text)
 }
 
 // digest is that of the images, which differ by their repositories alone.
