@@ -98,7 +98,10 @@ func TestReplicaEdges(t *testing.T) {
 		{"zero switches the autoscaler off", docs(pods("Deployment", "web", 0, "app: web", ""), scaler("a", "3")), []string{"fail Deployment web: spec.replicas is 0"}},
 		{"an autoscaler without apiVersion finds nothing", docs(web, strings.Replace(scaler("a", "1"), "apiVersion: apps/v1, ", "", 1)), []string{"pass Deployment web: spec.replicas is 5"}},
 		{"an autoscaler of another group", docs(web, strings.Replace(scaler("a", "1"), "apps/v1", "example.com/v1", 1)), []string{"pass Deployment web: spec.replicas is 5"}},
-		{"an autoscaler that names an old version", docs(web, strings.Replace(scaler("a", "1"), "apps/v1", "extensions/v1beta1", 1)), []string{"fail Deployment web: keeps at least 1"}},
+		{"an autoscaler that names an old version", docs(web, strings.Replace(scaler("a", "1"), "apps/v1", "apps/v1beta1", 1)), []string{"fail Deployment web: keeps at least 1"}},
+		{"an autoscaler that names a group of before finds nothing", docs(pods("Deployment", "web", 1, "app: web", ""), strings.Replace(scaler("a", "2"), "apps/v1", "extensions/v1beta1", 1)), []string{"fail Deployment web: spec.replicas is 1"}},
+		{"and lowers nothing", docs(web, strings.Replace(scaler("a", "1"), "apps/v1", "extensions/v1beta1", 1)), []string{"pass Deployment web: spec.replicas is 5"}},
+		{"a ScaledObject that does", docs(pods("Deployment", "web", 1, "app: web", ""), strings.Replace(scaledObject("s", "web", ", minReplicaCount: 3"), "{name: web}", "{apiVersion: extensions/v1beta1, kind: Deployment, name: web}", 1)), []string{"fail Deployment web: spec.replicas is 1"}},
 		{"an autoscaler elsewhere", docs(web, inNamespace("other", scaler("a", "1"))), []string{"pass Deployment web: spec.replicas is 5"}},
 		{"negative minimum", docs(web, scaler("a", "-1")), []string{"not-checked Deployment web: minReplicas of HorizontalPodAutoscaler a is negative"}},
 		{"negative", docs(pods("Deployment", "web", -1, "app: web", ""), strings.Replace(pods("StatefulSet", "db", 2, "app: db", ""), "replicas: 2", "replicas: -2", 1)),
@@ -109,6 +112,11 @@ func TestReplicaEdges(t *testing.T) {
 	})
 	rows(t, workload.RuleConflict, []row{
 		{"an autoscaler without apiVersion", docs(web, strings.Replace(scaler("a", "2"), "apiVersion: apps/v1, ", "", 1)), []string{"warn HorizontalPodAutoscaler a: scales Deployment web, which is not in the release"}},
+		{"an autoscaler of a group of before", docs(web, strings.Replace(scaler("a", "2"), "apps/v1", "extensions/v1beta1", 1)), []string{"warn HorizontalPodAutoscaler a: scales extensions/v1beta1 Deployment web, which is not in the release"}},
+		{"a VerticalPodAutoscaler knows Deployments by name", docs(web, hpa("a", "web", ""), strings.Replace(vpa("v", "web", ""), "apiVersion: apps/v1, ", "", 1)), []string{"fail Deployment web: VerticalPodAutoscaler v (updateMode Auto)"}},
+		{"in any group", docs(web, hpa("a", "web", ""), strings.Replace(vpa("v", "web", ""), "apiVersion: apps/v1, ", "apiVersion: extensions/v1beta1, ", 1)), []string{"fail Deployment web: VerticalPodAutoscaler v (updateMode Auto)"}},
+		{"but not of another kind", docs(web, hpa("a", "web", ""), strings.Replace(vpa("v", "web", ""), "kind: Deployment", "kind: StatefulSet", 1)), []string{"warn VerticalPodAutoscaler v: which is not in the release", "pass Deployment web: not work on one metric"}},
+		{"nor custom kinds without their group", docs(strings.Replace(web, "apps/v1\nkind: Deployment", "argoproj.io/v1alpha1\nkind: Rollout", 1), strings.Replace(vpa("v", "web", ""), "apiVersion: apps/v1, kind: Deployment", "kind: Rollout", 1)), []string{"warn VerticalPodAutoscaler v: which is not in the release"}},
 		{"version 1", docs(web, strings.Replace(hpa("a", "web", ", targetCPUUtilizationPercentage: 70"), "autoscaling/v2", "autoscaling/v1", 1), vpa("v", "web", "")), []string{"fail Deployment web: scales on cpu"}},
 		{"one container's cpu", docs(web, hpa("a", "web", ", metrics: [{type: ContainerResource, containerResource: {name: cpu, container: app}}]"), vpa("v", "web", ", updatePolicy: {updateMode: Initial}")), []string{"fail Deployment web: (updateMode Initial)"}},
 		{"memory and cpu apart", docs(web, hpa("a", "web", ", metrics: [{type: Resource, resource: {name: memory}}]"), vpa("v", "web", `, resourcePolicy: {containerPolicies: [{containerName: "*", controlledResources: [cpu]}]}`)), []string{"pass Deployment web: not work on one metric"}},

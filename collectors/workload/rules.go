@@ -178,6 +178,9 @@ func (r *release) allows(b budget) {
 			"Remove it: a drain does not evict pods of a DaemonSet, and a Job's pods come and go.", also...)
 	case count.healthy == 0:
 		r.add(rule, b.o, "", evidence.OutcomeNotApplicable, about+" there is nothing to disrupt", "", also...)
+	case b.spec.MinAvailable == nil && b.spec.MaxUnavailable == nil:
+		r.add(rule, b.o, "", evidence.OutcomeFail, "neither minAvailable nor maxUnavailable is set: it allows no disruption of what it selects, no node that runs one can be drained",
+			"Set maxUnavailable: 1, or minAvailable below the number of replicas.", also...)
 	case allowed < 1:
 		r.add(rule, b.o, "", evidence.OutcomeFail, about+" it allows no disruption: no node that runs one can be drained",
 			"Set maxUnavailable: 1, or minAvailable below the number of replicas.", also...)
@@ -271,7 +274,7 @@ func disruptionsAllowed(minAvailable, maxUnavailable *intstr.IntOrString, health
 		}
 		return healthy - max(0, scaled-v), nil
 	}
-	return 0, errors.New("neither minAvailable nor maxUnavailable is set")
+	return 0, nil // the API server takes it, and the disruption controller expects no pods then
 }
 
 // resolve turns a number or percentage of n into pods, and refuses what the API
@@ -297,13 +300,13 @@ func resolve(field string, v *intstr.IntOrString, n int) (int, error) {
 func (r *release) autoscalerConflicts() {
 	const fix = "Set the VPA's updateMode to Off, or let it control other resources than the HPA scales on."
 	for _, h := range r.hpas {
-		if !r.targets(h.ns, h.target) {
+		if !r.targets(h.ns, h.target, func(p pod) bool { return refersTo(h.ns, h.target, p) }) {
 			r.add(RuleConflict, h.o, "", evidence.OutcomeWarn, fmt.Sprintf("scales %s, which is not in the release", target(h.target)),
 				"Make spec.scaleTargetRef name a workload of the release by apiVersion, kind and name.")
 		}
 	}
 	for _, x := range r.vpas {
-		if !r.targets(x.ns, x.target) {
+		if !r.targets(x.ns, x.target, x.watches) {
 			r.add(RuleConflict, x.o, "", evidence.OutcomeWarn, fmt.Sprintf("watches %s, which is not in the release", target(x.target)),
 				"Make spec.targetRef name a workload of the release by apiVersion, kind and name.")
 		}
@@ -312,7 +315,7 @@ func (r *release) autoscalerConflicts() {
 		hs := r.scalersOf(p)
 		var vs []vpa
 		for _, x := range r.vpas {
-			if refersTo(x.ns, x.target, p) {
+			if x.watches(p) {
 				vs = append(vs, x)
 			}
 		}
@@ -364,7 +367,8 @@ func rivals(all []scaler) []scaler {
 	})
 }
 
-func (r *release) targets(ns string, ref autoscalingv2.CrossVersionObjectReference) bool {
+// targets reports whether an autoscaler with that target works on a workload of the release.
+func (r *release) targets(ns string, ref autoscalingv2.CrossVersionObjectReference, works func(pod) bool) bool {
 	if r.named == nil {
 		r.named = map[workloadName][]pod{}
 		for _, p := range r.pods {
@@ -372,7 +376,7 @@ func (r *release) targets(ns string, ref autoscalingv2.CrossVersionObjectReferen
 			r.named[at] = append(r.named[at], p)
 		}
 	}
-	return slices.ContainsFunc(r.named[workloadName{ns, ref.Kind, ref.Name}], func(p pod) bool { return refersTo(ns, ref, p) })
+	return slices.ContainsFunc(r.named[workloadName{ns, ref.Kind, ref.Name}], works)
 }
 
 // target names what an autoscaler refers to.

@@ -439,22 +439,33 @@ func (r *release) readVPA(o *manifest.Object) error {
 	return nil
 }
 
-// refersTo reports whether an autoscaler of namespace ns with that target works
-// on the workload. The group counts as well: without it Kubernetes finds nothing.
+// refersTo reports whether an autoscaler of namespace ns with that target scales the
+// workload. Kubernetes looks the kind up in the group, whatever the version: without
+// it, or in extensions, which no longer serves one, it finds nothing.
 func refersTo(ns string, ref autoscalingv2.CrossVersionObjectReference, p pod) bool {
 	if ns != p.ns || ref.Kind != p.o.GetKind() || ref.Name != p.o.GetName() {
 		return false
 	}
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
-	return err == nil && appsGroup(gv.Group) == appsGroup(p.o.GroupVersionKind().Group)
+	return err == nil && gv.Group == appsGroup(p.o.GroupVersionKind().Group)
 }
 
-// appsGroup names one group for the two that have served Deployments and ReplicaSets.
+// appsGroup is the group that serves what was once served by extensions.
 func appsGroup(group string) string {
 	if group == "extensions" {
 		return "apps"
 	}
 	return group
+}
+
+// watches reports whether the VerticalPodAutoscaler works on the workload. It knows
+// Kubernetes' own kinds by their names alone, whatever group its targetRef says
+// (vertical-pod-autoscaler/pkg/target/fetcher.go).
+func (x vpa) watches(p pod) bool {
+	if p.o.IsWorkload() && x.ns == p.ns && x.target.Kind == p.o.GetKind() && x.target.Name == p.o.GetName() {
+		return true
+	}
+	return refersTo(x.ns, x.target, p)
 }
 
 // scalersOf returns the HPAs that scale the workload.
