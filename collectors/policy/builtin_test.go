@@ -167,6 +167,11 @@ var builtinCases = map[string][]builtinCase{
 		{"other command", deployment(container("livenessProbe: {exec: {command: [a]}}, readinessProbe: {exec: {command: [b]}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
 		{"other handler", deployment(container("livenessProbe: {tcpSocket: {port: 80}}, readinessProbe: {httpGet: {port: 80}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
 		{"tcp", deployment(container("livenessProbe: {tcpSocket: {port: 80}}, readinessProbe: {tcpSocket: {port: 80}}")), failC("livenessProbe repeats the readinessProbe and gives up after 30 s, no later than its 30 s")},
+		{"a port by its name and by its number", deployment(container("ports: [{containerPort: 9}, {name: http, containerPort: 80}], livenessProbe: {httpGet: {port: http}}, readinessProbe: {httpGet: {port: 80}}")), failC("livenessProbe repeats the readinessProbe and gives up after 30 s, no later than its 30 s")},
+		{"tcp, a port by its name", deployment(container("ports: [{name: db, containerPort: 5432}], livenessProbe: {tcpSocket: {port: '5432'}}, readinessProbe: {tcpSocket: {port: db}}")), failC("livenessProbe repeats the readinessProbe and gives up after 30 s, no later than its 30 s")},
+		{"the name of another port", deployment(container("ports: [{name: http, containerPort: 80}, {name: admin, containerPort: 81}], livenessProbe: {httpGet: {port: admin}}, readinessProbe: {httpGet: {port: 80}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+		{"two ports without a name", deployment(container("ports: [{containerPort: 80}, {containerPort: 81}], livenessProbe: {httpGet: {port: 81}}, readinessProbe: {httpGet: {port: 80}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
+		{"the port of another container", deployment("{containers: [{name: c, image: i, livenessProbe: {httpGet: {port: http}}, readinessProbe: {httpGet: {port: 80}}}, {name: d, image: i, ports: [{name: http, containerPort: 80}]}]}"), pass("Deployment", "Liveness is not the readiness probe's twin")},
 		{"grpc services", deployment(container("livenessProbe: {grpc: {port: 80, service: a}}, readinessProbe: {grpc: {port: 80}}")), pass("Deployment", "Liveness is not the readiness probe's twin")},
 	},
 	"topology-spread": {
