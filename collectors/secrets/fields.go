@@ -78,14 +78,19 @@ var fieldReference = lazily(`(?i)(secret|key|credentials?|creds)$`)
 func (s *scan) annotations(o *manifest.Object) {
 	m := o.GetAnnotations()
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if strings.Contains(k, "checksum") || strings.HasPrefix(k, "vault.hashicorp.com/") || strings.HasPrefix(k, "kubectl.kubernetes.io/") {
+		if strings.Contains(k, "checksum") || strings.HasPrefix(k, "vault.hashicorp.com/") {
 			continue
 		}
 		name := k[strings.LastIndexByte(k, '/')+1:]
+		if k == lastApplied {
+			name += ".json" // the whole object as somebody once applied it
+		}
 		for _, x := range s.secretsOf(name, m[k], annotationSecret) {
 			s.addIn(o, spot{}, RuleEnv, "annotation", "", "metadata.annotations."+k+x.beside(), x.text, x.also...)
 		}
 	}
 }
+
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 func annotationSecret(key, value string) bool { return looksRandom(value) && fieldSecret(key, value) }

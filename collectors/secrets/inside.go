@@ -189,6 +189,10 @@ func (r *reading) word(from, to int) int {
 	if strings.HasSuffix(strings.ToLower(key), "authorization") {
 		return r.authorization(to)
 	}
+	if v, ok := r.fallback(from, to); ok && fileSecret(key, r.text[v.from:v.to]) {
+		r.add(v.from, v.to, key)
+		return v.to
+	}
 	v, ok := r.assigned(from, to)
 	if !ok || r.kind != inline && r.isComment(from) {
 		return 0
@@ -208,6 +212,8 @@ func (r *reading) isSecret(key, value string, v value) bool {
 	switch {
 	case value == "":
 		return false
+	case orElse(value) != value:
+		return fileSecret(key, value)
 	case lower == "auth" || lower == "_auth":
 		return isAccount(value)
 	case lower == "sig":
@@ -222,6 +228,8 @@ func (r *reading) isSecret(key, value string, v value) bool {
 		return false // a here-document; the next option
 	case v.key > 0 && r.text[v.key-1] == '=' && v.operator == ':', !v.quoted && v.spaced && value[0] == '#':
 		return false // zone=token:10m; a comment
+	case v.operator == ':' && lookup.MatchString(r.text[max(0, v.key-30):v.key]):
+		return false // where it is, in a store
 	case len(pattern.FindAllStringSubmatchIndex(value, 2)) > 1 || (r.kind == shell || r.kind == code || strings.Contains(value, "(?")) && pattern.MatchString(value):
 		return false
 	case strings.HasPrefix(value, "=") || strings.HasPrefix(value, "~") || strings.HasPrefix(value, "//"):

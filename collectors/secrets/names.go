@@ -105,6 +105,7 @@ func literalSecret(name, value string) bool {
 	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
 		value = value[1 : n-1]
 	}
+	value = orElse(value)
 	if isEmpty(value) || pointsElsewhere(value) || isPublishable(value) || strings.HasPrefix(value, "-----BEGIN") && len(value) < keyReach && !holdsKey(value) {
 		return false // a key without a body is none
 	}
