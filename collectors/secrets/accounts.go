@@ -61,6 +61,19 @@ func isAccount(v string) bool {
 	return ok && len(password) > 0 && !pointsElsewhere(string(password))
 }
 
+// accountName matches names of variables and keys that hold user:password, as it is or as
+// the header of HTTP has it.
+var accountName = lazily(`(?i)(^|[-_.a-z])(basic|http)[-_.]?auth([-_.]?users?)?$|__auth$`)
+
+// holdsAccount reports whether a text is user:password, in base64 or as it is.
+func holdsAccount(v string) bool {
+	user, password, ok := strings.Cut(v, ":")
+	if !ok {
+		return isAccount(v)
+	}
+	return user != "" && len(password) > 2 && !strings.ContainsAny(v, " /\n") && strings.Trim(password, "0123456789") != "" && !pointsElsewhere(user) && !pointsElsewhere(password) && !isEmpty(password)
+}
+
 // accountOf is what a base64 account holds: the password.
 func accountOf(v string) (password string, ok bool) {
 	if len(v)%4 != 0 || !isAccount(v) {

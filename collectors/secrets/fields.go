@@ -13,6 +13,9 @@ import (
 // are a driver's.
 func (s *scan) fields(o *manifest.Object) {
 	gk := o.GroupVersionKind().GroupKind()
+	if aboutSecrets.MatchString(gk.String()) {
+		s.templates(o, "spec", o.Object["spec"], 0)
+	}
 	switch {
 	case gk.Group == "" && gk.Kind == "PersistentVolume", gk.Group == "storage.k8s.io" && gk.Kind == "StorageClass":
 	case !strings.Contains(gk.Group, ".") || builtIn.MatchString(gk.Group) || aboutSecrets.MatchString(gk.String()):
@@ -43,6 +46,9 @@ func (s *scan) field(o *manifest.Object, path, key string, v any, depth int) {
 	switch x := v.(type) {
 	case map[string]any:
 		name, _ := x["name"].(string)
+		if x["type"] == "password" { // of Keycloak
+			name = "password"
+		}
 		for _, k := range slices.Sorted(maps.Keys(x)) {
 			below := k
 			if k == "value" && name != "" {
@@ -61,6 +67,65 @@ func (s *scan) field(o *manifest.Object, path, key string, v any, depth int) {
 		}
 		for _, found := range s.secretsOf(key, text, fieldSecret) {
 			s.addIn(o, spot{}, RuleEnv, "field", "", path+found.beside(), found.text, found.also...)
+		}
+	}
+}
+
+// templates looks at the Secrets that an object says how to make: what is written out in
+// their templates stands in them. All else in such an object says where a secret is.
+func (s *scan) templates(o *manifest.Object, path string, v any, depth int) {
+	if depth > maxDepth {
+		return
+	}
+	switch x := v.(type) {
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(x)) {
+			at := path + "." + k
+			switch {
+			case (k == "data" || k == "stringData") && (strings.HasSuffix(path, ".template") || strings.HasSuffix(path, ".secretTemplates")):
+				s.templateEntries(o, at, x[k])
+			case k == "templates": // of Vault's operator: {NAME: {text: …}}
+				texts := map[string]any{}
+				named, _ := x[k].(map[string]any)
+				for name, e := range named {
+					if m, ok := e.(map[string]any); ok {
+						texts[name] = m["text"]
+					}
+				}
+				s.templateEntries(o, at, texts)
+			case k == "literal" && strings.HasSuffix(path, ".templateFrom"):
+				s.templateEntries(o, path, map[string]any{"literal.yaml": x[k]})
+			case k == "fake": // a store that holds the values itself: {data: [{key: …, value: …}]}
+				texts := map[string]any{}
+				store, _ := x[k].(map[string]any)
+				list, _ := store["data"].([]any)
+				for _, e := range list {
+					if m, ok := e.(map[string]any); ok {
+						name, _ := m["key"].(string)
+						texts[name[strings.LastIndexByte(name, '/')+1:]] = m["value"]
+					}
+				}
+				s.templateEntries(o, at, texts)
+			default:
+				s.templates(o, at, x[k], depth+1)
+			}
+		}
+	case []any:
+		for _, e := range x {
+			s.templates(o, path, e, depth+1)
+		}
+	}
+}
+
+func (s *scan) templateEntries(o *manifest.Object, path string, entries any) {
+	m, _ := entries.(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		text, ok := scalar(m[key])
+		if !ok {
+			continue
+		}
+		for _, x := range s.entrySecrets(key, text) {
+			s.addIn(o, spot{}, RuleEnv, "template of a Secret", "", path+"."+key+x.beside(), x.text, x.also...)
 		}
 	}
 }

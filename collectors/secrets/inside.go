@@ -476,7 +476,8 @@ func (r *reading) inNetrc(key int) bool {
 // {name: X, value: Y}, <property name="x" value="y">, <name>x</name><value>y</value>.
 func (r *reading) pairValue(from, to, closed int) (int, bool) {
 	after := r.text[to:min(len(r.text), closed+100)]
-	if !strings.Contains(after, "alue") || !nameBefore.MatchString(r.text[max(0, from-40):from]) {
+	before := r.text[max(0, from-40):from]
+	if !strings.Contains(after, "alue") || !nameBefore.MatchString(before) && !(strings.EqualFold(r.text[from:to], "password") && typeBefore.MatchString(before)) {
 		return 0, false
 	}
 	m := valueAfter.FindStringSubmatch(after)
@@ -488,6 +489,8 @@ func (r *reading) pairValue(from, to, closed int) (int, bool) {
 
 var (
 	nameBefore = lazily(`(?:[Nn]ame|[Kk]ey)(?:\\?["']?\s*[:=]\s*\\?["']?|>\s*)$`)
+	// typeBefore is that of {type: password, value: Y}, as Keycloak has it.
+	typeBefore = lazily(`[Tt]ype\\?["']?\s*[:=]\s*\\?["']?$`)
 	valueAfter = lazily(`^(?:\\?["']?[\s,]*(?:-\s+)?\\?["']?value\\?["']?\s*[:=][ \t]*|\s*</(?:[Nn]ame|[Kk]ey)>\s*<[Vv]alue>)`)
 )
 

@@ -94,6 +94,9 @@ func literalSecret(name, value string) bool {
 	if !hasSecretWord(name) {
 		return false
 	}
+	if accountName.MatchString(name) && holdsAccount(strings.TrimSpace(value)) {
+		return true
+	}
 	named := namesSecret(name)
 	if !named && (!anyKey.MatchString(name) || noKey.MatchString(name)) {
 		return false
