@@ -157,6 +157,11 @@ func (o *Object) FieldImages(extra []ImageField) []ImageUse {
 	var read []string
 	for _, k := range o.kindsOfPods(extra) {
 		read = append(read, k.paths...)
+		for _, path := range k.paths {
+			if above, ok := strings.CutSuffix(path, rayHead); ok {
+				read = append(read, above+".autoscalerOptions.image") // of a container of its pod
+			}
+		}
 	}
 	named := false
 	for i, f := range slices.Concat(knownImageFields, extra) {

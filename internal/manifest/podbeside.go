@@ -9,12 +9,8 @@ import (
 // adds containers to the pods or changes them, by GROUP/KIND. What it makes of them is
 // written nowhere in the object.
 var beside = map[string][]string{
-	"apps.kruise.io/UnitedDeployment":  {"spec.topology.subsets[*].patch"},
-	"monitoring.coreos.com/Prometheus": {"spec.thanos"},
-	"ray.io/RayCluster":                {"spec.enableInTreeAutoscaling"},
-	"ray.io/RayJob":                    {"spec.rayClusterSpec.enableInTreeAutoscaling"},
-	"ray.io/RayService":                {"spec.rayClusterConfig.enableInTreeAutoscaling"},
-	"tekton.dev/PipelineRun":           {"spec.taskRunSpecs[*].podTemplate", "spec.taskRunSpecs[*].taskPodTemplate"},
+	"apps.kruise.io/UnitedDeployment": {"spec.topology.subsets[*].patch"},
+	"tekton.dev/PipelineRun":          {"spec.taskRunSpecs[*].podTemplate", "spec.taskRunSpecs[*].taskPodTemplate"},
 }
 
 // tektonPods lead to what a run of Tekton lays over the pods of its tasks.

@@ -214,7 +214,7 @@ func (o *Object) made(k podKind, p podPlace) []Workload {
 		t = namedContainers(t, "user-container")
 		w.ReplicasAt, replicas = minScale(t)
 	case ray:
-		t = probedFirst(whole(m))
+		t = o.autoscaled(p.at, probedFirst(whole(m)))
 	case workflow:
 		var unknown string
 		if t, unknown = workflowPod(o.workflowSpec(k), m); unknown != "" {
@@ -240,11 +240,13 @@ func (o *Object) made(k podKind, p podPlace) []Workload {
 		t = operatedPod(o, m)
 		w.ReplicasAt, replicas = "spec.replicas", m["replicas"]
 		w.Operators = withoutImage(t)
-		if i := slices.IndexFunc(w.Operators, func(name string) bool { return name != mainContainer(o) }); i >= 0 {
+		if i := slices.IndexFunc(w.Operators, func(name string) bool {
+			return name != mainContainer(o) && (name != thanosName || m[thanosField] == nil)
+		}); i >= 0 {
 			w.Operators, w.Patched = w.Operators[:i], w.Operators[i:]
 		}
 	default:
-		t = whole(m)
+		t = o.autoscaled(p.at, whole(m))
 	}
 	w.As = o.as(as, t, replicas)
 	return append(more, w)

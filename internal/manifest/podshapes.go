@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
@@ -133,6 +135,35 @@ func probedFirst(t map[string]any) map[string]any {
 		}
 		return over(map[string]any{"livenessProbe": assumed("alive"), "readinessProbe": assumed("ready")}, c)
 	})
+}
+
+// rayHead leads from a Ray cluster to the pod template of its head.
+const rayHead = ".headGroupSpec.template"
+
+// autoscaled adds the container that KubeRay puts into the pod of the head of a cluster
+// that scales itself: with the image of Ray, resources of its own and no probes, and what
+// autoscalerOptions say of it (BuildAutoscalerContainer). at leads to the template.
+func (o *Object) autoscaled(at string, t map[string]any) map[string]any {
+	above, isHead := strings.CutSuffix(at, rayHead)
+	if !isHead {
+		return t
+	}
+	v, _, err := unstructured.NestedFieldNoCopy(o.Object, strings.Split(above, ".")...)
+	cluster, ok := v.(map[string]any)
+	if on := cluster["enableInTreeAutoscaling"]; err != nil || !ok || on == nil || on == false {
+		return t
+	}
+	spec, _ := t["spec"].(map[string]any)
+	list, ok := spec["containers"].([]any)
+	if !ok || len(list) == 0 {
+		return t // refused where it is read
+	}
+	first, _ := list[0].(map[string]any)
+	size := map[string]any{"cpu": "500m", "memory": "512Mi"}
+	c := over(map[string]any{"name": "autoscaler", "resources": map[string]any{"requests": size, "limits": size}}, picked(first, "image"))
+	options, _ := cluster["autoscalerOptions"].(map[string]any)
+	maps.Copy(c, picked(options, "image", "resources", "env", "envFrom", "volumeMounts", "securityContext"))
+	return map[string]any{"metadata": t["metadata"], "spec": over(spec, map[string]any{"containers": append(slices.Clone(list), c)})}
 }
 
 // workflowPod is the pod of one template of a workflow; nil where it runs none.
@@ -273,6 +304,27 @@ func mainContainer(o *Object) string {
 	return "prometheus"
 }
 
+// A Prometheus that says thanos has one more container, of that name.
+const thanosField, thanosName = "thanos", "thanos-sidecar"
+
+// thanosContainer is what the Prometheus operator makes of spec.thanos: without probes, and
+// with the settings of the store and of tracing as variables (createThanosContainer).
+func thanosContainer(v any) map[string]any {
+	spec, _ := v.(map[string]any)
+	c := over(map[string]any{"securityContext": operatorsOwn["securityContext"]}, picked(spec, "image", "resources"))
+	c["name"] = thanosName
+	env := []any{}
+	for _, v := range [][3]string{{"objectStorageConfig", "objectStorageConfigFile", "OBJSTORE_CONFIG"}, {"tracingConfig", "tracingConfigFile", "TRACING_CONFIG"}} {
+		if spec[v[0]] != nil && spec[v[1]] == nil {
+			env = append(env, map[string]any{"name": v[2], "valueFrom": map[string]any{"secretKeyRef": spec[v[0]]}})
+		}
+	}
+	if len(env) > 0 {
+		c["env"] = env
+	}
+	return c
+}
+
 // operatedPod is the pod that the Prometheus operator makes. Containers of the
 // resource without an image, and all of those that bear a name of the operator's
 // own, are laid over what it writes; those of which it does not speak are the
@@ -289,6 +341,10 @@ func operatedPod(o *Object, spec map[string]any) map[string]any {
 		first["startupProbe"] = assumed("started")
 	}
 	containers := []any{first}
+	thanos := -1
+	if main == "prometheus" && spec[thanosField] != nil {
+		thanos, containers = 1, append(containers, thanosContainer(spec[thanosField]))
+	}
 	list, ok := spec["containers"].([]any)
 	if !ok && spec["containers"] != nil {
 		return map[string]any{"spec": map[string]any{"containers": spec["containers"]}}
@@ -298,7 +354,9 @@ func operatedPod(o *Object, spec map[string]any) map[string]any {
 		switch {
 		case ok && c["name"] == main:
 			containers[0] = over(first, c)
-		case ok && (c["image"] == nil || c["name"] == "config-reloader" || c["name"] == "thanos-sidecar"):
+		case ok && thanos > 0 && c["name"] == thanosName:
+			containers[thanos] = over(containers[thanos].(map[string]any), c)
+		case ok && (c["image"] == nil || c["name"] == "config-reloader"):
 			containers = append(containers, over(over(operatorsOwn, map[string]any{"startupProbe": assumed("started")}), c))
 		default:
 			containers = append(containers, e)
