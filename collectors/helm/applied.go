@@ -14,8 +14,19 @@ import (
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
-// applyFix is what to do about an object that is created, but not applied.
-const applyFix = "Name each item once."
+// applyFix and nameFix are what to do about an object that is created, but not applied.
+const (
+	applyFix = "Name each item once."
+	nameFix  = "Give it a name: Helm looks an object up by it before it makes it."
+)
+
+// nameless says that an object has no name until it is created; empty: it has one.
+func nameless(o *manifest.Object) string {
+	if o.GetName() == "" && o.GetGenerateName() != "" {
+		return "metadata.name: name is required, metadata.generateName is not enough"
+	}
+	return ""
+}
 
 // typed reads objects as server-side apply does. Making it takes a good part of a
 // second, so that only what mayRepeat pays for it.
@@ -23,16 +34,20 @@ var typed = sync.OnceValue(func() managedfields.TypeConverter { return applyconf
 
 // applyProblem says why server-side apply, by which Helm 4 installs, refuses an object
 // that the API server creates, as Helm 3 and kubectl create ask it to: a list whose items
-// are told by their keys has one twice. Empty: it does not.
-func applyProblem(o *manifest.Object) string {
+// are told by their keys has one twice, or it has no name yet; and what to do then. Empty:
+// it does not.
+func applyProblem(o *manifest.Object) (problem, fix string) {
+	if problem := nameless(o); problem != "" {
+		return problem, nameFix
+	}
 	if !scheme.Scheme.Recognizes(o.GroupVersionKind()) || !mayRepeat(o.Object, "") { // a CustomResourceDefinition is none of these
-		return ""
+		return "", ""
 	}
 	_, err := typed().ObjectToTyped(&unstructured.Unstructured{Object: o.Object})
 	if err != nil && strings.Contains(err.Error(), "duplicate entries") { // of anything else, validation says more
-		return clean(err.Error())
+		return clean(err.Error()), applyFix
 	}
-	return ""
+	return "", ""
 }
 
 // itemKeys are the fields that tell the items of lists in Kubernetes' own kinds; of a

@@ -37,6 +37,8 @@ func TestBeyondCreate(t *testing.T) {
 		"subjects of a name": {"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: x}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: a}\nsubjects: [{kind: ServiceAccount, name: a, namespace: a}, {kind: ServiceAccount, name: a, namespace: b}]\n",
 			""},
 		"a secret of an account twice": {"apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: x}\nsecrets: [{name: a}, {name: a}]\n", "warn ServiceAccount x: the API server creates it, but"},
+		"no name yet":                  {"apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: x-}\n", "warn ConfigMap: the API server creates it, but server-side apply, by which Helm 4 installs, refuses it: metadata.name: name is required"},
+		"a name, and another to begin": {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, generateName: x-}\n", ""},
 		"a definition of a kind":       {"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: foos.example.com}\nspec:\n  group: example.com\n  scope: Namespaced\n  names: {kind: Foo, plural: foos, singular: foo, listKind: FooList}\n  versions:\n    - {name: v1, served: true, storage: true, additionalPrinterColumns: [{name: A, type: string, jsonPath: .a}, {name: A, type: string, jsonPath: .b}], schema: {openAPIV3Schema: {type: object}}}\n", ""},
 		"what is refused anyway":       {pod("{containers: [{name: c, image: i}, {name: c, image: i}]}"), "fail Pod x: spec.containers[1].name: Duplicate value"},
 

@@ -110,13 +110,13 @@ func (f *findings) builtin(o *manifest.Object, gvk schema.GroupVersionKind, doc 
 	}
 	problems = append(problems, f.allocated.serviceProblems(o)...)
 	if len(problems) == 0 {
-		problem := applyProblem(o)
+		problem, fix := applyProblem(o)
 		switch {
 		case off:
 			f.object(RuleSchema, o, evidence.OutcomeNotChecked, switchedOff(gvk, version), askFor(gvk))
 			return nil
 		case problem != "":
-			f.object(RuleSchema, o, evidence.OutcomeWarn, "the API server creates it, but server-side apply, by which Helm 4 installs, refuses it: "+problem, applyFix)
+			f.object(RuleSchema, o, evidence.OutcomeWarn, "the API server creates it, but server-side apply, by which Helm 4 installs, refuses it: "+problem, fix)
 			return nil
 		}
 	}
@@ -453,6 +453,10 @@ func (f *findings) custom(o *manifest.Object, gvk schema.GroupVersionKind, crds 
 	}
 	slices.Sort(problems)
 	problems = slices.Compact(problems)
+	if problem := nameless(o); problem != "" && len(problems) == 0 {
+		f.object(RuleCRD, o, evidence.OutcomeWarn, "the API server creates it, but server-side apply, by which Helm 4 installs, refuses it: "+problem, nameFix)
+		return nil
+	}
 	f.schemaResult(RuleCRD, o, problems[:min(len(problems), maxProblems)], "valid by "+by)
 	return nil
 }
