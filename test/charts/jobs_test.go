@@ -1,6 +1,7 @@
 package charts
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,11 +142,16 @@ workloads:
 					continue
 				}
 				n++
-				want := "-5"
+				want, deletes := "-5", tt.deletes
 				if o.GetKind() == "Job" {
 					want = "5"
+					if ttl := at(o.Object, "spec", "ttlSecondsAfterFinished"); fmt.Sprint(ttl) != "86400" {
+						t.Errorf("the Job stays for %v seconds after it has finished", ttl)
+					}
+				} else if tt.by == "helm" { // no uninstallation removes them
+					deletes += ",hook-succeeded"
 				}
-				if a[tt.hook] != tt.event || a[tt.weight] != want || a[tt.remove] != tt.deletes {
+				if a[tt.hook] != tt.event || a[tt.weight] != want || a[tt.remove] != deletes {
 					t.Errorf("%s: %v", name, a)
 				}
 			}

@@ -2,9 +2,14 @@
 {{- define "hardened.internal.job" -}}
 backoffLimit: {{ int .spec.job.backoffLimit }}
 activeDeadlineSeconds: {{ int .spec.job.activeDeadlineSeconds }}
-{{- /* A CronJob keeps its history by number. */}}
-{{- if and (eq .spec.kind "Job") (int .spec.job.ttlSecondsAfterFinished) }}
-ttlSecondsAfterFinished: {{ int .spec.job.ttlSecondsAfterFinished }}
+{{- /* A CronJob keeps its history by number. A hook's Job is no part of the release, so that nothing else
+       would ever remove it; it runs with each event, whether it is still there or not. */}}
+{{- $ttl := int .spec.job.ttlSecondsAfterFinished }}
+{{- if and .spec.hook.by (not $ttl) }}
+{{- $ttl = 86400 }}
+{{- end }}
+{{- if and (eq .spec.kind "Job") $ttl }}
+ttlSecondsAfterFinished: {{ $ttl }}
 {{- end }}
 completions: {{ int .spec.job.completions }}
 parallelism: {{ int .spec.job.parallelism }}
@@ -62,7 +67,8 @@ spec:
 {{- if eq ($hook.by | default "") "helm" }}
 helm.sh/hook: {{ join "," $hook.on }}
 helm.sh/hook-weight: {{ $weight | quote }}
-helm.sh/hook-delete-policy: before-hook-creation
+{{- /* Helm uninstalls no hooks: what the Job needed goes when it has succeeded. */}}
+helm.sh/hook-delete-policy: before-hook-creation{{ if $before }},hook-succeeded{{ end }}
 {{- else if eq ($hook.by | default "") "argocd" }}
 argocd.argoproj.io/hook: {{ regexMatch "^pre-" (first $hook.on) | ternary "PreSync" "PostSync" }}
 argocd.argoproj.io/sync-wave: {{ $weight | quote }}
