@@ -47,10 +47,12 @@ var apps = []app{
 		show:     []string{"cat", "/etc/kafka-ui/application.yaml"}, old: "name: orders", now: "name: invoices",
 	},
 	{
+		// And a Job that reads what changes: each change makes it anew, the way back too.
 		name: "worker-beat", rolls: []string{"Deployment/superset-web", "Deployment/superset-worker", "Deployment/superset-beat"},
+		replaced:  "workloads: {init: {kind: Job, args: [exec superset init]}}",
 		changed:   `config: {env: {REDIS_URL: "redis://redis:6379/7"}}`,
 		component: "worker", show: []string{"env"}, old: "6379/0", now: "6379/7",
-		cron: "superset-cache", jobs: map[string][3]int{"cron-now": {1, 1, 1}},
+		cron: "superset-cache", jobs: map[string][3]int{"cron-now": {1, 1, 1}, "superset-init": {1, 2, 3}},
 	},
 	{
 		name: "grpc", rolls: []string{"Deployment/app-service"},
