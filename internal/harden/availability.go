@@ -88,35 +88,45 @@ func (r *release) probes(x *object) {
 		return
 	}
 	for i, c := range x.tpl.Spec.Containers {
-		port := int64(0)
-		for _, p := range c.Ports {
-			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
-				port = int64(p.ContainerPort)
-				break
-			}
+		r.probesOf(x, "containers", i, c)
+	}
+	for i, c := range x.tpl.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways { // a native sidecar
+			r.probesOf(x, "initContainers", i, c)
 		}
-		if c.ReadinessProbe != nil && c.LivenessProbe != nil && c.StartupProbe != nil {
-			continue
+	}
+}
+
+// probesOf adds those of one container of the list.
+func (r *release) probesOf(x *object, list string, i int, c corev1.Container) {
+	port := int64(0)
+	for _, p := range c.Ports {
+		if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+			port = int64(p.ContainerPort)
+			break
 		}
-		if port == 0 {
-			r.keep(x, RuleProbes, c.Name, "it declares no TCP port to probe", "")
-			continue
-		}
-		for _, p := range []struct {
-			name             string
-			control          evidence.ControlID
-			there            *corev1.Probe
-			period, failures int64
-		}{
-			// Readiness gives up after 10 s, liveness after 120 s: a restart comes last.
-			{"livenessProbe", "HLT-2", c.LivenessProbe, 20, 6},
-			{"readinessProbe", "HLT-1", c.ReadinessProbe, 5, 2},
-			{"startupProbe", "HLT-3", c.StartupProbe, 10, 30},
-		} {
-			if p.there == nil && r.opts.probes(p.control) {
-				r.add(x, RuleProbes, c.Name, map[string]any{"tcpSocket": map[string]any{"port": port}, "periodSeconds": p.period, "failureThreshold": p.failures},
-					"spec", "containers", i, p.name)
-			}
+	}
+	if c.ReadinessProbe != nil && c.LivenessProbe != nil && c.StartupProbe != nil {
+		return
+	}
+	if port == 0 {
+		r.keep(x, RuleProbes, c.Name, "it declares no TCP port to probe", "")
+		return
+	}
+	for _, p := range []struct {
+		name             string
+		control          evidence.ControlID
+		there            *corev1.Probe
+		period, failures int64
+	}{
+		// Readiness gives up after 10 s, liveness after 120 s: a restart comes last.
+		{"livenessProbe", "HLT-2", c.LivenessProbe, 20, 6},
+		{"readinessProbe", "HLT-1", c.ReadinessProbe, 5, 2},
+		{"startupProbe", "HLT-3", c.StartupProbe, 10, 30},
+	} {
+		if p.there == nil && r.opts.probes(p.control) {
+			r.add(x, RuleProbes, c.Name, map[string]any{"tcpSocket": map[string]any{"port": port}, "periodSeconds": p.period, "failureThreshold": p.failures},
+				"spec", list, i, p.name)
 		}
 	}
 }

@@ -183,6 +183,8 @@ func TestRules(t *testing.T) {
 		{name: "one probe is there", rule: RuleProbes, in: deployment("1", pod("", "ports: [{containerPort: 8080}]\nreadinessProbe: {httpGet: {port: 8080}}")), o: Options{Probes: ProbesTCP},
 			want: []string{"app: containers[0].livenessProbe", "app: containers[0].startupProbe"}},
 		{name: "no port", rule: RuleProbes, in: deployment("1", pod("")), o: Options{Probes: ProbesTCP}, kept: []string{"app: it declares no TCP port to probe"}},
+		{name: "native sidecar", rule: RuleProbes, in: strings.Replace(deployment("1", pod("")), "      containers:\n", "      initContainers: [{name: side, image: b, restartPolicy: Always, ports: [{containerPort: 81}]}, {name: init, image: b, ports: [{containerPort: 82}]}]\n      containers:\n", 1), o: Options{Probes: ProbesTCP},
+			want: []string{"side: initContainers[0].livenessProbe", "side: initContainers[0].readinessProbe", "side: initContainers[0].startupProbe"}, kept: []string{"app: it declares no TCP port to probe"}},
 		{name: "job", rule: RuleProbes, in: "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers: [{name: a, image: b, ports: [{containerPort: 80}]}]\n", o: Options{Probes: ProbesTCP}},
 	} {
 		t.Run(string(tt.rule)+"/"+tt.name, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/companyos/helmproof/evidence"
 )
 
 // version is a copy of the service chart with another version and appVersion.
@@ -108,6 +110,21 @@ func TestJobPods(t *testing.T) {
 	got := theJob(t, passThrough(t), values{"spec": parse(t, spec+"kind: Job\n")})
 	if want := "any-cc8fe7d1"; got.GetName() != want {
 		t.Errorf("the pods of Jobs are other ones than before: %s, want %s", got.GetName(), want)
+	}
+}
+
+// TestSidecarOfJob holds that a sidecar of what ends has probes where they are
+// given, and is asked for none.
+func TestSidecarOfJob(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"kind: Job", "{kind: CronJob, cron: {schedule: '5 4 * * *'}}"} {
+		rel, err := load(t, serviceDir, overlay(parse(t, kind), parse(t, "sidecars: [{name: proxy, port: 9000, probes: {startup: {type: tcp}}, "+someImage+", "+someResources+"}]")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, verdict := judge(t, rel); verdict.Outcome != evidence.VerdictPass {
+			t.Errorf("%s: %s: %s", kind, verdict.Outcome, verdict.Reason)
+		}
 	}
 }
 

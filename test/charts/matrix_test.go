@@ -13,6 +13,7 @@ import (
 
 const (
 	someImage     = "image: {repository: registry.example.com/x, digest: '" + digest + "'}"
+	someProbes    = "probes: {startup: {type: exec, command: [a]}, readiness: {type: exec, command: [b]}, liveness: {type: exec, command: [c]}}"
 	someResources = "resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}"
 )
 
@@ -45,8 +46,8 @@ var switches = []struct {
 		{"route", "httpRoute: {enabled: true, hostnames: [a.example.com], parentRefs: [{name: gw}]}"},
 		{"load balancer", "service: {type: LoadBalancer, sourceRanges: [203.0.113.0/24]}"}, {"headless", "service: {headless: true}"}}},
 	{"ports", []option{{"one", ""}, {"two", "{portName: web, ports: [{name: grpc, port: 9090, appProtocol: kubernetes.io/h2c}, {name: debug, port: 6060, servicePort: 0, from: [{podSelector: {matchLabels: {a: b}}}]}]}"}}},
-	{"sidecars", []option{{"none", ""}, {"one", "sidecars: [{name: proxy, " + someImage + ", " + someResources + "}]"},
-		{"two", "sidecars: [{name: proxy, port: 9000, probes: {startup: {type: tcp}, readiness: {type: grpc}}, " + someImage + ", " + someResources + "}, {name: logs, env: {A: b}, writableDirectories: [{name: logs, path: /logs, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
+	{"sidecars", []option{{"none", ""}, {"one", "sidecars: [{name: proxy, " + someImage + ", " + someProbes + ", " + someResources + "}]"},
+		{"two", "sidecars: [{name: proxy, port: 9000, probes: {startup: {type: tcp}, readiness: {type: grpc}, liveness: {type: tcp}}, " + someImage + ", " + someResources + "}, {name: logs, env: {A: b}, writableDirectories: [{name: logs, path: /logs, sizeLimit: 1Mi}], " + someProbes + ", " + someImage + ", " + someResources + "}]"}}},
 	{"init", []option{{"none", ""}, {"one", "initContainers: [{name: prepare, args: [x], writableDirectories: [{path: /work, sizeLimit: 1Mi}], " + someImage + ", " + someResources + "}]"}}},
 	{"monitor", []option{{"none", ""}, {"pods", "metrics: {enabled: true, from: [{namespaceSelector: {}}]}"}, {"own port", "metrics: {enabled: true, port: 9102}"}, {"service", "metrics: {enabled: true, kind: ServiceMonitor}"}}},
 	{"volumes", []option{{"one", ""}, {"none", "writableDirectories: []"}, {"memory", "writableDirectories: [{path: /tmp, sizeLimit: 8Mi, medium: Memory}, {name: logs, path: /logs, sizeLimit: 1Mi}]"}, {"claim", "volumeClaims: [{name: data, path: /data, size: 1Gi}]"}}},

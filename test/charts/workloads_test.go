@@ -190,7 +190,7 @@ func TestContainers(t *testing.T) {
 	got := objects(t, parse(t, `
 fullnameOverride: shop
 initContainers: [{name: prepare, `+image+`}]
-sidecars: [{name: proxy, `+image+`}]
+sidecars: [{name: proxy, `+someProbes+`, `+image+`}]
 writableDirectories: []
 config:
   containers: [main, prepare]
@@ -338,7 +338,15 @@ func TestUpgradeFrom02(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			rel, err := load(t, serviceDir, readValues(t, file))
+			v := readValues(t, file)
+			// What 0.2 took and this version does not says what to write.
+			if sidecars, _ := v["sidecars"].([]any); len(sidecars) > 0 {
+				if _, err := load(t, serviceDir, v); err == nil || !strings.Contains(err.Error(), "sidecars[0].probes.readiness is missing") {
+					t.Errorf("a sidecar without probes: %v", err)
+				}
+				v["sidecars"] = []any{overlay(sidecars[0].(map[string]any), parse(t, "probes: {readiness: {type: http, path: /ready}, liveness: {type: tcp}}"))}
+			}
+			rel, err := load(t, serviceDir, v)
 			if err != nil {
 				t.Fatal(err)
 			}

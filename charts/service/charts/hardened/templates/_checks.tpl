@@ -135,7 +135,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 
-{{- /* A container: dict at, container, long (it has to have probes), spec. */}}
+{{- /* A container: dict at, container, long (it has to have probes). */}}
 {{- define "hardened.internal.checkContainer" -}}
 {{- $c := .container }}
 {{- include "hardened.internal.checkImage" (dict "at" .at "image" $c.image) }}
@@ -189,7 +189,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $live := $c.probes.liveness }}
 {{- $ready := $c.probes.readiness }}
 {{- if eq (include "hardened.internal.handler" (dict "probe" $live)) (include "hardened.internal.handler" (dict "probe" $ready)) }}
-{{- if le (mul (int $live.failureThreshold) (int $live.periodSeconds)) (mul (int $ready.failureThreshold) (int $ready.periodSeconds)) }}
+{{- if le (mul (int ($live.failureThreshold | default 3)) (int ($live.periodSeconds | default 10))) (mul (int ($ready.failureThreshold | default 3)) (int ($ready.periodSeconds | default 10))) }}
 {{- fail (printf "%sprobes.liveness asks what probes.readiness asks and gives up as early: a slow dependency would restart every replica. Give it a path of its own, or a higher failureThreshold" .at) }}
 {{- end }}
 {{- end }}
@@ -225,7 +225,8 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- range $list := list "initContainers" "sidecars" }}
 {{- range $i, $c := index $s $list }}
 {{- $at := printf "%s[%d]." $list $i }}
-{{- include "hardened.internal.checkContainer" (dict "at" $at "long" "" "container" $c) }}
+{{- /* A native sidecar serves as long as the main container does. */}}
+{{- include "hardened.internal.checkContainer" (dict "at" $at "long" (eq $list "sidecars" | ternary $long "") "container" $c) }}
 {{- if or (not $c.name) (has $c.name $names) }}
 {{- fail (printf "%sname %q: every container of a pod needs a name of its own" $at ($c.name | default "")) }}
 {{- end }}

@@ -31,7 +31,7 @@ failureThreshold: {{ .failureThreshold | default 3 }}
 {{- with .probe }}
 {{- if eq .type "http" }}
 httpGet:
-  path: {{ .path | quote }}
+  path: {{ .path | default "/" | quote }}
   port: {{ .port | default $.port }}
   {{- with .scheme }}
   scheme: {{ . }}
