@@ -78,9 +78,15 @@ timeout: 5m
 A profile names the controls that must hold ([controls.md](controls.md) has them all). ` + "`failOn`" + ` is the lowest severity of a failing
 finding that fails its control; what is below is shown as a warning. ` + "`maxAge`" + ` is how old evidence may be when ` + "`gate`" + ` uses it.
 Both can be set for one control. An optional control is shown and decides nothing. With ` + "`declared: true`" + `
-a control takes the reason that an object gives itself for an answer: its finding is a warning, shown with the reason, and needs no waiver. AVL-4 reads one, of a
-Deployment or StatefulSet whose own count is 1, from the annotation ` + "`helmproof.companyos.github.io/declared-AVL-4`" + ` (ten characters or more); our profiles accept it,
-and one without ` + "`declared`" + ` does not. ` + "`scope`" + ` is release, cluster, drill or composed.
+a control takes the reason that an object gives itself for an answer: its finding is a warning, shown with the reason, and needs no waiver. One without ` + "`declared`" + ` does not, and whatever
+else the control finds fails. The reason, ten characters or more, is an annotation of the object, ` + "`helmproof.companyos.github.io/declared-ID`" + `:
+
+| control | declared of | in our profiles |
+|---|---|---|
+| AVL-4 | a Deployment or StatefulSet whose own count is 1 | accepted |
+| SEC-2 | a workload that leaves user and groups to the platform, as OpenShift wants it, where every container has ` + "`runAsNonRoot: true`" + ` and none is user 0 | accepted |
+
+` + "`scope`" + ` is release, cluster, drill or composed.
 
 ` + "```yaml" + `
 name: payments

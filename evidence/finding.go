@@ -123,6 +123,7 @@ func compareFindings(a, b Finding) int {
 		cmp.Compare(a.Target.Container, b.Target.Container),
 		cmp.Compare(a.Message, b.Message),
 		cmp.Compare(a.ID, b.ID),
+		cmp.Compare(a.Declared, b.Declared), // of two that are one, that which is declared nowhere
 	)
 }
 

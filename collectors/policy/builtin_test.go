@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // object wraps a pod spec, given as flow YAML, into a kind.
@@ -322,6 +325,54 @@ func TestBuiltinPolicies(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestDeclared holds that a reason for leaving the user to the platform goes with
+// what SEC-2 finds of that alone, and that SEC-2 fails all the same.
+func TestDeclared(t *testing.T) {
+	t.Parallel()
+	raw := builtin(t)
+	const nonRoot = "securityContext: {runAsNonRoot: true}"
+	for name, c := range map[string]struct {
+		kind, pod, reason string
+		fails, declared   int
+	}{
+		"user and group":                 {"Deployment", "{" + nonRoot + ", containers: [{name: c, image: i}]}", " OpenShift gives them ", 2, 2},
+		"of each container":              {"CronJob", "{securityContext: {fsGroup: 5}, initContainers: [{name: i, image: i, " + nonRoot + "}], containers: [{name: c, image: i, " + nonRoot + "}]}", "OpenShift gives them", 2, 2},
+		"one has a number":               {"DaemonSet", "{" + nonRoot + ", containers: [{name: c, image: i}, {name: d, image: i, securityContext: {runAsUser: 5}}]}", "OpenShift gives them", 2, 2},
+		"group alone":                    {"Pod", "{securityContext: {runAsNonRoot: true, runAsUser: 5}, containers: [{name: c, image: i}]}", "OpenShift gives them", 1, 1},
+		"root by name is not given away": {"Deployment", "{containers: [{name: c, image: i}]}", "OpenShift gives them", 2, 0},
+		"one may be root":                {"Deployment", "{" + nonRoot + ", containers: [{name: c, image: i}, {name: d, image: i, securityContext: {runAsNonRoot: false}}]}", "OpenShift gives them", 3, 0},
+		"an init container may be root":  {"Deployment", "{initContainers: [{name: i, image: i}], containers: [{name: c, image: i, " + nonRoot + "}]}", "OpenShift gives them", 3, 0},
+		"one is root":                    {"Deployment", "{" + nonRoot + ", containers: [{name: c, image: i}, {name: d, image: i, securityContext: {runAsUser: 0}}]}", "OpenShift gives them", 3, 0},
+		"the pod is root":                {"StatefulSet", "{securityContext: {runAsNonRoot: true, runAsUser: 0}, containers: [{name: c, image: i}]}", "OpenShift gives them", 2, 0},
+		"hardly a reason":                {"Deployment", "{" + nonRoot + ", containers: [{name: c, image: i}]}", "openshift", 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := strings.Replace(object(c.kind, c.pod), "metadata: {name: x}", "metadata: {name: x, annotations: {"+manifest.DeclaredAnnotation+"SEC-2: '"+c.reason+"'}}", 1)
+			fails, declared := 0, 0
+			for _, f := range findings(t, raw, o) {
+				if f.Rule != "policy/run-as-non-root" {
+					if f.Declared != "" {
+						t.Errorf("%s: %s is declared", f.Rule, f.Message)
+					}
+					continue
+				}
+				if f.Outcome == evidence.OutcomeFail {
+					fails++
+				}
+				if f.Declared == strings.TrimSpace(c.reason) {
+					declared++
+				} else if f.Declared != "" {
+					t.Errorf("declared as %q", f.Declared)
+				}
+			}
+			if fails != c.fails || declared != c.declared {
+				t.Errorf("%d fail and %d are declared, want %d and %d", fails, declared, c.fails, c.declared)
+			}
+		})
 	}
 }
 

@@ -267,7 +267,10 @@ func (r *policyRule) report(in *collectors.Sealed, o *manifest.Object, results [
 
 // reportAs is report for what was judged as another object, in whose containers' names it is told.
 func (r *policyRule) reportAs(in *collectors.Sealed, o, judged *manifest.Object, results []result) []evidence.Finding {
-	manifest := in.Lines(o.From, o.To)
+	manifest, declared := in.Lines(o.From, o.To), ""
+	if o == judged {
+		declared = r.declared(o)
+	}
 	base := evidence.Finding{
 		Rule: r.rule, Severity: r.severity, Target: o.Target(""),
 		Evidence: []evidence.Pointer{manifest},
@@ -285,6 +288,7 @@ func (r *policyRule) reportAs(in *collectors.Sealed, o, judged *manifest.Object,
 			out = append(out, f)
 			continue
 		}
+		f.Declared = declared
 		for _, c := range splitMessage(res.message, containerNames(judged)) {
 			f.Target.Container, f.Message = c.container, c.text
 			out = append(out, f)

@@ -30,25 +30,12 @@ func (r *release) replicas() {
 			// A singleton: one replica by its own count. None at all, or an autoscaler that may go
 			// down to one, is none.
 			if n == 1 && by == p.o {
-				f.Declared = declared(p.o)
+				f.Declared = p.o.Declared("AVL-4")
 			}
 		default:
 			r.add(RuleReplicas, p.o, "", evidence.OutcomePass, said, "", by)
 		}
 	}
-}
-
-// SingletonAnnotation is where a Deployment or StatefulSet says why it has one replica
-// on purpose.
-const SingletonAnnotation = "helmproof.companyos.github.io/declared-AVL-4"
-
-// declared is the reason that an object gives for its single replica, if it is one
-// and not a word.
-func declared(o *manifest.Object) string {
-	if reason := strings.TrimSpace(o.GetAnnotations()[SingletonAnnotation]); len(reason) >= 10 {
-		return reason
-	}
-	return ""
 }
 
 // keeps is what the minimum of an autoscaler is called.

@@ -11,6 +11,7 @@ import (
 	"github.com/companyos/helmproof/collectors/workload"
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 func seal(tb testing.TB, manifests string) *collectors.Sealed {
@@ -225,7 +226,7 @@ func TestRules(t *testing.T) {
 func TestDeclared(t *testing.T) {
 	t.Parallel()
 	with := func(replicas int, reason string) string {
-		return strings.Replace(pods("Deployment", "web", replicas, "app: web", ""), "{name: web}", "{name: web, annotations: {"+workload.SingletonAnnotation+": '"+reason+"'}}", 1)
+		return strings.Replace(pods("Deployment", "web", replicas, "app: web", ""), "{name: web}", "{name: web, annotations: {"+manifest.DeclaredAnnotation+"AVL-4: '"+reason+"'}}", 1)
 	}
 	for _, tt := range []struct{ name, manifests, want string }{
 		{"one", docs(with(1, " it holds a lock ")), "it holds a lock"},

@@ -3,6 +3,8 @@
 package manifest
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/companyos/helmproof/evidence"
@@ -35,6 +37,19 @@ type BrokenDocument struct {
 	Line     int
 	From, To int
 	Error    string
+}
+
+// DeclaredAnnotation begins the annotations by which an object says why it fails a
+// control on purpose; the control's id ends them.
+const DeclaredAnnotation = "helmproof.companyos.github.io/declared-"
+
+// Declared is the reason that the object gives for failing a control on purpose; ""
+// where it gives none, or a word that is none.
+func (o *Object) Declared(control evidence.ControlID) string {
+	if reason := strings.TrimSpace(o.GetAnnotations()[DeclaredAnnotation+string(control)]); len(reason) >= 10 {
+		return reason
+	}
+	return ""
 }
 
 // Target returns the object as a finding's target; container may be "".

@@ -334,21 +334,37 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestSingleton holds that one replica on purpose is judged as a declared
-// exception, which is shown and needs no waiver.
-func TestSingleton(t *testing.T) {
+// TestDeclared holds that what the values give a reason for is judged as a declared
+// exception, which is shown and needs no waiver, and that nothing else fails.
+func TestDeclared(t *testing.T) {
 	t.Parallel()
-	rel, err := load(t, serviceDir, parse(t, "{autoscaling: {enabled: false}, replicaCount: 1, singleReplicaReason: it holds a lock}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, verdict := judge(t, rel)
-	if verdict.Outcome != evidence.VerdictPass || len(verdict.Waivers) > 0 {
-		t.Errorf("%s: %s", verdict.Outcome, verdict.Reason)
-	}
-	for _, r := range verdict.Results {
-		if r.Control == "AVL-4" && (r.Outcome != evidence.ControlWarn || r.Reason != "1 exception is declared with a reason: it holds a lock") {
-			t.Errorf("AVL-4 is %s: %s", r.Outcome, r.Reason)
+	const openshift = "securityContext: {platformIDsReason: OpenShift gives them}"
+	for _, tt := range []struct {
+		values  string
+		control evidence.ControlID
+		reason  string
+	}{
+		{"{autoscaling: {enabled: false}, replicaCount: 1, singleReplicaReason: it holds a lock}", "AVL-4", "1 exception is declared with a reason: it holds a lock"},
+		{openshift, "SEC-2", "2 exceptions are declared with a reason: OpenShift gives them"},
+		{"{kind: StatefulSet, " + openshift + "}", "SEC-2", "2 exceptions are declared with a reason: OpenShift gives them"},
+		{"{kind: DaemonSet, " + openshift + "}", "SEC-2", "2 exceptions are declared with a reason: OpenShift gives them"},
+		{"{kind: Job, " + openshift + "}", "SEC-2", "2 exceptions are declared with a reason: OpenShift gives them"},
+		{"{kind: CronJob, cron: {schedule: '5 4 * * *'}, " + openshift + "}", "SEC-2", "2 exceptions are declared with a reason: OpenShift gives them"},
+	} {
+		rel, err := load(t, serviceDir, parse(t, tt.values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, verdict := judge(t, rel)
+		if verdict.Outcome != evidence.VerdictPass || len(verdict.Waivers) > 0 {
+			t.Errorf("%s: %s: %s", tt.values, verdict.Outcome, verdict.Reason)
+		}
+		for _, r := range verdict.Results {
+			if r.Control == tt.control && (r.Outcome != evidence.ControlWarn || r.Reason != tt.reason) {
+				t.Errorf("%s: %s is %s: %s", tt.values, r.Control, r.Outcome, r.Reason)
+			} else if r.Control != tt.control && r.Outcome == evidence.ControlWarn {
+				t.Errorf("%s: %s warns too: %s", tt.values, r.Control, r.Reason)
+			}
 		}
 	}
 }

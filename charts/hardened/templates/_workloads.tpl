@@ -3,7 +3,7 @@
 {{- include "hardened.internal.check" $c -}}
 apiVersion: apps/v1
 kind: Deployment
-{{ include "hardened.internal.metadata" (merge (dict "annotations" (include "hardened.internal.declared" $c | fromJson)) $c) }}
+{{ include "hardened.internal.metadata" $c }}
 spec:
   {{- /* The autoscaler's own where it scales: what stands here would be set again at each upgrade. */}}
   {{- if not $c.spec.autoscaling.enabled }}
@@ -40,7 +40,7 @@ spec:
 {{- end -}}
 apiVersion: apps/v1
 kind: StatefulSet
-{{ include "hardened.internal.metadata" (merge (dict "annotations" (include "hardened.internal.declared" $c | fromJson)) $c) }}
+{{ include "hardened.internal.metadata" $c }}
 spec:
   {{- /* The autoscaler's own where it scales: what stands here would be set again at each upgrade. */}}
   {{- if not $c.spec.autoscaling.enabled }}
@@ -104,14 +104,14 @@ spec:
 {{- end }}
 
 {{- /* Reasons that the values give for what is weak on purpose, as annotations in JSON. helmproof shows
-       the one for a single replica as a declared exception, where the profile accepts it. */}}
+       them as declared exceptions, where the profile accepts them. */}}
 {{- define "hardened.internal.declared" -}}
 {{- $declared := dict }}
 {{- if and (include "hardened.internal.scales" .) (not .spec.autoscaling.enabled) (eq (include "hardened.internal.floor" .) "1") }}
 {{- $_ := set $declared "helmproof.companyos.github.io/declared-AVL-4" (trim .spec.singleReplicaReason) }}
 {{- end }}
 {{- with .spec.securityContext.platformIDsReason }}
-{{- $_ := set $declared "helmproof.companyos.github.io/platform-ids-reason" (trim .) }}
+{{- $_ := set $declared "helmproof.companyos.github.io/declared-SEC-2" (trim .) }}
 {{- end }}
 {{- toJson $declared }}
 {{- end }}

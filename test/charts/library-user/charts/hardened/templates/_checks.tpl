@@ -205,7 +205,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- if and .platformIDsReason (lt (len (trim .platformIDsReason)) 10) }}
-{{- fail "securityContext.platformIDsReason: say in ten characters or more why the platform gives the ids (control SEC-2 fails, and shows it)" }}
+{{- fail "securityContext.platformIDsReason: say in ten characters or more why the platform gives the ids (control SEC-2 shows it, as a declared exception)" }}
 {{- end }}
 {{- if and (not (dig "readOnlyRootFilesystem" true .)) (lt (len (trim (.writableRootReason | default ""))) 10) }}
 {{- fail "securityContext.readOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" }}

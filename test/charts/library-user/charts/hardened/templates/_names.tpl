@@ -54,14 +54,19 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* metadata of an object: name, namespace, labels, and annotations if given. */}}
+{{- /* metadata of an object: name, namespace, labels, and annotations if given; of the workload itself
+       (runs) with what it declares. */}}
 {{- define "hardened.internal.metadata" -}}
 metadata:
   name: {{ .name | default (include "hardened.fullname" .) }}
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "hardened.labels" . | nindent 4 }}
-  {{- with merge (.annotations | default dict) (include "hardened.internal.order" . | fromYaml) }}
+  {{- $declared := dict }}
+  {{- if .runs }}
+  {{- $declared = include "hardened.internal.declared" . | fromJson }}
+  {{- end }}
+  {{- with merge (.annotations | default dict) $declared (include "hardened.internal.order" . | fromYaml) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
