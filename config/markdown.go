@@ -85,6 +85,8 @@ else the control finds fails. The reason, ten characters or more, is an annotati
 |---|---|---|
 | AVL-4 | a Deployment or StatefulSet whose own count is 1 | accepted |
 | SEC-2 | a workload that leaves user and groups to the platform, as OpenShift wants it, where every container has ` + "`runAsNonRoot: true`" + ` and none is user 0 | accepted |
+| SEC-1 | a DaemonSet on the node's network, or with paths of the node in which it is observed (` + "`/proc`, `/sys`, `/var/log`" + ` and a few more), whole and read-only; never hostPID, hostIPC, sockets or other paths | by node-agent alone |
+| SEC-7 | a DaemonSet on the node's network | by node-agent alone |
 
 ` + "`scope`" + ` is release, cluster, drill or composed.
 

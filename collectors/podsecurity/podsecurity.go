@@ -107,7 +107,7 @@ func pods(d *collectors.Derivation, eval policy.Evaluator, version api.Version, 
 		d.Add(RuleRestricted, o.Target(""), evidence.OutcomePass, w.Where("meets the Pod Security Standard restricted"), "", at)
 	}
 	for _, v := range found {
-		d.Add(v.rule, o.Target(v.container), evidence.OutcomeFail, w.Where(v.text), remediation(v.reason), at)
+		d.Add(v.rule, o.Target(v.container), evidence.OutcomeFail, w.Where(v.text), remediation(v.reason), at).Declared = declared(w, &tpl.Spec, v)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
@@ -68,7 +69,10 @@ func (r *release) networkPoliciesOf(p *pod) {
 	restricting := "NetworkPolicy " + names(about(in)) + " restricts ingress; "
 	switch {
 	case p.tpl.Spec.HostNetwork:
-		add(evidence.OutcomeFail, "its pods use the host's network, to which no NetworkPolicy applies", "Set hostNetwork to false, and add a NetworkPolicy.", nil)
+		f := r.add(RuleNetworkPolicy, p.o, "", evidence.OutcomeFail, p.Where("its pods use the host's network, to which no NetworkPolicy applies"), "Set hostNetwork to false, and add a NetworkPolicy.")
+		if p.o.GroupVersionKind().GroupKind() == (schema.GroupKind{Group: "apps", Kind: "DaemonSet"}) {
+			f.Declared = p.o.Declared("SEC-7") // an agent of the nodes
+		}
 	case len(ingress.by) > 0:
 		add(evidence.OutcomeFail, ingress.said("all ingress traffic to"), fix, about(ingress.by))
 	case len(in) == 0 && len(closers) > 0:

@@ -221,6 +221,32 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestDeclaredNetwork holds that the reason of an agent on the node's network goes
+// with SEC-7, of a DaemonSet alone, and with no other finding of it.
+func TestDeclaredNetwork(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ kind, pod, reason, want string }{
+		{"DaemonSet", "hostNetwork: true", "it sees the node's network", "it sees the node's network"},
+		{"DaemonSet", "hostNetwork: true", "network", ""},
+		{"DaemonSet", "", "it sees the node's network", ""},
+		{"Deployment", "hostNetwork: true", "it sees the node's network", ""},
+	} {
+		said := strings.Replace(pods(tt.kind, "agent", 2, "app: a", tt.pod), "{name: agent}", "{name: agent, annotations: {"+manifest.DeclaredAnnotation+"SEC-7: \""+tt.reason+"\"}}", 1)
+		n := 0
+		for _, f := range findings(t, docs(said)) {
+			if f.Rule != workload.RuleNetworkPolicy {
+				continue
+			}
+			if n++; f.Outcome != evidence.OutcomeFail || f.Declared != tt.want {
+				t.Errorf("%s with %q for %q: %s, declared %q, want fail, %q", tt.kind, tt.pod, tt.reason, f.Outcome, f.Declared, tt.want)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: %d findings", tt.kind, n)
+		}
+	}
+}
+
 // TestDeclared holds that a singleton still fails AVL-4, and carries the reason
 // that it gives: nothing but one replica by its own count is one.
 func TestDeclared(t *testing.T) {

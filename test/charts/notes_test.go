@@ -42,7 +42,7 @@ func TestNotes(t *testing.T) {
 		{"{metrics: {enabled: true, port: 9102}, networkPolicy: {ingress: {sameNamespace: false}}}", `to port 9102: [{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"monitoring"}}`},
 		{"externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}]}", "get externalsecret shop-service"},
 		{"kind: DaemonSet", "rollout status daemonset/shop-service"},
-		{"{kind: DaemonSet, nodeAgent: {reason: it reads the node}}", "SEC-1 fails. Reason given: it reads the node"},
+		{"{kind: DaemonSet, nodeAgent: {reason: it reads the node}}", "SEC-1 fails, but for profile node-agent. Reason given: it reads the node"},
 		{"{kind: Job, hook: {by: helm}}", "logs job/shop-service"},
 		{"workloads: {web: {}, nightly: {kind: CronJob, cron: {schedule: '5 4 * * *'}}}", "create job shop-service-nightly-now --from=cronjob/shop-service-nightly"},
 		{"workloads: {web: {}}", "-l app.kubernetes.io/name=service,app.kubernetes.io/instance=shop,app.kubernetes.io/component=web"},

@@ -282,7 +282,8 @@ externalSecret:
 }
 
 // TestNodeAgent holds that an agent has of its node what is declared, read-only,
-// shows why, and fails the controls that say so: it is no way around them.
+// shows why, and fails the controls that say so: it is no way around them. Profile
+// node-agent takes the reason, of observation alone.
 func TestNodeAgent(t *testing.T) {
 	t.Parallel()
 	rel, err := load(t, serviceDir, parse(t, `
@@ -301,7 +302,9 @@ nodeAgent:
 		t.Errorf("reason %v", is)
 	}
 	mounts, _ := at(tpl, "spec", "containers", 0, "volumeMounts").([]any)
-	if !slices.ContainsFunc(mounts, func(m any) bool { return at(m, "mountPath") == "/host/proc" && at(m, "readOnly") == true }) {
+	if !slices.ContainsFunc(mounts, func(m any) bool {
+		return at(m, "mountPath") == "/host/proc" && at(m, "readOnly") == true && at(m, "recursiveReadOnly") == "IfPossible"
+	}) {
 		t.Errorf("mounts %v", mounts)
 	}
 	found, verdict := judge(t, rel)
@@ -318,6 +321,21 @@ nodeAgent:
 	}
 	if d := cmp.Diff(map[evidence.ControlID]bool{"SEC-1": true, "SEC-7": true}, failed); d != "" {
 		t.Errorf("controls that fail (-want +got):\n%s", d)
+	}
+	for v, want := range map[string]evidence.VerdictOutcome{
+		"{hostNetwork: true, hostPaths: [{path: /proc, reason: counters of the kernel}]}": evidence.VerdictPass,
+		"{hostPaths: [{path: /var/log, reason: logs of the node}]}":                       evidence.VerdictPass,
+		"{hostPaths: [{path: /var/lib/kubelet, reason: pods of the node}]}":               evidence.VerdictFail,
+		"{hostPaths: [{path: /run/x.sock, type: Socket, reason: it asks the runtime}]}":   evidence.VerdictFail,
+		"{hostPID: true}": evidence.VerdictFail,
+	} {
+		rel, err := load(t, serviceDir, overlay(parse(t, "{kind: DaemonSet, nodeAgent: {reason: it reads what the kernel says of the node}}"), values{"nodeAgent": map[string]any(parse(t, v))}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, verdict := judgeBy(t, rel, "node-agent"); verdict.Outcome != want {
+			t.Errorf("%s: %s: %s", v, verdict.Outcome, verdict.Reason)
+		}
 	}
 }
 

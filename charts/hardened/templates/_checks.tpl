@@ -347,7 +347,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind) }}
 {{- end }}
 {{- if lt (len (trim (.reason | default ""))) 10 }}
-{{- fail "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 fails, and shows it)" }}
+{{- fail "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 shows it: profile node-agent as a declared exception, the others fail)" }}
 {{- end }}
 {{- range $i, $path := .hostPaths }}
 {{- if lt (len (trim ($path.reason | default ""))) 10 }}

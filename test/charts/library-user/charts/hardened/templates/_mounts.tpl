@@ -110,8 +110,9 @@
 {{- end }}
 {{- $out = append $out (dict "name" (printf "mount-%d" $i) "source" $source "mount" $mount "containers" ($m.containers | default (list "main"))) }}
 {{- end }}
+{{- /* What is mounted below a path of the node is read-only too, where the node can do that. */}}
 {{- range $i, $path := (($s.nodeAgent).hostPaths) }}
-{{- $out = append $out (dict "name" (printf "host-%d" $i) "source" (dict "hostPath" (dict "path" $path.path "type" ($path.type | default ""))) "mount" (dict "mountPath" ($path.mountPath | default $path.path) "readOnly" true) "containers" (list "main")) }}
+{{- $out = append $out (dict "name" (printf "host-%d" $i) "source" (dict "hostPath" (dict "path" $path.path "type" ($path.type | default ""))) "mount" (dict "mountPath" ($path.mountPath | default $path.path) "readOnly" true "recursiveReadOnly" "IfPossible") "containers" (list "main")) }}
 {{- end }}
 {{- include "hardened.internal.checkMounts" (merge (dict "mounts" $out) .) }}
 {{- toJson $out }}

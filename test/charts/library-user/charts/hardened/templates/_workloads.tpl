@@ -113,5 +113,13 @@ spec:
 {{- with .spec.securityContext.platformIDsReason }}
 {{- $_ := set $declared "helmproof.companyos.github.io/declared-SEC-2" (trim .) }}
 {{- end }}
+{{- with .spec.nodeAgent }}
+{{- if or .hostPaths .hostNetwork .hostPID }}
+{{- $_ := set $declared "helmproof.companyos.github.io/declared-SEC-1" (trim .reason) }}
+{{- end }}
+{{- if .hostNetwork }}
+{{- $_ := set $declared "helmproof.companyos.github.io/declared-SEC-7" (trim .reason) }}
+{{- end }}
+{{- end }}
 {{- toJson $declared }}
 {{- end }}
