@@ -6,8 +6,13 @@
 
 {{- /* securityContext of every container. */}}
 {{- define "hardened.containerSecurityContext" -}}
-{{- $s := .spec.securityContext | default dict }}
-{{- include "hardened.internal.checkSecurityContext" $s -}}
+{{- include "hardened.internal.checkSecurityContext" (.spec.securityContext | default dict) -}}
+{{ include "hardened.internal.containerSecurityContext" . }}
+{{- end }}
+
+{{- /* The same, of a spec that was checked. */}}
+{{- define "hardened.internal.containerSecurityContext" -}}
+{{- $s := .spec.securityContext | default dict -}}
 allowPrivilegeEscalation: false
 privileged: false
 readOnlyRootFilesystem: {{ dig "readOnlyRootFilesystem" true $s }}
@@ -120,6 +125,6 @@ lifecycle:
 resources:
   {{- toYaml (pick $c.resources "requests" "limits") | nindent 2 }}
 securityContext:
-  {{- include "hardened.containerSecurityContext" . | trim | nindent 2 }}
+  {{- include "hardened.internal.containerSecurityContext" . | trim | nindent 2 }}
 {{- include "hardened.internal.volumeMounts" . }}
 {{- end }}

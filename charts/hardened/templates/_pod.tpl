@@ -1,7 +1,12 @@
 {{- /* securityContext of the pod. */}}
 {{- define "hardened.podSecurityContext" -}}
-{{- $s := .spec.securityContext | default dict }}
-{{- include "hardened.internal.checkSecurityContext" $s -}}
+{{- include "hardened.internal.checkSecurityContext" (.spec.securityContext | default dict) -}}
+{{ include "hardened.internal.podSecurityContext" . }}
+{{- end }}
+
+{{- /* The same, of a spec that was checked. */}}
+{{- define "hardened.internal.podSecurityContext" -}}
+{{- $s := .spec.securityContext | default dict -}}
 runAsNonRoot: true
 {{- if not $s.platformIDsReason }}
 runAsUser: {{ $s.runAsUser | default 10001 | int64 }}
@@ -144,7 +149,7 @@ spec:
   {{- end }}
   terminationGracePeriodSeconds: {{ int .spec.shutdown.terminationGracePeriodSeconds }}
   securityContext:
-    {{- include "hardened.podSecurityContext" . | nindent 4 }}
+    {{- include "hardened.internal.podSecurityContext" . | nindent 4 }}
   {{- if $scales }}
   topologySpreadConstraints:
     {{- include "hardened.topologySpread" . | trim | nindent 4 }}

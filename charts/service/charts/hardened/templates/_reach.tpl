@@ -151,10 +151,13 @@ spec:
       ports:
         {{- toYaml .ports | nindent 8 }}
     {{- end }}
-    {{- $known := include "hardened.internal.destinations" $c | fromYaml }}
     {{- $allow := $e.allow }}
     {{- if (($c.spec.serviceAccount).workloadIdentity).gcp }}
     {{- $allow = append $allow (dict "name" "gcpMetadata") }}
+    {{- end }}
+    {{- $known := dict }}
+    {{- if $allow }}
+    {{- $known = include "hardened.internal.destinations" $c | fromYaml }}
     {{- end }}
     {{- range $allow }}
     {{- $recipe := get $known .name }}
@@ -173,6 +176,7 @@ spec:
 
 {{- /* Always with TLS: the Secret is cert-manager's (clusterIssuer), or one that is there. */}}
 {{- define "hardened.ingress" -}}
+{{- if include "hardened.internal.asked" (dict "of" .spec "part" "ingress") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReach" $c }}
 {{- $i := $c.spec.ingress }}
@@ -218,9 +222,11 @@ spec:
     {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
 
 {{- /* A route of the Gateway API. TLS is the Gateway's. */}}
 {{- define "hardened.httproute" -}}
+{{- if include "hardened.internal.asked" (dict "of" .spec "part" "httpRoute") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReach" $c }}
 {{- $r := $c.spec.httpRoute }}
@@ -243,5 +249,6 @@ spec:
         - name: {{ include "hardened.fullname" $c }}
           port: {{ int (include "hardened.internal.port" (merge (dict "name" .port "at" "httpRoute.rules") $c) | fromJson).servicePort }}
     {{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -118,9 +118,14 @@
 
 {{- /* A template of this library for each spec of a release: dict root, spec, template. */}}
 {{- define "hardened.each" -}}
+{{- if or .spec.workloads .spec.tpl }}
 {{- $objects := list }}
 {{- range include "hardened.specs" . | fromJsonArray }}
 {{- $objects = append $objects (include $.template (dict "root" $.root "spec" .) | trim) }}
 {{- end }}
 {{- compact $objects | join "\n---\n" }}
+{{- else }}
+{{- /* One workload, which is the spec itself. */}}
+{{- include .template (dict "root" .root "spec" (omit .spec "workloads" "extraObjects" "tpl")) | trim }}
+{{- end }}
 {{- end }}

@@ -1,6 +1,7 @@
 {{- /* Scaling between bounds, by cpu, memory and requests per second: the largest of what each asks
        for. Only for kinds Deployment and StatefulSet, and where autoscaling is enabled. */}}
 {{- define "hardened.horizontalpodautoscaler" -}}
+{{- if include "hardened.internal.asked" (dict "of" .spec "part" "autoscaling") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
@@ -54,6 +55,7 @@ spec:
     {{- include "hardened.internal.scaling" $a | nindent 4 }}
 {{- end }}
 {{- end }}
+{{- end }}
 
 {{- /* The behavior of a HorizontalPodAutoscaler. */}}
 {{- define "hardened.internal.scaling" -}}
@@ -74,6 +76,7 @@ scaleDown:
 {{- /* Scaling by KEDA, which makes a HorizontalPodAutoscaler of it, with the same bounds and windows:
        instead of ours, where autoscaling.keda is enabled. */}}
 {{- define "hardened.scaledobject" -}}
+{{- if include "hardened.internal.asked" (dict "of" (kindIs "map" .spec.autoscaling | ternary .spec.autoscaling dict) "part" "keda") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkReplicas" $c }}
 {{- $a := $c.spec.autoscaling }}
@@ -112,9 +115,11 @@ spec:
     {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
 
 {{- /* Recommends requests within bounds and changes nothing, so that it never fights an HPA. */}}
 {{- define "hardened.verticalpodautoscaler" -}}
+{{- if include "hardened.internal.asked" (dict "of" .spec "part" "verticalAutoscaling") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkRecommendations" $c }}
 {{- $v := $c.spec.verticalAutoscaling }}
@@ -134,6 +139,7 @@ spec:
           {{- toYaml $v.minAllowed | nindent 10 }}
         maxAllowed:
           {{- toYaml $v.maxAllowed | nindent 10 }}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -454,7 +454,10 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail "networkPolicy.ingress.from admits everybody. Name the pods, namespaces or addresses" }}
 {{- end }}
 {{- end }}
-{{- $known := include "hardened.internal.destinations" . | fromYaml }}
+{{- $known := dict }}
+{{- with $s.networkPolicy.egress.allow }}
+{{- $known = include "hardened.internal.destinations" $ | fromYaml }}
+{{- end }}
 {{- range $i, $entry := $s.networkPolicy.egress.allow }}
 {{- $recipe := get $known (.name | default "") }}
 {{- $at := printf "networkPolicy.egress.allow[%d]" $i }}

@@ -12,6 +12,7 @@
 
 {{- /* For the Prometheus operator: the pods are asked. */}}
 {{- define "hardened.podmonitor" -}}
+{{- if include "hardened.internal.asked" (dict "of" .spec "part" "metrics") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkMetrics" $c }}
 {{- if and $c.spec.metrics.enabled (eq $c.spec.metrics.kind "PodMonitor") -}}
@@ -26,9 +27,11 @@ spec:
     {{- include "hardened.internal.endpoint" $c | nindent 4 }}
 {{- end }}
 {{- end }}
+{{- end }}
 
 {{- /* The same through the Service, which has to have that port. */}}
 {{- define "hardened.servicemonitor" -}}
+{{- if include "hardened.internal.asked" (dict "of" .spec "part" "metrics") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) }}
 {{- include "hardened.internal.checkMetrics" $c }}
 {{- if and $c.spec.metrics.enabled (eq $c.spec.metrics.kind "ServiceMonitor") -}}
@@ -41,5 +44,6 @@ spec:
       {{- include "hardened.selectorLabels" $c | nindent 6 }}
   endpoints:
     {{- include "hardened.internal.endpoint" $c | nindent 4 }}
+{{- end }}
 {{- end }}
 {{- end }}

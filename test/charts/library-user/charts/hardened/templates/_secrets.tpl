@@ -1,6 +1,7 @@
 {{- /* Secrets from a store, by the External Secrets Operator: one Secret of the workload's name for
        variables and files; one for each whole entry; those that have a type of their own. */}}
 {{- define "hardened.externalsecret" -}}
+{{- if include "hardened.internal.asked" (dict "of" .spec "part" "externalSecret") }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) "of" "externalSecret" }}
 {{- include "hardened.internal.checkSecrets" $c }}
 {{- $e := $c.spec.externalSecret }}
@@ -41,6 +42,7 @@
 {{- end }}
 {{- range $i, $made := $objects }}
 {{- include "hardened.internal.externalSecretObject" (dict "c" $owner "e" $e "made" $made) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- /* The certificate is that of the workload whose Ingress it is for. */}}

@@ -28,6 +28,7 @@ resources:
 
 {{- /* The claims of kinds without a template of their own. They outlive the release. */}}
 {{- define "hardened.persistentvolumeclaim" -}}
+{{- if .spec.volumeClaims }}
 {{- $c := dict "root" .root "spec" (include "hardened.internal.spec" . | fromJson) "of" "volumeClaims" }}
 {{- include "hardened.internal.checkKind" $c }}
 {{- if and (ne $c.spec.kind "StatefulSet") (include "hardened.internal.makes" $c) }}
@@ -40,6 +41,7 @@ kind: PersistentVolumeClaim
 {{ include "hardened.internal.metadata" (merge (dict "name" (include "hardened.internal.claimName" (merge (dict "claim" $claim) $c)) "annotations" (dict "helm.sh/resource-policy" "keep")) $owner) }}
 spec:
   {{- include "hardened.internal.claimSpec" $claim | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
