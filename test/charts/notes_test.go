@@ -47,6 +47,8 @@ func TestNotes(t *testing.T) {
 		{"workloads: {web: {}, nightly: {kind: CronJob, cron: {schedule: '5 4 * * *'}}}", "create job shop-service-nightly-now --from=cronjob/shop-service-nightly"},
 		{"workloads: {web: {}}", "-l app.kubernetes.io/name=service,app.kubernetes.io/instance=shop,app.kubernetes.io/component=web"},
 		{"{externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}]}, workloads: {web: {}}}", "get externalsecret shop-service\n"},
+		{"{kind: StatefulSet, replicaCount: 3, autoscaling: {enabled: false}}", `"kind":"StatefulSet","metadata":{"name":"shop-service","namespace":"prod"},"spec":{"replicas":3}}' | kubectl apply --server-side`},
+		{"autoscaling: {initialReplicas: 5}", `"spec":{"replicas":5}}' | kubectl apply --server-side`},
 		{"verticalAutoscaling: {enabled: true}", "describe vpa shop-service"},
 		{"{replicaCount: 1, autoscaling: {enabled: false}, singleReplicaReason: it holds a lock}", "Reason given: it holds a lock"},
 		{"securityContext: {readOnlyRootFilesystem: false, writableRootReason: it updates itself}", "SEC-5 fails. Reason given: it updates itself"},
