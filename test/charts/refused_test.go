@@ -202,9 +202,153 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 	{"misspelled key of a workload", "workloads: {a: {prot: 1}}", "-", "'prot' not allowed"},
 	{"workload by an impossible name", "workloads: {A_b: {}}", "-", "does not match pattern"},
 
+	{"device that is no limit", "resources: {requests: {nvidia.com/gpu: 1}}", "resources.requests.nvidia.com/gpu: unknown", "'nvidia.com/gpu' not allowed"},
+	{"device of nobody", "resources: {limits: {gpu: 1}}", "resources.limits.gpu: unknown", "'gpu' not allowed"},
+	{"name server of one's own", "dnsConfig: {nameservers: [192.0.2.53]}", "the NetworkPolicy lets the pods ask networkPolicy.egress.dns alone", ""},
 	{"sidecar without probes", "sidecars: [{name: p, " + someImage + ", " + someResources + "}]", "sidecars[0].probes.startup is missing", ""},
 	{"sidecar of one probe", "sidecars: [{name: p, " + someImage + ", " + someResources + ", port: 9000, probes: {startup: {type: tcp}, liveness: {type: tcp}}}]", "sidecars[0].probes.readiness is missing", ""},
 	{"sidecar whose probe is null", "sidecars: [{name: p, " + someImage + ", " + someResources + ", port: 9000, probes: {startup: {type: tcp}, readiness: {type: tcp}, liveness: null}}]", "sidecars[0].probes.liveness is missing", "-"},
 	{"twins of a sidecar", "sidecars: [{name: p, " + someImage + ", " + someResources + ", port: 9000, probes: {startup: {type: tcp}, readiness: {type: http, path: /}, liveness: {type: http}}}]", "sidecars[0].probes.liveness asks what probes.readiness asks and gives up as early", ""},
 	{"twins of a sidecar, by numbers", "sidecars: [{name: p, " + someImage + ", " + someResources + ", port: 9000, probes: {startup: {type: tcp}, readiness: {type: tcp, failureThreshold: 6}, liveness: {type: tcp, periodSeconds: 20}}}]", "sidecars[0].probes.liveness asks what probes.readiness asks and gives up as early", ""},
 	{"sidecar probed at no port", "sidecars: [{name: p, " + someImage + ", " + someResources + ", " + "probes: {startup: {type: tcp}, readiness: {type: tcp}, liveness: {type: tcp}}}]", "sidecars[0].probes.startup: type tcp asks the port, and port is 0", ""},
+
+	{"bare pod", "kind: Pod", "not replaced when its node goes", "value must be one of 'Deployment', 'StatefulSet', 'DaemonSet', 'CronJob', 'Job'"},
+	{"volume of a Deployment", "volumeClaims: [{name: d, path: /d, size: 1Gi}]", "Use kind StatefulSet", ""},
+	{"misspelled", "replicaCuont: 3", "replicaCuont: unknown", "additional properties 'replicaCuont' not allowed"},
+	{"misspelled inside", "securityContext: {runAsUzer: 5}", "runAsUzer: unknown", "additional properties 'runAsUzer' not allowed"},
+	{"misspelled further inside", "autoscaling: {scaleUp: {procent: 5}}", "autoscaling.scaleUp.procent: unknown. Known are stabilizationWindowSeconds", "additional properties 'procent' not allowed"},
+	{"misspelled in a probe", "probes: {liveness: {timeout: 5}}", "probes.liveness.timeout: unknown", "additional properties 'timeout' not allowed"},
+	{"misspelled in a list", "networkPolicy: {egress: {to: [{peers: [{podselector: {}}], ports: [{port: 1}]}]}}", "networkPolicy.egress.to[0].peers[0].podselector: unknown", "additional properties 'podselector' not allowed"},
+	{"misspelled in a sidecar", "sidecars: [{name: p, image: {repository: registry.example.com/p, sha: x}}]", "sidecars[0].image.sha: unknown", "additional properties 'sha' not allowed"},
+	{"replicas by Kubernetes' name", "replicas: 3", "replicas: it is called replicaCount", ""},
+	{"a probe by Kubernetes' name", "livenessProbe: {}", "livenessProbe: it is called probes.liveness", ""},
+	{"the class by Kubernetes' name", "ingress: {ingressClassName: nginx}", "ingress.ingressClassName: it is called className", ""},
+}
+
+// TestRefused holds that no insecure attempt renders, neither by service's
+// values nor by a spec given to the library without any schema, and that the
+// user is told why.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	chart := passThrough(t)
+	if _, err := load(t, chart, values{"spec": parse(t, spec)}); err != nil {
+		t.Fatalf("the least spec does not render: %v", err)
+	}
+	for _, a := range attempts {
+		t.Run(a.name, func(t *testing.T) {
+			t.Parallel()
+			v := parse(t, a.values)
+			says := a.says
+			if a.schemaSays != "" {
+				says = a.schemaSays
+			}
+			// What null removes, a default of service may put back; it is then no attempt.
+			if says != "-" {
+				refused(t, "service", serviceDir, v, says)
+			}
+			if a.says == "-" { // of a release, which one spec is not
+				return
+			}
+			refused(t, "library", chart, values{"spec": overlay(parse(t, spec), v)}, a.says)
+		})
+	}
+}
+
+func refused(t *testing.T, what, chart string, v values, says string) {
+	t.Helper()
+	rel, err := load(t, chart, v)
+	if err == nil {
+		t.Errorf("%s renders:\n%s", what, rel.Manifests)
+		return
+	}
+	if !strings.Contains(err.Error(), says) {
+		t.Errorf("%s is refused without saying %q: %v", what, says, err)
+	}
+	for _, secret := range []string{"hunter2"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the refusal repeats the secret: %v", what, err)
+		}
+	}
+}
+
+// TestRefusedTwice holds that the schema of service knows what the library
+// refuses by name, as deprecated and in the same words, so that editors show
+// it. It lets Helm pass it: Helm's message for a schema would hide the words.
+func TestRefusedTwice(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Properties map[string]json.RawMessage
+		Defs       map[string]json.RawMessage `json:"$defs"`
+	}
+	raw, err := os.ReadFile(filepath.Join(serviceDir, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		t.Fatal(err)
+	}
+	table := helper(t, "hardened.refused")
+	n := 0
+	for part, keys := range table {
+		var of struct{ Properties map[string]json.RawMessage }
+		switch part {
+		case "spec":
+			of.Properties = schema.Properties
+		case "*container":
+			err = json.Unmarshal(schema.Defs["container"], &of)
+		default:
+			err = json.Unmarshal(schema.Properties[part], &of)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, why := range keys.(map[string]any) {
+			n++
+			var p struct {
+				Deprecated         bool
+				DeprecationMessage string
+			}
+			if err := json.Unmarshal(of.Properties[key], &p); err != nil || !p.Deprecated || p.DeprecationMessage != why {
+				t.Errorf("%s.%s: the schema says %q, the library %q (%v)", part, key, p.DeprecationMessage, why, err)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d keys compared", n)
+	}
+	for _, name := range []string{"secretName", "secretValue", "secretArgument"} {
+		pattern, err := json.Marshal(text(t, "hardened.internal."+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(raw), strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(string(pattern))) {
+			t.Errorf("the schema has no pattern %s", pattern)
+		}
+	}
+}
+
+// text is what a template of the library renders that looks at no values.
+func text(tb testing.TB, template string) string {
+	tb.Helper()
+	dir := passThrough(tb)
+	probe := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {text: {{ include \"" + template + "\" (dict) | quote }}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "templates", "thing.yaml"), []byte(probe), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	rel, err := load(tb, dir, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	set, err := rel.Objects()
+	if err != nil || len(set.Objects) != 1 {
+		tb.Fatalf("%d objects: %v", len(set.Objects), err)
+	}
+	data, _ := set.Objects[0].Object["data"].(map[string]any)
+	s, _ := data["text"].(string)
+	if s == "" {
+		tb.Fatalf("%s renders nothing", template)
+	}
+	return s
+}
+
+func helper(tb testing.TB, template string) values { return parse(tb, text(tb, template)) }
