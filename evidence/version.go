@@ -8,7 +8,7 @@ import "cmp"
 // the same findings again, to the byte; evidence of another is compared by
 // control, target and outcome. Whatever changes a finding or a verdict, its
 // wording too, raises it; a golden bundle holds that.
-const RulesVersion = 3
+const RulesVersion = 4
 
 // ReportsVersion is the version of how reports are rendered, sealed in runs.json.
 // Reports of the same version must render to the same bytes again; those of
