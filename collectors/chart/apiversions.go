@@ -8,9 +8,12 @@ import (
 	"sync"
 
 	"helm.sh/helm/v4/pkg/chart/common"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/companyos/helmproof/internal/manifest"
 )
 
 // release is a version of Kubernetes by its numbers.
@@ -132,4 +135,36 @@ func SwitchedOff(gvk schema.GroupVersionKind, version string) bool {
 	var since release
 	since.major, since.minor = x.APILifecycleIntroduced()
 	return !since.before(betaOff)
+}
+
+// broughtAlong are the APIs of the definitions in the crds folders of a chart and its
+// subcharts, with and without kind. Helm installs those and asks the cluster what it
+// serves only then, so that templates find them at the first install, too.
+func broughtAlong(c *chartv2.Chart) map[string]bool {
+	out := map[string]bool{}
+	for _, crd := range c.CRDObjects() {
+		for d := range manifest.Stream(crd.File.Data) {
+			v, err := manifest.Decode(d.Text)
+			if err != nil {
+				continue // CHT-3 says so, and Helm does not go on
+			}
+			o, _ := v.(map[string]any)
+			if kind, _ := o["kind"].(string); kind != "CustomResourceDefinition" {
+				continue
+			}
+			spec, _ := o["spec"].(map[string]any)
+			group, _ := spec["group"].(string)
+			names, _ := spec["names"].(map[string]any)
+			kind, _ := names["kind"].(string)
+			versions, _ := spec["versions"].([]any)
+			for _, v := range versions {
+				version, _ := v.(map[string]any)
+				name, _ := version["name"].(string)
+				if served, _ := version["served"].(bool); served && group != "" && name != "" && kind != "" {
+					out[group+"/"+name], out[group+"/"+name+"/"+kind] = true, true
+				}
+			}
+		}
+	}
+	return out
 }

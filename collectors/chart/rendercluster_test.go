@@ -162,3 +162,42 @@ func TestDifferingField(t *testing.T) {
 		t.Errorf("said %q", said)
 	}
 }
+
+// TestBroughtAlong: what the chart's own crds folders define is served when Helm renders.
+func TestBroughtAlong(t *testing.T) {
+	t.Parallel()
+	const definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: apps.example.com}\nspec:\n  group: example.com\n  names: {kind: App, plural: apps}\n  scope: Namespaced\n" +
+		"  versions:\n  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}\n  - {name: v1beta1, served: false, storage: false, schema: {openAPIV3Schema: {type: object}}}\n"
+	const pod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"}}`
+	for name, tt := range map[string]struct {
+		version string
+		file    string
+		shown   bool
+	}{
+		"version":            {"example.com/v1", "crds/a.yaml", true},
+		"kind":               {"example.com/v1/App", "crds/a.yaml", true},
+		"another kind":       {"example.com/v1/Other", "crds/a.yaml", false},
+		"not served":         {"example.com/v1beta1", "crds/a.yaml", false},
+		"of a subchart":      {"example.com/v1", "charts/s/crds/a.yaml", true},
+		"of one that is off": {"example.com/v1", "charts/idle/crds/a.yaml", false},
+		"a template":         {"example.com/v1", "templates/a.yaml", false},
+		"no manifest":        {"example.com/v1", "crds/a.txt", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rel := mustLoad(t, demoChart(t, map[string]string{
+				"Chart.yaml":             "apiVersion: v2\nname: demo\nversion: 1.2.3\ndependencies: [{name: s, version: 0.1.0}, {name: idle, version: 0.1.0, condition: idle.enabled}]\n",
+				"values.yaml":            "idle: {enabled: false}\n",
+				"charts/s/Chart.yaml":    "apiVersion: v2\nname: s\nversion: 0.1.0\n",
+				"charts/idle/Chart.yaml": "apiVersion: v2\nname: idle\nversion: 0.1.0\n",
+				"templates/x.yaml":       `{{ if .Capabilities.APIVersions.Has "` + tt.version + `" }}` + pod + `{{ end }}`, tt.file: definition,
+			}), LoadOptions{})
+			if got := strings.Contains(string(rel.Manifests), `"Pod"`); got != tt.shown {
+				t.Errorf("rendered: %v, want %v", got, tt.shown)
+			}
+			if tt.shown && len(rel.Record.Depends) > 0 {
+				t.Errorf("said %q", rel.Record.Depends)
+			}
+		})
+	}
+}

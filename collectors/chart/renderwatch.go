@@ -56,6 +56,9 @@ func (r *rendering) hasAPI(set any, version string) (bool, error) {
 	if !ok {
 		return false, errors.New("Has: not the set of API versions") //nolint:staticcheck // the name of the method that templates call
 	}
+	if !s.Has(version) && r.own != nil && r.own()[version] {
+		return true, nil
+	}
 	r.asksCluster = r.asksCluster || servedByProvider(version) && !s.Has(version)
 	switch _, asked := r.asked[version]; {
 	case asked:
