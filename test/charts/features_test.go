@@ -20,7 +20,7 @@ var features = map[string]struct {
 		[]string{"kind: Deployment", "kind: StatefulSet", "kind: DaemonSet", "kind: Job", "kind: CronJob"}, ""},
 	"several in one release":       {"workloads: {web: {}, worker: {port: 0, probes: {startup: {type: exec, command: [a]}, readiness: {type: exec, command: [b]}, liveness: {type: exec, command: [c]}}}}", []string{"name: shop-service-web\n", "name: shop-service-worker\n"}, ""},
 	"what they share is said once": {"{env: {SHARED: v}, workloads: {web: {}, worker: {}}}", []string{`(?s)name: SHARED.*name: SHARED`}, ""},
-	"init containers and sidecars": {"sidecars: [{name: p, image: {repository: registry.example.com/p, digest: '" + digest + "'}, resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {cpu: 1m, memory: 1Mi}}}]", []string{"restartPolicy: Always"}, ""},
+	"init containers and sidecars": {"sidecars: [{name: p, image: {repository: registry.example.com/p, digest: '" + digest + "'}, resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {cpu: 1m, memory: 1Mi}}, probes: {startup: {type: exec, command: [a]}, readiness: {type: exec, command: [b]}, liveness: {type: exec, command: [c]}}}]", []string{"restartPolicy: Always"}, ""},
 	"migration as a hook":          {"workloads: {migrate: {kind: Job, hook: {by: helm}}}", []string{"helm.sh/hook: pre-install,pre-upgrade", `helm.sh/hook-weight: "-[0-9]+"`}, ""},
 	"Argo CD: hooks, waves":        {"workloads: {migrate: {kind: Job, hook: {by: argocd}}, web: {syncWave: 2}}", []string{"argocd.argoproj.io/hook: PreSync", `argocd.argoproj.io/sync-wave: "2"`}, ""},
 	"a Job's image may change":     {"kind: Job", []string{`name: shop-service-[0-9a-f]{8}\n`}, ""},
