@@ -62,6 +62,8 @@ type rendering struct {
 	asksPatch   bool                   // one asks for more of its version than what a written range says
 	asksNumber  bool                   // there is one that names the revision
 	asksCluster bool                   // a template asks what the cluster serves, or for its version
+	asksVersion bool                   // for its version
+	asksAPI     bool                   // for an API that a provider's cluster has
 	asksRelease bool                   // one asks whether it is an upgrade, or which revision
 	asked       map[string]struct{}    // the APIs that it asks for
 	serves      func(string) bool      // which of them are there besides those of .Capabilities

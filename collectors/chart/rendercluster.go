@@ -20,6 +20,7 @@ import (
 // Modes of rendering, in Record.Modes, besides those of rendermodes.go.
 const (
 	modeProvider = "on a provider's cluster"
+	modeFound    = "install, lookup finds objects"
 	modeServed   = "where all APIs are served that it asks for"
 )
 
@@ -98,69 +99,120 @@ type comparison struct {
 	told   map[string]bool // differences that were told: what one mode does is not for the next
 }
 
+// way is one of the ways in which a template can be told where it is rendered.
+type way struct {
+	provider bool // on a cluster of a provider's version
+	serves   bool // that has the APIs that providers' clusters have
+	upgrade  bool
+}
+
+// ways are all that the templates could tell from an install on a cluster as it comes,
+// by what they were seen to ask for.
+func (t *rendering) ways() []way {
+	out := []way{{}}
+	if t.asksCluster {
+		out = append(out, way{provider: true, serves: true})
+	}
+	if t.asksVersion && t.asksAPI { // a cluster of one's own can have metrics, and a provider's none
+		out = append(out, way{serves: true}, way{provider: true})
+	}
+	if t.asksRelease {
+		for _, w := range slices.Clone(out) {
+			w.upgrade = true
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
 // run renders the other modes, each only where a template could tell it from an install
 // on a cluster as it comes: what asks for the cluster alone is the same as an upgrade.
 func (m *comparison) run(ctx context.Context) error {
-	t, own := m.t, m.caps
-	provider, err := m.l.providerCapabilities(own)
-	if err != nil {
-		return err
-	}
-	upgrade := func(caps *common.Capabilities) func(any, *recorder) (map[string]string, error) {
-		return func(values any, rec *recorder) (map[string]string, error) {
-			return t.again(ctx, m.c, m.scope, values, caps, rec)
-		}
-	}
-	var onProvider, upgraded, both bool
-	for done := false; !done; {
-		if !t.tracing && (t.asksPatch || t.asksRelease && t.asksNumber) { // a mark can be seen, perhaps since the last rendering
-			t.startTrace()
-			onProvider, upgraded, both = false, false, false
-		}
+	t := m.t
+	if err := m.each(ctx, map[way]bool{{}: true}, func(w way) string {
 		t.serves = nil
-		switch {
-		case t.asksCluster && !onProvider:
-			onProvider, t.serves = true, servedByProvider
-			err = m.with(ctx, modeProvider, m.onCluster(ctx, provider), nil)
-		case t.asksRelease && !upgraded:
-			upgraded = true
-			err = m.with(ctx, modeUpgrade, upgrade(own), nil)
-		case t.asksCluster && t.asksRelease && !both:
-			both, t.serves = true, servedByProvider
-			err = m.with(ctx, modeUpgrade, upgrade(provider), nil)
-		default:
-			done = true
+		if w.serves {
+			t.serves = servedByProvider
 		}
-		if err != nil {
-			return err
+		if w.upgrade {
+			return modeUpgrade
 		}
+		return modeProvider
+	}, nil); err != nil {
+		return err
 	}
 	if !slices.Contains(m.rec.Modes, modeUpgrade) {
 		m.rec.Modes = append(m.rec.Modes, modeUpgrade) // the same
 	}
-	caps := own
-	if onProvider {
-		caps, t.serves = provider, servedByProvider
-	}
 	if len(m.seen.lookups) > 0 {
 		t.present = true
-		if err := m.with(ctx, modePresent, upgrade(caps), nil); err != nil {
+		err := m.each(ctx, map[way]bool{}, func(w way) string {
+			t.serves = nil
+			if w.serves {
+				t.serves = servedByProvider
+			}
+			if w.upgrade || !t.asksRelease { // who does not ask is told the same
+				return modePresent
+			}
+			return modeFound
+		}, nil)
+		t.present = false
+		if err != nil {
 			return err
 		}
-		t.present = false
 	}
-	return m.further(ctx, caps)
+	return m.further(ctx)
+}
+
+// each renders in all ways that are not done: those that templates ask for on their
+// way, too. prepare makes a cluster, and says what that is called.
+func (m *comparison) each(ctx context.Context, done map[way]bool, prepare func(way) string, ignore func(any) bool) error {
+	t := m.t
+	provider, err := m.l.providerCapabilities(m.caps)
+	if err != nil {
+		return err
+	}
+	for again := true; again; {
+		again = false
+		if !t.tracing && (t.asksPatch || t.asksRelease && t.asksNumber) { // a mark can be seen, perhaps since the last rendering
+			t.startTrace()
+			first := done[way{}]
+			clear(done)
+			done[way{}] = first
+		}
+		for _, w := range t.ways() {
+			if done[w] {
+				continue
+			}
+			done[w], again = true, true
+			caps := m.caps
+			if w.provider {
+				caps = provider
+			}
+			render := m.onCluster(ctx, caps)
+			if w.upgrade {
+				render = func(values any, rec *recorder) (map[string]string, error) {
+					return t.again(ctx, m.c, m.scope, values, caps, rec)
+				}
+			}
+			if err := m.with(ctx, prepare(w), render, ignore); err != nil {
+				return err
+			}
+			break // it may have asked for more
+		}
+	}
+	return nil
 }
 
 // further renders what depends on optional APIs and objects. What is asked only there
 // was not rendered in all ways.
-func (m *comparison) further(ctx context.Context, caps *common.Capabilities) error {
+func (m *comparison) further(ctx context.Context) error {
 	t := m.t
 	cluster, release := t.asksCluster, t.asksRelease
-	if err := m.served(ctx, caps); err != nil {
+	if err := m.served(ctx); err != nil {
 		return err
 	}
-	if err := m.some(ctx, caps); err != nil {
+	if err := m.some(ctx); err != nil {
 		return err
 	}
 	if !cluster && t.asksCluster || !release && t.asksRelease {
@@ -171,16 +223,27 @@ func (m *comparison) further(ctx context.Context, caps *common.Capabilities) err
 
 // served compares with a cluster that has every API that was asked for. What is made
 // only where its kind is known is of no use to anybody elsewhere, and no difference.
-func (m *comparison) served(ctx context.Context, caps *common.Capabilities) error {
+func (m *comparison) served(ctx context.Context) error {
 	more := false
 	for version := range m.t.asked {
-		more = more || servedSomewhere(version) && !servedByProvider(version) && !caps.APIVersions.Has(version)
+		more = more || servedSomewhere(version) && !servedByProvider(version) && !m.caps.APIVersions.Has(version)
 	}
 	if !more {
 		return nil
 	}
-	m.t.serves = func(version string) bool { return servedByProvider(version) || servedSomewhere(version) }
-	return m.with(ctx, modeServed, m.onCluster(ctx, caps), ofUnknownKind)
+	all := func(version string) bool { return servedByProvider(version) || servedSomewhere(version) }
+	return m.each(ctx, map[way]bool{}, func(w way) string {
+		m.t.serves = all
+		if m.t.asksVersion && m.t.asksAPI && !w.serves {
+			m.t.serves = servedSomewhereElse
+		}
+		return modeServed
+	}, ofUnknownKind)
+}
+
+// servedSomewhereElse reports whether an API is one that no provider installs.
+func servedSomewhereElse(version string) bool {
+	return servedSomewhere(version) && !servedByProvider(version)
 }
 
 // ofUnknownKind reports whether an object is of a kind that somebody has to install.
@@ -237,7 +300,7 @@ func (m *comparison) with(ctx context.Context, mode string, render func(values a
 
 // standIns says what lookup gave.
 func standIns(mode string, lookups bool) string {
-	if mode == modePresent || mode == modeSome && lookups {
+	if mode == modePresent || mode == modeFound || mode == modeSome && lookups {
 		return " (lookup gave stand-ins without content for the objects of a cluster)"
 	}
 	return ""

@@ -254,7 +254,8 @@ func (r *rendering) bound(compare any) func(string, reflect.Value) (bool, error)
 		matters, known := r.bounds[constraint]
 		if !known {
 			matters = patchMatters(constraint, version)
-			r.asksCluster = r.asksCluster || matters || tells(of, constraint, version)
+			r.asksVersion = r.asksVersion || matters || tells(of, constraint, version)
+			r.asksCluster = r.asksCluster || r.asksVersion
 			if len(r.bounds) < maxMarks {
 				r.bounds[constraint] = matters
 			}

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"helm.sh/helm/v4/pkg/chart/common"
 )
 
 // Of the optional APIs and the objects that a chart asks for, a cluster may have some
@@ -34,7 +32,7 @@ func (m *comparison) optional() []string {
 
 // some compares with clusters that have some of what was asked for. Where something
 // is not checked anyway, they are not rendered.
-func (m *comparison) some(ctx context.Context, caps *common.Capabilities) error {
+func (m *comparison) some(ctx context.Context) error {
 	defer func() { m.t.chosen = nil }()
 	tried := map[string]bool{}
 	for again := true; again; {
@@ -58,7 +56,7 @@ func (m *comparison) some(ctx context.Context, caps *common.Capabilities) error 
 			}
 			tried[key] = true
 			m.t.chosen = chosen
-			if err := m.with(ctx, modeSome, m.onCluster(ctx, caps), ofUnknownKind); err != nil {
+			if err := m.each(ctx, map[way]bool{}, func(way) string { return modeSome }, ofUnknownKind); err != nil {
 				return err
 			}
 			if len(m.optional()) != len(asked) { // it asked for more on its way

@@ -39,7 +39,7 @@ func (r *rendering) watchFunctions() template.FuncMap {
 				r.depend(r.current + byAPIs)
 			}
 		}),
-		watchKube:  through(func(reflect.Value) { r.asksCluster, r.asksPatch = true, true }),
+		watchKube:  through(func(reflect.Value) { r.asksCluster, r.asksVersion, r.asksPatch = true, true, true }),
 		watchMode:  through(func(reflect.Value) { r.asksRelease = true }),
 		watchWhole: through(r.sawWhole),
 		watchZone: through(func(reflect.Value) {
@@ -59,7 +59,8 @@ func (r *rendering) hasAPI(set any, version string) (bool, error) {
 	if !s.Has(version) && r.own != nil && r.own()[version] {
 		return true, nil
 	}
-	r.asksCluster = r.asksCluster || servedByProvider(version) && !s.Has(version)
+	r.asksAPI = r.asksAPI || servedByProvider(version) && !s.Has(version)
+	r.asksCluster = r.asksCluster || r.asksAPI
 	switch _, asked := r.asked[version]; {
 	case asked:
 	case len(r.asked) < maxAsked:
