@@ -184,7 +184,7 @@ func (r *rendering) namesSuffix(args []reflect.Value) bool {
 // suffix alone matters is for renderings to show.
 func patchMatters(constraint, version string) bool {
 	v, err := semver.NewVersion(version)
-	if err != nil || !strings.Contains(constraint, fmt.Sprintf(".%d", v.Minor())) {
+	if err != nil || !strings.Contains(leadingZeros.ReplaceAllString(constraint, "."), fmt.Sprintf(".%d", v.Minor())) {
 		return false
 	}
 	c, err := semver.NewConstraint(constraint)
@@ -217,6 +217,8 @@ func patchMatters(constraint, version string) bool {
 	}
 	return slices.Contains(with, true) && slices.Contains(with, false)
 }
+
+var leadingZeros = regexp.MustCompile(`\.0+`)
 
 var prerelease = regexp.MustCompile(`-[0-9A-Za-z][0-9A-Za-z.-]*`)
 

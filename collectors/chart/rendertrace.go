@@ -39,7 +39,7 @@ var handingOn = setOf(
 	"b64enc", "b32enc", "sha1sum", "sha256sum", "sha512sum", "bcrypt", "htpasswd", "derivePassword", "encryptAES",
 	"date", "htmlDate", "dateInZone", "date_in_zone", "htmlDateInZone", "dateModify", "date_modify", "mustDateModify", "unixEpoch",
 	"genSignedCert", "genSignedCertWithKey", "genCAWithKey", "genSelfSignedCertWithKey",
-	checkPrint, watchBound, watchHas, watchAPIs, watchKube, watchMode, watchWhole, watchZone, traceValue, traceKeys, traceTruth, traceFirst, traceCarried,
+	checkPrint, watchBound, watchHas, watchAPIs, watchKube, watchMode, watchWhole, watchDeep, watchZone, traceValue, traceKeys, traceTruth, traceFirst, traceCarried,
 )
 
 // carrying are functions of which a mark comes out again, or which look after that by

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strconv"
 	"text/template"
 	"text/template/parse"
 
@@ -19,6 +20,7 @@ const (
 	watchMode  = "helmproofMode"  // .Release.IsUpgrade, .IsInstall and .Revision
 	watchZone  = "helmproofZone"  // methods of times that go by the zone of the machine
 	watchWhole = "helmproofWhole" // what a template goes through by other means than names
+	watchDeep  = "helmproofDeep"  // the same, several steps at once
 )
 
 // maxAsked bounds the API versions that a chart asks for.
@@ -39,9 +41,13 @@ func (r *rendering) watchFunctions() template.FuncMap {
 				r.depend(r.current + byAPIs)
 			}
 		}),
-		watchKube:  through(func(reflect.Value) { r.asksCluster, r.asksVersion, r.asksPatch = true, true, true }),
-		watchMode:  through(func(reflect.Value) { r.asksRelease = true }),
+		watchKube: through(func(reflect.Value) { r.asksCluster, r.asksVersion, r.asksPatch = true, true, true }),
+		watchMode: through(func(v reflect.Value) {
+			r.asksRelease = true
+			r.asksNumber = r.asksNumber || concrete(v).Kind() == reflect.Int // no number of a chart's values is one
+		}),
 		watchWhole: through(r.sawWhole),
+		watchDeep:  func(steps int, v reflect.Value) reflect.Value { r.sawDeep(v, steps); return v },
 		watchZone: through(func(reflect.Value) {
 			if len(r.rec.generated)+len(r.rec.zones) > 0 { // there is no other way to a time
 				r.depend(r.current + " asks a date for the time zone: what is rendered depends on the machine")
@@ -84,6 +90,26 @@ func (r *rendering) sawWhole(v reflect.Value) {
 	r.asksRelease = r.asksRelease || hasMode(m) || hasMode(mapping(m["Release"]))
 	if holdsRevision(m) {
 		r.takesRelease()
+	}
+}
+
+// sawDeep notes that a template takes something out of v, that many steps below it, and
+// may meet .Release on its way.
+func (r *rendering) sawDeep(v reflect.Value, steps int) {
+	v = concrete(v)
+	r.sawWhole(v)
+	if steps < 2 {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			r.sawDeep(it.Value(), steps-1)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			r.sawDeep(v.Index(i), steps-1)
+		}
 	}
 }
 
@@ -137,13 +163,15 @@ func (r *rendering) watchSelectors(f template.FuncMap) template.FuncMap {
 			return pluck(name, list...)
 		},
 		"dig": func(list ...any) (any, error) {
-			if len(list) > 0 && holdsRevision(list[len(list)-1]) {
-				for _, name := range list[:len(list)-1] {
-					if name == "Revision" {
+			if len(list) > 1 {
+				m := mapping(list[len(list)-1])
+				for _, step := range list[:len(list)-2] {
+					name, _ := step.(string)
+					if hasRevision(m) && name == "Revision" {
 						r.takesRelease()
 					}
-					text, _ := name.(string)
-					r.asksRelease = r.asksRelease || isMode(text)
+					r.asksRelease = r.asksRelease || hasMode(m) && isMode(name)
+					m = mapping(m[name])
 				}
 			}
 			return dig(list...)
@@ -255,7 +283,12 @@ func (w watcher) command(c *parse.CommandNode, piped bool) {
 		c.Args[i] = w.argument(a)
 	}
 	if id, ok := c.Args[0].(*parse.IdentifierNode); ok && id.Ident == "index" && len(c.Args) > 1 && !onlyNames(c.Args[2:], piped) {
-		c.Args[1] = w.wrapped(watchWhole, c.Args[1])
+		steps := len(c.Args) - 2
+		if piped {
+			steps++
+		}
+		number := &parse.NumberNode{NodeType: parse.NodeNumber, Pos: c.Pos, IsInt: true, Int64: int64(steps), Text: strconv.Itoa(steps)}
+		c.Args[1] = &parse.PipeNode{NodeType: parse.NodePipe, Pos: c.Pos, Cmds: []*parse.CommandNode{w.call(watchDeep, c.Pos, number, c.Args[1])}}
 	} else if ok && id.Ident == "index" && len(c.Args) > 1 && slices.ContainsFunc(c.Args[2:], func(n parse.Node) bool {
 		text, ok := n.(*parse.StringNode)
 		return ok && isMode(text.Text)
@@ -368,5 +401,5 @@ func (w watcher) wrapped(call string, n parse.Node) parse.Node {
 // isCall reports whether a command is one that was put there.
 func (w watcher) isCall(c *parse.CommandNode) bool {
 	id, ok := c.Args[0].(*parse.IdentifierNode)
-	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchBound, watchMode, watchWhole, watchZone}, id.Ident)
+	return ok && slices.Contains([]string{watchHas, watchAPIs, watchKube, watchBound, watchMode, watchWhole, watchDeep, watchZone}, id.Ident)
 }
