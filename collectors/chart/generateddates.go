@@ -89,10 +89,16 @@ func (r *rendering) dateFunctions(use func(string) int) template.FuncMap {
 	}
 	toDate := func(function, layout, s string) (time.Time, error) {
 		t, err := time.ParseInLocation(layout, s, r.localZone())
-		if err != nil || strings.Contains(layout, "07") { // it says its zone
+		if err != nil {
 			return t, err
 		}
 		r.rec.zone(function, r.current)
+		if strings.Contains(layout, "-07") || strings.Contains(layout, "Z07") { // it says its zone, of which a machine may know the name
+			if name, offset := t.Zone(); r.zone != 0 && !strings.HasSuffix(s, "Z") {
+				t = t.In(time.FixedZone(name+r.localZone().String(), offset))
+			}
+			return t, nil
+		}
 		switch r.zone { // there are zones that leave any given hour out
 		case 1:
 			t = t.Add(time.Hour)

@@ -88,24 +88,28 @@ func TestTimeZone(t *testing.T) {
 		asks  = "asks a date for the time zone"
 	)
 	for template, want := range map[string]string{
-		`{{ date "2006-01-02" 1704067200 }}`:                                                          calls,
-		`{{ date "2006" 1704067200 }}`:                                                                calls, // to the west of UTC
-		`{{ date "2006" 1735687800 }}`:                                                                calls, // to the east
-		`{{ date "2006" 946684800 }}`:                                                                 calls, // what stands for now
-		`{{ $n := now }}{{ date "2006" 946684800 }}`:                                                  calls,
-		`{{ toDate "2006-01-02T15:04:05Z07:00" "2000-01-01T00:00:00Z" | date "2006" }}`:               calls,
-		`{{ htmlDate 1704067200 }}`:                                                                   calls,
-		`{{ dateInZone "15" 1704067200 "Local" }}`:                                                    calls,
-		`{{ dateInZone "15" 1704067200 "Europe/Berlin" }}`:                                            calls, // UTC where there is no list of zones
-		`{{ toDate "2006-01-02" "2024-01-01" | unixEpoch }}`:                                          calls,
-		`{{ (mustToDate "2006-01-02" "2024-01-01").Unix }}`:                                           calls,
-		`{{ toDate "2006-01-02" "2024-06-01" }}`:                                                      calls,
-		`{{ if eq (date "15" 1704067200) "07" }}x{{ end }}`:                                           calls,
-		`{{ if ne (toDate "2006-01-02 15:04" "2024-03-31 02:30" | date "15:04") "02:30" }}x{{ end }}`: calls, // no such hour in Berlin
-		`{{ if eq "x" (include "z" .) }}x{{ end }}{{ define "z" }}{{ htmlDate 0 }}{{ end }}`:          calls,
-		`{{ (toDate "2006" "2024").Local.Hour }}`:                                                     asks,
-		`{{ if (toDate "2006" "2024").IsDST }}x{{ end }}`:                                             asks,
-		`{{ if eq (toDate "2006" "2024").Location.String "Europe/Berlin" }}x{{ end }}`:                calls,
+		`{{ date "2006-01-02" 1704067200 }}`:                                                                                    calls,
+		`{{ date "2006" 1704067200 }}`:                                                                                          calls, // to the west of UTC
+		`{{ date "2006" 1735687800 }}`:                                                                                          calls, // to the east
+		`{{ date "2006" 946684800 }}`:                                                                                           calls, // what stands for now
+		`{{ $n := now }}{{ date "2006" 946684800 }}`:                                                                            calls,
+		`{{ toDate "2006-01-02T15:04:05Z07:00" "2000-01-01T00:00:00Z" | date "2006" }}`:                                         calls,
+		`{{ htmlDate 1704067200 }}`:                                                                                             calls,
+		`{{ dateInZone "15" 1704067200 "Local" }}`:                                                                              calls,
+		`{{ dateInZone "15" 1704067200 "Europe/Berlin" }}`:                                                                      calls, // UTC where there is no list of zones
+		`{{ toDate "2006-01-02" "2024-01-01" | unixEpoch }}`:                                                                    calls,
+		`{{ (mustToDate "2006-01-02" "2024-01-01").Unix }}`:                                                                     calls,
+		`{{ toDate "2006-01-02" "2024-06-01" }}`:                                                                                calls,
+		`{{ if eq (date "15" 1704067200) "07" }}x{{ end }}`:                                                                     calls,
+		`{{ if ne (toDate "2006-01-02 15:04" "2024-03-31 02:30" | date "15:04") "02:30" }}x{{ end }}`:                           calls, // no such hour in Berlin
+		`{{ if eq "x" (include "z" .) }}x{{ end }}{{ define "z" }}{{ htmlDate 0 }}{{ end }}`:                                    calls,
+		`{{ (toDate "2006" "2024").Local.Hour }}`:                                                                               asks,
+		`{{ if (toDate "2006" "2024").IsDST }}x{{ end }}`:                                                                       asks,
+		`{{ if eq (toDate "2006" "2024").Location.String "Europe/Berlin" }}x{{ end }}`:                                          calls,
+		`{{ if eq ((toDate "2006-01-02T15:04:05Z07:00" "2024-01-01T00:00:00Z").Local.Format "MST") "CET" }}x{{ end }}`:          asks,
+		`{{ $_ := set .Values "t" (toDate "2006Z07:00" "2024Z") }}{{ if contains "CET" (toString .Values.t.Local) }}x{{ end }}`: asks,
+		`{{ if eq ((toDate "2006-01-02T15:04:05-07:00" "2024-01-01T00:00:00+01:00").Format "MST") "CET" }}x{{ end }}`:           calls,
+		`{{ (toDate "2006-01-02 07" "2024-01-01 07").Unix }}`:                                                                   calls, // 07 without a sign is no zone
 
 		`{{ toDate "2006-01-02T15:04:05Z07:00" "2024-01-01T00:00:00Z" | unixEpoch }}`: "",
 		`{{ dateInZone "2006-01-02" 1704067200 "UTC" }}`:                              "",

@@ -277,6 +277,10 @@ func (w watcher) command(c *parse.CommandNode, piped bool) {
 	}
 	for i, a := range c.Args {
 		if i == 0 {
+			if of := beforeLast(a); of != nil && (piped || len(c.Args) > 1) && watchOf(of) != "" { // a method of it
+				c.Args[0] = &parse.ChainNode{NodeType: parse.NodeChain, Pos: c.Pos, Node: w.wrapped(watchOf(of), of), Field: fieldsOf(a)[len(fieldsOf(a))-1:]}
+				continue
+			}
 			c.Args[0] = w.inner(a)
 			continue
 		}
@@ -334,7 +338,7 @@ func watchOf(n parse.Node) string {
 			return watchAPIs
 		case isMode(name):
 			return watchMode
-		case (name == "Local" || name == "IsDST") && !slices.Contains(names[:i], "Values"):
+		case (name == "Local" || name == "IsDST") && (i == 0 || names[i-1] != "Values"): // what is called so among values is no method
 			return watchZone
 		case name == "KubeVersion" && (i+1 == len(names) || names[i+1] != "Major" && names[i+1] != "Minor"):
 			return watchKube
