@@ -64,6 +64,7 @@ type rendering struct {
 	asksCluster bool                   // a template asks what the cluster serves, or for its version
 	asksVersion bool                   // for its version
 	asksAPI     bool                   // for an API that a provider's cluster has
+	asksSuffix  bool                   // one takes its version apart, or looks for something in it
 	asksRelease bool                   // one asks whether it is an upgrade, or which revision
 	asked       map[string]struct{}    // the APIs that it asks for
 	serves      func(string) bool      // which of them are there besides those of .Capabilities

@@ -62,8 +62,9 @@ func servedSomewhere(version string) bool {
 }
 
 // providerCapabilities are those of a cluster of the same minor version. Its version
-// has what the providers write, all at once, unless the user said whose cluster it is.
-func (l *load) providerCapabilities(caps *common.Capabilities) (*common.Capabilities, error) {
+// has what the providers write, all at once, or what one of them does, counted from 1,
+// unless the user said whose cluster it is.
+func (l *load) providerCapabilities(caps *common.Capabilities, one int) (*common.Capabilities, error) {
 	v, err := semver.NewVersion(caps.KubeVersion.Version)
 	if err != nil {
 		return nil, fmt.Errorf("kube version: %w", err)
@@ -71,7 +72,11 @@ func (l *load) providerCapabilities(caps *common.Capabilities) (*common.Capabili
 	out := caps.Copy()
 	setHelmVersion(out, true)
 	if v.Prerelease() == "" && v.Metadata() == "" {
-		kube, err := common.ParseKubeVersion(providerVersion(v))
+		version := providerVersion(v)
+		if one > 0 {
+			version = fmt.Sprintf("v%d.%d.%d%s", v.Major(), v.Minor(), otherPatch, fmt.Sprintf(suffixes[one-1], otherPatch))
+		}
+		kube, err := common.ParseKubeVersion(version)
 		if err != nil {
 			return nil, fmt.Errorf("kube version: %w", err)
 		}
@@ -83,6 +88,9 @@ func (l *load) providerCapabilities(caps *common.Capabilities) (*common.Capabili
 func providerVersion(v *semver.Version) string {
 	return fmt.Sprintf("v%d.%d.%[3]d-eks-%[3]d-gke.%[3]d-aliyun.%[3]d-tke.%[3]d+IKS.k3s%[3]d.rke2r%[3]d", v.Major(), v.Minor(), otherPatch)
 }
+
+// suffixes are what providers write after a version, each on its own.
+var suffixes = []string{"-eks-%d", "-gke.%d", "-aliyun.%d", "-tke.%d", "+IKS-%d", "+k3s%d", "+rke2r%d"}
 
 // comparison compares one rendering, of an install, with the others that there may be.
 type comparison struct {
@@ -103,6 +111,7 @@ type comparison struct {
 type way struct {
 	provider bool // on a cluster of a provider's version
 	serves   bool // that has the APIs that providers' clusters have
+	one      int  // which provider's, counted from 1; 0: that of all at once
 	upgrade  bool
 }
 
@@ -115,6 +124,11 @@ func (t *rendering) ways() []way {
 	}
 	if t.asksVersion && t.asksAPI { // a cluster of one's own can have metrics, and a provider's none
 		out = append(out, way{serves: true}, way{provider: true})
+	}
+	if t.asksSuffix { // one provider's, and not another's
+		for i := range suffixes {
+			out = append(out, way{provider: true, serves: true, one: i + 1})
+		}
 	}
 	if t.asksRelease {
 		for _, w := range slices.Clone(out) {
@@ -168,10 +182,6 @@ func (m *comparison) run(ctx context.Context) error {
 // way, too. prepare makes a cluster, and says what that is called.
 func (m *comparison) each(ctx context.Context, done map[way]bool, prepare func(way) string, ignore func(any) bool) error {
 	t := m.t
-	provider, err := m.l.providerCapabilities(m.caps)
-	if err != nil {
-		return err
-	}
 	for again := true; again; {
 		again = false
 		if !t.tracing && (t.asksPatch || t.asksRelease && t.asksNumber) { // a mark can be seen, perhaps since the last rendering
@@ -187,7 +197,10 @@ func (m *comparison) each(ctx context.Context, done map[way]bool, prepare func(w
 			done[w], again = true, true
 			caps := m.caps
 			if w.provider {
-				caps = provider
+				var err error
+				if caps, err = m.l.providerCapabilities(m.caps, w.one); err != nil {
+					return err
+				}
 			}
 			render := m.onCluster(ctx, caps)
 			if w.upgrade {

@@ -96,6 +96,7 @@ func (r *rendering) try(name string, fn reflect.Value, args []reflect.Value, res
 		r.marks[result.String()] = patch
 		return
 	}
+	r.asksSuffix = r.asksSuffix || patch && name != "semver" && name != "semverCompare"
 	kept := false
 	d := &digest{left: maxTraced, see: func(s string) {
 		p, n := r.mark(s)
