@@ -105,6 +105,14 @@ func (r *rendering) try(name string, fn reflect.Value, args []reflect.Value, res
 	d.value(result, true)
 	switch {
 	case kept:
+		if name != "trunc" && name != "substr" && !r.keepsOthers(fn, args, result) || patch && !ofTexts[name] && r.namesNumber(args) {
+			if revision {
+				r.depend(r.current + byNumber)
+			}
+			if patch {
+				r.depend(r.current + byPatch)
+			}
+		}
 	case revision:
 		r.depend(r.current + byNumber)
 	case name == "semverCompare":
@@ -114,6 +122,48 @@ func (r *rendering) try(name string, fn reflect.Value, args []reflect.Value, res
 	case r.differs(fn, args, result), ofTexts[name] && result.IsZero() && r.namesSuffix(args):
 		r.depend(r.current + byPatch)
 	}
+}
+
+// keepsOthers reports whether a function that kept the mark does so with other numbers:
+// what takes one away decides by it.
+func (r *rendering) keepsOthers(fn reflect.Value, args []reflect.Value, result reflect.Value) bool {
+	texts := func(v reflect.Value, with func(string) string) (out []string) {
+		d := &digest{left: maxTraced, see: func(s string) { out = append(out, with(s)) }}
+		d.value(v, true)
+		return out
+	}
+	same := func(s string) string { return s }
+	var constants []string
+	for _, a := range args {
+		if a.Kind() == reflect.String && !strings.Contains(a.String(), markPatch) && !strings.Contains(a.String(), markRevision) {
+			constants = append(constants, a.String())
+		}
+	}
+	for _, n := range numbersNear(strings.Join(constants, " ")) {
+		as := func(s string) string {
+			return strings.ReplaceAll(strings.ReplaceAll(s, markPatch, fmt.Sprint(n)), markRevision, fmt.Sprint(n))
+		}
+		other := slices.Clone(args)
+		for i, a := range args {
+			if a.Kind() == reflect.String {
+				other[i] = reflect.ValueOf(as(a.String()))
+			}
+		}
+		if results := fn.Call(other); !slices.Equal(texts(results[0], same), texts(result, as)) {
+			return false
+		}
+	}
+	return true
+}
+
+// namesNumber reports whether what is taken away is more of a version than its minor one.
+func (r *rendering) namesNumber(args []reflect.Value) bool {
+	return slices.ContainsFunc(args, func(a reflect.Value) bool {
+		if a.Kind() != reflect.String || strings.Contains(a.String(), markPatch) || minorOnly.MatchString(a.String()) {
+			return false
+		}
+		return number.MatchString(anyVersion.ReplaceAllString(a.String(), ""))
+	})
 }
 
 // differs reports whether a function has another result for another number.
