@@ -75,7 +75,7 @@ type rendering struct {
 	tracing bool                 // templates tell what their conditions are given
 	traced  map[*parse.Tree]bool // those that do
 	marks   map[string]bool      // what was made of marks and does not show them: of the patch version, or the revision
-	bounds  map[string]bool      // of ranges of versions, whether patch versions matter
+	bounds  map[[2]string]bool   // of ranges and what is compared with them, whether patch versions matter
 	trace   map[string]uint64    // digests of it, by file; nil: nobody asks
 
 	chosen map[string]bool // if not nil: which optional APIs and objects are there
@@ -231,7 +231,7 @@ type templates struct {
 func parseSources(ctx context.Context, sources []sourceFile) (*templates, error) {
 	r := &rendering{
 		err: func() error { return context.Cause(ctx) }, rec: new(recorder),
-		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, bounds: map[string]bool{}, reads: map[string]struct{}{},
+		tpls: map[string]*template.Template{}, depends: map[string]struct{}{}, bounds: map[[2]string]bool{}, reads: map[string]struct{}{},
 	}
 	r.funcs = r.functions()
 	t := template.New("gotpl").Option("missingkey=zero").Funcs(r.funcs)

@@ -88,6 +88,8 @@ func TestTellsClusterFromHelmproof(t *testing.T) {
 		"a revision, by a method":           {`{{ if contains "Revision: 17" .YAML }}` + evil + `{{ end }}`, number},
 		"a revision, as a table":            {`{{ if contains "Revision: 17" (toYaml (.Table "Release")) }}` + evil + `{{ end }}`, number},
 		"upgrade, as a table":               {`{{ if (index (.Table "Release").AsMap "IsUpgrade") }}` + evil + `{{ end }}`, "Pod evil"},
+		"what is left of one, dug":          {`{{ with .Release }}{{ if dig "IsUpgrade" false (omit . "Revision") }}` + evil + `{{ end }}{{ end }}`, "Pod evil, which an install does not"},
+		"a range asked before":              {`{{ $x := semverCompare ">=1.20" (dict "KubeVersion" "1.0.0-x").KubeVersion }}{{ if not (semverCompare ">=1.20" .Capabilities.KubeVersion.Version) }}` + evil + `{{ end }}`, provider},
 
 		"what is of use with it":     {`{{ if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" }}` + monitor + `{{ end }}`, ""},
 		"another kind of cluster":    {`{{ if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}` + evil + `{{ end }}`, ""},

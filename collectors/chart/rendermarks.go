@@ -304,13 +304,14 @@ func (r *rendering) bound(compare any) func(string, reflect.Value) (bool, error)
 		default:
 			return false, fmt.Errorf("semverCompare: wrong type for a version: %v", v)
 		}
-		matters, known := r.bounds[constraint]
+		asked := [2]string{constraint, version}
+		matters, known := r.bounds[asked]
 		if !known {
 			matters = patchMatters(constraint, version)
 			r.asksVersion = r.asksVersion || matters || tells(of, constraint, version)
 			r.asksCluster = r.asksCluster || r.asksVersion
 			if len(r.bounds) < maxMarks {
-				r.bounds[constraint] = matters
+				r.bounds[asked] = matters
 			}
 		}
 		if matters {
