@@ -86,6 +86,9 @@ func TestFallbacks(t *testing.T) {
 func TestLastApplied(t *testing.T) {
 	t.Parallel()
 	for text, secret := range map[string]bool{
+		`{"kind":"Secret","apiVersion":"v1","stringData":{"shop":"hunter2"}}`:                                                                        true,
+		`{"kind":"Secret","apiVersion":"v1","data":{"shop":"aHVudGVyMg=="}}`:                                                                         true,
+		`{"kind":"Secret","apiVersion":"v1","data":{"shop":""}}`:                                                                                     false,
 		`{"kind":"ConfigMap","data":{"password":"hunter2"}}`:                                                                                         true,
 		`{"kind":"Deployment","spec":{"containers":[{"env":[{"name":"DB_PASSWORD","value":"hunter2"}]}]}}`:                                           true,
 		`{"kind":"Deployment","spec":{"containers":[{"env":[{"name":"DB","valueFrom":{"secretKeyRef":{"key":"password","name":"db-password"}}}]}]}}`: false,

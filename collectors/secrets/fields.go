@@ -1,9 +1,11 @@
 package secrets
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/companyos/helmproof/internal/manifest"
 )
@@ -149,9 +151,34 @@ func (s *scan) annotations(o *manifest.Object) {
 		name := k[strings.LastIndexByte(k, '/')+1:]
 		if k == lastApplied {
 			name += ".json" // the whole object as somebody once applied it
+			s.appliedSecret(o, m[k])
 		}
 		for _, x := range s.secretsOf(name, m[k], annotationSecret) {
 			s.addIn(o, spot{}, RuleEnv, "annotation", "", "metadata.annotations."+k+x.beside(), x.text, x.also...)
+		}
+	}
+}
+
+// appliedSecret looks at the entries of a Secret as it was once applied.
+func (s *scan) appliedSecret(o *manifest.Object, text string) {
+	var was manifest.Object
+	if json.Unmarshal([]byte(text), &was.Object) != nil || was.Object["kind"] != "Secret" || was.Object["apiVersion"] != "v1" {
+		return
+	}
+	for _, field := range []string{"data", "stringData"} {
+		entries, _ := was.Object[field].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(entries)) {
+			text, ok := scalar(entries[key])
+			if !ok {
+				continue
+			}
+			plain := text
+			if b, err := decodeBase64(text); field == "data" && err == nil && utf8.Valid(b) {
+				plain = string(b)
+			}
+			if !isPublic(key, plain) && (!strings.Contains(plain, "\n") || holdsSecret(key, plain)) {
+				s.addIn(o, spot{}, RuleEnv, "annotation", "", "metadata.annotations."+lastApplied+" "+key, text, plain)
+			}
 		}
 	}
 }
