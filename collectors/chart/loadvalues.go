@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartcommon "helm.sh/helm/v4/pkg/chart/common/util"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
@@ -324,7 +325,7 @@ func checkSchema(raw []byte, values map[string]any, refused map[string]struct{})
 	err = schema.Validate(values)
 	var ve *jsonschema.ValidationError
 	if errors.As(err, &ve) {
-		return leafProblems(ve, nil), nil
+		return leafProblems(ve, values), nil
 	}
 	return nil, err
 }
@@ -349,17 +350,20 @@ func compileSchema(raw []byte, refused map[string]struct{}) (schema *jsonschema.
 }
 
 // leafProblems lists the causes at the ends of the tree, at most 8, sorted.
-func leafProblems(ve *jsonschema.ValidationError, out []string) []string {
-	var walk func(*jsonschema.ValidationError)
-	walk = func(ve *jsonschema.ValidationError) {
+func leafProblems(ve *jsonschema.ValidationError, values map[string]any) (out []string) {
+	var walk func(ve, named *jsonschema.ValidationError)
+	walk = func(ve, named *jsonschema.ValidationError) {
+		if _, ok := ve.ErrorKind.(*kind.PropertyNames); ok {
+			named = ve
+		}
 		for _, c := range ve.Causes {
-			walk(c)
+			walk(c, named)
 		}
 		if len(ve.Causes) == 0 {
-			out = append(out, oneLine(withoutValue(ve).Error()))
+			out = append(out, oneLine(aboutName(withoutValue(ve), named, values).Error()))
 		}
 	}
-	walk(ve)
+	walk(ve, nil)
 	slices.Sort(out)
 	out = slices.Compact(out)
 	if len(out) > 8 {
