@@ -61,7 +61,17 @@ func (a *app) list(ctx context.Context, f repository.Filter) error {
 			name, pad(name, 22), ns, pad(ns, 12), p.EvaluatedAt.UTC().Format("2006-01-02 15:04Z")))
 	}
 	if len(list) == 0 && !a.quiet {
-		t.line("no bundles in " + repo.URL())
+		of := ""
+		if f.Chart != "" {
+			of += " of chart " + printable(f.Chart)
+		}
+		if f.Namespace != "" {
+			of += " in namespace " + printable(f.Namespace)
+		}
+		if of != "" {
+			of += ", looked"
+		}
+		t.line("no bundles" + of + " in " + repo.URL())
 	}
 	return nil
 }
