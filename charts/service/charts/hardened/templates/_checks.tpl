@@ -109,7 +109,7 @@ disruptionBudget:
 
 {{- /* Names of variables and values that look like secrets. */}}
 {{- define "hardened.internal.secretName" -}}
-(?i)(^|_)(password|passwd|passphrase|secret|token|api_?key|private_?key|access_?key|credentials?)$
+(?i)(^|_)(pass|passwd|passphrase|secret|token|(api|private|access|secret|signing|encryption)_?key|credentials?)$|password$
 {{- end }}
 {{- define "hardened.internal.secretValue" -}}
 -----BEGIN [A-Z ]*PRIVATE KEY|://[^/:@ ]+:[^/@ ]+@|(^|[^A-Za-z0-9])(AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|xox[abprs]-[A-Za-z0-9-]{10,}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,})
