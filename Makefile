@@ -33,7 +33,7 @@ E2E = rm -f $(BIN)/e2e-again-*; trap 'kill $$rest; exit 130' INT TERM; \
 	$(call E2ETEST,internal) --packages='./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e' -- -count=1 -timeout 40m -p 1 || failed=1; \
 	wait $$rest || failed=1; cat $(BIN)/e2e-rest.log; cat $(BIN)/e2e-again-* 2>/dev/null; test -z "$$failed"
 
-.PHONY: kube cluster e2e acceptance build test unittest golden race lint bench fuzz-short docs check tools deps clean
+.PHONY: kube cluster e2e acceptance build test unittest rules-test dashboards golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build
 
 build:
@@ -71,6 +71,12 @@ $(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
 # helm-unittest, by Helm 3: our charts have to render by it too.
 $(BIN)/helm-unittest: tools/helm-unittest/go.mod tools/helm-unittest/go.sum
 	cd tools/helm-unittest && $(GO) build -ldflags '-s -w' -o $@ tool
+
+# Prometheus, promtool and amtool: about four minutes of processor time the first time.
+# Of the ways to discover what to scrape none is built in but files and fixed addresses.
+$(BIN)/prometheus/%: tools/prometheus/go.mod tools/prometheus/go.sum
+	cd tools/prometheus && $(GO) build -tags remove_all_sd -ldflags '-s -w' -o $(BIN)/prometheus/ tool
+	@touch $(BIN)/prometheus/*
 
 # A whole Kubernetes, for the tests: about 12 minutes of processor time the first
 # time, and then only when test/cluster changes.
@@ -116,8 +122,18 @@ e2e: deps kube build $(BIN)/gotestsum
 unittest: $(BIN)/helm-unittest
 	$(BIN)/helm-unittest --strict charts/service charts/platform test/charts/library-user
 
-test: deps build kube unittest $(BIN)/cosign $(BIN)/helm $(BIN)/gotestsum
-	HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+# Rules, dashboards and Alertmanager's example of templates/monitoring, by promtool, a
+# running Prometheus, amtool and the parser of PromQL.
+rules-test: $(BIN)/prometheus/promtool
+	cd tools/dashboards && $(GO) test -tags remove_all_sd ./...
+	HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test ./test/monitoring
+
+# Anew what is made in templates/monitoring: dashboards, and the operator's rules.
+dashboards:
+	cd tools/dashboards && $(GO) run -tags remove_all_sd . $(CURDIR)/templates/monitoring
+
+test: deps build kube unittest rules-test $(BIN)/cosign $(BIN)/helm $(BIN)/gotestsum
+	HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	@$(E2E)
 
 # Anew, the golden bundles of this version of the rules (evidence/version.go), which
