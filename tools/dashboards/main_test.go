@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,10 +17,14 @@ import (
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
-	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -48,34 +54,51 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// TestOperatorRule: the object of the operator has the very groups of rules.yaml.
-func TestOperatorRule(t *testing.T) {
+// TestKustomization: the objects are those of the Prometheus operator, field by field;
+// the rule has the very groups of rules.yaml, and each dashboard is a ConfigMap.
+func TestKustomization(t *testing.T) {
 	t.Parallel()
-	var plain struct{ Groups []any }
-	var object struct {
-		APIVersion string `yaml:"apiVersion"`
-		Kind       string
-		Metadata   map[string]any
-		Spec       struct{ Groups []any }
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for file, into := range map[string]any{"rules.yaml": &plain, "prometheusrule.yaml": &object} {
-		raw, err := os.ReadFile(filepath.Join(dir, file))
-		if err == nil {
-			d := yaml.NewDecoder(bytes.NewReader(raw))
-			d.KnownFields(true)
-			err = d.Decode(into)
-		}
+	kinds := map[string]int{}
+	for _, o := range objects.Resources() {
+		raw, err := o.AsYAML()
 		if err != nil {
-			t.Fatalf("%s: %v", file, err)
+			t.Fatal(err)
+		}
+		kinds[o.GetKind()]++
+		switch o.GetKind() {
+		case "PrometheusRule":
+			var rule monitoring.PrometheusRule
+			var plain monitoring.PrometheusRuleSpec
+			rules, err := os.ReadFile(dir + "/rules.yaml")
+			if err == nil {
+				err = errors.Join(yaml.UnmarshalStrict(rules, &plain), yaml.UnmarshalStrict(raw, &rule))
+			}
+			if err != nil || len(plain.Groups) < 5 || !reflect.DeepEqual(rule.Spec, plain) {
+				t.Errorf("rules.yaml has other groups than the PrometheusRule (%v)", err)
+			}
+		case "ServiceMonitor":
+			var m monitoring.ServiceMonitor
+			if err := yaml.UnmarshalStrict(raw, &m); err != nil || len(m.Spec.Endpoints) != 1 || !m.Spec.Endpoints[0].HonorLabels {
+				t.Errorf("the ServiceMonitor does not decode, or renames the namespaces of metrics (%v)", err)
+			}
+		case "ConfigMap":
+			var m corev1.ConfigMap
+			if err := yaml.UnmarshalStrict(raw, &m); err != nil || len(m.Data) != 1 || m.Labels["grafana_dashboard"] != "1" {
+				t.Errorf("ConfigMap %s: %v", m.Name, err)
+			}
+			for file, text := range m.Data {
+				if want, err := os.ReadFile(filepath.Join(dir, "dashboards", file)); err != nil || text != string(want) {
+					t.Errorf("ConfigMap %s is not dashboard %s (%v)", m.Name, file, err)
+				}
+			}
 		}
 	}
-	a, errA := yaml.Marshal(plain.Groups)
-	b, errB := yaml.Marshal(object.Spec.Groups)
-	if errA != nil || errB != nil || !bytes.Equal(a, b) || len(plain.Groups) < 5 {
-		t.Errorf("groups differ (%v, %v)", errA, errB)
-	}
-	if object.APIVersion != "monitoring.coreos.com/v1" || object.Kind != "PrometheusRule" || object.Metadata["name"] != "helmproof" {
-		t.Errorf("it is %+v", object)
+	if want := map[string]int{"PrometheusRule": 1, "ServiceMonitor": 1, "ConfigMap": len(committed(t))}; !maps.Equal(kinds, want) {
+		t.Errorf("kinds %v, want %v", kinds, want)
 	}
 }
 
