@@ -72,11 +72,18 @@ $(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
 $(BIN)/helm-unittest: tools/helm-unittest/go.mod tools/helm-unittest/go.sum
 	cd tools/helm-unittest && $(GO) build -ldflags '-s -w' -o $@ tool
 
-# Prometheus, promtool and amtool: about four minutes of processor time the first time.
+# Prometheus, promtool and amtool: about three minutes of processor time the first time.
 # Of the ways to discover what to scrape none is built in but files and fixed addresses.
 $(BIN)/prometheus/%: tools/prometheus/go.mod tools/prometheus/go.sum
 	cd tools/prometheus && $(GO) build -tags remove_all_sd -ldflags '-s -w' -o $(BIN)/prometheus/ tool
 	@touch $(BIN)/prometheus/*
+
+# Alertmanager is published without its web pages, which it links: a copy gets one that
+# is empty. It is built by its own go.mod, whose versions are not Prometheus'.
+$(BIN)/prometheus/alertmanager: $(BIN)/prometheus/promtool
+	src=$$(mktemp -d) && cp -r "$$(cd tools/prometheus && $(GO) list -m -f '{{.Dir}}' github.com/prometheus/alertmanager)/." $$src && chmod -R u+w $$src && \
+		mkdir -p $$src/ui/app/dist && touch $$src/ui/app/dist/index.html && (cd $$src && $(GO) build -ldflags '-s -w' -o $@ ./cmd/alertmanager); \
+		status=$$?; rm -rf $$src; exit $$status
 
 # A whole Kubernetes, for the tests: about 12 minutes of processor time the first
 # time, and then only when test/cluster changes.
@@ -123,8 +130,8 @@ unittest: $(BIN)/helm-unittest
 	$(BIN)/helm-unittest --strict charts/service charts/platform test/charts/library-user
 
 # Rules, dashboards and Alertmanager's example of templates/monitoring, by promtool, a
-# running Prometheus, amtool and the parser of PromQL.
-rules-test: $(BIN)/prometheus/promtool
+# running Prometheus, a running Alertmanager and the parser of PromQL.
+rules-test: $(BIN)/prometheus/promtool $(BIN)/prometheus/alertmanager
 	cd tools/dashboards && $(GO) test -tags remove_all_sd ./...
 	HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test ./test/monitoring
 
