@@ -1,6 +1,8 @@
 package monitoring
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -41,5 +43,37 @@ func TestDocs(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("alerts, severities, for (-rules +docs):\n%s", d)
+	}
+}
+
+// TestMetricsOfWatch: metrics.txt has of watch what docs/watch.md lists, which is held
+// to the program.
+func TestMetricsOfWatch(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/watch.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("there is no docs/watch.md")
+	}
+	list, errList := os.ReadFile("testdata/metrics.txt")
+	if err = errors.Join(err, errList); err != nil {
+		t.Fatal(err)
+	}
+	want, got := map[string]string{}, map[string]string{}
+	words := func(s string) string {
+		all := strings.Fields(s)
+		slices.Sort(all)
+		return strings.Join(all, " ")
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (gauge|counter) \\| ([^|]*) \\|").FindAllStringSubmatch(string(doc), -1) {
+		want[m[1]] = m[2] + ": " + words(strings.ReplaceAll(m[3], ",", " "))
+	}
+	own, _, _ := strings.Cut(string(list), "# kube-state-metrics")
+	for line := range strings.Lines(strings.ReplaceAll(own, "SCOPE", "kind chart release namespace profile")) {
+		if f := strings.Fields(line); len(f) > 1 && !strings.HasPrefix(line, "#") {
+			got[f[0]] = f[1] + ": " + words(strings.Join(f[2:], " "))
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("metrics (-docs/watch.md +metrics.txt):\n%s", d)
 	}
 }

@@ -128,7 +128,7 @@ func compliance() *dashboard.DashboardBuilder {
 		WithPanel(series("Pods that break Pod Security Standards", "Running pods.", "short",
 			query{`sum by (namespace, level) (max by (namespace, level, mode) (helmproof_pod_security_violations{mode="live", namespace=~"$namespace"}))`, "{{namespace}} {{level}}"}).Min(0)).
 		WithPanel(series("External Secrets: time since the last refresh", "In intervals that they ask for. From two on they are overdue.", "short",
-			query{`(time() - max by (namespace, name) (helmproof_external_secret_refresh_timestamp_seconds{namespace=~"$namespace"})) / max by (namespace, name) (helmproof_external_secret_refresh_interval_seconds{namespace=~"$namespace"} > 0)`, "{{namespace}}/{{name}}"}).Min(0).Thresholds(above(2))).
+			query{`(time() - max by (namespace, name) (helmproof_external_secret_refresh_timestamp_seconds{namespace=~"$namespace"} > 0)) / max by (namespace, name) (helmproof_external_secret_refresh_interval_seconds{namespace=~"$namespace"} > 0)`, "{{namespace}}/{{name}}"}).Min(0).Thresholds(above(2))).
 		WithPanel(states("External Secrets", "", query{`1 - min by (namespace, name) (helmproof_external_secret_ready{namespace=~"$namespace"})`, "{{namespace}}/{{name}}"}, "ready", "not ready")).
 		WithPanel(states("Sources of watch", "While one is away its last values stay.", query{`1 - max by (source) (helmproof_watch_up)`, "{{source}}"}, "read", "away")).
 		WithPanel(series("Series of watch", "What is over the limit is left out.", "short",
