@@ -184,7 +184,10 @@ func known(t *testing.T) map[string][]string {
 		}
 	}
 	scope := []string{"kind", "chart", "release", "namespace", "profile"}
-	out["helmproof:evidence_age_seconds"], out["helmproof:verdict"], out["helmproof:evidence_ok"], out["helmproof:evidence_bad:ratio"] = scope, scope, scope, nil
+	for _, recorded := range []string{"helmproof:evidence_age_seconds", "helmproof:verdict", "helmproof:evidence_ok"} {
+		out[recorded] = scope
+	}
+	out["helmproof:evidence_bad:ratio"], out["helmproof:evidence_bad:count"] = nil, nil
 	return out
 }
 
