@@ -29,6 +29,8 @@ type Config struct {
 	Key string
 	// Public keys that verification accepts: PEM files, directories of *.pub, or keys in key management services.
 	Trust []string
+	// Public keys that speak for a role when something is reviewed: PEM files, directories of *.pub, or keys in key management services, by role. As a flag and in the environment: ROLE=KEY.
+	Roles []string
 	// Control profile to judge by: a built-in name, or a file (with a slash, or ending in .yaml, .yml or .json).
 	Profile string
 	// Namespace that the release is meant for.

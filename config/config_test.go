@@ -118,6 +118,34 @@ workers: 3
 	}
 }
 
+// Roles are a mapping in the file and ROLE=KEY elsewhere; files are relative to the
+// configuration's folder there.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"helmproof.yaml": "roles:\n  security: [keys/ada.pub, gcpkms://projects/p]\n  sre: [/keys]\n"})
+	for _, tt := range []struct {
+		args, env []string
+		want      string
+	}{
+		{want: "security=" + dir + "/keys/ada.pub,security=gcpkms://projects/p,sre=/keys"},
+		{env: []string{"HELMPROOF_ROLE_KEY=sre=a.pub, security=b.pub"}, want: "sre=a.pub,security=b.pub"},
+		{args: []string{"--role-key=qa=c.pub", "--role-key=qa=d.pub"}, env: []string{"HELMPROOF_ROLE_KEY=sre=a.pub"}, want: "qa=c.pub,qa=d.pub"},
+	} {
+		fs := flags(t)
+		fs.StringArray("role-key", nil, "")
+		if err := fs.Parse(tt.args); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(Source{File: filepath.Join(dir, "helmproof.yaml"), Flags: fs, Env: tt.env})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Roles, ","); got != tt.want {
+			t.Errorf("%v %v: %s, want %s", tt.args, tt.env, got, tt.want)
+		}
+	}
+}
+
 func TestFile(t *testing.T) {
 	t.Parallel()
 	user := write(t, map[string]string{"helmproof/helmproof.yaml": "namespace: user\nkey: cosign.key\nprofile: own.yaml\n"})
@@ -190,6 +218,8 @@ func TestInvalidFiles(t *testing.T) {
 	}
 }
 
+const wantRoleKey = "roles with lists of keys, or ROLE=KEY: a role of lower-case letters, digits and -, and a public key file, a directory, or awskms://…, azurekms://…, gcpkms://…, hashivault://… or openbao://…"
+
 func TestInvalidFlagsAndVariables(t *testing.T) {
 	t.Parallel()
 	none := t.TempDir()
@@ -206,6 +236,8 @@ func TestInvalidFlagsAndVariables(t *testing.T) {
 		{[]string{"--repo="}, nil, `--repo: empty: want a directory, or a URL with file or gs`},
 		{[]string{"--formats=pdf,doc"}, nil, `--formats: "doc": want one or more of pdf, md, html, json, sarif, junit`},
 		{nil, []string{"HELMPROOF_FORMATS=pdf,,md"}, `HELMPROOF_FORMATS: empty: want one or more of pdf, md, html, json, sarif, junit`},
+		{nil, []string{"HELMPROOF_ROLE_KEY=security"}, `HELMPROOF_ROLE_KEY: "security": want ` + wantRoleKey},
+		{nil, []string{"HELMPROOF_ROLE_KEY=security="}, `HELMPROOF_ROLE_KEY: "security=": want ` + wantRoleKey},
 		{[]string{"--profile=char"}, nil, `--profile: "char": want chart, cluster, drill, images, live, node-agent, release or a file like ./profile.yaml`},
 		{nil, []string{"HELMPROOF_TSA=ftp://user:secret@host/?token=t"}, `HELMPROOF_TSA: "ftp://REDACTED@host/?REDACTED": want an http:// or https:// URL`},
 		{nil, []string{"HELMPROOF_REPOS=x"}, `HELMPROOF_REPOS: unknown variable: want HELMPROOF_REPO, or another of those that helmproof config show lists`},

@@ -24,6 +24,8 @@ const (
 	number   kind = "whole number"
 	duration kind = "duration"
 	boolean  kind = "true or false"
+	// mapping is a mapping of lists in helmproof.yaml, and a list of NAME=VALUE elsewhere.
+	mapping kind = "mapping of lists of text"
 )
 
 // place says that a text is a path, which in a configuration file is relative
@@ -43,11 +45,16 @@ type key struct {
 	path  place
 	// fileOnly keys have no flag: nobody changes them from run to run.
 	fileOnly bool
+	// flagName is the flag where the key's own name makes a poor one.
+	flagName string
 	field    func(*Config) any // pointer to the field
 }
 
 // flag is the command line's name of the key: kube-version.
 func (k key) flag() string {
+	if k.flagName != "" {
+		return k.flagName
+	}
 	var b strings.Builder
 	for _, r := range k.name {
 		if unicode.IsUpper(r) {
@@ -98,6 +105,9 @@ func mainKeys() []key {
 		{name: "trust", kind: list, value: []string{}, shown: "your own keys", field: func(c *Config) any { return &c.Trust },
 			doc:  "Public keys that verification accepts: PEM files, directories of *.pub, or keys in key management services.",
 			want: "public key files or directories, or " + keyref.Want, check: isKey, path: isPlainPath},
+		{name: "roles", flagName: "role-key", kind: mapping, value: []string{}, field: func(c *Config) any { return &c.Roles },
+			doc:  "Public keys that speak for a role when something is reviewed: PEM files, directories of *.pub, or keys in key management services, by role. As a flag and in the environment: ROLE=KEY.",
+			want: "roles with lists of keys, or ROLE=KEY: a role of lower-case letters, digits and -, and a public key file, a directory, or " + keyref.Want, check: isRoleKey, path: isPlainPath},
 		{name: "profile", kind: text, value: "chart", field: func(c *Config) any { return &c.Profile },
 			doc:  "Control profile to judge by: a built-in name, or a file (with a slash, or ending in .yaml, .yml or .json).",
 			want: wantProfile(), check: isProfile, path: isProfileFile},
@@ -202,6 +212,12 @@ func isRepo(s string) bool {
 
 func isKey(s string) bool {
 	return s == "" || isText(s) && (isPlainPath(s) || keyref.Is(s))
+}
+
+// isRoleKey holds that a text is a role, = and a key.
+func isRoleKey(s string) bool {
+	role, k, ok := strings.Cut(s, "=")
+	return ok && labelPattern.MatchString(role) && k != "" && isKey(k)
 }
 
 func isProfile(s string) bool {

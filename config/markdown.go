@@ -64,6 +64,9 @@ An example:
 repo: gs://evidence-bucket/payments
 key: keys/release.key
 trust: [keys/release.pub]
+roles:
+  security: [keys/ada.pub]
+  sre: [keys/sre]
 profile: chart
 namespace: payments
 kubeVersion: "1.37"

@@ -82,7 +82,7 @@ func distance(a, b string) int {
 
 // split turns text from the environment into what the key's kind needs.
 func (k key) split(s string) any {
-	if k.kind != list {
+	if k.kind != list && k.kind != mapping {
 		return s
 	}
 	var out []string
@@ -127,6 +127,11 @@ func readFile(name string) (map[string]any, error) {
 }
 
 func (k key) resolve(base, s string) string {
+	if k.kind == mapping {
+		name, value, _ := strings.Cut(s, "=")
+		k.kind = text
+		return name + "=" + k.resolve(base, value)
+	}
 	if s == "" || filepath.IsAbs(s) || !k.path(s) {
 		return s
 	}
@@ -191,6 +196,9 @@ func (k key) fromNode(n *yaml.Node) (any, bool) {
 		}
 		return out, true
 	}
+	if k.kind == mapping {
+		return k.fromMapping(n)
+	}
 	if n.Kind != yaml.ScalarNode {
 		return nil, false
 	}
@@ -203,6 +211,26 @@ func (k key) fromNode(n *yaml.Node) (any, bool) {
 		return n.Value, n.Tag == "!!str" || n.Tag == "!!float"
 	}
 	return n.Value, n.Tag == "!!str"
+}
+
+// fromMapping reads a mapping of lists as NAME=VALUE. A name without any value is a
+// mistake: it would ask for nothing, without a word.
+func (k key) fromMapping(n *yaml.Node) (any, bool) {
+	if n.Kind != yaml.MappingNode {
+		return nil, false
+	}
+	k.kind = list
+	out := []string{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		values, ok := k.fromNode(n.Content[i+1])
+		if !ok || strings.Contains(n.Content[i].Value, "=") || len(values.([]string)) == 0 { //nolint:forcetypeassert // of a list
+			return nil, false
+		}
+		for _, v := range values.([]string) { //nolint:forcetypeassert // of a list
+			out = append(out, n.Content[i].Value+"="+v)
+		}
+	}
+	return out, true
 }
 
 func plain(v any) string {

@@ -22,15 +22,31 @@ import (
 
 func newList(a *app) *cobra.Command {
 	var f repository.Filter
+	var reviews bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the repository's bundles, newest first",
 		Long: `List prints the repository's pointers, newest first. Pointers are derived from
-bundles and not signed: verify what you rely on.`,
-		Example: "  helmproof list\n  helmproof list --chart service --repo gs://evidence/prod -o json",
+bundles and not signed: verify what you rely on.
+
+--reviews lists the reviews that helmproof attest signed instead, and whether each of
+them counts, by the keys that roles in helmproof.yaml and --role-key name.`,
+		Example: "  helmproof list\n  helmproof list --chart service --repo gs://evidence/prod -o json\n  helmproof list --reviews --role-key security=ada.pub",
 		Args:    exact(0, "no arguments"),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !reviews {
+				return a.list(cmd.Context(), f)
+			}
+			if f != (repository.Filter{}) {
+				return usageErr("list: --chart and --namespace are about bundles, and --reviews lists reviews")
+			}
+			_, _, err := a.reviews(cmd.Context())
+			return err
+		},
 	}
+	cmd.Flags().BoolVar(&reviews, "reviews", false, "list reviews instead, and whether they count")
+	a.roleFlag(cmd)
+	a.repositoryIDFlag(cmd)
 	cmd.Flags().StringVar(&f.Chart, "chart", "", "only this chart")
 	cmd.Flags().StringVarP(&f.Namespace, "namespace", "n", "", "only this namespace")
 	a.repoFlags(cmd)

@@ -21,6 +21,7 @@ import (
 
 func newVerify(a *app) *cobra.Command {
 	var signature string
+	var reviews bool
 	cmd := &cobra.Command{
 		Use:   "verify [FOLDER|FILE|ID...]",
 		Short: "Check a bundle: signature, signer, reasoning and reports",
@@ -43,6 +44,9 @@ signed, is a failure.
 A bundle that another version's rules sealed is judged again by this version's:
 what they judge worse is listed, and the worse result counts.
 
+--reviews checks the reviews that helmproof attest signed instead. One that is
+altered, or by a key that its role does not name, is exit code 4.
+
 Exit code 0 says that all is intact, whatever the verdict: that of a verified
 FAIL is 0. To decide on a release is for helmproof gate. Exit code 4 says that a
 check failed or could not be made, 3 that the bundle is intact, but this version
@@ -54,9 +58,15 @@ judges it worse than the one that sealed it.`,
   helmproof verify --repo gs://evidence/prod`,
 		ValidArgsFunction: a.completeBundles,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if reviews {
+				return a.verifyReviews(cmd.Context(), args)
+			}
 			return a.verify(cmd.Context(), args, signature)
 		},
 	}
+	cmd.Flags().BoolVar(&reviews, "reviews", false, "check all reviews instead")
+	a.roleFlag(cmd)
+	a.repositoryIDFlag(cmd)
 	signatureFlag(cmd, &signature)
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
@@ -78,6 +88,18 @@ func (a *app) verifier(ctx context.Context, repo *repository.Repository) (*bundl
 	limits := bundle.DefaultLimits()
 	limits.MaxFiles, limits.MaxTotal = a.cfg.VerifyMaxFiles, int64(a.cfg.VerifyMaxSize)<<20
 	return pipeline.NewVerifier(trust, repo, limits, tool()), nil
+}
+
+// verifyReviews checks all reviews of the repository.
+func (a *app) verifyReviews(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		return usageErr("verify: --reviews checks all reviews, and no bundles")
+	}
+	unverifiable, untrusted, err := a.reviews(ctx)
+	if err == nil && unverifiable+untrusted > 0 {
+		err = &exitError{code: exitIntegrity, err: fmt.Errorf("reviews that are altered or cannot be read: %d; by a key that their role does not name: %d", unverifiable, untrusted)}
+	}
+	return err
 }
 
 func (a *app) verify(ctx context.Context, args []string, signature string) error {

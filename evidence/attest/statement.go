@@ -21,6 +21,8 @@ const (
 	ReportsType  = "https://github.com/companyos/helmproof/reports/v1"
 	VSAType      = "https://slsa.dev/verification_summary/v1"  // https://slsa.dev/spec/v1.0/verification_summary
 	VulnsType    = "https://in-toto.io/attestation/vulns/v0.2" // https://github.com/in-toto/attestation/blob/main/spec/predicates/vulns_02.md
+	// ReviewType is that of people: who reviewed what, in which role (package review).
+	ReviewType = "https://github.com/companyos/helmproof/review/v1"
 )
 
 const (

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) repository.Store) {
 		"other files":            otherFiles,
 		"forged pointer":         forgedPointer,
 		"odd names":              oddNames,
+		"reviews":                reviews,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -397,5 +398,61 @@ func oddNames(t *testing.T, s repository.Store) {
 		if name != "" && (len(got) != 1 || got[0].Chart != name) {
 			t.Errorf("list chart %q: %+v", name, got)
 		}
+	}
+}
+
+// reviews are stored once under their digests, listed by what they are about, and what
+// is not what was stored is said to be damaged.
+func reviews(t *testing.T, s repository.Store) {
+	ctx, repo := t.Context(), repository.New(s)
+	a, b := evidence.DigestOf([]byte("a")), evidence.DigestOf([]byte("b"))
+	list := func(subject evidence.Digest) (found []repository.StoredReview) {
+		must(t, repo.EachReview(ctx, subject, func(r repository.StoredReview) error { found = append(found, r); return nil }))
+		return found
+	}
+	if got := list(""); len(got) != 0 {
+		t.Fatalf("%d reviews in an empty store", len(got))
+	}
+	for range 2 { // the same again
+		for of, text := range map[evidence.Digest]string{a: "one", b: "two"} {
+			id, err := repo.PutReview(ctx, of, []byte(text))
+			must(t, err)
+			if id != evidence.DigestOf([]byte(text)) {
+				t.Errorf("id %s", id)
+			}
+		}
+	}
+	if got := list(a); len(got) != 1 || got[0].Subject != a || string(got[0].Raw) != "one" || got[0].Damaged != nil {
+		t.Errorf("reviews of a: %+v", got)
+	}
+	if got := list(""); len(got) != 2 {
+		t.Errorf("%d reviews, want 2", len(got))
+	}
+	if got := list(evidence.DigestOf(nil)); len(got) != 0 {
+		t.Errorf("reviews of nothing: %+v", got)
+	}
+	if _, err := repo.PutReview(ctx, a, make([]byte, repository.MaxReview+1)); !errors.Is(err, repository.ErrTooLarge) {
+		t.Errorf("too large to be read again: %v", err)
+	}
+	name := func(of evidence.Digest, text string) string {
+		return "reviews/" + of.Hex() + "/" + evidence.DigestOf([]byte(text)).Hex() + ".sigstore.json"
+	}
+	must(t, s.Create(ctx, name(a, "three"), []byte("four")))
+	must(t, s.Create(ctx, name(a, "five"), make([]byte, repository.MaxReview+1)))
+	damaged := 0
+	for _, r := range list(a) {
+		if r.Damaged != nil {
+			damaged++
+		}
+	}
+	if damaged != 2 {
+		t.Errorf("%d damaged, want 2", damaged)
+	}
+	if got := list(b); len(got) != 1 || got[0].Damaged != nil {
+		t.Errorf("what lies with a is no part of b: %+v", got)
+	}
+	must(t, s.Create(ctx, "reviews/"+b.Hex()+"/sha256:"+strings.TrimPrefix(name(b, "two"), "reviews/"+b.Hex()+"/"), []byte("two")))
+	if err := repo.EachReview(ctx, b, func(repository.StoredReview) error { return nil }); !errors.Is(err, repository.ErrStray) {
+		t.Errorf("a name in another spelling: %v, want ErrStray", err)
 	}
 }

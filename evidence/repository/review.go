@@ -1,0 +1,84 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/companyos/helmproof/evidence"
+)
+
+const (
+	reviewPrefix = "reviews/"
+	reviewSuffix = ".sigstore.json"
+
+	// MaxReview bounds a stored review, in bytes.
+	MaxReview = 256 << 10
+	// maxReviews bounds how many reviews of one subject, or of all, are read.
+	maxReviews = 100_000
+)
+
+// StoredReview is a signed review as it is stored, unverified.
+type StoredReview struct {
+	Subject evidence.Digest // what it lies with: a document's digest, or a bundle's id
+	ID      evidence.Digest // the digest of the file, which it is named by
+	Raw     []byte
+	Damaged error // why Raw is not what was stored under this name; nil: it is
+}
+
+// PutReview stores a signed review of a subject under its own digest. Nothing is ever
+// replaced; the same bytes again succeed.
+func (r *Repository) PutReview(ctx context.Context, subject evidence.Digest, raw []byte) (evidence.Digest, error) {
+	id := evidence.DigestOf(raw)
+	if len(raw) > MaxReview {
+		return "", fmt.Errorf("review of %s: %d bytes: %w", subject.Short(), len(raw), ErrTooLarge)
+	}
+	if err := r.store.Create(ctx, reviewKey(subject, id), raw); err != nil {
+		return "", fmt.Errorf("store review of %s in %s: %w", subject.Short(), r.URL(), err)
+	}
+	return id, nil
+}
+
+func reviewKey(subject, id evidence.Digest) string {
+	return reviewPrefix + subject.Hex() + "/" + id.Hex() + reviewSuffix
+}
+
+// EachReview calls yield for every stored review of a subject, or of all where subject is
+// empty, by subject and id, until yield returns an error, which it returns. What is no
+// review by its name is ErrStray.
+func (r *Repository) EachReview(ctx context.Context, subject evidence.Digest, yield func(StoredReview) error) error {
+	prefix := reviewPrefix
+	if subject != "" {
+		prefix += subject.Hex() + "/"
+	}
+	n := 0
+	err := r.store.List(ctx, prefix, func(key string) error {
+		if n++; n > maxReviews {
+			return fmt.Errorf("more than %d reviews: %w", maxReviews, ErrStray)
+		}
+		of, name, _ := strings.Cut(strings.TrimPrefix(key, reviewPrefix), "/")
+		s := StoredReview{}
+		var err error
+		if s.Subject, err = evidence.ParseDigest(of); err == nil {
+			s.ID, err = evidence.ParseDigest(strings.TrimSuffix(name, reviewSuffix))
+		}
+		if err != nil || key != reviewKey(s.Subject, s.ID) {
+			return fmt.Errorf("key %q: not a review: %w; take it away if it is none of yours", key, ErrStray)
+		}
+		s.Raw, err = r.store.Read(ctx, key, MaxReview)
+		switch {
+		case errors.Is(err, ErrTooLarge):
+			s.Damaged = err
+		case err != nil:
+			return err
+		case evidence.DigestOf(s.Raw) != s.ID:
+			s.Damaged = fmt.Errorf("%s is altered: its digest is not its name", key)
+		}
+		return yield(s)
+	})
+	if err != nil {
+		return fmt.Errorf("reviews in %s: %w", r.URL(), err)
+	}
+	return nil
+}
