@@ -54,6 +54,8 @@ type GateRequest struct {
 	EvidenceLists []string
 	AnyRepository bool // evidence counts for whichever repository it was sealed
 
+	index []entry // of the repository, where it is known already
+
 	At   time.Time // the time to decide for
 	AsOf bool      // At was asked for: later evidence does not count. Otherwise At is now
 }
@@ -242,7 +244,7 @@ func (r Rules) withAdded(newestFirst []*Verified) (Rules, error) {
 // compose judges one release by its bundles, newest first. Without what the gate was given,
 // it judges as versions did that took the waivers and all lists of the evidence.
 func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *gateGiven) (*Judged, error) {
-	j := &Judged{given: given, Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}, By: by}
+	j := &Judged{given: given, found: map[evidence.Digest][]evidence.Finding{}, Release: evidence.Release{Scope: evidence.ScopeComposed, Source: "bundles"}, By: by}
 	comp := gate.ComposeInput{
 		Profile: by.Profile, ProfileDigest: evidence.DigestOf(by.ProfileRaw),
 		Catalog: by.Catalog, CatalogDigest: evidence.DigestOf(by.CatalogRaw), At: at, AnyWaiver: given == nil,
@@ -286,10 +288,11 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *ga
 			e = d.Evidence
 			j.Lists, j.Ignored = union(j.Lists, d.taken), union(j.Ignored, d.ignored)
 		}
-		findings = append(findings, e.Findings...)
+		own := e.Findings
 		if e.Replayed != nil {
-			findings = append(findings, e.Replayed.Findings...)
+			own = slices.Concat(own, e.Replayed.Findings)
 		}
+		findings, j.found[b.ID()] = append(findings, own...), own
 		comp.Evidence = append(comp.Evidence, e)
 		j.Inputs = append(j.Inputs, evidence.BundleRef{Bundle: b.ID(), Scope: b.Release().Scope, EvaluatedAt: b.Verdict().EvaluatedAt})
 		j.Runs.Collectors = append(j.Runs.Collectors, b.Runs().Collectors...)

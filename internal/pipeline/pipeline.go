@@ -73,15 +73,16 @@ type Judged struct {
 	Runs     evidence.Runs
 	Findings []evidence.Finding
 	Verdict  evidence.Verdict
-	By       Rules                // what it was judged by
-	PDF      bool                 // a report.pdf was stored
-	Inputs   []evidence.BundleRef // of a composed verdict: about the release, newest first, then its cluster
-	Reasons  []string             // of a composed verdict that is not PASS: all there is to say why
-	Figures  *drill.Figures       // of a drill: what it measured; nil where that could not be read
-	Unread   string               // why not
-	given    *gateGiven           // of a composed verdict
-	Lists    []string             // of a composed verdict: what images were judged by that was taken from the evidence, as the gate was asked to
-	Ignored  []string             // of a composed verdict: what the evidence was collected with that did not count
+	By       Rules                                  // what it was judged by
+	PDF      bool                                   // a report.pdf was stored
+	Inputs   []evidence.BundleRef                   // of a composed verdict: about the release, newest first, then its cluster
+	Reasons  []string                               // of a composed verdict that is not PASS: all there is to say why
+	Figures  *drill.Figures                         // of a drill: what it measured; nil where that could not be read
+	Unread   string                                 // why not
+	given    *gateGiven                             // of a composed verdict
+	found    map[evidence.Digest][]evidence.Finding // of a composed verdict: what each input counts by
+	Lists    []string                               // of a composed verdict: what images were judged by that was taken from the evidence, as the gate was asked to
+	Ignored  []string                               // of a composed verdict: what the evidence was collected with that did not count
 }
 
 // scanSecrets looks for secrets, for at most limit. Without it nothing may be written: it

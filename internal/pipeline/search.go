@@ -34,8 +34,10 @@ type search struct {
 // pointers nor anything else that is not signed can hide one, or bring an older one back.
 func (s *search) evidence(ctx context.Context) ([]*Verified, error) {
 	var err error
-	if s.all, err = index(ctx, s.repo, s.verifier); err != nil {
-		return nil, err
+	if s.all = s.req.index; s.all == nil {
+		if s.all, err = index(ctx, s.repo, s.verifier); err != nil {
+			return nil, err
+		}
 	}
 	s.meetClocks()
 	seen := map[string]bool{}
