@@ -26,7 +26,7 @@ import (
 var schemaOf = map[string]string{
 	"collect": "report", "check": "report", "verify": "verify", "gate": "gate", "forecast": "forecast", "list": "list", "show": "show", "diff": "diff", "harden": "harden",
 	"controls": "controls", "config check": "config-check", "config show": "config-show", "keygen": "keygen", "version": "version",
-	"drill": "report", "drill restore": "drill-restore", "db update": "db", "db status": "db", "attach": "attach",
+	"drill": "report", "drill restore": "drill-restore", "db update": "db", "db status": "db", "attach": "attach", "attest": "attest", "list --reviews": "reviews", "readiness": "readiness",
 }
 
 // printed is the output of one command line.
@@ -142,6 +142,25 @@ func printAll(t *testing.T) []printed {
 	do(exitVerdict, "report", "collect", "--manifests", "-", "--repo", repo, "--key", key)
 	do(exitFailure, "attach", with("attach", "latest", "--plain-http")...)
 	do(exitPass, "attach", with("attach", "latest", "--plain-http", "--image", image)...)
+
+	document, checklist := filepath.Join(dir, "runbook.md"), filepath.Join(dir, "checklist.yaml")
+	if err := errors.Join(os.WriteFile(document, []byte("# Runbook\n"), 0o600), os.WriteFile(checklist, []byte(`{name: own, title: Own, items: [
+  {id: charts, title: Charts, controls: [CHT-1], get: helmproof collect CHART},
+  {id: reviewed, title: Reviewed, reviews: {role: security, files: [runbook.md]}},
+  {id: trained, title: Trained, training: {role: security, file: runbook.md, people: 2}}]}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	by := []string{"--repo", repo, "--key", key, "--role-key", "security=" + pub}
+	do(exitPass, "reviews", "list", "--reviews", "--repo", repo)
+	do(exitPass, "attest", slices.Concat([]string{"attest", document, "--role", "security", "--reason", "read", "--expires", "2999-01-01"}, by)...)
+	do(exitPass, "attest", slices.Concat([]string{"attest", document, "--role", "security", "--completed", "ann", "--completed", "bob"}, by)...)
+	do(exitPass, "attest", "attest", document, "--role", "sre", "--reason", "read", "--repo", repo, "--key", key)
+	do(exitPass, "reviews", "list", "--reviews", "--repo", repo, "--role-key", "security="+pub)
+	do(exitIntegrity, "reviews", "verify", "--reviews", "--repo", repo, "--role-key", "security="+pub)
+	ready := with("readiness", "--checklist", checklist, "--documents", dir, "--role-key", "security="+pub)
+	do(exitPass, "readiness", append(ready, "service")...)
+	do(exitVerdict, "readiness", append(ready, "nothing")...)
+	do(exitVerdict, "readiness", with("readiness", "service")...)
 
 	older := filepath.Join("..", "..", "internal", "pipeline", "testdata", "golden", "1", "chart-pass")
 	do(exitPass, "verify", "verify", "latest", "--repo", older, "--trust", older)
