@@ -217,25 +217,34 @@ func (r *ready) release(n named, unread error) ([]readiness.Report, error) {
 	}
 	var out []readiness.Report
 	for _, j := range judged {
-		rep := readiness.Report{Chart: j.Release.Chart, Version: j.Release.Version, Release: j.Release.ReleaseName, Namespace: j.Release.Namespace, Cluster: j.Release.Cluster, Items: []readiness.Answer{}, Inputs: j.Inputs}
 		why := n.absent
 		if why == "" && len(j.Inputs) == 0 {
 			why = strings.Join(j.Reasons, "; ")
 		}
-		var all []readiness.Outcome
-		for i := range r.req.Checklist.Items {
-			it := &r.req.Checklist.Items[i]
-			parts, err := r.parts(it, j, bad, why)
-			if err != nil {
-				return nil, err
-			}
-			a := readiness.NewAnswer(it, parts)
-			rep.Items, all = append(rep.Items, a), append(all, a.Outcome)
+		rep, err := r.report(j, bad, why)
+		if err != nil {
+			return nil, err
 		}
-		rep.Outcome = readiness.Worst(all...)
 		out = append(out, rep)
 	}
 	return out, nil
+}
+
+// report answers every item for one judged release.
+func (r *ready) report(j *Judged, bad error, why string) (readiness.Report, error) {
+	rep := readiness.Report{Chart: j.Release.Chart, Version: j.Release.Version, Release: j.Release.ReleaseName, Namespace: j.Release.Namespace, Cluster: j.Release.Cluster, Items: []readiness.Answer{}, Inputs: j.Inputs}
+	var all []readiness.Outcome
+	for i := range r.req.Checklist.Items {
+		it := &r.req.Checklist.Items[i]
+		parts, err := r.parts(it, j, bad, why)
+		if err != nil {
+			return rep, err
+		}
+		a := readiness.NewAnswer(it, parts)
+		rep.Items, all = append(rep.Items, a), append(all, a.Outcome)
+	}
+	rep.Outcome = readiness.Worst(all...)
+	return rep, nil
 }
 
 // parts answers an item. bad says why evidence cannot be verified, why that there is none.
