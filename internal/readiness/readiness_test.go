@@ -1,6 +1,8 @@
 package readiness_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -136,4 +138,21 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The example of docs/readiness.md is read.
+func TestDocsExample(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "docs", "readiness.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, ok := strings.Cut(string(raw), "```yaml\nname:")
+	if !ok {
+		t.Fatal("no example")
+	}
+	example, _, _ = strings.Cut(example, "```")
+	if c, err := readiness.Parse([]byte("name:"+example), catalog()); err != nil || len(c.Items) != 4 {
+		t.Errorf("%+v, %v", c, err)
+	}
 }
