@@ -229,6 +229,10 @@ func TestReadinessEachMissing(t *testing.T) {
 			w.must(os.Remove(filepath.Join(w.docs, "docs/training.md")))
 		}, "training", readiness.Missing, "there is no such document"},
 		"an empty document": {func(w *readyWorld) { w.reviewAll(""); w.write("docs/training.md", "") }, "training", readiness.Missing, "there is nothing to review"},
+		"a link in the place of its reviews": {func(w *readyWorld) {
+			w.reviewAll("training")
+			w.must(os.Symlink(w.t.TempDir(), filepath.Join(w.repo.URL(), "reviews", evidence.DigestOf([]byte("# Training\n")).Hex())))
+		}, "training", readiness.Unverifiable, "0 of 2 people"},
 		"altered": {func(w *readyWorld) {
 			w.reviewAll("training")
 			_, err := w.repo.PutReview(w.t.Context(), evidence.DigestOf([]byte("# Training\n")), []byte("nothing"))
