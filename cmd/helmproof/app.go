@@ -88,7 +88,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 	})
 	root.AddCommand(
 		newCollect(a), newCheck(a), newHarden(a), newVerify(a), newAttest(a), newAttach(a), newGate(a), newReadiness(a), newForecast(a), newList(a), newShow(a), newReport(a), newDiff(a),
-		newDrill(a), newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
+		newDrill(a), newWatch(a), newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
 	)
 	for _, cmd := range root.Commands() {
 		if cmd.Name() != "report" {
@@ -119,7 +119,7 @@ func (a *app) configure(cmd *cobra.Command) error {
 // a pipeline's variable that is not set, they would ask for nothing, without a word.
 var saying = []string{
 	"profile", "waivers", "policies", "registry-allow", "scan", "scan-report", "signature-policy", "trusted-root", "vex", "kev", "epss", "values", "manifests", "release", "chart", "image",
-	"manifests-digest", "version", "trust", "key", "repo", "repository-id", "tsa", "signature", "context", "kubeconfig", "max-age", "at", "role", "reason", "expires", "completed", "role-key", "checklist", "documents",
+	"manifests-digest", "version", "trust", "key", "repo", "repository-id", "tsa", "signature", "context", "kubeconfig", "max-age", "at", "role", "reason", "expires", "completed", "role-key", "checklist", "documents", "listen",
 }
 
 func refuseEmpty(fl *pflag.FlagSet) (err error) {

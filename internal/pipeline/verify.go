@@ -127,6 +127,12 @@ const latest = "latest"
 // EachBundle calls yield for every bundle of the repository, also for those of which
 // nothing but a pointer is left.
 func EachBundle(ctx context.Context, repo *repository.Repository, yield func(*Found) error) error {
+	return EachBundleOf(ctx, repo, func(evidence.Digest) bool { return true }, yield)
+}
+
+// EachBundleOf is EachBundle for the bundles that wanted picks. It asks about every id
+// before the first bundle is opened: of the others, nothing is read.
+func EachBundleOf(ctx context.Context, repo *repository.Repository, wanted func(evidence.Digest) bool, yield func(*Found) error) error {
 	pointed, err := repo.Pointed(ctx)
 	if err != nil {
 		return strayed(err)
@@ -139,7 +145,8 @@ func EachBundle(ctx context.Context, repo *repository.Repository, yield func(*Fo
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	for _, id := range slices.Compact(ids) {
+	ids = slices.DeleteFunc(slices.Compact(ids), func(id evidence.Digest) bool { return !wanted(id) })
+	for _, id := range ids {
 		f, err := inRepository(ctx, repo, id, pointed[id])
 		if err != nil {
 			return err
