@@ -163,7 +163,7 @@ var importRules = []importRule{
 	{why: "reports need no cluster and no cloud", from: "report", far: whole, forbid: slices.Concat(cloudSDKs, clientGo, helm)},
 	{why: "evidence links no cloud SDK but that of a repository backend", from: "evidence", exempt: []string{"evidence/repository/gcs"}, far: whole, forbid: cloudSDKs},
 
-	{why: "client-go lives under collectors, in internal/cluster and in cmd", exempt: []string{"collectors", "internal/cluster", "cmd"}, forbid: clientGo},
+	{why: "client-go lives under collectors, in internal/cluster, internal/watch and in cmd", exempt: []string{"collectors", "internal/cluster", "internal/watch", "cmd"}, forbid: clientGo},
 	{why: "Helm lives under collectors", exempt: []string{"collectors"}, forbid: helm},
 	{why: "one package upgrades and rolls back", exempt: []string{"collectors/internal/helmop"}, forbid: []string{"helm.sh/helm/v4/pkg/action", "helm.sh/helm/v4/pkg/kube"}},
 	{why: "policies are judged without informers", from: "collectors/policy", far: whole, forbid: []string{"k8s.io/client-go/informers"}},

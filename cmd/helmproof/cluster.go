@@ -99,19 +99,29 @@ func (f *clusterFlags) rules() *clientcmd.ClientConfigLoadingRules {
 // there or does not know the context is a mistake of usage, a cluster that does
 // not answer is not.
 func (f *clusterFlags) connect(ctx context.Context) (*cluster.Cluster, error) {
+	o, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	return cluster.Connect(ctx, o)
+}
+
+// options name the cluster of the flags.
+func (f *clusterFlags) options() (cluster.Options, error) {
+	o := cluster.Options{Kubeconfig: f.kubeconfig, Context: f.context, UserAgent: "helmproof/" + toolVersion()}
 	if f.kubeconfig != "" {
 		if _, err := os.Stat(f.kubeconfig); errors.Is(err, fs.ErrNotExist) {
-			return nil, usageErr("--kubeconfig %s: no such file", f.kubeconfig)
+			return o, usageErr("--kubeconfig %s: no such file", f.kubeconfig)
 		}
 	}
 	raw, err := f.rules().Load()
 	if err != nil {
-		return nil, usageErr("read the kubeconfig: %w", err)
+		return o, usageErr("read the kubeconfig: %w", err)
 	}
 	if _, ok := raw.Contexts[f.context]; f.context != "" && !ok {
-		return nil, usageErr("--context %q is not in the kubeconfig; kubectl config get-contexts lists what is", f.context)
+		return o, usageErr("--context %q is not in the kubeconfig; kubectl config get-contexts lists what is", f.context)
 	}
-	return cluster.Connect(ctx, cluster.Options{Kubeconfig: f.kubeconfig, Context: f.context, UserAgent: "helmproof/" + toolVersion()})
+	return o, nil
 }
 
 // clusterProfile is the profile of --cluster: cluster, unless one that judges

@@ -110,8 +110,7 @@ func listReleases(ctx context.Context, cluster *cluster.Cluster, namespace, name
 	if name != "" {
 		selector += ",name=" + name
 	}
-	type key struct{ namespace, name, storage string }
-	found := map[key][]StoredRelease{}
+	var found []StoredRelease
 	for _, storage := range []string{StorageSecrets, StorageConfigMaps} {
 		opts := metav1.ListOptions{LabelSelector: selector, Limit: storagePage}
 		for {
@@ -120,18 +119,36 @@ func listReleases(ctx context.Context, cluster *cluster.Cluster, namespace, name
 				return nil, fmt.Errorf("list Helm's releases in %s: %w; templates/rbac/reader.yaml has the rights that this needs", storage, err)
 			}
 			for i := range page.Items {
-				m := &page.Items[i]
-				revision, err := strconv.Atoi(m.Labels["version"])
-				if err != nil || m.Labels["name"] == "" {
-					continue // somebody else's, with the same owner label
+				if r, ok := RevisionOf(storage, &page.Items[i]); ok {
+					found = append(found, r)
 				}
-				k := key{m.Namespace, m.Labels["name"], storage}
-				found[k] = append(found[k], StoredRelease{Name: k.name, Namespace: k.namespace, Storage: storage, Object: m.Name, Revision: revision, Status: m.Labels["status"]})
 			}
 			if opts.Continue = page.Continue; opts.Continue == "" {
 				break
 			}
 		}
+	}
+	return Choose(found), nil
+}
+
+// RevisionOf is what Helm's labels say of one revision; false for what is somebody else's
+// with the same owner label.
+func RevisionOf(storage string, m *metav1.PartialObjectMetadata) (StoredRelease, bool) {
+	revision, err := strconv.Atoi(m.Labels["version"])
+	if err != nil || m.Labels["name"] == "" {
+		return StoredRelease{}, false
+	}
+	return StoredRelease{Name: m.Labels["name"], Namespace: m.Namespace, Storage: storage, Object: m.Name, Revision: revision, Status: m.Labels["status"]}, true
+}
+
+// Choose picks of each release, of which there are all revisions, the one that is judged,
+// by namespace, name and storage.
+func Choose(all []StoredRelease) []StoredRelease {
+	type key struct{ namespace, name, storage string }
+	found := map[key][]StoredRelease{}
+	for _, r := range all {
+		k := key{r.Namespace, r.Name, r.Storage}
+		found[k] = append(found[k], r)
 	}
 	out := make([]StoredRelease, 0, len(found))
 	for _, revisions := range found {
@@ -140,7 +157,7 @@ func listReleases(ctx context.Context, cluster *cluster.Cluster, namespace, name
 	slices.SortFunc(out, func(a, b StoredRelease) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Storage, b.Storage))
 	})
-	return out, nil
+	return out
 }
 
 // choose picks the deployed revision of a release, else the newest.

@@ -242,3 +242,20 @@ func Violations(kube string, tpl *corev1.PodTemplateSpec) ([]string, error) {
 	}
 	return out, nil
 }
+
+// Allowed says whether the two levels let a pod in. kube is a version like 1.37.
+func Allowed(kube string, tpl *corev1.PodTemplateSpec) (baseline, restricted bool, err error) {
+	eval, err := evaluator()
+	if err != nil {
+		return false, false, fmt.Errorf("set up Pod Security: %w", err)
+	}
+	version, err := versionOf(kube)
+	if err != nil {
+		return false, false, err
+	}
+	meets := func(l api.Level) bool {
+		return policy.AggregateCheckResults(eval.EvaluatePod(api.LevelVersion{Level: l, Version: version}, &tpl.ObjectMeta, &tpl.Spec)).Allowed
+	}
+	baseline = meets(api.LevelBaseline)
+	return baseline, baseline && meets(api.LevelRestricted), nil
+}

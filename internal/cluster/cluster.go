@@ -58,10 +58,18 @@ type Options struct {
 	UserAgent  string
 }
 
-// Connect reads the kubeconfig and asks the cluster who it is. QPS and burst of
-// the clients are those of an interactive tool; the API server's own fairness
-// queues do the rest.
+// Connect reads the kubeconfig and asks the cluster who it is.
 func Connect(ctx context.Context, o Options) (*Cluster, error) {
+	cfg, err := ConfigOf(o)
+	if err != nil {
+		return nil, err
+	}
+	return ConnectConfig(ctx, cfg)
+}
+
+// ConfigOf reads the kubeconfig. QPS and burst of the clients are those of an
+// interactive tool; the API server's own fairness queues do the rest.
+func ConfigOf(o Options) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
@@ -72,7 +80,7 @@ func Connect(ctx context.Context, o Options) (*Cluster, error) {
 	if o.UserAgent != "" {
 		cfg.UserAgent = o.UserAgent
 	}
-	return ConnectConfig(ctx, cfg)
+	return cfg, nil
 }
 
 // ConnectConfig is Connect for who holds a rest.Config.

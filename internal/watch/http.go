@@ -36,13 +36,35 @@ func (w *Watch) Handler() http.Handler {
 	return mux
 }
 
+// Ready is what has to be read before a watch is ready.
+type Ready string
+
+// What a watch may wait for.
+const (
+	ReadyBoth       Ready = "both" // of the sources that are watched
+	ReadyAny        Ready = "any"  // one of them
+	ReadyRepository Ready = "repository"
+)
+
 // unready says why the watch is not ready; empty: it is. It stays ready when a source
 // goes away later.
 func (w *Watch) unready() string {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.repo.last.IsZero() {
+	repo := w.repo.last.IsZero()
+	w.mu.Unlock()
+	api := false
+	if w.api != nil {
+		w.api.mu.Lock()
+		api = w.api.reading.last.IsZero()
+		w.api.mu.Unlock()
+	}
+	switch {
+	case w.Ready == ReadyAny && (!repo || w.api != nil && !api):
+		return ""
+	case repo:
 		return "the repository was not read yet"
+	case api && w.Ready != ReadyRepository:
+		return "the cluster was not read yet"
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,7 +29,12 @@ const (
 
 // Options is how to watch.
 type Options struct {
-	Survey  *Survey
+	Survey *Survey
+	// Connect connects to the cluster, and is asked again until it succeeds; nil: no
+	// cluster is watched.
+	Connect func(context.Context) (*Clients, error)
+	Ready   Ready
+	Standby bool // it exports nothing of the sources until it is elected
 	Limits  Limits
 	Version string // of helmproof
 	Now     func() time.Time
@@ -39,10 +45,13 @@ type Options struct {
 type Watch struct {
 	Options
 
-	mu     sync.Mutex
-	census *Census // nil: nothing was read yet
-	repo   reading
-	leader bool
+	api *api // nil: no cluster is watched
+
+	mu       sync.Mutex
+	census   *Census // nil: nothing was read yet
+	repo     reading
+	leader   bool
+	releases map[string]*live
 }
 
 // reading is how reading a source went.
@@ -54,7 +63,11 @@ type reading struct {
 
 // New returns a watch that read nothing yet.
 func New(o Options) *Watch {
-	return &Watch{Options: o, leader: true}
+	w := &Watch{Options: o, leader: !o.Standby}
+	if o.Connect != nil {
+		w.api = &api{connect: o.Connect}
+	}
+	return w
 }
 
 // Registry returns a registry of the watch's metrics and of those of its process.
@@ -83,7 +96,11 @@ func (w *Watch) samples() *samples {
 	s.set(watchLeader, number(w.leader))
 	w.repo.add(s, sourceRepository)
 	if w.leader && w.census != nil {
-		s.addCensus(w.census, "")
+		s.addCensus(w.census, w.api.cluster())
+		s.addReleases(w.releases, w.census)
+	}
+	if w.api != nil {
+		w.api.add(s, w.leader)
 	}
 	return s
 }
@@ -124,16 +141,62 @@ func (r *reading) note(err error, now time.Time, log *slog.Logger, source string
 	r.last, r.failed = now, ""
 }
 
-// Run reads the repository at each interval until its context ends.
+// ReadCluster connects where that was not done yet, and asks whether what is known of the
+// cluster is as it is.
+func (w *Watch) ReadCluster(ctx context.Context) error {
+	err := w.api.update(ctx)
+	if context.Cause(ctx) != nil {
+		return context.Cause(ctx)
+	}
+	w.api.mu.Lock()
+	defer w.api.mu.Unlock()
+	err = errors.Join(err, w.api.unloaded)
+	w.api.reading.note(err, w.Now(), w.Log, sourceAPI)
+	return err
+}
+
+// askInterval bounds the time between two questions to the API server.
+const askInterval = 10 * time.Second
+
+// Run reads the sources until its context ends, the repository at each interval.
 func (w *Watch) Run(ctx context.Context) error {
-	for {
-		_ = w.ReadRepository(ctx) // it is said and exported
+	var g sync.WaitGroup
+	g.Go(func() { every(ctx, w.Survey.Interval, w.ReadRepository) })
+	if w.api != nil {
+		g.Go(func() { every(ctx, min(askInterval, w.Survey.Interval), w.ReadCluster) })
+		g.Go(func() { every(ctx, min(askInterval, w.Survey.Interval), w.ReadReleases) })
+	}
+	g.Wait()
+	return nil
+}
+
+// every calls read until ctx ends; how it went, read says itself.
+func every(ctx context.Context, d time.Duration, read func(context.Context) error) {
+	for ctx.Err() == nil {
+		_ = read(ctx)
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-time.After(w.Survey.Interval):
+		case <-time.After(d):
 		}
 	}
+}
+
+// onceTimeout is how long ReadOnce waits for what a cluster has.
+const onceTimeout = time.Minute
+
+// ReadOnce reads each source once. The error says which could not be read.
+func (w *Watch) ReadOnce(ctx context.Context) error {
+	failed := w.ReadRepository(ctx)
+	if w.api == nil || context.Cause(ctx) != nil {
+		return failed
+	}
+	limited, cancel := context.WithTimeout(ctx, onceTimeout)
+	defer cancel()
+	if w.ReadCluster(ctx) != nil {
+		w.api.settle(limited) // the first reading begins to watch
+	}
+	_ = w.ReadReleases(ctx) // the next reading says so
+	return errors.Join(failed, w.ReadCluster(ctx))
 }
 
 // Write writes the watch's own metrics as text, as a scrape would get them.
