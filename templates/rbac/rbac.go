@@ -35,3 +35,8 @@ var Drill []byte
 //
 //go:embed rollback.yaml
 var Rollback []byte
+
+// Watch lets a ServiceAccount run `watch`.
+//
+//go:embed watch.yaml
+var Watch []byte
