@@ -23,6 +23,7 @@ import (
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/cluster"
+	"github.com/companyos/helmproof/internal/garbage"
 	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/internal/watch"
 )
@@ -142,6 +143,7 @@ func (a *app) watch(ctx context.Context, f *watchFlags) error {
 			}
 		}
 	}
+	garbage.Usually() // unlike other commands, this one goes on
 	w := watch.New(o)
 	if f.once {
 		return a.watchOnce(ctx, w)

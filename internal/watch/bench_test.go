@@ -95,7 +95,7 @@ func crowdPod(i int) *corev1.Pod {
 }
 
 // crowded is a repository with a verdict on each release.
-func crowded(b *testing.B, releases int) *store {
+func crowded(b testing.TB, releases int) *store {
 	s := newStore(b)
 	by, err := pipeline.LoadRules(pipeline.RulesOptions{Profile: "chart"})
 	if err != nil {

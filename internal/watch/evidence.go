@@ -54,8 +54,12 @@ type Evidence struct {
 	repository string // for which it was sealed
 }
 
-// Drill is what is kept of a drill's plan.
-type Drill struct{ Target, Experiment string }
+// Drill is what is kept of a drill.
+type Drill struct {
+	Target, Experiment string
+	// Failed says that it did not pass when it was done, whatever newer rules say of it.
+	Failed bool
+}
 
 // Survey verifies the bundles of a repository, each once, and keeps of them what the
 // metrics say. It is not safe for concurrent use.
@@ -200,7 +204,7 @@ func reasonOf(r *bundle.Result) string {
 
 // drillOf reads a drill's plan. What it aimed at is a workload, or the whole release.
 func drillOf(b *bundle.Bundle) *Drill {
-	d := &Drill{Target: "Release/" + b.Release().ReleaseName, Experiment: strings.TrimPrefix(b.Verdict().Profile, "drill-")}
+	d := &Drill{Failed: b.Verdict().Outcome != evidence.VerdictPass, Target: "Release/" + b.Release().ReleaseName, Experiment: strings.TrimPrefix(b.Verdict().Profile, "drill-")}
 	if runs := b.Runs().Collectors; len(runs) > 0 {
 		if r, err := drill.ReadRecord(b, runs[0].Collector); err == nil { // what cannot be read did not pass, and its profile names it
 			d.Experiment = string(r.Plan.Experiment)

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -321,4 +322,50 @@ func TestLabels(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDrills counts the drills of golden bundles, and takes none back.
+func TestDrills(t *testing.T) {
+	t.Parallel()
+	w := golden(t, "drill")
+	const of = `namespace="shop",target="Deployment/web"} `
+	lines := []string{
+		`chaos_test_failures_total{experiment="eviction",` + of + "2", `chaos_test_failures_total{experiment="pod-kill",` + of + "1", `chaos_test_failures_total{experiment="node-drain",` + of + "0",
+		`helmproof_drill_passed{experiment="eviction",` + of + "0", `helmproof_drill_passed{experiment="node-drain",` + of + "1",
+		`helmproof_drill_timestamp_seconds{experiment="node-drain",` + of + "1.79361372e+09",
+	}
+	has(t, w, lines...)
+	w.census.All = slices.DeleteFunc(w.census.All, func(e *Evidence) bool { return e.Drill.Failed })
+	has(t, w, lines[0])
+}
+
+// TestWaivers shows when the waivers of the newest evidence end.
+func TestWaivers(t *testing.T) {
+	t.Parallel()
+	w := golden(t, "waived")
+	found := w.samples().of[waiverExpiry]
+	controls := map[string]bool{}
+	for _, x := range found {
+		controls[x.labels[5]] = x.value > seconds(noon)
+	}
+	if !controls["SEC-5"] || !controls["RES-2"] {
+		t.Errorf("waivers of %v", controls)
+	}
+}
+
+// golden is a watch that read golden bundles, which were sealed for other repositories.
+func golden(t *testing.T, kind string) *Watch {
+	t.Helper()
+	root := filepath.Join("..", "pipeline", "testdata", "golden", "2", kind)
+	trust, err := attest.LoadTrust([]string{root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &store{t: t, trust: trust, repo: repository.New(dir.Open(root))}
+	w := s.watch(func() time.Time { return noon.AddDate(1, 0, 0) })
+	w.Survey.AnyRepository = true
+	if err := w.ReadRepository(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return w
 }

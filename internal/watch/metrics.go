@@ -205,6 +205,22 @@ func number(b bool) float64 {
 // labels the worst counts.
 var worst = []evidence.VerdictOutcome{evidence.VerdictFail, evidence.VerdictIncomplete, evidence.VerdictPass}
 
+// highest keeps the highest values of counters that are counted anew each time: a bundle
+// that is damaged, or taken away, takes no failure back. A counter that goes down would read
+// as one that began anew.
+type highest map[string]*sample
+
+func (h highest) keep(s *samples, m *Metric) {
+	for key, x := range s.of[m] {
+		if was := h[key]; was == nil || x.value > was.value {
+			h[key] = &sample{labels: x.labels, value: x.value}
+		}
+	}
+	for _, x := range h {
+		s.set(m, x.value, slices.Clone(x.labels)...)
+	}
+}
+
 // addCensus adds what the repository says of the cluster, or of all where that is empty.
 func (s *samples) addCensus(c *Census, cluster string) {
 	for reason, n := range c.Unverifiable {
@@ -222,7 +238,7 @@ func (s *samples) addCensus(c *Census, cluster string) {
 		}
 		if e.Drill != nil {
 			labels := []string{r.Namespace, e.Drill.Target, e.Drill.Experiment}
-			s.add(chaosFailures, number(e.Outcome != evidence.VerdictPass), slices.Clone(labels)...)
+			s.add(chaosFailures, number(e.Drill.Failed), slices.Clone(labels)...)
 			if d := (drilled{r.Namespace, r.Cluster, r.ReleaseName, e.Drill.Target, e.Drill.Experiment}); !drills[d] {
 				drills[d] = true
 				s.least(drillTime, seconds(e.At), slices.Clone(labels)...)

@@ -52,6 +52,7 @@ type Watch struct {
 	repo     reading
 	leader   bool
 	releases map[string]*live
+	failures highest
 }
 
 // reading is how reading a source went.
@@ -63,7 +64,7 @@ type reading struct {
 
 // New returns a watch that read nothing yet.
 func New(o Options) *Watch {
-	w := &Watch{Options: o, leader: !o.Standby}
+	w := &Watch{Options: o, leader: !o.Standby, failures: highest{}}
 	if o.Connect != nil {
 		w.api = &api{connect: o.Connect}
 	}
@@ -96,7 +97,13 @@ func (w *Watch) samples() *samples {
 	s.set(watchLeader, number(w.leader))
 	w.repo.add(s, sourceRepository)
 	if w.leader && w.census != nil {
-		s.addCensus(w.census, w.api.cluster())
+		cluster := w.api.cluster()
+		s.addCensus(w.census, cluster)
+		if w.api != nil && cluster == "" {
+			delete(s.of, chaosFailures) // those of other clusters would be taken back
+		} else {
+			w.failures.keep(s, chaosFailures)
+		}
 		s.addReleases(w.releases, w.census)
 	}
 	if w.api != nil {
