@@ -3,6 +3,7 @@ package secrets
 import (
 	"bytes"
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -71,7 +72,13 @@ func holdsAccount(v string) bool {
 	if !ok {
 		return isAccount(v)
 	}
-	return user != "" && len(password) > 2 && !strings.ContainsAny(v, " /\n") && strings.Trim(password, "0123456789") != "" && !pointsElsewhere(user) && !pointsElsewhere(password) && !isEmpty(password)
+	return user != "" && len(password) > 2 && !strings.ContainsAny(v, " /\n") && !isPort(password) && !pointsElsewhere(user) && !pointsElsewhere(password) && !isEmpty(password)
+}
+
+// isPort reports whether a text is the number of a port.
+func isPort(v string) bool {
+	n, err := strconv.ParseUint(v, 10, 16)
+	return err == nil && n > 0 && len(v) <= 5
 }
 
 // accountOf is what a base64 account holds: the password.

@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -84,30 +85,29 @@ func (s *scan) templates(o *manifest.Object, path string, v any, depth int) {
 		for _, k := range slices.Sorted(maps.Keys(x)) {
 			at := path + "." + k
 			switch {
-			case (k == "data" || k == "stringData") && (strings.HasSuffix(path, ".template") || strings.HasSuffix(path, ".secretTemplates")):
+			case (k == "data" || k == "stringData") && (strings.HasSuffix(path, ".template") || strings.HasSuffix(path, ".secretTemplates")),
+				k == "data" && strings.HasSuffix(path, ".fakeSpec"), // of a ClusterGenerator
+				k == "data" && path == "spec" && o.GetKind() == "Fake" && o.GroupVersionKind().Group == "generators.external-secrets.io":
 				s.templateEntries(o, at, x[k])
-			case k == "templates": // of Vault's operator: {NAME: {text: …}}
-				texts := map[string]any{}
+			case k == "templates": // of Vault's operator: {KEY: {name: …, text: …}}
 				named, _ := x[k].(map[string]any)
-				for name, e := range named {
-					if m, ok := e.(map[string]any); ok {
-						texts[name] = m["text"]
-					}
+				for _, key := range slices.Sorted(maps.Keys(named)) {
+					m, _ := named[key].(map[string]any)
+					s.templateEntry(o, at, telling(key, m["name"]), m["text"])
 				}
-				s.templateEntries(o, at, texts)
+			case k == "sourceTemplates": // of Vault's operator: [{name: …, text: …}]
+				for m := range mappings(x[k]) {
+					s.templateEntry(o, at, telling("text", m["name"]), m["text"])
+				}
 			case k == "literal" && strings.HasSuffix(path, ".templateFrom"):
-				s.templateEntries(o, path, map[string]any{"literal.yaml": x[k]})
-			case k == "fake": // a store that holds the values itself: {data: [{key: …, value: …}]}
-				texts := map[string]any{}
+				s.templateEntry(o, path, "literal.yaml", x[k])
+			case k == "fake": // a store that holds the values itself: {data: [{key: …, value: …, valueMap: …}]}
 				store, _ := x[k].(map[string]any)
-				list, _ := store["data"].([]any)
-				for _, e := range list {
-					if m, ok := e.(map[string]any); ok {
-						name, _ := m["key"].(string)
-						texts[name[strings.LastIndexByte(name, '/')+1:]] = m["value"]
-					}
+				for m := range mappings(store["data"]) {
+					name, _ := m["key"].(string)
+					s.templateEntry(o, at, name[strings.LastIndexByte(name, '/')+1:], m["value"])
+					s.templateEntries(o, at, m["valueMap"])
 				}
-				s.templateEntries(o, at, texts)
 			default:
 				s.templates(o, at, x[k], depth+1)
 			}
@@ -119,16 +119,40 @@ func (s *scan) templates(o *manifest.Object, path string, v any, depth int) {
 	}
 }
 
+// telling is the key of an entry, or else the name that it has.
+func telling(key string, name any) string {
+	if n, _ := name.(string); n != "" && !hasSecretWord(key) {
+		return n
+	}
+	return key
+}
+
+// mappings are those of a list.
+func mappings(v any) iter.Seq[map[string]any] {
+	return func(yield func(map[string]any) bool) {
+		list, _ := v.([]any)
+		for _, e := range list {
+			if m, ok := e.(map[string]any); ok && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
 func (s *scan) templateEntries(o *manifest.Object, path string, entries any) {
 	m, _ := entries.(map[string]any)
 	for _, key := range slices.Sorted(maps.Keys(m)) {
-		text, ok := scalar(m[key])
-		if !ok {
-			continue
-		}
-		for _, x := range s.entrySecrets(key, text) {
-			s.addIn(o, spot{}, RuleEnv, "template of a Secret", "", path+"."+key+x.beside(), x.text, x.also...)
-		}
+		s.templateEntry(o, path, key, m[key])
+	}
+}
+
+func (s *scan) templateEntry(o *manifest.Object, path, key string, v any) {
+	text, ok := scalar(v)
+	if !ok {
+		return
+	}
+	for _, x := range s.entrySecrets(key, text) {
+		s.addIn(o, spot{}, RuleEnv, "template of a Secret", "", path+"."+key+x.beside(), x.text, x.also...)
 	}
 }
 
