@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,20 +96,21 @@ func (d *derivation) refused() error {
 	list := slices.SortedFunc(maps.Values(refusals), func(a, b *refusal) int {
 		return cmp.Or(cmp.Compare(a.target.Namespace, b.target.Namespace), cmp.Compare(a.target.Kind, b.target.Kind), cmp.Compare(a.target.Name, b.target.Name), cmp.Compare(a.target.APIVersion, b.target.APIVersion))
 	})
-	for _, r := range shown(list) {
+	listed, left := shown(list)
+	for _, r := range listed {
 		todo := fix
 		if len(r.policies) == 0 {
 			todo = fixExempt
 		}
 		d.Add(RuleRefused, r.target, r.outcome(&sealed), r.message(&sealed), todo, d.Own(objectsFile, fmt.Sprintf("/objects/%d", r.object)))
 	}
-	d.refusedSummary(&live, len(owners), list)
+	d.refusedSummary(&live, len(owners), list, notListed(left, sealed.At))
 	return nil
 }
 
-// shown are the first of what would be refused, and the first of what is exempted.
-func shown(list []*refusal) []*refusal {
-	var out []*refusal
+// shown are the first of what would be refused, and the first of what is exempted; the
+// others are left out.
+func shown(list []*refusal) (listed, left []*refusal) {
 	refused, exempted := 0, 0
 	for _, r := range list {
 		n := &refused
@@ -116,9 +118,41 @@ func shown(list []*refusal) []*refusal {
 			n = &exempted
 		}
 		if *n++; *n <= maxRefused {
-			out = append(out, r)
+			listed = append(listed, r)
+		} else {
+			left = append(left, r)
 		}
 	}
+	return listed, left
+}
+
+// unlisted is what the summary says of the owners that are not listed.
+type unlisted struct {
+	exempted int      // owners that nothing else would refuse
+	broken   int      // owners that an exemption covers with which something is wrong
+	problems []string // of these exemptions
+}
+
+func notListed(left []*refusal, at time.Time) unlisted {
+	var out unlisted
+	for _, r := range left {
+		if len(r.policies) == 0 {
+			out.exempted++
+		}
+		broken := false
+		for _, e := range r.exempted {
+			if problem := e.problem(at); problem != "" {
+				broken = true
+				if text := e.Name + " (" + problem + ")"; !slices.Contains(out.problems, text) {
+					out.problems = append(out.problems, text)
+				}
+			}
+		}
+		if broken {
+			out.broken++
+		}
+	}
+	slices.Sort(out.problems)
 	return out
 }
 
@@ -190,7 +224,7 @@ func (r *refusal) message(at *Policies) string {
 }
 
 // refusedSummary says how many there are, and what was not seen.
-func (d *derivation) refusedSummary(live *LiveObjects, owners int, list []*refusal) {
+func (d *derivation) refusedSummary(live *LiveObjects, owners int, list []*refusal, left unlisted) {
 	t := evidence.Target{Kind: "Cluster", Name: d.rel.Cluster}
 	for _, resource := range slices.Sorted(maps.Keys(live.Errors)) {
 		d.Add(RuleRefused, t, evidence.OutcomeNotChecked, resource+" could not be listed: "+live.Errors[resource],
@@ -211,26 +245,35 @@ func (d *derivation) refusedSummary(live *LiveObjects, owners int, list []*refus
 		}
 	}
 	besides := ""
+	if refused > maxRefused {
+		besides = fmt.Sprintf("; the first %d of them are listed", maxRefused)
+	}
 	if exempted > 0 {
-		besides = fmt.Sprintf("; exempted: %d", exempted)
+		besides += fmt.Sprintf("; exempted: %d", exempted)
 	}
 	if dependent > 0 {
 		besides += fmt.Sprintf("; exempted if the service account makes them that their exemption names: %d", dependent)
 	}
+	if left.exempted > 0 {
+		besides += fmt.Sprintf("; the first %d exempted are listed", maxRefused)
+	}
+	if left.broken > 0 {
+		besides += fmt.Sprintf("; %d of those not listed are exempted by what is no good exemption: %s", left.broken, strings.Join(left.problems[:min(len(left.problems), 10)], ", "))
+	}
 	if refused == 0 {
-		outcome := evidence.OutcomePass
-		if dependent > 0 {
+		outcome, fix := evidence.OutcomePass, ""
+		if dependent > 0 || left.broken > 0 {
 			outcome = evidence.OutcomeWarn
 		}
-		d.Add(RuleRefused, t, outcome, fmt.Sprintf("nothing of what was seen, %d owners, would be refused%s", owners, besides), "", d.Own(objectsFile, ""))
+		if left.broken > 0 {
+			fix = "Give these exemptions another end, or remove them and correct what they let in."
+		}
+		d.Add(RuleRefused, t, outcome, fmt.Sprintf("nothing of what was seen, %d owners, would be refused%s", owners, besides), fix, d.Own(objectsFile, ""))
 		return
 	}
 	names := slices.SortedFunc(maps.Keys(byPolicy), func(a, b string) int { return cmp.Or(cmp.Compare(byPolicy[b], byPolicy[a]), cmp.Compare(a, b)) })
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %d", name, byPolicy[name])
-	}
-	if refused > maxRefused {
-		besides += fmt.Sprintf("; the first %d are listed", maxRefused)
 	}
 	d.Add(RuleRefused, t, evidence.OutcomeWarn, fmt.Sprintf("%d of %d owners would be refused: %s%s", refused, owners, strings.Join(names, ", "), besides),
 		"See each of them, correct or exempt it, and only then let the policies deny.", d.Own(objectsFile, ""))

@@ -282,6 +282,45 @@ func TestExemptedIsNotRefused(t *testing.T) {
 	}
 }
 
+// TestMoreThanAreListed holds that an exemption that has ended is told even where the
+// owners that it covers are not listed, and that some are left out.
+func TestMoreThanAreListed(t *testing.T) {
+	t.Parallel()
+	const spec = `spec: {containers: [{name: c, image: i}]}}`
+	var pods []string
+	for i := range maxRefused + 2 {
+		pods = append(pods, fmt.Sprintf(`{apiVersion: v1, kind: Pod, metadata: {name: p%03d, namespace: a}, `, i)+spec)
+	}
+	first := Exemption{Name: "all", Reason: "the operator makes them so", Expires: "2026-12-31", Namespaces: []string{"a"}, Names: []string{"p*"}}
+	last := first
+	last.Name, last.Names = "late", []string{"p501"}
+	ended := last
+	ended.Expires = "2026-10-31"
+	none := "nothing of what was seen, 502 owners, would be refused"
+	for want, exemptions := range map[string][]Exemption{
+		"warn Cluster c: 502 of 502 owners would be refused: image-digest 502; the first 500 of them are listed":                                                                           nil,
+		"pass Cluster c: " + none + "; exempted: 502; the first 500 exempted are listed":                                                                                                   {first},
+		"pass Cluster c: " + none + "; exempted: 502; the first 500 exempted are listed ":                                                                                                  {last, first},
+		"warn Cluster c: " + none + "; exempted: 502; the first 500 exempted are listed; 1 of those not listed are exempted by what is no good exemption: late (it expired on 2026-10-31)": {ended, first},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			raw, err := json.Marshal(exemptions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := Policy{Name: "helmproof-image-digest", Found: true, Declared: string(raw)}
+			for _, e := range exemptions {
+				p.Exempt = append(p.Exempt, Condition{e.Name, e.Condition()})
+			}
+			got := said(t, RuleRefused, &Policies{At: at, Policies: []Policy{p}}, &LiveObjects{Objects: live(t, strings.Join(pods, "\n---\n"))}, "image-digest")
+			if len(got) != maxRefused+1 || got[maxRefused] != strings.TrimSpace(want) {
+				t.Errorf("%d findings, the last is %s", len(got), got[len(got)-1])
+			}
+		})
+	}
+}
+
 // TestProjected holds that no secret of an object is sealed, and that probes that are
 // the same stay the same.
 func TestProjected(t *testing.T) {
