@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/internal/oci"
 )
 
@@ -38,6 +39,9 @@ type Attestation struct {
 	Bundle []byte
 	// Tag has the envelope under the tag sha256-….att as well.
 	Tag bool
+	// Anew says that it was signed for this run: another signature of the same key is
+	// the same to a reader.
+	Anew bool
 }
 
 // Result is what became of one image, as attach prints it with -o json.
@@ -91,12 +95,14 @@ func To(ctx context.Context, image string, list []Attestation, dryRun bool, o oc
 				return fail(err)
 			}
 		}
-		if x.Tag && !dryRun {
-			added, err := img.PushTag(x)
-			if err != nil {
+		if x.Tag {
+			added, err := img.PushTag(x, dryRun)
+			switch {
+			case err != nil:
 				return fail(err)
-			}
-			if added {
+			case added && dryRun:
+				st.Status = "planned"
+			case added:
 				st.Status = "attached"
 			}
 		}
@@ -110,7 +116,7 @@ type Image struct {
 	ref     name.Digest
 	subject v1.Descriptor
 	opts    []remote.Option
-	there   map[string]bool // payloads of bundles that refer to the image
+	there   map[string]bool // identities of the bundles that refer to the image
 }
 
 // Open finds the image in its registry. reference names it by digest.
@@ -156,8 +162,10 @@ func (i *Image) list() error {
 		}
 		for _, l := range layers {
 			if raw, err := readLayer(l); err == nil {
-				if p, err := payload(raw); err == nil { // what is none is somebody else's
-					i.there[string(p)] = true
+				for _, anew := range []bool{false, true} {
+					if id, err := identity(raw, anew); err == nil { // what is none is somebody else's
+						i.there[id] = true
+					}
 				}
 			}
 		}
@@ -174,26 +182,58 @@ func readLayer(l v1.Layer) ([]byte, error) {
 	return raw, errors.Join(err, r.Close())
 }
 
-// payload is the statement in a bundle's envelope.
-func payload(raw []byte) ([]byte, error) {
-	var b struct {
-		DSSE *struct {
-			Payload []byte `json:"payload"`
-		} `json:"dsseEnvelope"`
-	}
-	if err := json.Unmarshal(raw, &b); err != nil {
-		return nil, err
-	}
-	if b.DSSE == nil || len(b.DSSE.Payload) == 0 {
-		return nil, errors.New("no DSSE envelope in the bundle")
-	}
-	return b.DSSE.Payload, nil
+// envelope is a statement and who signed it.
+type envelope struct {
+	PayloadType string      `json:"payloadType"`
+	Payload     []byte      `json:"payload"`
+	Signatures  []signature `json:"signatures"`
 }
 
-// Has reports whether the same statement refers to the image already.
+type signature struct {
+	KeyID string `json:"keyid"`
+	Sig   []byte `json:"sig"`
+}
+
+// envelopeOf is the envelope in a bundle, and as it stands there.
+func envelopeOf(bundle []byte) (*envelope, []byte, error) {
+	var b struct {
+		DSSE json.RawMessage `json:"dsseEnvelope"`
+	}
+	if err := json.Unmarshal(bundle, &b); err != nil {
+		return nil, nil, err
+	}
+	e := &envelope{}
+	if len(b.DSSE) > 0 {
+		if err := json.Unmarshal(b.DSSE, e); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(e.Payload) == 0 {
+		return nil, nil, errors.New("no DSSE envelope in the bundle")
+	}
+	return e, b.DSSE, nil
+}
+
+// identity is what two bundles have in common that are the same: the statement and its
+// signatures, or the key that it names where the statement is signed anew each time.
+func identity(bundle []byte, anew bool) (string, error) {
+	e, _, err := envelopeOf(bundle)
+	if err != nil {
+		return "", err
+	}
+	key := ""
+	if anew {
+		key, e.Signatures = attest.HintOf(bundle), nil
+	}
+	id, err := json.Marshal([]any{anew, key, e})
+	return string(id), err
+}
+
+// Has reports whether the same statement, signed by the same key, refers to the image
+// already.
 func (i *Image) Has(a Attestation) (bool, error) {
-	p, err := payload(a.Bundle)
-	return i.there[string(p)], err
+	id, err := identity(a.Bundle, a.Anew)
+	return i.there[id], err
 }
 
 // raw is a manifest as it is pushed.
@@ -205,7 +245,7 @@ func (raw) MediaType() (types.MediaType, error) { return types.OCIManifestSchema
 // Push attaches the attestation and returns the digest of its manifest. The
 // same attestation makes the same manifest.
 func (i *Image) Push(a Attestation) (string, error) {
-	p, err := payload(a.Bundle)
+	id, err := identity(a.Bundle, a.Anew)
 	if err != nil {
 		return "", err
 	}
@@ -252,6 +292,6 @@ func (i *Image) Push(a Attestation) (string, error) {
 	if err := remote.Put(i.ref.Context().Digest(d.String()), raw(body), i.opts...); err != nil {
 		return "", err
 	}
-	i.there[string(p)] = true
+	i.there[id] = true
 	return d.String(), nil
 }

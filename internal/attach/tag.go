@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -22,17 +23,12 @@ const envelopeType = "application/vnd.dsse.envelope.v1+json"
 // PushTag puts the statement's envelope, signature and all, beside those that are
 // under the tag sha256-….att: the form that cosign had before bundles, in which
 // policy-controller looks for what a key has signed. It reports whether it was not
-// there. Of two that do so at the same moment, one may be lost; it is there after the
+// there: the same statement that another key has signed, or nobody, is another. A dry
+// run only asks. Of two that do so at the same moment, one may be lost; it is there after the
 // next run.
-func (i *Image) PushTag(a Attestation) (bool, error) {
-	want, err := payload(a.Bundle)
+func (i *Image) PushTag(a Attestation, dryRun bool) (bool, error) {
+	want, raw, err := envelopeOf(a.Bundle)
 	if err != nil {
-		return false, err
-	}
-	var b struct {
-		DSSE json.RawMessage `json:"dsseEnvelope"`
-	}
-	if err := json.Unmarshal(a.Bundle, &b); err != nil {
 		return false, err
 	}
 	tag := i.ref.Context().Tag(strings.Replace(i.ref.DigestStr(), ":", "-", 1) + ".att")
@@ -49,19 +45,20 @@ func (i *Image) PushTag(a Attestation) (bool, error) {
 		return false, fmt.Errorf("tag %s: %w", tag.TagStr(), err)
 	}
 	for _, l := range layers {
-		raw, err := readLayer(l)
+		other, err := readLayer(l)
 		if err != nil {
 			return false, fmt.Errorf("tag %s: %w", tag.TagStr(), err)
 		}
-		var there struct {
-			Payload []byte `json:"payload"`
-		}
-		if json.Unmarshal(raw, &there) == nil && string(there.Payload) == string(want) {
+		var there envelope
+		if json.Unmarshal(other, &there) == nil && reflect.DeepEqual(&there, want) {
 			return false, nil
 		}
 	}
+	if dryRun {
+		return true, nil
+	}
 	img, err = mutate.Append(img, mutate.Addendum{
-		Layer: static.NewLayer(b.DSSE, envelopeType), MediaType: envelopeType, History: v1.History{},
+		Layer: static.NewLayer(raw, envelopeType), MediaType: envelopeType, History: v1.History{},
 		Annotations: map[string]string{"dev.cosignproject.cosign/signature": "", "predicateType": a.PredicateType},
 	})
 	if err != nil {

@@ -91,7 +91,7 @@ func Attestations(ctx context.Context, b *Verified, signer func(context.Context)
 			if err != nil {
 				return nil, fmt.Errorf("statement about %s: %w", x.Image, err)
 			}
-			scans[x.Image] = append(scans[x.Image], attach.Attestation{PredicateType: attest.VulnsType, Bundle: raw})
+			scans[x.Image] = append(scans[x.Image], attach.Attestation{PredicateType: attest.VulnsType, Bundle: raw, Anew: true})
 		}
 	}
 	return func(image string) []attach.Attestation {
