@@ -2,6 +2,7 @@ package podsecurity
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -10,20 +11,43 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/companyos/helmproof/collectors"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/internal/manifest"
 )
 
-// nodePath judges a PersistentVolume: by a claim, a pod has what is a path of the
-// node, though the standard refuses it the same path as a hostPath volume.
+// nodeDrivers are the CSI drivers and provisioners whose volumes are directories of a
+// node. Those that make file systems of their own there (TopoLVM, OpenEBS LVM) are none.
+var nodeDrivers = []string{
+	"csi-hostpath", "docker.io/hostpath", "hostpath.csi.k8s.io", "k8s.io/minikube-hostpath", "kubernetes.io/host-path", "kubevirt.io.hostpath-provisioner",
+	"kubevirt.io/hostpath-provisioner", "microk8s.io/hostpath", "openebs.io/local", "rancher.io/local-path",
+}
+
+// nodePath judges a PersistentVolume or a StorageClass: by a claim, a pod has what is a
+// path of the node, though the standard refuses it the same path as a hostPath volume.
 func nodePath(d *collectors.Derivation, o *manifest.Object) {
-	if gvk := o.GroupVersionKind(); gvk.Group != "" || gvk.Kind != "PersistentVolume" {
+	const fix = "Let a StorageClass provide the volume that is not of the nodes; paths of nodes are for those who run the nodes."
+	at := d.Lines(o.From, o.To)
+	switch o.GroupVersionKind().GroupKind() {
+	case schema.GroupKind{Group: "storage.k8s.io", Kind: "StorageClass"}:
+		provisioner, _ := o.Object["provisioner"].(string)
+		if !slices.Contains(nodeDrivers, provisioner) {
+			return
+		}
+		where := chosenPath(o)
+		if where == "" {
+			d.Add(RuleNodePath, o.Target(""), evidence.OutcomeWarn, fmt.Sprintf("provisioner %s gives directories of the node, which pods reach by claims", provisioner), fix, at)
+			return
+		}
+		d.Add(RuleNodePath, o.Target(""), evidence.OutcomeFail, fmt.Sprintf("provisioner %s gives directories of the node, at what %s says, which pods reach by claims", provisioner, where), fix, at)
+		return
+	case schema.GroupKind{Kind: "PersistentVolume"}:
+	default:
 		return
 	}
-	at := d.Lines(o.From, o.To)
-	for _, source := range []string{"hostPath", "local"} {
+	for _, source := range []string{"hostPath", "local", "csi"} {
 		v, found, err := unstructured.NestedFieldNoCopy(o.Object, "spec", source)
 		if err != nil {
 			outcome, message, fix := collectors.Undecoded(err)
@@ -33,14 +57,34 @@ func nodePath(d *collectors.Derivation, o *manifest.Object) {
 		if !found || v == nil {
 			continue
 		}
-		path := ""
-		if m, ok := v.(map[string]any); ok {
-			path = fmt.Sprint(m["path"])
+		m, _ := v.(map[string]any)
+		message := fmt.Sprintf("spec.%s is the node's own path, which a pod reaches by a claim", source)
+		switch driver, _ := m["driver"].(string); {
+		case source == "csi" && !slices.Contains(nodeDrivers, driver):
+			continue
+		case source == "csi":
+			message = fmt.Sprintf("spec.csi of driver %s is a directory of the node, which a pod reaches by a claim", driver)
+		case m != nil:
+			message = fmt.Sprintf("spec.%s is the node's own path %v, which a pod reaches by a claim", source, m["path"])
 		}
-		d.Add(RuleNodePath, o.Target(""), evidence.OutcomeFail, fmt.Sprintf("spec.%s is the node's own path %s, which a pod reaches by a claim", source, path),
-			"Let a StorageClass provide the volume; paths of nodes are for those who run the nodes.", at)
+		d.Add(RuleNodePath, o.Target(""), evidence.OutcomeFail, message, fix, at)
 		return
 	}
+}
+
+// chosenPath is where a StorageClass says which directories its volumes are.
+func chosenPath(o *manifest.Object) string {
+	parameters, _ := o.Object["parameters"].(map[string]any)
+	for _, k := range slices.Sorted(maps.Keys(parameters)) {
+		if strings.Contains(strings.ToLower(k), "path") {
+			return "parameters." + k
+		}
+	}
+	const openEBS = "cas.openebs.io/config"
+	if strings.Contains(o.GetAnnotations()[openEBS], "BasePath") {
+		return openEBS
+	}
+	return ""
 }
 
 // metadataService judges what the kubelet does for a pod: a probe or a lifecycle

@@ -31,6 +31,7 @@ func TestNodePathByVolume(t *testing.T) {
 		"hostPath: {path: /}":                           "fail PersistentVolume v: spec.hostPath is the node's own path /, which a pod reaches by a claim",
 		"hostPath: {path: /var/run, type: Directory}":   "fail PersistentVolume v: spec.hostPath is the node's own path /var/run",
 		"local: {path: /etc}":                           "fail PersistentVolume v: spec.local is the node's own path /etc",
+		"csi: {driver: hostpath.csi.k8s.io}":            "fail PersistentVolume v: spec.csi of driver hostpath.csi.k8s.io is a directory of the node",
 		"hostPath: text":                                "fail PersistentVolume v: spec.hostPath is the node's own path",
 		"csi: {driver: d, volumeHandle: h}":             "",
 		"nfs: {server: s, path: /}":                     "",
@@ -39,6 +40,66 @@ func TestNodePathByVolume(t *testing.T) {
 		got := of(t, podsecurity.RuleNodePath, "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: v}\nspec: {"+spec+"}")
 		if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], want)) {
 			t.Errorf("%s: %q, want %q", spec, got, want)
+		}
+	}
+}
+
+func TestNodePathByClass(t *testing.T) {
+	t.Parallel()
+	for class, want := range map[string]string{
+		"provisioner: rancher.io/local-path":                                      "warn StorageClass s: provisioner rancher.io/local-path gives directories of the node, which pods reach by claims",
+		"provisioner: rancher.io/local-path, parameters: {nodePath: /etc}":        "fail StorageClass s: provisioner rancher.io/local-path gives directories of the node, at what parameters.nodePath says, which pods reach by claims",
+		"provisioner: rancher.io/local-path, parameters: {pathPattern: '../etc'}": "fail StorageClass s: provisioner rancher.io/local-path gives directories of the node, at what parameters.pathPattern says, which pods reach by claims",
+		"provisioner: ebs.csi.aws.com, parameters: {type: gp3}":                   "",
+		"provisioner: nfs.csi.k8s.io, parameters: {path: /x}":                     "",
+		"provisioner: kubernetes.io/no-provisioner":                               "",
+	} {
+		got := strings.Join(of(t, podsecurity.RuleNodePath, "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: s}\n"+strings.NewReplacer(", parameters", "\nparameters").Replace(class)), "\n")
+		if got != want {
+			t.Errorf("%s: %q, want %q", class, got, want)
+		}
+	}
+	openEBS := "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: s, annotations: {cas.openebs.io/config: \"- name: BasePath\\n  value: /etc\"}}\nprovisioner: openebs.io/local"
+	if got := of(t, podsecurity.RuleNodePath, openEBS); len(got) != 1 || !strings.Contains(got[0], "at what cas.openebs.io/config says") {
+		t.Errorf("OpenEBS: %q", got)
+	}
+}
+
+func TestNamespaceEnforcesLess(t *testing.T) {
+	t.Parallel()
+	const label = "pod-security.kubernetes.io/enforce: "
+	for labels, want := range map[string]string{
+		label + "privileged":                        "fail Namespace apps: label " + label + "privileged lets all pods in",
+		label + "baseline":                          "warn Namespace apps: label " + label + "baseline lets pods in that restricted refuses",
+		label + "none":                              "warn Namespace apps: label " + label + "none is no level of the Pod Security Standards",
+		label + "restricted":                        "",
+		"pod-security.kubernetes.io/warn: baseline": "",
+		"": "",
+	} {
+		if got := strings.Join(of(t, podsecurity.RuleNamespace, "apiVersion: v1\nkind: Namespace\nmetadata: {name: apps, labels: {"+labels+"}}"), "\n"); got != want {
+			t.Errorf("%s: %q, want %q", labels, got, want)
+		}
+	}
+}
+
+func TestPoliciesOutOfForce(t *testing.T) {
+	t.Parallel()
+	for object, want := range map[string]string{
+		"ValidatingAdmissionPolicyBinding x {policyName: helmproof-seccomp, validationActions: [Audit]}":       "warn ValidatingAdmissionPolicyBinding x: binds policy helmproof-seccomp without Deny: what breaks it is let in",
+		"ValidatingAdmissionPolicyBinding helmproof-seccomp {policyName: other, validationActions: [Audit]}":   "warn ValidatingAdmissionPolicyBinding helmproof-seccomp: binds policy other without Deny: what breaks it is let in",
+		"ValidatingAdmissionPolicyBinding x {policyName: helmproof-seccomp, validationActions: [Deny, Audit]}": "",
+		"ValidatingAdmissionPolicyBinding x {policyName: other, validationActions: [Audit]}":                   "",
+		"ValidatingAdmissionPolicy helmproof-seccomp {validations: []}":                                        "warn ValidatingAdmissionPolicy helmproof-seccomp: has the name of a policy of helmproof and validates nothing",
+		"ValidatingAdmissionPolicy helmproof-seccomp {failurePolicy: Ignore, validations: [{expression: x}]}":  "warn ValidatingAdmissionPolicy helmproof-seccomp: has the name of a policy of helmproof and lets in what it cannot evaluate (failurePolicy Ignore)",
+		"ValidatingAdmissionPolicy helmproof-seccomp {failurePolicy: Fail, validations: [{expression: x}]}":    "",
+		"ValidatingAdmissionPolicy other {failurePolicy: Ignore, validations: []}":                             "",
+		"MutatingWebhookConfiguration helmproof-seccomp {}":                                                    "warn MutatingWebhookConfiguration helmproof-seccomp: has a name as the policies of helmproof have, and is none of them",
+		"MutatingWebhookConfiguration other {}":                                                                "",
+	} {
+		part := strings.SplitN(object, " ", 3)
+		text := fmt.Sprintf("apiVersion: admissionregistration.k8s.io/v1\nkind: %s\nmetadata: {name: %s}\nspec: %s", part[0], part[1], part[2])
+		if got := strings.Join(of(t, podsecurity.RulePolicies, text), "\n"); got != want {
+			t.Errorf("%s: %q, want %q", object, got, want)
 		}
 	}
 }

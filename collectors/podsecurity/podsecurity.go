@@ -30,10 +30,13 @@ const (
 	RuleRestricted = "podsecurity/restricted"
 	RuleNodePath   = "podsecurity/node-path"
 	RuleMetadata   = "podsecurity/metadata-service"
+	RuleNamespace  = "podsecurity/namespace"
+	RulePolicies   = "podsecurity/policies"
 )
 
 var rules = collectors.Rules{
 	RuleBaseline: evidence.SeverityCritical, RuleRestricted: evidence.SeverityHigh, RuleNodePath: evidence.SeverityHigh, RuleMetadata: evidence.SeverityHigh,
+	RuleNamespace: evidence.SeverityHigh, RulePolicies: evidence.SeverityMedium,
 }
 
 var evaluator = sync.OnceValues(func() (policy.Evaluator, error) {
@@ -76,6 +79,8 @@ func (collector) Findings(in *collectors.Sealed) ([]evidence.Finding, error) {
 	for i := range set.Objects {
 		o := &set.Objects[i]
 		nodePath(d, o)
+		loosened(d, o)
+		policies(d, o)
 		for _, w := range workloads[i] {
 			pods(d, eval, version, &w)
 		}
