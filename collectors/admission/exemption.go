@@ -20,8 +20,6 @@ const (
 	exemptionPrefix = "exempt-"
 	// exemptionsAnnotation of a policy declares its exemptions, a JSON list.
 	exemptionsAnnotation = "helmproof.companyos.github.io/exemptions"
-	// minReason is how long a reason is at least, as in charts/platform.
-	minReason = 10
 	// longExemption is how far ahead an exemption may end without a warning.
 	longExemption = 366 * 24 * time.Hour
 )
@@ -97,7 +95,7 @@ func (e *Exemption) problem(at time.Time) string {
 		return "it names neither a service account nor labels nor names"
 	case e.ServiceAccount == "" && len(e.Namespaces) == 0:
 		return "anybody can write a label or choose a name: it says neither who makes the objects nor in which namespaces"
-	case len(strings.TrimSpace(e.Reason)) < minReason:
+	case evidence.Visible(e.Reason) < evidence.MinReason:
 		return "it has no reason"
 	case e.Expires == "":
 		return "it does not expire"

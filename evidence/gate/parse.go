@@ -218,11 +218,11 @@ func checkWaiver(at string, w evidence.Waiver) error {
 		return invalid(at+".control", string(w.Control), "want a control id like SEC-1")
 	case w.Target == (evidence.Selector{}):
 		return invalid(at+".target", "", `missing: name what is waived, by rule, kind, name, namespace or container; name: "*" means every target`)
-	case strings.TrimSpace(w.Reason) == "":
+	case evidence.Visible(w.Reason) == 0:
 		return invalid(at+".reason", "", "missing: say why the risk is accepted")
 	case len(w.Reason) > maxText:
 		return invalid(at+".reason", "", fmt.Sprintf("want at most %d bytes", maxText))
-	case strings.TrimSpace(w.ApprovedBy) == "":
+	case evidence.Visible(w.ApprovedBy) == 0:
 		return invalid(at+".approvedBy", "", "missing: name who accepted the risk")
 	case len(w.ApprovedBy) > maxName:
 		return invalid(at+".approvedBy", "", fmt.Sprintf("want at most %d bytes", maxName))

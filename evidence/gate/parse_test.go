@@ -133,6 +133,8 @@ func TestParseErrors(t *testing.T) {
 		{goodWaivers, `target: {kind: Deployment, name: "legacy-*"}`, "target: {}", `waivers[0].target: missing: name what is waived, by rule, kind, name, namespace or container; name: "*" means every target`},
 		{goodWaivers, `legacy-*`, "legacy-[", `waivers[0].target.name: "legacy-[": bad wildcard: want * for any text without "/", ? for one character, [a-z] for one of a set`},
 		{goodWaivers, "reason: replaced in March", `reason: " "`, "waivers[0].reason: missing: say why the risk is accepted"},
+		{goodWaivers, "reason: replaced in March", `reason: "\u200b\u2060"`, "waivers[0].reason: missing: say why the risk is accepted"},
+		{goodWaivers, "approvedBy: Ada", `approvedBy: "\u3164"`, "waivers[0].approvedBy: missing: name who accepted the risk"},
 		{goodWaivers, "    approvedBy: Ada\n", "", "waivers[0].approvedBy: missing: name who accepted the risk"},
 		{goodWaivers, "    expiresAt: 2027-03-31\n", "", "waivers[0].expiresAt: missing: a date like 2026-12-31; a waiver without an end is not one"},
 		{goodWaivers, "2027-03-31", "never", `line 6: waivers[0].expiresAt: "never": want a date like 2026-12-31 or a time like 2026-12-31T18:00:00Z`},

@@ -46,7 +46,7 @@ const DeclaredAnnotation = "helmproof.companyos.github.io/declared-"
 // Declared is the reason that the object gives for failing a control on purpose; ""
 // where it gives none, or a word that is none.
 func (o *Object) Declared(control evidence.ControlID) string {
-	if reason := strings.TrimSpace(o.GetAnnotations()[DeclaredAnnotation+string(control)]); len(reason) >= 10 {
+	if reason := strings.TrimSpace(o.GetAnnotations()[DeclaredAnnotation+string(control)]); evidence.Visible(reason) >= evidence.MinReason {
 		return reason
 	}
 	return ""
