@@ -195,6 +195,8 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 	{"hook of an unknown event", "{kind: Job, hook: {by: helm, 'on': [crd-install]}}", "want pre-install", "/hook/on/0"},
 	{"node agent that is none", "nodeAgent: {reason: it reads the node's logs}", "Use kind DaemonSet", ""},
 	{"node agent without reason", "{kind: DaemonSet, nodeAgent: {hostNetwork: true}}", "nodeAgent.reason is missing", "missing property 'reason'"},
+	{"node agent whose reason nobody sees", "{kind: DaemonSet, nodeAgent: {reason: \"because\\u200b\\u200b\\u200b\"}}", "nodeAgent.reason is missing: say why the agent has to reach into its node", ""},
+	{"node agent whose reason is mostly space", "{kind: DaemonSet, nodeAgent: {reason: b e c a u s e}}", "nodeAgent.reason is missing: say why the agent has to reach into its node", ""},
 	{"path of the node without reason", "{kind: DaemonSet, nodeAgent: {reason: it reads the node's logs, hostPaths: [{path: /var/log}]}}", "reason is missing: say why", "missing property 'reason'"},
 
 	{"extra Secret", "extraObjects: [{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {a: hunter2}}]", "-", "a secret in values ends in version control"},

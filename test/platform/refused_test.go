@@ -37,6 +37,7 @@ func TestRefused(t *testing.T) {
 		{"exception without a reason", "policies: {except: {startup-probe: ''}}", "say why the rule is not bound"},
 		{"unknown exception", "policies: {except: {nothing: because it is so}}", "there is no such rule"},
 		{"exemption without a reason", "policies: {exemptions: [{name: a, expires: 2030-01-31, serviceAccount: a/b}]}", "exemptions[0].reason: say why the policies do not judge it"},
+		{"exemption whose reason nobody sees", "policies: {exemptions: [{name: a, reason: \"because\\u200b\\u200b\\u200b\", expires: 2030-01-31, serviceAccount: a/b}]}", "exemptions[0].reason: say why the policies do not judge it"},
 		{"exemption without an end", "policies: {exemptions: [{name: a, reason: because it is so, serviceAccount: a/b}]}", "an exemption without an end is forgotten"},
 		{"exemption without a date", "policies: {exemptions: [{name: a, reason: because it is so, expires: never, serviceAccount: a/b}]}", "/policies/exemptions/0/expires"},
 		{"exemption of a namespace", "policies: {exemptions: [{name: a, reason: because it is so, expires: 2030-01-31, namespaces: [b]}]}", "a whole namespace is left out by policies.namespaceSelector"},

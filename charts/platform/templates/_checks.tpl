@@ -1,7 +1,8 @@
 {{- /* What does not render, and why. Each message names the value, the reason, and what to do. */}}
 
+{{- /* "yes" where a reason has ten characters that one sees. */}}
 {{- define "platform.said" -}}
-{{- if ge (len (trim (. | default ""))) 10 }}yes{{ end }}
+{{- if ge (len (regexFindAll "[^\\s\\pC\\pZ\\p{Mn}\\p{Me}\\x{034F}\\x{115F}\\x{1160}\\x{17B4}\\x{17B5}\\x{2800}\\x{3164}\\x{FFA0}\\x{FFFD}]" (. | default "") 10)) 10 }}yes{{ end }}
 {{- end }}
 
 {{- /* The label values of one namespace: dict at, ps. */}}
