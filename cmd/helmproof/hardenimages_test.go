@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -85,6 +86,8 @@ func TestHardenResolve(t *testing.T) {
 		// Written roots: of databases that declare them, as root and as themselves.
 		{"postgres", imageWith(t, v1.Config{Volumes: map[string]struct{}{"/var/lib/postgresql/data": {}}}, plain), nil, []harden.Rule{escalation, drop}},
 		{"grafana", imageWith(t, v1.Config{User: "472", Volumes: map[string]struct{}{"/var/lib/grafana": {}}}, plain), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop}},
+		{"many", imageWith(t, v1.Config{User: "65532", Volumes: manyVolumes(101)}, plain), nil, []harden.Rule{nonRoot, escalation, drop}},
+		{"hundred", imageWith(t, v1.Config{User: "65532", Volumes: manyVolumes(100)}, plain), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop}},
 		{"static", imageOf(t, "65532", plain), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop, readOnly}},
 		{"replaced", imageOf(t, "65532", capable("app"), plain), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop, readOnly}},
 		{"removed", imageOf(t, "65532", capable("opt/x/app"), []tar.Header{{Name: "opt/.wh.x"}}), []harden.Rule{nonRoot, escalation, drop}, []harden.Rule{nonRoot, escalation, drop, readOnly}},
@@ -140,6 +143,15 @@ func TestHardenSaysWhereImagesWrite(t *testing.T) {
 	if !slices.ContainsFunc(got.Kept, func(k harden.Kept) bool { return k.Rule == harden.RuleReadOnly && k.Reason == want }) {
 		t.Errorf("not said: %s\nbut %+v", want, got.Kept)
 	}
+}
+
+// manyVolumes are n directories of an image's configuration.
+func manyVolumes(n int) map[string]struct{} {
+	out := map[string]struct{}{}
+	for i := range n {
+		out[fmt.Sprintf("/data/%d", i)] = struct{}{}
+	}
+	return out
 }
 
 // hardenedRules are the rules that harden adds something by to a pod of the image,

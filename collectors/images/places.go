@@ -2,6 +2,7 @@ package images
 
 import (
 	"archive/tar"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -21,15 +22,19 @@ type places struct {
 	dirs    map[string]bool // the volumes and the usual ones; true where files are below
 }
 
-// newPlaces takes the volumes of an image's configuration.
-func newPlaces(declared map[string]struct{}) *places {
+// newPlaces takes the volumes of an image's configuration. An image with more than are
+// kept in mind is an error: what is not known of it would be taken for what is not there.
+func newPlaces(declared map[string]struct{}) (*places, error) {
 	p := &places{dirs: map[string]bool{}}
 	for _, name := range slices.Sorted(maps.Keys(declared)) {
-		if name = path.Clean("/" + name); name != "/" && len(p.volumes) < maxPlaces && !slices.Contains(p.volumes, name) {
+		if name = path.Clean("/" + name); name != "/" && !slices.Contains(p.volumes, name) {
+			if len(p.volumes) == maxPlaces {
+				return nil, fmt.Errorf("its configuration declares more than the %d volumes that are read", maxPlaces)
+			}
 			p.volumes, p.dirs[name] = append(p.volumes, name), false
 		}
 	}
-	return p
+	return p, nil
 }
 
 // see notes a file of a layer. What a later layer removes is still noted: it

@@ -152,13 +152,17 @@ func (r *resolver) platformRights(ctx context.Context, p parsedImage, m *imageMa
 	if len(cfg.RootFS.DiffIDs) != len(m.Layers) {
 		return fmt.Errorf("its configuration is that of %d layers, its manifest has %d", len(cfg.RootFS.DiffIDs), len(m.Layers))
 	}
+	files := gaining{}
+	writes, err := newPlaces(cfg.Config.Volumes)
+	if err != nil {
+		return err
+	}
 	size := int64(0)
 	for _, l := range m.Layers {
 		if size += max(l.Size, 0); size > maxLayers {
 			return fmt.Errorf("its layers have more than the %d bytes that are read", int64(maxLayers))
 		}
 	}
-	files, writes := gaining{}, newPlaces(cfg.Config.Volumes)
 	left := int64(maxUnpacked)
 	for _, l := range m.Layers {
 		err := r.client.Unpacked(ctx, p.repo.Digest(l.Digest.String()), l.Size, func(body io.Reader) error {

@@ -138,6 +138,8 @@ func (r *release) readOnly(x *object, c container) {
 	case c.security().ReadOnlyRootFilesystem != nil:
 	case len(open) > 0:
 		r.keep(x, RuleReadOnly, c.Name, nobody+", but "+places, "")
+	case image.Unread != "" && r.opts.readOnly():
+		r.keep(x, RuleReadOnly, c.Name, nobody+", and its image could not be read: "+image.Unread, "")
 	case r.opts.readOnly():
 		r.add(x, RuleReadOnly, c.Name, true, "spec", c.list, c.index, "securityContext", "readOnlyRootFilesystem")
 	case places != "":

@@ -89,6 +89,8 @@ func TestWrites(t *testing.T) {
 		flag      string
 	}{
 		{name: "not read", pod: pod(""), image: Image{Unread: "gone"}, reason: nobody, flag: "--read-only-root"},
+		{name: "not read, asked for", pod: pod(""), image: Image{Unread: "gone"}, o: Options{ReadOnlyRoot: true}, reason: nobody + ", and its image could not be read: gone"},
+		{name: "nobody looked, asked for", pod: pod(""), o: Options{ReadOnlyRoot: true}},
 		{name: "nothing to be seen", pod: pod(""), image: Image{Users: []string{"0"}}, reason: nobody, flag: "--read-only-root"},
 		{name: "usual", pod: pod("", mounts), image: image, reason: nobody + "; its image has for that /tmp, /var/cache/x: mount an emptyDir at each that it writes to", flag: "--read-only-root"},
 		{name: "all is mounted", pod: pod("", "volumeMounts: [{name: v, mountPath: /}]"), image: image, reason: nobody, flag: "--read-only-root"},
