@@ -82,7 +82,7 @@ A profile names the controls that must hold ([controls.md](controls.md) has them
 finding that fails its control; what is below is shown as a warning. ` + "`maxAge`" + ` is how old evidence may be when ` + "`gate`" + ` uses it.
 Both can be set for one control. An optional control is shown and decides nothing. With ` + "`declared: true`" + `
 a control takes the reason that an object gives itself for an answer: its finding is a warning, shown with the reason, and needs no waiver. One without ` + "`declared`" + ` does not, and whatever
-else the control finds fails. The reason, ten characters or more, is an annotation of the object, ` + "`helmproof.companyos.github.io/declared-ID`" + `:
+else the control finds fails. The reason, ten visible characters or more, is an annotation of the object, ` + "`helmproof.companyos.github.io/declared-ID`" + `:
 
 | control | declared of | in our profiles |
 |---|---|---|
