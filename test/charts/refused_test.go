@@ -260,6 +260,31 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestRefusedNames holds that each refusal says of which of several workloads it
+// speaks, at the start of the message.
+func TestRefusedNames(t *testing.T) {
+	t.Parallel()
+	chart := passThrough(t)
+	all := "{{ include \"hardened.each\" (dict \"root\" $ \"spec\" .Values.spec \"template\" \"hardened.workload\") }}\n---\n{{ include \"hardened.each\" (dict \"root\" $ \"spec\" .Values.spec \"template\" \"hardened.networkpolicy\") }}\n"
+	if err := os.WriteFile(filepath.Join(chart, "templates", "thing.yaml"), []byte(all), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := parse(t, "probes: {startup: {}}\nconfig: {env: {}}\nexternalSecret: {enabled: false}\nvolumeClaims: []\n")
+	for _, a := range attempts {
+		if a.says == "-" || strings.Contains(a.values, ": null") { // null takes a shared value out, and is seen nowhere
+			continue
+		}
+		t.Run(a.name, func(t *testing.T) {
+			t.Parallel()
+			v := overlay(parse(t, spec), values{"workloads": map[string]any{"web": map[string]any{}, "worker": overlay(none, parse(t, a.values))}})
+			refused(t, "library", chart, values{"spec": v}, "the chart refuses: workloads.worker: ")
+			refused(t, "library", chart, values{"spec": v}, a.says)
+		})
+	}
+	refused(t, "service", serviceDir, parse(t, "workloads: {web: {}, worker: {port: 0, service: {enabled: false}}}"), "workloads.worker: probes.startup: type http asks the port, and port is 0")
+	refused(t, "service", serviceDir, parse(t, "workloads: {web: {}, worker: {image: {repository: registry.example.com/other}}}"), "workloads.worker: image.digest is missing")
+}
+
 func refused(t *testing.T, what, chart string, v values, says string) {
 	t.Helper()
 	rel, err := load(t, chart, v)

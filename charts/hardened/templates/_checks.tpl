@@ -5,6 +5,16 @@
 {{- if ge (len (regexFindAll "[^\\s\\pC\\pZ\\p{Mn}\\p{Me}\\x{034F}\\x{115F}\\x{1160}\\x{17B4}\\x{17B5}\\x{2800}\\x{3164}\\x{FFA0}\\x{FFFD}]" (. | default "") 10)) 10 }}yes{{ end }}
 {{- end }}
 
+{{- /* What a message begins with: which of several workloads it speaks of. dict spec. */}}
+{{- define "hardened.internal.speaksOf" -}}
+{{- if hasKey .spec "shares" }}workloads.{{ .spec.component }}: {{ end }}
+{{- end }}
+
+{{- /* Refuses to render: list of a dict with spec, and the message. */}}
+{{- define "hardened.internal.refuse" -}}
+{{- fail (printf "%s%s" (include "hardened.internal.speaksOf" (first .)) (last .)) }}
+{{- end }}
+
 {{- /* Keys that stand for something insecure. They are known only to be refused with a reason. */}}
 {{- define "hardened.refused" -}}
 spec:
@@ -140,7 +150,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 
-{{- /* A container: dict at, container, long (it has to have probes). */}}
+{{- /* A container: dict at, container, long (it has to have probes), main (it is the main one). */}}
 {{- define "hardened.internal.checkContainer" -}}
 {{- $c := .container }}
 {{- include "hardened.internal.checkImage" (dict "at" .at "image" $c.image) }}
@@ -174,7 +184,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail (printf "%sport %d: ports below 1024 need root or a capability. Listen on 1024 or above; service.port may be any" .at (int $c.port)) }}
 {{- end }}
 {{- /* The main container of a Job or CronJob has none. */}}
-{{- if or .long .at }}
+{{- if or .long (not .main) }}
 {{- range $kind := list "startup" "readiness" "liveness" }}
 {{- $probe := get ($c.probes | default dict) $kind }}
 {{- if $probe }}
@@ -201,19 +211,22 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 
-{{- /* The securityContext of a spec. */}}
+{{- /* The securityContext of a spec: dict spec. */}}
 {{- define "hardened.internal.checkSecurityContext" -}}
-{{- include "hardened.internal.checkKeys" (dict "at" "securityContext." "part" "securityContext" "of" . "known" (include "hardened.keys" . | fromJson)) }}
+{{- $at := printf "%ssecurityContext." (include "hardened.internal.speaksOf" .) }}
+{{- with .spec.securityContext }}
+{{- include "hardened.internal.checkKeys" (dict "at" $at "part" "securityContext" "of" . "known" (include "hardened.keys" . | fromJson)) }}
 {{- range $id := list "runAsUser" "runAsGroup" "fsGroup" }}
-{{- if and (hasKey $ $id) (lt (get $ $id | int64) 1) }}
-{{- fail (printf "securityContext.%s is 0: that is root. Set a number above 0, the image's own user if it needs one" $id) }}
+{{- if and (hasKey $.spec.securityContext $id) (lt (get $.spec.securityContext $id | int64) 1) }}
+{{- fail (printf "%s%s is 0: that is root. Set a number above 0, the image's own user if it needs one" $at $id) }}
 {{- end }}
 {{- end }}
 {{- if and .platformIDsReason (not (include "hardened.internal.said" .platformIDsReason)) }}
-{{- fail "securityContext.platformIDsReason: say in ten characters or more why the platform gives the ids (control SEC-2 shows it, as a declared exception)" }}
+{{- fail (printf "%splatformIDsReason: say in ten characters or more why the platform gives the ids (control SEC-2 shows it, as a declared exception)" $at) }}
 {{- end }}
 {{- if and (not (dig "readOnlyRootFilesystem" true .)) (not (include "hardened.internal.said" .writableRootReason)) }}
-{{- fail "securityContext.readOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" }}
+{{- fail (printf "%sreadOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" $at) }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -221,15 +234,16 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- define "hardened.internal.checkPod" -}}
 {{- $s := .spec }}
 {{- $long := include "hardened.internal.longRunning" . }}
-{{- include "hardened.internal.checkKeys" (dict "at" "" "part" "spec" "of" $s "known" (include "hardened.keys" . | fromJson)) }}
+{{- $of := include "hardened.internal.speaksOf" . }}
+{{- include "hardened.internal.checkKeys" (dict "at" $of "part" "spec" "of" $s "known" (include "hardened.keys" . | fromJson)) }}
 {{- if not (dig "enabled" true $s) }}
-{{- fail "enabled is false: only a parent chart's condition reads it. Name it as condition of the dependency in the parent's Chart.yaml" }}
+{{- include "hardened.internal.refuse" (list $ "enabled is false: only a parent chart's condition reads it. Name it as condition of the dependency in the parent's Chart.yaml") }}
 {{- end }}
-{{- include "hardened.internal.checkContainer" (dict "at" "" "long" $long "container" $s) }}
+{{- include "hardened.internal.checkContainer" (dict "at" $of "main" true "long" $long "container" $s) }}
 {{- $names := list (include "hardened.name" .) }}
 {{- range $list := list "initContainers" "sidecars" }}
 {{- range $i, $c := index $s $list }}
-{{- $at := printf "%s[%d]." $list $i }}
+{{- $at := printf "%s%s[%d]." $of $list $i }}
 {{- /* A native sidecar serves as long as the main container does. */}}
 {{- include "hardened.internal.checkContainer" (dict "at" $at "long" (eq $list "sidecars" | ternary $long "") "container" $c) }}
 {{- if or (not $c.name) (has $c.name $names) }}
@@ -239,7 +253,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 
-{{- include "hardened.internal.checkSecurityContext" $s.securityContext }}
+{{- include "hardened.internal.checkSecurityContext" . }}
 {{- end }}
 
 {{- /* Replicas and their autoscaler. */}}
@@ -248,10 +262,10 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $a := $s.autoscaling }}
 {{- $long := include "hardened.internal.scales" . }}
 {{- if and $long (not $a.enabled) (lt (int $s.replicaCount) 1) }}
-{{- fail "replicaCount is 0: nothing would run. Set 2 or more" }}
+{{- include "hardened.internal.refuse" (list $ "replicaCount is 0: nothing would run. Set 2 or more") }}
 {{- end }}
 {{- if and $long (eq (include "hardened.internal.floor" .) "1") (not (include "hardened.internal.said" $s.singleReplicaReason)) }}
-{{- fail "one replica is down whenever its node is drained or updated. Set replicaCount (or autoscaling.minReplicas) to 2 or more; if only one can run, say why in singleReplicaReason (control AVL-4 shows it: with replicaCount 1 as a declared exception, with an autoscaler it fails)" }}
+{{- include "hardened.internal.refuse" (list $ "one replica is down whenever its node is drained or updated. Set replicaCount (or autoscaling.minReplicas) to 2 or more; if only one can run, say why in singleReplicaReason (control AVL-4 shows it: with replicaCount 1 as a declared exception, with an autoscaler it fails)") }}
 {{- end }}
 {{- if and $long $a.enabled }}
 {{- $zero := $a.scaleToZero }}
@@ -262,41 +276,41 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and (eq (.type | default "") "cron") (ge (int (.metadata).desiredReplicas) 2) }}{{ $guarded = true }}{{ end }}
 {{- end }}
 {{- if not (and (include "hardened.internal.said" $zero.reason) $guarded) }}
-{{- fail "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and add a trigger of type cron whose desiredReplicas, 2 or more, hold in peak hours, so that it never happens in between" }}
+{{- include "hardened.internal.refuse" (list $ "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and add a trigger of type cron whose desiredReplicas, 2 or more, hold in peak hours, so that it never happens in between") }}
 {{- end }}
 {{- else if not (and (include "hardened.internal.said" $zero.reason) $zero.peakMetric) }}
-{{- fail "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and name in autoscaling.scaleToZero.peakMetric an external metric that is 1 in peak hours and 0 off-peak, so that it never happens in between" }}
+{{- include "hardened.internal.refuse" (list $ "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and name in autoscaling.scaleToZero.peakMetric an external metric that is 1 in peak hours and 0 off-peak, so that it never happens in between") }}
 {{- end }}
 {{- if not (or $a.keda.enabled (and $a.requestsPerSecond.enabled (eq $a.requestsPerSecond.source "External"))) }}
-{{- fail "autoscaling.minReplicas is 0: with no pod there is no cpu, memory or pod metric to wake it. Enable autoscaling.requestsPerSecond with source External" }}
+{{- include "hardened.internal.refuse" (list $ "autoscaling.minReplicas is 0: with no pod there is no cpu, memory or pod metric to wake it. Enable autoscaling.requestsPerSecond with source External") }}
 {{- end }}
 {{- end }}
 {{- if and $a.initialReplicas (or (lt (int $a.initialReplicas) (int $a.minReplicas)) (gt (int $a.initialReplicas) (int $a.maxReplicas))) }}
-{{- fail (printf "autoscaling.initialReplicas %d is not between minReplicas and maxReplicas" (int $a.initialReplicas)) }}
+{{- include "hardened.internal.refuse" (list $ (printf "autoscaling.initialReplicas %d is not between minReplicas and maxReplicas" (int $a.initialReplicas))) }}
 {{- end }}
 {{- if le (int $a.maxReplicas) (int $a.minReplicas) }}
-{{- fail (printf "autoscaling.maxReplicas %d is not above minReplicas %d: nothing would be scaled. Raise it, or set autoscaling.enabled to false" (int $a.maxReplicas) (int $a.minReplicas)) }}
+{{- include "hardened.internal.refuse" (list $ (printf "autoscaling.maxReplicas %d is not above minReplicas %d: nothing would be scaled. Raise it, or set autoscaling.enabled to false" (int $a.maxReplicas) (int $a.minReplicas))) }}
 {{- end }}
 {{- if $a.keda.enabled }}
 {{- if not $a.keda.triggers }}
-{{- fail "autoscaling.keda.triggers is empty: nothing would scale. Name one or more, each with type and metadata" }}
+{{- include "hardened.internal.refuse" (list $ "autoscaling.keda.triggers is empty: nothing would scale. Name one or more, each with type and metadata") }}
 {{- end }}
 {{- range $i, $t := $a.keda.triggers }}
 {{- $at := printf "autoscaling.keda.triggers[%d]" $i }}
 {{- if not (and .type .metadata) }}
-{{- fail (printf "%s: type and metadata are required" $at) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s: type and metadata are required" $at)) }}
 {{- end }}
 {{- range $key, $value := .metadata }}
 {{- if or (regexMatch (include "hardened.internal.secretName" $) (snakecase $key)) (regexMatch (include "hardened.internal.secretValue" $) (toString $value)) }}
-{{- fail (printf "%s.metadata.%s looks like a secret, which does not belong in values. Use a TriggerAuthentication, and name it in authenticationRef" $at $key) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s.metadata.%s looks like a secret, which does not belong in values. Use a TriggerAuthentication, and name it in authenticationRef" $at $key)) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- else if not (or $a.targetCPUUtilizationPercentage $a.targetMemoryUtilizationPercentage $a.requestsPerSecond.enabled) }}
-{{- fail "autoscaling: no metric. Set targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage, or enable requestsPerSecond" }}
+{{- include "hardened.internal.refuse" (list $ "autoscaling: no metric. Set targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage, or enable requestsPerSecond") }}
 {{- end }}
 {{- if lt (int $a.scaleDown.stabilizationWindowSeconds) 1 }}
-{{- fail "autoscaling.scaleDown.stabilizationWindowSeconds is 0: every dip would remove pods that the next second needs. 300 is a good start" }}
+{{- include "hardened.internal.refuse" (list $ "autoscaling.scaleDown.stabilizationWindowSeconds is 0: every dip would remove pods that the next second needs. 300 is a good start") }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -310,15 +324,15 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if .enabled }}
 {{- if ne (toString .updateMode) "Off" }}
 {{- if and $long $a.enabled }}
-{{- fail (printf "verticalAutoscaling.updateMode is %s beside a HorizontalPodAutoscaler: one changes the requests that the other measures against, and they undo each other. Leave it Off and take its recommendations over by hand" .updateMode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "verticalAutoscaling.updateMode is %s beside a HorizontalPodAutoscaler: one changes the requests that the other measures against, and they undo each other. Leave it Off and take its recommendations over by hand" .updateMode)) }}
 {{- end }}
-{{- fail (printf "verticalAutoscaling.updateMode is %s: it would evict pods at times of its own. Leave it Off and take its recommendations over by hand" .updateMode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "verticalAutoscaling.updateMode is %s: it would evict pods at times of its own. Leave it Off and take its recommendations over by hand" .updateMode)) }}
 {{- end }}
 {{- if not (and (.minAllowed).cpu (.minAllowed).memory (.maxAllowed).cpu (.maxAllowed).memory) }}
-{{- fail "verticalAutoscaling: bounds are missing. Set minAllowed and maxAllowed, each with cpu and memory" }}
+{{- include "hardened.internal.refuse" (list $ "verticalAutoscaling: bounds are missing. Set minAllowed and maxAllowed, each with cpu and memory") }}
 {{- end }}
 {{- if eq $s.kind "Job" }}
-{{- fail "verticalAutoscaling is enabled for kind Job, which runs once: there is nothing to recommend for. Disable it, or use kind CronJob" }}
+{{- include "hardened.internal.refuse" (list $ "verticalAutoscaling is enabled for kind Job, which runs once: there is nothing to recommend for. Disable it, or use kind CronJob") }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -331,15 +345,15 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $floor := include "hardened.internal.floor" . | int }}
 {{- $budget := int $s.disruptionBudget.maxUnavailable }}
 {{- if lt $budget 1 }}
-{{- fail "disruptionBudget.maxUnavailable is 0: no node that runs a replica could ever be drained. Set 1 or more" }}
+{{- include "hardened.internal.refuse" (list $ "disruptionBudget.maxUnavailable is 0: no node that runs a replica could ever be drained. Set 1 or more") }}
 {{- end }}
 {{- if and (gt $floor 1) (ge $budget $floor) }}
-{{- fail (printf "disruptionBudget.maxUnavailable %d takes all %d replicas at once. Set it below that" $budget $floor) }}
+{{- include "hardened.internal.refuse" (list $ (printf "disruptionBudget.maxUnavailable %d takes all %d replicas at once. Set it below that" $budget $floor)) }}
 {{- end }}
 {{- end }}
 {{- if include "hardened.internal.longRunning" . }}
 {{- if ge (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds) }}
-{{- fail (printf "shutdown.preStopSleepSeconds %d leaves nothing of terminationGracePeriodSeconds %d to end in. Raise the latter" (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds)) }}
+{{- include "hardened.internal.refuse" (list $ (printf "shutdown.preStopSleepSeconds %d leaves nothing of terminationGracePeriodSeconds %d to end in. Raise the latter" (int $s.shutdown.preStopSleepSeconds) (int $s.shutdown.terminationGracePeriodSeconds))) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -349,14 +363,14 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $s := .spec }}
 {{- with $s.nodeAgent }}
 {{- if ne $s.kind "DaemonSet" }}
-{{- fail (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind) }}
+{{- include "hardened.internal.refuse" (list $ (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind)) }}
 {{- end }}
-{{- if not (include "hardened.internal.said" .reason) }}
-{{- fail "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 shows it: profile node-agent as a declared exception, the others fail)" }}
+{{- if lt (len (trim (.reason | default ""))) 10 }}
+{{- include "hardened.internal.refuse" (list $ "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 shows it: profile node-agent as a declared exception, the others fail)") }}
 {{- end }}
 {{- range $i, $path := .hostPaths }}
-{{- if not (include "hardened.internal.said" $path.reason) }}
-{{- fail (printf "nodeAgent.hostPaths %s: reason is missing: say why the agent has to read it" ($path.path | default "")) }}
+{{- if lt (len (trim ($path.reason | default ""))) 10 }}
+{{- include "hardened.internal.refuse" (list $ (printf "nodeAgent.hostPaths %s: reason is missing: say why the agent has to read it" ($path.path | default ""))) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -369,7 +383,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- include "hardened.internal.checkHook" . }}
 {{- include "hardened.internal.checkNodeAgent" . }}
 {{- if and (eq $s.kind "CronJob") (not $s.cron.schedule) }}
-{{- fail "cron.schedule is missing: kind CronJob needs one, such as \"17 3 * * *\"" }}
+{{- include "hardened.internal.refuse" (list $ "cron.schedule is missing: kind CronJob needs one, such as \"17 3 * * *\"") }}
 {{- end }}
 {{- end }}
 
@@ -380,22 +394,22 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $served := and $long $s.service.enabled $s.port }}
 {{- range $way := list "ingress" "httpRoute" }}
 {{- if and (get $s $way).enabled (not $served) }}
-{{- fail (printf "%s is enabled, and there is no Service that it could lead to. Set port and service.enabled, with kind Deployment or StatefulSet" $way) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s is enabled, and there is no Service that it could lead to. Set port and service.enabled, with kind Deployment or StatefulSet" $way)) }}
 {{- end }}
 {{- end }}
 {{- if $s.ingress.enabled }}
 {{- if not (or $s.ingress.host $s.ingress.hosts) }}
-{{- fail "ingress.host is missing: without one the Ingress would answer for every name. Set it, or list ingress.hosts" }}
+{{- include "hardened.internal.refuse" (list $ "ingress.host is missing: without one the Ingress would answer for every name. Set it, or list ingress.hosts") }}
 {{- end }}
 {{- $seen := list }}
 {{- range $host := include "hardened.internal.hosts" . | fromJsonArray }}
 {{- if not .host }}
-{{- fail "ingress.hosts: host is missing: without one the Ingress would answer for every name" }}
+{{- include "hardened.internal.refuse" (list $ "ingress.hosts: host is missing: without one the Ingress would answer for every name") }}
 {{- end }}
 {{- range .paths }}
 {{- $id := printf "%s%s" $host.host (.path | default "/") }}
 {{- if has $id $seen }}
-{{- fail (printf "ingress.hosts: %s stands twice: which of the two is served is left to chance" $id) }}
+{{- include "hardened.internal.refuse" (list $ (printf "ingress.hosts: %s stands twice: which of the two is served is left to chance" $id)) }}
 {{- end }}
 {{- $seen = append $seen $id }}
 {{- $_ := include "hardened.internal.port" (merge (dict "name" .port "at" (printf "ingress.hosts %s" $id)) $) }}
@@ -403,11 +417,11 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- if hasKey $s.ingress.tls "enabled" }}
 {{- if not $s.ingress.tls.enabled }}
-{{- fail "ingress.tls.enabled is false: passwords and sessions would cross the network in the clear. Name ingress.tls.clusterIssuer, or ingress.tls.secretName" }}
+{{- include "hardened.internal.refuse" (list $ "ingress.tls.enabled is false: passwords and sessions would cross the network in the clear. Name ingress.tls.clusterIssuer, or ingress.tls.secretName") }}
 {{- end }}
 {{- end }}
 {{- if not (or $s.ingress.from $s.networkPolicy.ingress.from (hasKey (include "hardened.internal.controllers" . | fromYaml) ($s.ingress.className | default ""))) }}
-{{- fail (printf "ingress is enabled, and the NetworkPolicy would let no controller in: name its pods in ingress.from, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}], or one of these in ingress.className, whose pods are known: %s" (include "hardened.internal.controllers" . | fromYaml | keys | sortAlpha | join ", ")) }}
+{{- include "hardened.internal.refuse" (list $ (printf "ingress is enabled, and the NetworkPolicy would let no controller in: name its pods in ingress.from, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}], or one of these in ingress.className, whose pods are known: %s" (include "hardened.internal.controllers" . | fromYaml | keys | sortAlpha | join ", "))) }}
 {{- end }}
 {{- end }}
 {{- if $s.httpRoute.enabled }}
@@ -416,7 +430,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- end }}
 {{- end }}
 {{- if and $s.httpRoute.enabled (not (and $s.httpRoute.parentRefs $s.httpRoute.hostnames)) }}
-{{- fail "httpRoute: parentRefs and hostnames are required: which Gateway, and which names" }}
+{{- include "hardened.internal.refuse" (list $ "httpRoute: parentRefs and hostnames are required: which Gateway, and which names") }}
 {{- end }}
 {{- end }}
 
@@ -427,13 +441,13 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- with $s.metrics }}
 {{- if .enabled }}
 {{- if not (and $long $s.port) }}
-{{- fail "metrics is enabled, and there is no port to ask. Set port, with kind Deployment or StatefulSet" }}
+{{- include "hardened.internal.refuse" (list $ "metrics is enabled, and there is no port to ask. Set port, with kind Deployment or StatefulSet") }}
 {{- end }}
 {{- if not (has .kind (list "PodMonitor" "ServiceMonitor")) }}
-{{- fail (printf "metrics.kind %q: want PodMonitor or ServiceMonitor" .kind) }}
+{{- include "hardened.internal.refuse" (list $ (printf "metrics.kind %q: want PodMonitor or ServiceMonitor" .kind)) }}
 {{- end }}
 {{- if and (eq .kind "ServiceMonitor") (eq $s.kind "StatefulSet") }}
-{{- fail "metrics.kind is ServiceMonitor with kind StatefulSet, which has two Services: each pod would be asked twice. Use PodMonitor" }}
+{{- include "hardened.internal.refuse" (list $ "metrics.kind is ServiceMonitor with kind StatefulSet, which has two Services: each pod would be asked twice. Use PodMonitor") }}
 {{- end }}
 {{- if eq .kind "ServiceMonitor" }}
 {{- $served := list 0 }}
@@ -441,11 +455,11 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if .servicePort }}{{ $served = append $served (int .port) }}{{ end }}
 {{- end }}
 {{- if or (not $s.service.enabled) (not (has (int .port) $served)) }}
-{{- fail "metrics.kind is ServiceMonitor, and the Service has no such port. Enable service and leave metrics.port 0, name it in ports, or use PodMonitor" }}
+{{- include "hardened.internal.refuse" (list $ "metrics.kind is ServiceMonitor, and the Service has no such port. Enable service and leave metrics.port 0, name it in ports, or use PodMonitor") }}
 {{- end }}
 {{- end }}
 {{- if not (or .from $s.networkPolicy.ingress.sameNamespace $s.networkPolicy.ingress.from) }}
-{{- fail "metrics is enabled, and the NetworkPolicy would let nobody ask: name Prometheus' pods in metrics.from" }}
+{{- include "hardened.internal.refuse" (list $ "metrics is enabled, and the NetworkPolicy would let nobody ask: name Prometheus' pods in metrics.from") }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -456,7 +470,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $s := .spec }}
 {{- range $s.networkPolicy.ingress.from }}
 {{- if or (not .) (and .ipBlock (hasSuffix "/0" .ipBlock.cidr) (not .ipBlock.except)) }}
-{{- fail "networkPolicy.ingress.from admits everybody. Name the pods, namespaces or addresses" }}
+{{- include "hardened.internal.refuse" (list $ "networkPolicy.ingress.from admits everybody. Name the pods, namespaces or addresses") }}
 {{- end }}
 {{- end }}
 {{- $known := dict }}
@@ -467,16 +481,16 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $recipe := get $known (.name | default "") }}
 {{- $at := printf "networkPolicy.egress.allow[%d]" $i }}
 {{- if not (hasKey $known (.name | default "")) }}
-{{- fail (printf "%s.name %q: want one of %s" $at (.name | default "") (keys $known | sortAlpha | join ", ")) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s.name %q: want one of %s" $at (.name | default "") (keys $known | sortAlpha | join ", "))) }}
 {{- else if not (or .cidrs $recipe.cidrs) }}
-{{- fail (printf "%s.cidrs is missing: %s has other addresses in each cluster. Name them, as narrow as they are" $at .name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s.cidrs is missing: %s has other addresses in each cluster. Name them, as narrow as they are" $at .name)) }}
 {{- else if not (or .ports $recipe.ports) }}
-{{- fail (printf "%s.ports is missing: without ports all of them would be open" $at) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s.ports is missing: without ports all of them would be open" $at)) }}
 {{- end }}
 {{- end }}
 {{- range $s.networkPolicy.egress.to }}
 {{- if not (and .peers .ports) }}
-{{- fail "networkPolicy.egress.to: peers and ports are both required; a rule without one of them allows all of it" }}
+{{- include "hardened.internal.refuse" (list $ "networkPolicy.egress.to: peers and ports are both required; a rule without one of them allows all of it") }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -486,29 +500,29 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- $s := .spec }}
 {{- $v := $s.service }}
 {{- if and $s.ports (not $s.port) }}
-{{- fail "ports without port: the main one comes first. Set port" }}
+{{- include "hardened.internal.refuse" (list $ "ports without port: the main one comes first. Set port") }}
 {{- end }}
 {{- $seen := dict }}
 {{- range $p := include "hardened.internal.ports" . | fromJsonArray }}
 {{- if lt (int .port) 1024 }}
-{{- fail (printf "ports %s: ports below 1024 need root or a capability. Listen on 1024 or above; servicePort may be any" .name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "ports %s: ports below 1024 need root or a capability. Listen on 1024 or above; servicePort may be any" .name)) }}
 {{- end }}
 {{- range $what, $id := dict "the name" .name "port" (int .port) "servicePort" (int .servicePort) }}
 {{- $id = printf "%s %v" $what $id }}
 {{- if and (hasKey $seen $id) (ne $id "servicePort 0") }}
-{{- fail (printf "ports: %s stands twice. Each port needs one of its own" $id) }}
+{{- include "hardened.internal.refuse" (list $ (printf "ports: %s stands twice. Each port needs one of its own" $id)) }}
 {{- end }}
 {{- $_ := set $seen $id true }}
 {{- end }}
 {{- end }}
 {{- if not (has $v.type (list "ClusterIP" "NodePort" "LoadBalancer")) }}
-{{- fail (printf "service.type %q: want ClusterIP, NodePort or LoadBalancer" $v.type) }}
+{{- include "hardened.internal.refuse" (list $ (printf "service.type %q: want ClusterIP, NodePort or LoadBalancer" $v.type)) }}
 {{- end }}
 {{- if and $v.headless (ne $v.type "ClusterIP") }}
-{{- fail (printf "service.headless with type %s: a headless Service has no address of its own" $v.type) }}
+{{- include "hardened.internal.refuse" (list $ (printf "service.headless with type %s: a headless Service has no address of its own" $v.type)) }}
 {{- end }}
 {{- if and $v.enabled (ne $v.type "ClusterIP") (not $v.sourceRanges) }}
-{{- fail (printf "service.type is %s, and the NetworkPolicy would let nobody in: name the addresses of the callers in service.sourceRanges, 0.0.0.0/0 for everybody" $v.type) }}
+{{- include "hardened.internal.refuse" (list $ (printf "service.type is %s, and the NetworkPolicy would let nobody in: name the addresses of the callers in service.sourceRanges, 0.0.0.0/0 for everybody" $v.type)) }}
 {{- end }}
 {{- end }}
 

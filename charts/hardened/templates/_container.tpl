@@ -6,7 +6,7 @@
 
 {{- /* securityContext of every container. */}}
 {{- define "hardened.containerSecurityContext" -}}
-{{- include "hardened.internal.checkSecurityContext" (.spec.securityContext | default dict) -}}
+{{- include "hardened.internal.checkSecurityContext" . -}}
 {{ include "hardened.internal.containerSecurityContext" . }}
 {{- end }}
 

@@ -83,35 +83,35 @@ argocd.argoproj.io/sync-wave: {{ sub (int .spec.syncWave) $before | quote }}
 {{- $hook := $s.hook }}
 {{- if $hook.by }}
 {{- if not (has $hook.by (list "helm" "argocd")) }}
-{{- fail (printf "hook.by %q: want helm or argocd" $hook.by) }}
+{{- include "hardened.internal.refuse" (list $ (printf "hook.by %q: want helm or argocd" $hook.by)) }}
 {{- end }}
 {{- if ne $s.kind "Job" }}
-{{- fail (printf "hook.by is %s with kind %s: a hook runs to its end before the release goes on. Use kind Job" $hook.by $s.kind) }}
+{{- include "hardened.internal.refuse" (list $ (printf "hook.by is %s with kind %s: a hook runs to its end before the release goes on. Use kind Job" $hook.by $s.kind)) }}
 {{- end }}
 {{- $pre := 0 }}
 {{- range $hook.on }}
 {{- if not (has . (list "pre-install" "pre-upgrade" "pre-rollback" "post-install" "post-upgrade" "post-rollback")) }}
-{{- fail (printf "hook.on %q: want pre-install, pre-upgrade, pre-rollback, post-install, post-upgrade or post-rollback" .) }}
+{{- include "hardened.internal.refuse" (list $ (printf "hook.on %q: want pre-install, pre-upgrade, pre-rollback, post-install, post-upgrade or post-rollback" .)) }}
 {{- end }}
 {{- if hasPrefix "pre-" . }}
 {{- $pre = add1 $pre }}
 {{- end }}
 {{- end }}
 {{- if not $hook.on }}
-{{- fail "hook.on is empty: the Job would never run" }}
+{{- include "hardened.internal.refuse" (list $ "hook.on is empty: the Job would never run") }}
 {{- end }}
 {{- if and $pre (ne (int $pre) (len $hook.on)) }}
-{{- fail "hook.on: some are before and some after the release's objects. Make two workloads of it" }}
+{{- include "hardened.internal.refuse" (list $ "hook.on: some are before and some after the release's objects. Make two workloads of it") }}
 {{- end }}
 {{- if $s.volumeClaims }}
 {{- range $s.volumeClaims }}
 {{- if not .existingClaim }}
-{{- fail (printf "volumeClaims %s: a hook's claim would be deleted before the hook runs again, with its data. Use existingClaim" .name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s: a hook's claim would be deleted before the hook runs again, with its data. Use existingClaim" .name)) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if not (kindIs "invalid" $s.syncWave) }}
-{{- fail "syncWave: a hook is ordered by hook.weight" }}
+{{- include "hardened.internal.refuse" (list $ "syncWave: a hook is ordered by hook.weight") }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -114,48 +114,48 @@ spec:
 {{- with $s.externalSecret }}
 {{- if .enabled }}
 {{- if not (and (.store).name (or .env .files .dataFrom .pull .tls)) }}
-{{- fail "externalSecret: store.name and one of env, files, dataFrom, pull and tls are required: which SecretStore, and what from it" }}
+{{- include "hardened.internal.refuse" (list $ "externalSecret: store.name and one of env, files, dataFrom, pull and tls are required: which SecretStore, and what from it") }}
 {{- end }}
 {{- $keys := dict }}
 {{- range $list := list "env" "data" "files" "pull" "dataFrom" }}
 {{- range $entry := get $s.externalSecret $list }}
 {{- $name := $entry.name | default $entry.path | default $entry.key }}
 {{- if hasKey $entry "value" }}
-{{- fail (printf "externalSecret.%s %s: value %s" $list $name "does not belong in values. Give the key in the store instead") }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.%s %s: value %s" $list $name "does not belong in values. Give the key in the store instead")) }}
 {{- end }}
 {{- if and (not $entry.key) (not $entry.template) }}
-{{- fail (printf "externalSecret.%s %s: key is missing: which entry of the store" $list $name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.%s %s: key is missing: which entry of the store" $list $name)) }}
 {{- end }}
 {{- if has $list (list "env" "data" "files") }}
 {{- if not (or $entry.name $entry.path) }}
-{{- fail (printf "externalSecret.%s: an entry has no %s" $list (eq $list "files" | ternary "path" "name")) }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.%s: an entry has no %s" $list (eq $list "files" | ternary "path" "name"))) }}
 {{- end }}
 {{- $key := eq $list "files" | ternary (include "hardened.internal.fileKey" ($entry.path | default "")) $entry.name }}
 {{- if hasKey $keys $key }}
-{{- fail (printf "externalSecret.%s %s: %s has that key of the Secret already. Rename one" $list $name (get $keys $key)) }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.%s %s: %s has that key of the Secret already. Rename one" $list $name (get $keys $key))) }}
 {{- end }}
 {{- $_ := set $keys $key (printf "%s %s" $list $name) }}
 {{- end }}
 {{- if and (eq $list "files") (hasKey $entry "template") (or $entry.key $entry.property) }}
-{{- fail (printf "externalSecret.files %s: either a key in the store or a template. What the template reads is named in externalSecret.data or env" $name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.files %s: either a key in the store or a template. What the template reads is named in externalSecret.data or env" $name)) }}
 {{- end }}
 {{- if and (eq $list "files") (not (and (hasPrefix "/" $entry.path) (ne (dir $entry.path) "/"))) }}
-{{- fail (printf "externalSecret.files %s: a full path in a directory of its own is expected, such as /etc/app/secrets/key.pem" $name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.files %s: a full path in a directory of its own is expected, such as /etc/app/secrets/key.pem" $name)) }}
 {{- end }}
 {{- if and (eq $list "dataFrom") (not (or $entry.path $entry.env)) }}
-{{- fail (printf "externalSecret.dataFrom %s: path or env is required: a directory for all of it, or variables by name" $name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.dataFrom %s: path or env is required: a directory for all of it, or variables by name" $name)) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if and .data (not .files) }}
-{{- fail "externalSecret.data is read by templates of externalSecret.files only, and there are none" }}
+{{- include "hardened.internal.refuse" (list $ "externalSecret.data is read by templates of externalSecret.files only, and there are none") }}
 {{- end }}
 {{- with .tls }}
 {{- if not .key }}
-{{- fail "externalSecret.tls.key is missing: which entry of the store has the certificate" }}
+{{- include "hardened.internal.refuse" (list $ "externalSecret.tls.key is missing: which entry of the store has the certificate") }}
 {{- end }}
 {{- if ($s.ingress.tls).clusterIssuer }}
-{{- fail "externalSecret.tls and ingress.tls.clusterIssuer would both make the certificate. Leave one out" }}
+{{- include "hardened.internal.refuse" (list $ "externalSecret.tls and ingress.tls.clusterIssuer would both make the certificate. Leave one out") }}
 {{- end }}
 {{- end }}
 {{- end }}

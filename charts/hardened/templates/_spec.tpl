@@ -135,7 +135,7 @@
 {{- $defaults := include "hardened.defaults" . | fromJson }}
 {{- $json := toJson .spec }}
 {{- if regexMatch "[:\\[,]null[\\],}]" $json }}
-{{- include "hardened.internal.checkNulls" (dict "at" "" "of" .spec "defaults" $defaults) }}
+{{- include "hardened.internal.checkNulls" (dict "at" (include "hardened.internal.speaksOf" .) "of" .spec "defaults" $defaults) }}
 {{- end }}
 {{- $spec := mustMergeOverwrite $defaults (fromJson $json) }}
 {{- if kindIs "map" $spec.image }}

@@ -98,7 +98,7 @@ spec:
 {{- define "hardened.workload" -}}
 {{- $kind := .spec.kind | default "Deployment" }}
 {{- if not (has $kind (list "Deployment" "StatefulSet" "DaemonSet" "CronJob" "Job")) }}
-{{- fail (printf "kind %q: this library makes Deployment, StatefulSet, DaemonSet, CronJob and Job. A bare Pod is not replaced when its node goes." $kind) }}
+{{- include "hardened.internal.refuse" (list $ (printf "kind %q: this library makes Deployment, StatefulSet, DaemonSet, CronJob and Job. A bare Pod is not replaced when its node goes." $kind)) }}
 {{- end }}
 {{- include (printf "hardened.%s" (lower $kind)) . }}
 {{- end }}

@@ -101,7 +101,7 @@ env:
   {{- end }}
   {{- range $from }}
   {{- if hasKey ($.container.env | default dict) .name }}
-  {{- fail (printf "env.%s: externalSecret sets this variable too. Leave one of them out" .name) }}
+  {{- include "hardened.internal.refuse" (list $ (printf "env.%s: externalSecret sets this variable too. Leave one of them out" .name)) }}
   {{- end }}
   - name: {{ .name }}
     valueFrom:
@@ -161,37 +161,37 @@ resourceFieldRef:
 {{- $s := .spec }}
 {{- range $name, $value := $s.config.env }}
 {{- if or (kindIs "map" $value) (kindIs "slice" $value) }}
-{{- fail (printf "config.env.%s: a plain value is expected. What comes from elsewhere belongs in env" $name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "config.env.%s: a plain value is expected. What comes from elsewhere belongs in env" $name)) }}
 {{- end }}
 {{- if or (regexMatch (include "hardened.internal.secretName" .) $name) (regexMatch (include "hardened.internal.secretValue" .) (toString $value)) }}
-{{- fail (printf "config.env.%s %s" $name (include "hardened.secretAdvice" .)) }}
+{{- include "hardened.internal.refuse" (list $ (printf "config.env.%s %s" $name (include "hardened.secretAdvice" .))) }}
 {{- end }}
 {{- end }}
 {{- $keys := dict }}
 {{- range $path, $file := $s.config.files }}
 {{- $text := $file }}
 {{- if kindIs "map" $file }}
-{{- include "hardened.internal.checkKeys" (dict "at" (printf "config.files %s: " $path) "part" "*file" "of" $file "known" (include "hardened.keys" . | fromJson)) }}
+{{- include "hardened.internal.checkKeys" (dict "at" (printf "%sconfig.files %s: " (include "hardened.internal.speaksOf" $) $path) "part" "*file" "of" $file "known" (include "hardened.keys" . | fromJson)) }}
 {{- $text = $file.text }}
 {{- end }}
 {{- if not (kindIs "string" $text) }}
-{{- fail (printf "config.files %s: its text is missing" $path) }}
+{{- include "hardened.internal.refuse" (list $ (printf "config.files %s: its text is missing" $path)) }}
 {{- end }}
 {{- if not (and (hasPrefix "/" $path) (eq $path (clean $path)) (ne $path "/")) }}
-{{- fail (printf "config.files %s: a full path is expected, such as /etc/app/app.yaml" $path) }}
+{{- include "hardened.internal.refuse" (list $ (printf "config.files %s: a full path is expected, such as /etc/app/app.yaml" $path)) }}
 {{- end }}
 {{- if regexMatch (include "hardened.internal.secretValue" .) $text }}
-{{- fail (printf "config.files %s: its text looks like a secret, which does not belong in values. Keep it in a secret store and name it in externalSecret.files" $path) }}
+{{- include "hardened.internal.refuse" (list $ (printf "config.files %s: its text looks like a secret, which does not belong in values. Keep it in a secret store and name it in externalSecret.files" $path)) }}
 {{- end }}
 {{- $key := include "hardened.internal.fileKey" $path }}
 {{- if hasKey $keys $key }}
-{{- fail (printf "config.files %s and %s would have one key in the ConfigMap. Rename one" (get $keys $key) $path) }}
+{{- include "hardened.internal.refuse" (list $ (printf "config.files %s and %s would have one key in the ConfigMap. Rename one" (get $keys $key) $path)) }}
 {{- end }}
 {{- $_ := set $keys $key $path }}
 {{- end }}
 {{- range $i, $from := $s.envFrom }}
 {{- if not $from.configMap }}
-{{- fail (printf "envFrom[%d].configMap is missing" $i) }}
+{{- include "hardened.internal.refuse" (list $ (printf "envFrom[%d].configMap is missing" $i)) }}
 {{- end }}
 {{- end }}
 {{- end }}

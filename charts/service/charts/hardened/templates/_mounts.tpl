@@ -47,7 +47,7 @@
 {{- end }}
 {{- range get $tokens $dir | default list }}
 {{- if eq .serviceAccountToken.path (base $token.path) }}
-{{- fail (printf "serviceAccount.tokens: two of them are %s. Give each a path of its own" $token.path) }}
+{{- include "hardened.internal.refuse" (list $ (printf "serviceAccount.tokens: two of them are %s. Give each a path of its own" $token.path)) }}
 {{- end }}
 {{- end }}
 {{- $_ := set $tokens $dir (append (get $tokens $dir | default list) $source) }}
@@ -80,7 +80,7 @@
 {{- $dir := dir $file.path }}
 {{- $of := get $dirs $dir | default (dict "items" list "containers" ($file.containers | default (list "main"))) }}
 {{- if ne (toJson $of.containers) ($file.containers | default (list "main") | toJson) }}
-{{- fail (printf "externalSecret.files %s: other files of %s are for other containers. Give them directories of their own" $file.path $dir) }}
+{{- include "hardened.internal.refuse" (list $ (printf "externalSecret.files %s: other files of %s are for other containers. Give them directories of their own" $file.path $dir)) }}
 {{- end }}
 {{- $_ := set $of "items" (append $of.items (dict "key" (include "hardened.internal.fileKey" $file.path) "path" (base $file.path))) }}
 {{- $_ := set $dirs $dir $of }}
@@ -159,22 +159,22 @@ volumeMounts:
 {{- range $m := .mounts }}
 {{- $path := clean $m.mount.mountPath }}
 {{- if or (eq $path "/") (not (isAbs $path)) }}
-{{- fail (printf "%s cannot be mounted: a full path below / is expected" $path) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s cannot be mounted: a full path below / is expected" $path)) }}
 {{- end }}
 {{- range $container := $m.containers }}
 {{- if not (has $container $known) }}
-{{- fail (printf "%s: there is no container %s. main is the main one; others are initContainers and sidecars" $path $container) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s: there is no container %s. main is the main one; others are initContainers and sidecars" $path $container)) }}
 {{- end }}
 {{- $at := printf "%s %s" $container $path }}
 {{- if hasKey $paths $at }}
-{{- fail (printf "container %s has two mounts at %s (volumes %s and %s): one would hide the other, and the API server refuses it. Leave one out, or move it" $container $path (get $paths $at) $m.name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "container %s has two mounts at %s (volumes %s and %s): one would hide the other, and the API server refuses it. Leave one out, or move it" $container $path (get $paths $at) $m.name)) }}
 {{- end }}
 {{- $_ := set $paths $at $m.name }}
 {{- end }}
 {{- /* Directories of one name are shared, whatever their limits; anything else has one source. */}}
 {{- $source := hasKey $m.source "emptyDir" | ternary "a writable directory" (toJson $m.source) }}
 {{- if ne (get $sources $m.name | default $source) $source }}
-{{- fail (printf "volume %s stands for two things: rename the writable directory or the claim of that name" $m.name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volume %s stands for two things: rename the writable directory or the claim of that name" $m.name)) }}
 {{- end }}
 {{- $_ := set $sources $m.name $source }}
 {{- end }}
@@ -184,7 +184,7 @@ volumeMounts:
 {{- range $entry := $entries }}
 {{- range $container := $entry.containers }}
 {{- if not (has $container $known) }}
-{{- fail (printf "%s: there is no container %s. main is the main one; others are initContainers and sidecars" $list $container) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s: there is no container %s. main is the main one; others are initContainers and sidecars" $list $container)) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -192,7 +192,7 @@ volumeMounts:
 {{- range $i, $m := $s.mounts }}
 {{- $sources := pick $m "configMap" "secret" "secretProviderClass" }}
 {{- if ne (len $sources) 1 }}
-{{- fail (printf "mounts[%d]: one of configMap, secret and secretProviderClass is expected" $i) }}
+{{- include "hardened.internal.refuse" (list $ (printf "mounts[%d]: one of configMap, secret and secretProviderClass is expected" $i)) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{- /* securityContext of the pod. */}}
 {{- define "hardened.podSecurityContext" -}}
-{{- include "hardened.internal.checkSecurityContext" (.spec.securityContext | default dict) -}}
+{{- include "hardened.internal.checkSecurityContext" . -}}
 {{ include "hardened.internal.podSecurityContext" . }}
 {{- end }}
 

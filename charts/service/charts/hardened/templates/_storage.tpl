@@ -52,31 +52,31 @@ spec:
 {{- $names := dict }}
 {{- range $i, $claim := $s.volumeClaims }}
 {{- if or (not $claim.name) (not $claim.path) (hasKey $names ($claim.name | default "")) }}
-{{- fail (printf "volumeClaims[%d]: every claim needs a path and a name of its own" $i) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims[%d]: every claim needs a path and a name of its own" $i)) }}
 {{- end }}
 {{- $_ := set $names $claim.name true }}
 {{- if eq (empty $claim.size) (empty $claim.existingClaim) }}
-{{- fail (printf "volumeClaims %s: either size, for a claim that is made, or existingClaim" $claim.name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s: either size, for a claim that is made, or existingClaim" $claim.name)) }}
 {{- end }}
 {{- if include "hardened.internal.claimOfOne" $claim }}
 {{- $mode := $claim.accessMode | default "ReadWriteOnce" }}
 {{- if and (eq $s.kind "StatefulSet") $claim.existingClaim (ne (include "hardened.internal.floor" $) "1") }}
-{{- fail (printf "volumeClaims %s: the replicas of a StatefulSet cannot share a claim of mode %s. Give size, so that each has one of its own" $claim.name $mode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s: the replicas of a StatefulSet cannot share a claim of mode %s. Give size, so that each has one of its own" $claim.name $mode)) }}
 {{- end }}
 {{- if eq $s.kind "DaemonSet" }}
-{{- fail (printf "volumeClaims %s: pods on every node cannot share a claim of mode %s. Use accessMode ReadWriteMany, or ReadOnlyMany" $claim.name $mode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s: pods on every node cannot share a claim of mode %s. Use accessMode ReadWriteMany, or ReadOnlyMany" $claim.name $mode)) }}
 {{- end }}
 {{- if and (eq $s.kind "Deployment") (or $s.autoscaling.enabled (gt (int $s.replicaCount) 1)) }}
-{{- fail (printf "volumeClaims %s with kind Deployment: replicas would share one volume, or wait for it, which mode %s does not allow. Use kind StatefulSet, so that each has its own; or accessMode ReadWriteMany; or one replica without autoscaling" $claim.name $mode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s with kind Deployment: replicas would share one volume, or wait for it, which mode %s does not allow. Use kind StatefulSet, so that each has its own; or accessMode ReadWriteMany; or one replica without autoscaling" $claim.name $mode)) }}
 {{- end }}
 {{- if and (has $s.kind (list "Job" "CronJob")) (gt (int $s.job.parallelism) 1) }}
-{{- fail (printf "volumeClaims %s: job.parallelism %d with mode %s: pods on other nodes would wait for it. Use accessMode ReadWriteMany" $claim.name (int $s.job.parallelism) $mode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s: job.parallelism %d with mode %s: pods on other nodes would wait for it. Use accessMode ReadWriteMany" $claim.name (int $s.job.parallelism) $mode)) }}
 {{- end }}
 {{- if and (eq $s.kind "CronJob") (eq $s.cron.concurrencyPolicy "Allow") }}
-{{- fail (printf "volumeClaims %s: cron.concurrencyPolicy Allow with mode %s: a second run would wait for the first. Use Forbid or Replace, or accessMode ReadWriteMany" $claim.name $mode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s: cron.concurrencyPolicy Allow with mode %s: a second run would wait for the first. Use Forbid or Replace, or accessMode ReadWriteMany" $claim.name $mode)) }}
 {{- end }}
 {{- if hasKey ($s.shares | default dict) "volumeClaims" }}
-{{- fail (printf "volumeClaims %s: workloads share it, and mode %s is for one alone. Name it in the workload that has it, or use accessMode ReadWriteMany" $claim.name $mode) }}
+{{- include "hardened.internal.refuse" (list $ (printf "volumeClaims %s: workloads share it, and mode %s is for one alone. Name it in the workload that has it, or use accessMode ReadWriteMany" $claim.name $mode)) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -63,35 +63,35 @@ subjects:
 {{- define "hardened.internal.checkIdentity" -}}
 {{- $a := .spec.serviceAccount | default dict }}
 {{- if gt (len (keys ($a.workloadIdentity | default dict))) 1 }}
-{{- fail "serviceAccount.workloadIdentity: want exactly one of gcp, aws and azure" }}
+{{- include "hardened.internal.refuse" (list $ "serviceAccount.workloadIdentity: want exactly one of gcp, aws and azure") }}
 {{- end }}
 {{- range $key, $value := .spec.podLabels }}
 {{- if or (hasPrefix "app.kubernetes.io/" $key) (hasPrefix "helm.sh/" $key) (hasPrefix "pod-security.kubernetes.io/" $key) }}
-{{- fail (printf "podLabels.%s: by these labels pods are selected, and they are made from the names. Use nameOverride, component or partOf" $key) }}
+{{- include "hardened.internal.refuse" (list $ (printf "podLabels.%s: by these labels pods are selected, and they are made from the names. Use nameOverride, component or partOf" $key)) }}
 {{- end }}
 {{- end }}
 {{- if and .spec.rbac.rules (not $a.apiToken) }}
-{{- fail "rbac.rules without serviceAccount.apiToken: the pods get rights and no token to use them with. Set it to true, or leave the rules out" }}
+{{- include "hardened.internal.refuse" (list $ "rbac.rules without serviceAccount.apiToken: the pods get rights and no token to use them with. Set it to true, or leave the rules out") }}
 {{- end }}
 {{- range $i, $rule := .spec.rbac.rules }}
 {{- $at := printf "rbac.rules[%d]" $i }}
 {{- if not (and (hasKey $rule "apiGroups") $rule.resources $rule.verbs) }}
-{{- fail (printf "%s: apiGroups, resources and verbs are required" $at) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s: apiGroups, resources and verbs are required" $at)) }}
 {{- end }}
 {{- if or (has "*" (concat $rule.apiGroups $rule.resources $rule.verbs)) (regexMatch "(^| )[*]/|/[*]( |$)" (join " " $rule.resources)) }}
-{{- fail (printf "%s has a wildcard: it gives what nobody has thought of (control RBC-1). Name API groups, resources and verbs" $at) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s has a wildcard: it gives what nobody has thought of (control RBC-1). Name API groups, resources and verbs" $at)) }}
 {{- end }}
 {{- range $verb := list "escalate" "bind" "impersonate" }}
 {{- if has $verb $rule.verbs }}
-{{- fail (printf "%s: the verb %s leads to all other rights (control RBC-2). Leave it out" $at $verb) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s: the verb %s leads to all other rights (control RBC-2). Leave it out" $at $verb)) }}
 {{- end }}
 {{- end }}
 {{- if and (has "secrets" $rule.resources) (not $rule.resourceNames) }}
-{{- fail (printf "%s reads or changes all Secrets of the namespace (control RBC-2). Name them in resourceNames, or use externalSecret" $at) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s reads or changes all Secrets of the namespace (control RBC-2). Name them in resourceNames, or use externalSecret" $at)) }}
 {{- end }}
 {{- range $resource := list "pods/exec" "pods/attach" "pods/ephemeralcontainers" "serviceaccounts/token" "nodes/proxy" }}
 {{- if has $resource $rule.resources }}
-{{- fail (printf "%s: %s leads to the rights of others (control RBC-2). Leave it out" $at $resource) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s: %s leads to the rights of others (control RBC-2). Leave it out" $at $resource)) }}
 {{- end }}
 {{- end }}
 {{- end }}

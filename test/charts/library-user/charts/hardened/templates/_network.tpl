@@ -18,7 +18,7 @@
 {{- if eq .name ($.name | default $.spec.portName) }}{{ $found = . }}{{ end }}
 {{- end }}
 {{- if not $found.servicePort }}
-{{- fail (printf "%s: port %q is none of the Service. Name one of ports that has a servicePort, or leave it out for the main one" .at .name) }}
+{{- include "hardened.internal.refuse" (list $ (printf "%s: port %q is none of the Service. Name one of ports that has a servicePort, or leave it out for the main one" .at .name)) }}
 {{- end }}
 {{- toJson $found }}
 {{- end }}
