@@ -41,6 +41,7 @@ func TestNotes(t *testing.T) {
 		{"httpRoute: {enabled: true, hostnames: [b.example.com], parentRefs: [{name: gw}]}", "It is served at b.example.com/"},
 		{"{metrics: {enabled: true, port: 9102}, networkPolicy: {ingress: {sameNamespace: false}}}", `to port 9102: [{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"monitoring"}}`},
 		{"externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}]}", "get externalsecret shop-service"},
+		{"externalSecret: {enabled: false, store: {name: s}, env: [{name: A, key: k}]}", "externalSecret.enabled is false"},
 		{"kind: DaemonSet", "rollout status daemonset/shop-service"},
 		{"{kind: DaemonSet, nodeAgent: {reason: it reads the node}}", "SEC-1 fails, but for profile node-agent. Reason given: it reads the node"},
 		{"{kind: Job, hook: {by: helm}}", "logs job/shop-service"},
@@ -58,7 +59,7 @@ func TestNotes(t *testing.T) {
 			t.Errorf("%s: no %q in:\n%s", tt.values, tt.want, got)
 		}
 	}
-	if got := notes(nil); strings.Contains(got, "Reason given") {
-		t.Errorf("the defaults give no reason:\n%s", got)
+	if got := notes(nil); strings.Contains(got, "Reason given") || strings.Contains(got, "externalSecret") {
+		t.Errorf("the defaults give no reason, and list no secret:\n%s", got)
 	}
 }

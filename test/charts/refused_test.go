@@ -174,6 +174,9 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 	{"variable from two lists", "{env: {A: b}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}]}}", "externalSecret sets this variable too", ""},
 	{"whole Secret as variables", "envFrom: [{secret: s}]", "unknown. Known are configMap", "'secret' not allowed"},
 	{"external secret of nothing", "externalSecret: {enabled: true, store: {name: s}}", "one of env, files, dataFrom, pull and tls", ""},
+	{"external secret that nothing enables", "externalSecret: {store: {name: s}, env: [{name: A, key: k}]}", "externalSecret lists what to take from the store, and enabled is not set", ""},
+	{"secret files that nothing enables", "externalSecret: {store: {name: s}, files: [{path: /s/a, key: k}]}", "externalSecret lists what to take from the store, and enabled is not set", ""},
+	{"registry's password that nothing enables", "externalSecret: {store: {name: s}, pull: [{key: k}]}", "externalSecret lists what to take from the store, and enabled is not set", ""},
 	{"secret file in no directory", "externalSecret: {enabled: true, store: {name: s}, files: [{path: /key, key: k}]}", "in a directory of its own", "/externalSecret/files/0/path"},
 	{"secret files of a directory for different containers", "{externalSecret: {enabled: true, store: {name: s}, files: [{path: /s/a, key: k}, {path: /s/b, key: k, containers: [p]}]}, sidecars: [{name: p, " + someProbes + ", image: {repository: registry.example.com/p, digest: '" + digest + "'}, resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {cpu: 1m, memory: 1Mi}}}]}", "Give them directories of their own", ""},
 	{"secret file from entry and template", "externalSecret: {enabled: true, store: {name: s}, files: [{path: /s/a, key: k, template: x}]}", "either a key in the store or a template", ""},
@@ -269,14 +272,13 @@ func TestRefusedNames(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(chart, "templates", "thing.yaml"), []byte(all), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	none := parse(t, "probes: {startup: {}}\nconfig: {env: {}}\nexternalSecret: {enabled: false}\nvolumeClaims: []\n")
 	for _, a := range attempts {
 		if a.says == "-" || strings.Contains(a.values, ": null") { // null takes a shared value out, and is seen nowhere
 			continue
 		}
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
-			v := overlay(parse(t, spec), values{"workloads": map[string]any{"web": map[string]any{}, "worker": overlay(none, parse(t, a.values))}})
+			v := overlay(parse(t, spec), values{"workloads": map[string]any{"web": map[string]any{}, "worker": map[string]any(parse(t, a.values))}})
 			refused(t, "library", chart, values{"spec": v}, "the chart refuses: workloads.worker: ")
 			refused(t, "library", chart, values{"spec": v}, a.says)
 		})

@@ -109,9 +109,14 @@ spec:
 {{- end }}
 {{- end }}
 
+{{- /* Whether it is enabled has no default: who lists secrets and forgets it is told, and who turns
+       them off for one place says false. */}}
 {{- define "hardened.internal.checkSecrets" -}}
 {{- $s := .spec }}
 {{- with $s.externalSecret }}
+{{- if and (kindIs "invalid" .enabled) (or .env .data .files .dataFrom .pull .tls) }}
+{{- include "hardened.internal.refuse" (list $ "externalSecret lists what to take from the store, and enabled is not set: no Secret and no variable would be made of it. Set externalSecret.enabled to true; false leaves it out on purpose") }}
+{{- end }}
 {{- if .enabled }}
 {{- if not (and (.store).name (or .env .files .dataFrom .pull .tls)) }}
 {{- include "hardened.internal.refuse" (list $ "externalSecret: store.name and one of env, files, dataFrom, pull and tls are required: which SecretStore, and what from it") }}

@@ -103,7 +103,6 @@
     }
   },
   "externalSecret": {
-    "enabled": false,
     "refreshInterval": "1h",
     "env": [],
     "data": [],
