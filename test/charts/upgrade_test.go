@@ -10,15 +10,17 @@ import (
 // notRendered are values that chart 0.2 rendered and this version refuses, by the
 // row of the README that says so.
 var notRendered = map[string]struct{ values, says string }{
-	"an image of your own with the default digest":                                      {"image: {repository: registry.example.com/a}", "image.digest is missing"},
-	"an Ingress whose controller the NetworkPolicy would not let in":                    {"ingress: {enabled: true, host: a.example.com}", "name its pods in ingress.from"},
-	"metrics that nobody may ask for":                                                   {"{metrics: {enabled: true, from: []}, networkPolicy: {ingress: {sameNamespace: false}}}", "name Prometheus' pods in metrics.from"},
-	"a ServiceMonitor of kind StatefulSet, which asked each pod twice":                  {"{kind: StatefulSet, autoscaling: {enabled: false}, metrics: {enabled: true, kind: ServiceMonitor}}", "Use PodMonitor"},
-	"a variable both in `env` and in `externalSecret.env`, of which the first was lost": {"{env: {A: b}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}]}}", "Leave one of them out"},
-	"two entries of `externalSecret.env` of one name":                                   {"externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}, {name: A, key: l}]}", "Rename one"},
-	"two mounts of one path, or a path that begins with two slashes":                    {"writableDirectories: [{path: //tmp, sizeLimit: 1Mi}]", "'//tmp' does not match pattern"},
-	"two tokens of one path":                                                            {"serviceAccount: {tokens: [{audience: a, path: /t/x/a}, {audience: b, path: /t/x/a}]}", "Give each a path of its own"},
-	"a writable directory of the name of a claim":                                       {"{kind: StatefulSet, autoscaling: {enabled: false}, volumeClaims: [{name: tmp, path: /data, size: 1Gi}], writableDirectories: [{name: tmp, path: /tmp, sizeLimit: 1Mi}]}", "rename the writable directory"},
+	"an image of your own with the default digest":                                                                           {"image: {repository: registry.example.com/a}", "image.digest is missing"},
+	"an Ingress whose controller the NetworkPolicy would not let in":                                                         {"ingress: {enabled: true, host: a.example.com}", "name its pods in ingress.from"},
+	"metrics that nobody may ask for":                                                                                        {"{metrics: {enabled: true, from: []}, networkPolicy: {ingress: {sameNamespace: false}}}", "name Prometheus' pods in metrics.from"},
+	"a ServiceMonitor of kind StatefulSet, which asked each pod twice":                                                       {"{kind: StatefulSet, autoscaling: {enabled: false}, metrics: {enabled: true, kind: ServiceMonitor}}", "Use PodMonitor"},
+	"a variable both in `env` and in `externalSecret.env`, of which the first was lost":                                      {"{env: {A: b}, externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}]}}", "Leave one of them out"},
+	"two entries of `externalSecret.env` of one name":                                                                        {"externalSecret: {enabled: true, store: {name: s}, env: [{name: A, key: k}, {name: A, key: l}]}", "Rename one"},
+	"two mounts of one path, or a path that begins with two slashes":                                                         {"writableDirectories: [{path: //tmp, sizeLimit: 1Mi}]", "'//tmp' does not match pattern"},
+	"two tokens of one path":                                                                                                 {"serviceAccount: {tokens: [{audience: a, path: /t/x/a}, {audience: b, path: /t/x/a}]}", "Give each a path of its own"},
+	"a writable directory of the name of a claim":                                                                            {"{kind: StatefulSet, autoscaling: {enabled: false}, volumeClaims: [{name: tmp, path: /data, size: 1Gi}], writableDirectories: [{name: tmp, path: /tmp, sizeLimit: 1Mi}]}", "rename the writable directory"},
+	"entries of `externalSecret` without `enabled`, of which nothing was made":                                               {"externalSecret: {store: {name: s}, env: [{name: A, key: k}]}", "enabled is not set"},
+	"writable directories that may hold more than `resources.limits.ephemeral-storage`, at which the kubelet evicts the pod": {"writableDirectories: [{path: /tmp, sizeLimit: 1Gi}]", "may hold 1024Mi together, and resources.limits.ephemeral-storage is 256Mi"},
 }
 
 // TestUpgradeNotes holds what the README says of the way from chart 0.2: each row of

@@ -241,6 +241,31 @@ serviceAccount: {tokens: [{audience: a, path: /t/a}, {audience: b, path: /t/b}]}
 	}
 }
 
+// TestDisk holds that directories are counted as the kubelet counts them: those of
+// one name once, those in memory not at all, against the limits of all containers
+// that serve, and where there is a limit.
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	dir := passThrough(t)
+	for v, want := range map[string]string{
+		"{writableDirectories: [{path: /a, sizeLimit: 1Gi}]}":                                                                                            "",
+		"{writableDirectories: [{path: /a, sizeLimit: 1Gi}], resources: {limits: {ephemeral-storage: 1Gi}}}":                                             "",
+		"{writableDirectories: [{path: /a, sizeLimit: 1Gi}], resources: {limits: {ephemeral-storage: 1G}}}":                                              "may hold 1024Mi together, and resources.limits.ephemeral-storage is 953Mi",
+		"{writableDirectories: [{path: /a, sizeLimit: 1Gi}, {path: /m, sizeLimit: 1Gi, medium: Memory}], resources: {limits: {ephemeral-storage: 1Gi}}}": "",
+		"{writableDirectories: [{name: x, path: /a, sizeLimit: 1Gi}], resources: {limits: {ephemeral-storage: 1Gi}}, initContainers: [{name: i, " + someImage + ", " + someResources + ", writableDirectories: [{name: x, path: /a, sizeLimit: 1Gi}]}]}": "",
+		"{writableDirectories: [{path: /a, sizeLimit: 1Gi}], resources: {limits: {ephemeral-storage: 1Gi}}, initContainers: [{name: i, " + someImage + ", " + someResources + ", writableDirectories: [{path: /a, sizeLimit: 1Mi}]}]}":                   "may hold 1025Mi together",
+	} {
+		_, err := load(t, dir, values{"spec": overlay(parse(t, spec), parse(t, v))})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", v, err, want)
+		}
+	}
+	sidecar := "sidecars: [{name: p, " + someImage + ", port: 9000, probes: {startup: {type: tcp}, readiness: {type: http, path: /}, liveness: {type: tcp}}, resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {cpu: 1m, memory: 1Mi, ephemeral-storage: 300Mi}}}]"
+	if _, err := load(t, serviceDir, parse(t, "{writableDirectories: [{path: /a, sizeLimit: 500Mi}], "+sidecar+"}")); err != nil {
+		t.Errorf("the limits of two containers: %v", err)
+	}
+}
+
 // TestSecretTypes holds that Secrets for pulling and for TLS have the type that
 // Kubernetes asks for, are named where they are used, and come from the store
 // (control SCR-2), and that templates stay the operator's to render.

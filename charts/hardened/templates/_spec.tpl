@@ -157,6 +157,14 @@
 {{- if kindIs "string" . }}{{ . }}{{ else if not (kindIs "invalid" .) }}{{ toJson . }}{{ end }}
 {{- end }}
 
+{{- /* A quantity of Kubernetes, such as 64Mi, as a number of bytes. */}}
+{{- define "hardened.internal.bytes" -}}
+{{- $text := include "hardened.internal.text" . }}
+{{- $unit := regexFind "[A-Za-z]*$" $text }}
+{{- $of := dict "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 }}
+{{- mulf (trimSuffix $unit $text | float64) (get $of $unit | default 1.0) | printf "%.0f" }}
+{{- end }}
+
 {{- /* Not empty for workloads that serve until they are stopped; empty for those that end. */}}
 {{- define "hardened.internal.longRunning" -}}
 {{- if has .spec.kind (list "Deployment" "StatefulSet" "DaemonSet") }}yes{{ end }}

@@ -156,6 +156,7 @@ volumeMounts:
 {{- $known := concat $containers (($s.shares).containers | default list) }}
 {{- $paths := dict }}
 {{- $sources := dict }}
+{{- $disk := 0.0 }}
 {{- range $m := .mounts }}
 {{- $path := clean $m.mount.mountPath }}
 {{- if or (eq $path "/") (not (isAbs $path)) }}
@@ -176,7 +177,20 @@ volumeMounts:
 {{- if ne (get $sources $m.name | default $source) $source }}
 {{- include "hardened.internal.refuse" (list $ (printf "volume %s stands for two things: rename the writable directory or the claim of that name" $m.name)) }}
 {{- end }}
+{{- if and (hasKey ($m.source | default dict) "emptyDir") (not (hasKey $sources $m.name)) (ne ($m.source.emptyDir.medium | default "") "Memory") }}
+{{- $disk = addf $disk (include "hardened.internal.bytes" $m.source.emptyDir.sizeLimit | float64) }}
+{{- end }}
 {{- $_ := set $sources $m.name $source }}
+{{- end }}
+{{- /* The kubelet counts the directories of a pod together, against the limits of its containers. */}}
+{{- $limit := 0.0 }}
+{{- range concat (list .main) ($s.sidecars | default list) }}
+{{- with get ((.resources).limits | default dict) "ephemeral-storage" }}
+{{- $limit = addf $limit (include "hardened.internal.bytes" . | float64) }}
+{{- end }}
+{{- end }}
+{{- if and (gt $limit 0.0) (gt $disk $limit) }}
+{{- include "hardened.internal.refuse" (list $ (printf "writableDirectories may hold %.0fMi together, and resources.limits.ephemeral-storage is %.0fMi: the kubelet would evict the pod before they are full. Set the limit to %[1].0fMi and what logs take, or lower their sizeLimit" (ceil (divf $disk 1048576.0)) (floor (divf $limit 1048576.0)))) }}
 {{- end }}
 {{- /* Names of containers stand in other lists too. */}}
 {{- $lists := dict "envFrom" $s.envFrom "config" (list $s.config) "externalSecret.env" ($s.externalSecret).env "externalSecret.dataFrom" ($s.externalSecret).dataFrom }}
