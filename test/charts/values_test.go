@@ -368,3 +368,53 @@ func TestDeclared(t *testing.T) {
 		}
 	}
 }
+
+// TestText holds that what the schema calls a string stays one in the objects,
+// where YAML would read it as a number.
+func TestText(t *testing.T) {
+	t.Parallel()
+	got := objects(t, parse(t, `
+fullnameOverride: "123"
+partOf: "7"
+priorityClassName: "123"
+runtimeClassName: "0x1"
+portName: "1e3"
+dnsConfig: {options: [{name: "true"}]}
+env: {A: {secret: "1", key: "2"}, B: {configMap: "3", key: "4"}, "null": x}
+envFrom: [{configMap: "5"}]
+image: {pullSecrets: ["6"]}
+ingress: {enabled: true, className: "8", host: a.example.com, tls: {secretName: "9"}, from: [{podSelector: {}}]}
+externalSecret: {enabled: true, store: {name: "10"}, pull: [{key: k}]}
+volumeClaims: [{name: "11", path: /d, size: 1Gi, accessMode: ReadWriteMany, storageClassName: "12"}]
+`))
+	pod := at(got["Deployment/123"].Object, "spec", "template", "spec")
+	c := at(pod, "containers", 0)
+	for want, is := range map[string]any{
+		"123 (name)":         at(got["Deployment/123"].Object, "metadata", "name"),
+		"123 (account)":      at(pod, "serviceAccountName"),
+		"123 (priority)":     at(pod, "priorityClassName"),
+		"0x1":                at(pod, "runtimeClassName"),
+		"true (option)":      at(pod, "dnsConfig", "options", 0, "name"),
+		"1e3":                at(c, "ports", 0, "name"),
+		"1e3 (probed)":       at(c, "readinessProbe", "httpGet", "port"),
+		"1e3 (served)":       at(got["Service/123"].Object, "spec", "ports", 0, "targetPort"),
+		"null":               at(c, "env", 2, "name"),
+		"1":                  at(c, "env", 0, "valueFrom", "secretKeyRef", "name"),
+		"2":                  at(c, "env", 0, "valueFrom", "secretKeyRef", "key"),
+		"3":                  at(c, "env", 1, "valueFrom", "configMapKeyRef", "name"),
+		"5":                  at(c, "envFrom", 0, "configMapRef", "name"),
+		"6":                  at(pod, "imagePullSecrets", 0, "name"),
+		"7":                  at(got["Deployment/123"].Object, "metadata", "labels", "app.kubernetes.io/part-of"),
+		"8":                  at(got["Ingress/123"].Object, "spec", "ingressClassName"),
+		"9":                  at(got["Ingress/123"].Object, "spec", "tls", 0, "secretName"),
+		"123 (backend)":      at(got["Ingress/123"].Object, "spec", "rules", 0, "http", "paths", 0, "backend", "service", "name"),
+		"10":                 at(got["ExternalSecret/123-pull-0"].Object, "spec", "secretStoreRef", "name"),
+		"12":                 at(got["PersistentVolumeClaim/123-11"].Object, "spec", "storageClassName"),
+		"123 (budget's)":     at(got["PodDisruptionBudget/123"].Object, "metadata", "name"),
+		"123 (autoscaler's)": at(got["HorizontalPodAutoscaler/123"].Object, "spec", "scaleTargetRef", "name"),
+	} {
+		if want, _, _ = strings.Cut(want, " "); is != want {
+			t.Errorf("%#v, want the string %q", is, want)
+		}
+	}
+}

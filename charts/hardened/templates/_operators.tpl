@@ -4,8 +4,8 @@
 {{- range include "hardened.internal.ports" . | fromJsonArray }}
 {{- if eq (int .port) (int $.spec.metrics.port) }}{{ $name = .name }}{{ end }}
 {{- end -}}
-- port: {{ $name }}
-  path: {{ .spec.metrics.path }}
+- port: {{ $name | toYaml }}
+  path: {{ .spec.metrics.path | toYaml }}
   interval: {{ .spec.metrics.interval }}
   scrapeTimeout: {{ .spec.metrics.scrapeTimeout }}
 {{- end }}

@@ -65,7 +65,7 @@ spec:
   volumeClaimTemplates:
     {{- range . }}
     - metadata:
-        name: {{ .name }}
+        name: {{ .name | toYaml }}
         labels:
           {{- include "hardened.selectorLabels" $c | nindent 10 }}
       spec:

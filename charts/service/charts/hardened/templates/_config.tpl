@@ -91,7 +91,7 @@ data:
 {{- if or .container.env $from }}
 env:
   {{- range $name, $value := .container.env }}
-  - name: {{ $name }}
+  - name: {{ $name | toYaml }}
     {{- if kindIs "map" $value }}
     valueFrom:
       {{- include "hardened.internal.valueFrom" $value | nindent 6 }}
@@ -103,7 +103,7 @@ env:
   {{- if hasKey ($.container.env | default dict) .name }}
   {{- include "hardened.internal.refuse" (list $ (printf "env.%s: externalSecret sets this variable too. Leave one of them out" .name)) }}
   {{- end }}
-  - name: {{ .name }}
+  - name: {{ .name | toYaml }}
     valueFrom:
       {{- include "hardened.internal.valueFrom" . | nindent 6 }}
   {{- end }}
@@ -121,7 +121,7 @@ env:
 envFrom:
   {{- range . }}
   - configMapRef:
-      name: {{ .configMap }}
+      name: {{ .configMap | toYaml }}
     {{- with .prefix }}
     prefix: {{ . | quote }}
     {{- end }}
@@ -142,8 +142,8 @@ resourceFieldRef:
   {{- end }}
 {{- else -}}
 {{ empty .secret | ternary "configMapKeyRef" "secretKeyRef" }}:
-  name: {{ .secret | default .configMap }}
-  key: {{ .key }}
+  name: {{ .secret | default .configMap | toYaml }}
+  key: {{ .key | toYaml }}
   {{- if .optional }}
   optional: true
   {{- end }}

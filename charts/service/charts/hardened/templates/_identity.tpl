@@ -51,11 +51,11 @@ kind: RoleBinding
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: {{ include "hardened.fullname" $c }}
+  name: {{ include "hardened.fullname" $c | toYaml }}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "hardened.fullname" $c }}
-    namespace: {{ $c.root.Release.Namespace }}
+    name: {{ include "hardened.fullname" $c | toYaml }}
+    namespace: {{ $c.root.Release.Namespace | toYaml }}
 {{- end }}
 {{- end }}
 

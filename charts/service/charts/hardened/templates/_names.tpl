@@ -34,10 +34,10 @@
 
 {{- /* The labels by which pods are selected. They must never change in the life of a release. */}}
 {{- define "hardened.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "hardened.name" . }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "hardened.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .root.Release.Name | toYaml }}
 {{- with .spec.component }}
-app.kubernetes.io/component: {{ . }}
+app.kubernetes.io/component: {{ . | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -45,7 +45,7 @@ app.kubernetes.io/component: {{ . }}
 {{- define "hardened.labels" -}}
 {{ include "hardened.selectorLabels" . }}
 {{- with .spec.partOf }}
-app.kubernetes.io/part-of: {{ . }}
+app.kubernetes.io/part-of: {{ . | toYaml }}
 {{- end }}
 {{- with include "hardened.internal.text" (.spec.image).tag | default .root.Chart.AppVersion }}
 app.kubernetes.io/version: {{ . | trunc 63 | quote }}
@@ -58,8 +58,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
        (runs) with what it declares. */}}
 {{- define "hardened.internal.metadata" -}}
 metadata:
-  name: {{ .name | default (include "hardened.fullname" .) }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ .name | default (include "hardened.fullname" .) | toYaml }}
+  namespace: {{ .root.Release.Namespace | toYaml }}
   labels:
     {{- include "hardened.labels" . | nindent 4 }}
   {{- $declared := dict }}
@@ -76,5 +76,5 @@ metadata:
 {{- define "hardened.internal.workloadRef" -}}
 apiVersion: {{ has .spec.kind (list "CronJob" "Job") | ternary "batch/v1" "apps/v1" }}
 kind: {{ .spec.kind }}
-name: {{ include "hardened.fullname" . }}
+name: {{ include "hardened.fullname" . | toYaml }}
 {{- end }}

@@ -27,12 +27,12 @@
 {{- define "hardened.internal.servicePorts" -}}
 {{- range include "hardened.internal.ports" . | fromJsonArray }}
 {{- if .servicePort }}
-- name: {{ .name }}
+- name: {{ .name | toYaml }}
   port: {{ int .servicePort }}
-  targetPort: {{ .name }}
+  targetPort: {{ .name | toYaml }}
   protocol: TCP
   {{- with .appProtocol }}
-  appProtocol: {{ . }}
+  appProtocol: {{ . | toYaml }}
   {{- end }}
 {{- end }}
 {{- end }}
@@ -56,7 +56,7 @@ spec:
   {{- end }}
   {{- if eq $s.type "LoadBalancer" }}
   {{- with $s.loadBalancerClass }}
-  loadBalancerClass: {{ . }}
+  loadBalancerClass: {{ . | toYaml }}
   {{- end }}
   loadBalancerSourceRanges:
     {{- toYaml $s.sourceRanges | nindent 4 }}
@@ -81,12 +81,12 @@ spec:
   {{- with include "hardened.internal.ports" $c | fromJsonArray }}
   ports:
     {{- range . }}
-    - name: {{ .name }}
+    - name: {{ .name | toYaml }}
       port: {{ int .port }}
-      targetPort: {{ .name }}
+      targetPort: {{ .name | toYaml }}
       protocol: TCP
       {{- with .appProtocol }}
-      appProtocol: {{ . }}
+      appProtocol: {{ . | toYaml }}
       {{- end }}
     {{- end }}
   {{- end }}

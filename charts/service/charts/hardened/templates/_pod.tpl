@@ -17,7 +17,7 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   {{- if $s.seccompLocalhostProfile }}
   type: Localhost
-  localhostProfile: {{ $s.seccompLocalhostProfile }}
+  localhostProfile: {{ $s.seccompLocalhostProfile | toYaml }}
   {{- else }}
   type: RuntimeDefault
   {{- end }}
@@ -104,7 +104,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "hardened.fullname" . }}
+  serviceAccountName: {{ include "hardened.fullname" . | toYaml }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- with include "hardened.internal.pullSecrets" . | trim }}
@@ -119,10 +119,10 @@ spec:
   hostPID: true
   {{- end }}
   {{- with .spec.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | toYaml }}
   {{- end }}
   {{- with .spec.runtimeClassName }}
-  runtimeClassName: {{ . }}
+  runtimeClassName: {{ . | toYaml }}
   {{- end }}
   {{- with .spec.hostAliases }}
   hostAliases:
@@ -137,7 +137,7 @@ spec:
     {{- with .options }}
     options:
       {{- range . }}
-      - name: {{ .name }}
+      - name: {{ .name | toYaml }}
         {{- with include "hardened.internal.text" .value }}
         value: {{ . | quote }}
         {{- end }}

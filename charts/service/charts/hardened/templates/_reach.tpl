@@ -164,7 +164,7 @@ spec:
     - to:
         {{- range .cidrs | default $recipe.cidrs }}
         - ipBlock:
-            cidr: {{ . }}
+            cidr: {{ . | toYaml }}
         {{- end }}
       ports:
         {{- range .ports | default $recipe.ports }}
@@ -195,7 +195,7 @@ kind: Ingress
 {{ include "hardened.internal.metadata" (merge (dict "annotations" $annotations) $c) }}
 spec:
   {{- with $i.className }}
-  ingressClassName: {{ . }}
+  ingressClassName: {{ . | toYaml }}
   {{- end }}
   tls:
     {{- range $secret, $names := $secrets }}
@@ -203,7 +203,7 @@ spec:
         {{- range $names }}
         - {{ . | quote }}
         {{- end }}
-      secretName: {{ $secret }}
+      secretName: {{ $secret | toYaml }}
     {{- end }}
   rules:
     {{- range $hosts }}
@@ -211,13 +211,13 @@ spec:
       http:
         paths:
           {{- range .paths }}
-          - path: {{ .path | default "/" }}
+          - path: {{ .path | default "/" | toYaml }}
             pathType: {{ .pathType | default "Prefix" }}
             backend:
               service:
-                name: {{ include "hardened.fullname" $c }}
+                name: {{ include "hardened.fullname" $c | toYaml }}
                 port:
-                  name: {{ (include "hardened.internal.port" (merge (dict "name" .port "at" "ingress.hosts") $c) | fromJson).name }}
+                  name: {{ (include "hardened.internal.port" (merge (dict "name" .port "at" "ingress.hosts") $c) | fromJson).name | toYaml }}
           {{- end }}
     {{- end }}
 {{- end }}
@@ -244,9 +244,9 @@ spec:
     - matches:
         - path:
             type: PathPrefix
-            value: {{ .path | default "/" }}
+            value: {{ .path | default "/" | toYaml }}
       backendRefs:
-        - name: {{ include "hardened.fullname" $c }}
+        - name: {{ include "hardened.fullname" $c | toYaml }}
           port: {{ int (include "hardened.internal.port" (merge (dict "name" .port "at" "httpRoute.rules") $c) | fromJson).servicePort }}
     {{- end }}
 {{- end }}

@@ -67,9 +67,9 @@ spec:
   refreshInterval: {{ .e.refreshInterval }}
   secretStoreRef:
     kind: {{ .e.store.kind | default "SecretStore" }}
-    name: {{ .e.store.name }}
+    name: {{ .e.store.name | toYaml }}
   target:
-    name: {{ .made.name }}
+    name: {{ .made.name | toYaml }}
     creationPolicy: Owner
     deletionPolicy: Retain
     {{- with .made.template }}
@@ -105,7 +105,7 @@ spec:
 {{- end }}
 {{- end }}
 {{- range $names }}
-- name: {{ . }}
+- name: {{ . | toYaml }}
 {{- end }}
 {{- end }}
 

@@ -30,7 +30,7 @@ spec:
     - type: {{ .source }}
       {{ lower .source }}:
         metric:
-          name: {{ .metric }}
+          name: {{ .metric | toYaml }}
           {{- with .matchLabels }}
           selector:
             matchLabels:
@@ -46,7 +46,7 @@ spec:
     - type: External
       external:
         metric:
-          name: {{ $a.scaleToZero.peakMetric }}
+          name: {{ $a.scaleToZero.peakMetric | toYaml }}
         target:
           type: AverageValue
           averageValue: {{ printf "%dm" (div 1000 (int $a.scaleToZero.peakReplicas)) }}
@@ -99,7 +99,7 @@ spec:
     {{- range $a.keda.triggers }}
     - type: {{ .type }}
       {{- with .name }}
-      name: {{ . }}
+      name: {{ . | toYaml }}
       {{- end }}
       {{- with .metricType }}
       metricType: {{ . }}

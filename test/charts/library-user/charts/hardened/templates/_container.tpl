@@ -37,13 +37,13 @@ failureThreshold: {{ .failureThreshold | default 3 }}
 {{- if eq .type "http" }}
 httpGet:
   path: {{ .path | default "/" | quote }}
-  port: {{ .port | default $.port }}
+  port: {{ .port | default ($.port | toYaml) }}
   {{- with .scheme }}
   scheme: {{ . }}
   {{- end }}
 {{- else if eq .type "tcp" }}
 tcpSocket:
-  port: {{ .port | default $.port }}
+  port: {{ .port | default ($.port | toYaml) }}
 {{- else if eq .type "grpc" }}
 grpc:
   port: {{ .port | default $.number }}
@@ -73,7 +73,7 @@ exec:
 {{- define "hardened.internal.container" -}}
 {{- $c := .container }}
 {{- $serves := and (ne .role "init") (or (ne .role "main") (include "hardened.internal.longRunning" .)) }}
-name: {{ $c.name }}
+name: {{ $c.name | toYaml }}
 image: {{ include "hardened.image" $c | quote }}
 imagePullPolicy: {{ $c.image.pullPolicy | default .spec.image.pullPolicy }}
 {{- if eq .role "sidecar" }}
@@ -96,13 +96,13 @@ args:
 {{- if and $serves $c.port }}
 {{- $numbers := list (int $c.port) }}
 ports:
-  - name: {{ $port }}
+  - name: {{ $port | toYaml }}
     containerPort: {{ int $c.port }}
     protocol: TCP
   {{- if eq .role "main" }}
   {{- range .spec.ports }}
   {{- $numbers = append $numbers (int .port) }}
-  - name: {{ .name }}
+  - name: {{ .name | toYaml }}
     containerPort: {{ int .port }}
     protocol: TCP
   {{- end }}

@@ -26,7 +26,7 @@ kind: CronJob
 {{ include "hardened.internal.metadata" $c }}
 spec:
   schedule: {{ $cron.schedule | quote }}
-  timeZone: {{ $cron.timeZone }}
+  timeZone: {{ $cron.timeZone | toYaml }}
   concurrencyPolicy: {{ $cron.concurrencyPolicy }}
   startingDeadlineSeconds: {{ int $cron.startingDeadlineSeconds }}
   successfulJobsHistoryLimit: {{ int $cron.successfulJobsHistoryLimit }}

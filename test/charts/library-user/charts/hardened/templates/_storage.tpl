@@ -19,7 +19,7 @@
 {{- define "hardened.internal.claimSpec" -}}
 accessModes: [{{ .accessMode | default "ReadWriteOnce" }}]
 {{- with .storageClassName }}
-storageClassName: {{ . }}
+storageClassName: {{ . | toYaml }}
 {{- end }}
 resources:
   requests:
