@@ -76,6 +76,7 @@ says that the bundle did not verify: nothing is attached.`,
 type attachJSON struct {
 	Bundle  evidence.Digest `json:"bundle"`
 	Verdict string          `json:"verdict"` // of the summary: PASSED or FAILED
+	Profile string          `json:"profile"` // that the verdict is by, as the summary names it
 	Images  []attach.Result `json:"images"`
 }
 
@@ -106,7 +107,7 @@ func (a *app) attach(ctx context.Context, ref string, f attachFlags) error {
 	if _, ok := b.Files[bundle.VSAFile]; !ok {
 		return usageErr("nothing is attached: %s, which carries the verdict, is absent: fetch it, or name the bundle in its repository", bundle.VSAFile)
 	}
-	out := attachJSON{Bundle: b.ID(), Verdict: "FAILED", Images: []attach.Result{}}
+	out := attachJSON{Bundle: b.ID(), Verdict: "FAILED", Profile: b.Runs().ProfileName(b.Verdict().Profile, b.Verdict().ProfileDigest), Images: []attach.Result{}}
 	if b.Verdict().Outcome == evidence.VerdictPass {
 		out.Verdict = "PASSED"
 	}
@@ -164,7 +165,7 @@ func (a *app) printAttached(out attachJSON, dryRun bool) error {
 		}
 	}
 	t.line("")
-	line := fmt.Sprintf("verdict %s of bundle %s", out.Verdict, out.Bundle.Short())
+	line := fmt.Sprintf("verdict %s by profile %s of bundle %s", out.Verdict, shortDigests(printable(out.Profile)), out.Bundle.Short())
 	if dryRun {
 		line += ": nothing was pushed"
 	}

@@ -24,6 +24,7 @@ import (
 // attached is what attach prints as JSON, in short.
 type attached struct {
 	Verdict string
+	Profile string
 	Images  []struct {
 		Image, Error string
 		Attestations []struct{ PredicateType, Status, Digest string }
@@ -83,7 +84,7 @@ func TestAttach(t *testing.T) {
 				t.Errorf("%s: %s is %s, want %s", title, s.PredicateType, s.Status, tt.status)
 			}
 		}
-		if diff := cmp.Diff([]string{attest.VSAType, attest.EvidenceType, attest.VulnsType}, types); diff != "" || tt.got.Verdict != tt.verdict || len(tt.got.Images) != 1 {
+		if diff := cmp.Diff([]string{attest.VSAType, attest.EvidenceType, attest.VulnsType}, types); diff != "" || tt.got.Verdict != tt.verdict || !strings.HasPrefix(tt.got.Profile, "file:") || len(tt.got.Images) != 1 {
 			t.Errorf("%s: %+v %s", title, tt.got, diff)
 		}
 	}
