@@ -32,13 +32,13 @@ func TestReasonsWorstFirst(t *testing.T) {
 	if got, want := d.Reasons[0].ID, "SEC-1"; got != want {
 		t.Errorf("first reason %s, want %s", got, want)
 	}
-	if got, want := d.Conclusion, "15 of 25 required controls fail, 6 of them in Security context; 3 do not apply"; got != want {
+	if got, want := d.Conclusion, "15 of 28 required controls fail, 6 of them in Security context; 3 do not apply"; got != want {
 		t.Errorf("conclusion %q, want %q", got, want)
 	}
 }
 
-// What does not apply was not judged: it is no control that fails or does not.
-func TestConclusionCountsWhatWasJudged(t *testing.T) {
+// The verdict counts what does not apply among what is required, and so does this.
+func TestConclusionCountsAsTheVerdictDoes(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		outcomes []evidence.ControlOutcome
@@ -46,10 +46,10 @@ func TestConclusionCountsWhatWasJudged(t *testing.T) {
 	}{
 		{nil, "No control was required"},
 		{[]evidence.ControlOutcome{"pass", "pass"}, "None of 2 required controls fails"},
-		{[]evidence.ControlOutcome{"pass", "waived", "not-applicable"}, "None of 2 required controls fails; 1 by waiver; 1 does not apply"},
+		{[]evidence.ControlOutcome{"pass", "waived", "not-applicable"}, "None of 3 required controls fails; 1 by waiver; 1 does not apply"},
 		{[]evidence.ControlOutcome{"not-applicable", "not-applicable"}, "None of 2 required controls applies"},
-		{[]evidence.ControlOutcome{"fail", "pass", "not-applicable", "not-applicable"}, "1 of 2 required controls fails; 2 do not apply"},
-		{[]evidence.ControlOutcome{"incomplete", "pass", "not-applicable"}, "1 of 2 required controls could not be checked; none failed; 1 does not apply"},
+		{[]evidence.ControlOutcome{"fail", "pass", "not-applicable", "not-applicable"}, "1 of 4 required controls fails; 2 do not apply"},
+		{[]evidence.ControlOutcome{"incomplete", "pass", "not-applicable"}, "1 of 3 required controls could not be checked; none failed; 1 does not apply"},
 	} {
 		in := reporttest.Small()
 		in.Verdict.Outcome = evidence.VerdictPass

@@ -48,8 +48,9 @@ func reasons(groups []Group) []Control {
 	return out
 }
 
-// conclusion says in one line what the plot of groups shows. It counts the
-// required controls that were judged; those that do not apply are named beside.
+// conclusion says in one line what the plot of groups shows. It counts all
+// required controls, as the verdict's reason does; those of them that do not apply
+// are named beside.
 func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 	n := map[string]int{}
 	required, worst, worstN := 0, "", 0
@@ -60,9 +61,6 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 				continue
 			}
 			n[c.Mark.Key]++
-			if c.Mark.Key == MarkNotApplicable.Key {
-				continue
-			}
 			required++
 			if c.Mark.Key == MarkFail.Key {
 				bad++
@@ -77,7 +75,7 @@ func conclusion(o evidence.VerdictOutcome, groups []Group) string {
 	}
 	beside := ""
 	if na := n[MarkNotApplicable.Key]; na > 0 {
-		if required == 0 {
+		if required == na {
 			return fmt.Sprintf("None of %s applies", plural(na, "required control"))
 		}
 		beside = fmt.Sprintf("; %d", na) + verb(na, " does not apply", " do not apply")
