@@ -34,8 +34,9 @@ func str(n *yaml.Node, key string) string {
 	return ""
 }
 
-// rows lists the values of a schema in its order: name, default, meaning. Values
-// that are known only to be refused are left out.
+// rows lists the values of a schema in its order: name, default, meaning, and after a
+// list what its entries have, where they are described there. Values that are known only
+// to be refused are left out.
 func rows(t *testing.T, schema, defs *yaml.Node, prefix string, defaults any) []string {
 	t.Helper()
 	var out []string
@@ -47,6 +48,9 @@ func rows(t *testing.T, schema, defs *yaml.Node, prefix string, defaults any) []
 		key, p := props.Content[i].Value, props.Content[i+1]
 		name := prefix + key
 		if name == "global" || name == "hardened" || str(p, "deprecated") == "true" {
+			continue
+		}
+		if strings.HasPrefix(str(p, "description"), "Refused: ") {
 			continue
 		}
 		def := field(defs, strings.TrimPrefix(str(p, "$ref"), "#/$defs/"))
@@ -72,6 +76,13 @@ func rows(t *testing.T, schema, defs *yaml.Node, prefix string, defaults any) []
 			shown = "`" + string(raw) + "`"
 		}
 		out = append(out, fmt.Sprintf("| %s | %s | %s |", name, shown, strings.ReplaceAll(meaning, "|", `\|`)))
+		items := field(p, "items")
+		if items == nil {
+			items = field(def, "items")
+		}
+		if field(items, "properties") != nil {
+			out = append(out, rows(t, items, defs, name+"[].", nil)...)
+		}
 	}
 	return out
 }
