@@ -29,7 +29,7 @@ import (
 
 // What a verifier branches on.
 var (
-	ErrNoTrust       = errors.New("no trusted key: " + AskForKey)
+	ErrNoTrust       = errors.New("no trusted key: " + AskForKey + "; of evidence that you make yourself, the first collect on this machine makes the key")
 	ErrUnsigned      = errors.New("not signed")
 	ErrMalformed     = errors.New("not a Sigstore bundle v0.3 with one signature")
 	ErrUnknownSigner = errors.New("signed by a key that is not trusted")
@@ -41,7 +41,7 @@ var (
 
 // AskForKey is what to do where no trusted key made a signature. A key that lies
 // beside the evidence shows nothing: who can swap one can swap both.
-const AskForKey = "verify needs the public key of whoever signs this evidence; get it from them (not from the repository) and give --trust FILE.pub"
+const AskForKey = "the public key of whoever signs this evidence is needed; get it from them (not from the repository) and give --trust FILE.pub"
 
 const (
 	mediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
