@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
@@ -414,8 +413,7 @@ func (a *app) confirm(c *cluster.Cluster, rel *chart.Release, plans []drill.Plan
 	if yes {
 		return nil
 	}
-	in, ok := a.io.in.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
+	if !isTerminal(a.io.in) {
 		return usageErr("drill: it disturbs a live release: confirm with --yes, or try --dry-run")
 	}
 	var names []string
@@ -424,7 +422,7 @@ func (a *app) confirm(c *cluster.Cluster, rel *chart.Release, plans []drill.Plan
 	}
 	fmt.Fprintf(a.io.err, "This disturbs the live release %s in namespace %s of cluster %s: %s.\nType the release's name to go on: ",
 		printable(rel.Info.ReleaseName), printable(rel.Info.Namespace), printable(c.Config.Host), strings.Join(names, ", "))
-	answer, err := bufio.NewReader(in).ReadString('\n')
+	answer, err := bufio.NewReader(a.io.in).ReadString('\n')
 	if err != nil || strings.TrimSpace(answer) != rel.Info.ReleaseName {
 		return usageErr("drill: not confirmed; nothing was touched")
 	}

@@ -8,13 +8,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/collectors/images"
@@ -123,7 +121,7 @@ type hardenJSON struct {
 
 // hardenStream is the post-renderer. Nothing is written before all is known.
 func (a *app) hardenStream(cmd *cobra.Command, o harden.Options, src *images.Sources) error {
-	if f, ok := a.io.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(a.io.in) {
 		return usageErr("harden reads manifests on standard input: pipe helm template into it; see helmproof harden --help")
 	}
 	raw, err := io.ReadAll(io.LimitReader(a.io.in, manifest.MaxSize+1))

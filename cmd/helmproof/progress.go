@@ -2,11 +2,9 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"sync"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // progress shows long work on a terminal's standard error, and nothing elsewhere.
@@ -16,8 +14,7 @@ type progress struct {
 }
 
 func (a *app) progress(total int) *progress {
-	f, ok := a.io.err.(*os.File)
-	if a.quiet || !ok || !term.IsTerminal(int(f.Fd())) {
+	if a.quiet || !isTerminal(a.io.err) {
 		return &progress{}
 	}
 	return &progress{bar: progressbar.NewOptions(total,

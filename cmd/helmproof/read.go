@@ -188,6 +188,9 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if slices.Contains(config.Formats(), out) {
 				return usageErr("-o names a file, and %s is a format: say --format %s, or -o ./%s for a file of that name", out, out, out)
 			}
+			if format == "pdf" && out == "" && isTerminal(a.io.out) {
+				return usageErr("a PDF is nothing that a terminal shows: name a file with -o FILE, or say -o - to write it here")
+			}
 			in, _, err := a.verified(cmd.Context(), args[0], signature)
 			if err != nil {
 				return err
@@ -201,7 +204,7 @@ function of the bundle: the same bundle gives the same bytes.`,
 	}
 	cmd.Flags().StringVar(&format, "format", "md", "pdf, md, html, json, sarif or junit")
 	cmd.Flags().StringVar(&prefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files")
-	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output")
+	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output (-)")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	signatureFlag(cmd, &signature)
 	a.repoFlags(cmd)

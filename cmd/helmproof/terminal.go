@@ -21,13 +21,18 @@ type terminal struct {
 	width int // columns, at least 40
 }
 
+// isTerminal says whether a stream is one that somebody sits at.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // newTerminal decides colour by mode (auto, always, never), NO_COLOR
 // (https://no-color.org) and whether w is a terminal. Piped output is 80 wide.
 func newTerminal(w io.Writer, mode string) *terminal {
 	t := &terminal{w: w, width: 80}
-	f, ok := w.(*os.File)
-	isTerm := ok && term.IsTerminal(int(f.Fd()))
-	if isTerm {
+	isTerm := isTerminal(w)
+	if f, ok := w.(*os.File); ok && isTerm {
 		if cols, _, err := term.GetSize(int(f.Fd())); err == nil && cols > 0 {
 			t.width = min(max(cols, 40), 120)
 		}
