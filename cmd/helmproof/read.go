@@ -76,6 +76,10 @@ func (a *app) list(ctx context.Context, f repository.Filter) error {
 		t.line(fmt.Sprintf("%s  %s  %s%s  %s%s  %s", t.mark(report.VerdictMark(p.Outcome), 12), p.Bundle.Short(),
 			name, pad(name, 22), ns, pad(ns, 12), p.EvaluatedAt.UTC().Format("2006-01-02 15:04Z")))
 	}
+	if len(list) > 0 && !a.quiet {
+		t.line("")
+		t.line("not verified: helmproof verify says which of them hold")
+	}
 	if len(list) == 0 && !a.quiet {
 		of := ""
 		if f.Chart != "" {
