@@ -365,11 +365,11 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if ne $s.kind "DaemonSet" }}
 {{- include "hardened.internal.refuse" (list $ (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind)) }}
 {{- end }}
-{{- if lt (len (trim (.reason | default ""))) 10 }}
+{{- if not (include "hardened.internal.said" .reason) }}
 {{- include "hardened.internal.refuse" (list $ "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 shows it: profile node-agent as a declared exception, the others fail)") }}
 {{- end }}
 {{- range $i, $path := .hostPaths }}
-{{- if lt (len (trim ($path.reason | default ""))) 10 }}
+{{- if not (include "hardened.internal.said" $path.reason) }}
 {{- include "hardened.internal.refuse" (list $ (printf "nodeAgent.hostPaths %s: reason is missing: say why the agent has to read it" ($path.path | default ""))) }}
 {{- end }}
 {{- end }}

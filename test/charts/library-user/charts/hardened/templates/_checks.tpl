@@ -1,5 +1,10 @@
 {{- /* What does not render, and why. Each message names the value, the reason, and what to do. */}}
 
+{{- /* "yes" where a reason has ten characters that one sees. */}}
+{{- define "hardened.internal.said" -}}
+{{- if ge (len (regexFindAll "[^\\s\\pC\\pZ\\p{Mn}\\p{Me}\\x{034F}\\x{115F}\\x{1160}\\x{17B4}\\x{17B5}\\x{2800}\\x{3164}\\x{FFA0}\\x{FFFD}]" (. | default "") 10)) 10 }}yes{{ end }}
+{{- end }}
+
 {{- /* What a message begins with: which of several workloads it speaks of. dict spec. */}}
 {{- define "hardened.internal.speaksOf" -}}
 {{- if hasKey .spec "shares" }}workloads.{{ .spec.component }}: {{ end }}
@@ -216,10 +221,10 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- fail (printf "%s%s is 0: that is root. Set a number above 0, the image's own user if it needs one" $at $id) }}
 {{- end }}
 {{- end }}
-{{- if and .platformIDsReason (lt (len (trim .platformIDsReason)) 10) }}
+{{- if and .platformIDsReason (not (include "hardened.internal.said" .platformIDsReason)) }}
 {{- fail (printf "%splatformIDsReason: say in ten characters or more why the platform gives the ids (control SEC-2 shows it, as a declared exception)" $at) }}
 {{- end }}
-{{- if and (not (dig "readOnlyRootFilesystem" true .)) (lt (len (trim (.writableRootReason | default ""))) 10) }}
+{{- if and (not (dig "readOnlyRootFilesystem" true .)) (not (include "hardened.internal.said" .writableRootReason)) }}
 {{- fail (printf "%sreadOnlyRootFilesystem is false: whoever gets in could change what runs. Declare the directories in writableDirectories; if that cannot be, say why in securityContext.writableRootReason (control SEC-5 fails, and shows it)" $at) }}
 {{- end }}
 {{- end }}
@@ -259,7 +264,7 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if and $long (not $a.enabled) (lt (int $s.replicaCount) 1) }}
 {{- include "hardened.internal.refuse" (list $ "replicaCount is 0: nothing would run. Set 2 or more") }}
 {{- end }}
-{{- if and $long (eq (include "hardened.internal.floor" .) "1") (lt (len (trim ($s.singleReplicaReason | default ""))) 10) }}
+{{- if and $long (eq (include "hardened.internal.floor" .) "1") (not (include "hardened.internal.said" $s.singleReplicaReason)) }}
 {{- include "hardened.internal.refuse" (list $ "one replica is down whenever its node is drained or updated. Set replicaCount (or autoscaling.minReplicas) to 2 or more; if only one can run, say why in singleReplicaReason (control AVL-4 shows it: with replicaCount 1 as a declared exception, with an autoscaler it fails)") }}
 {{- end }}
 {{- if and $long $a.enabled }}
@@ -270,10 +275,10 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- range $a.keda.triggers }}
 {{- if and (eq (.type | default "") "cron") (ge (int (.metadata).desiredReplicas) 2) }}{{ $guarded = true }}{{ end }}
 {{- end }}
-{{- if not (and (ge (len (trim $zero.reason)) 10) $guarded) }}
+{{- if not (and (include "hardened.internal.said" $zero.reason) $guarded) }}
 {{- include "hardened.internal.refuse" (list $ "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and add a trigger of type cron whose desiredReplicas, 2 or more, hold in peak hours, so that it never happens in between") }}
 {{- end }}
-{{- else if not (and (ge (len (trim $zero.reason)) 10) $zero.peakMetric) }}
+{{- else if not (and (include "hardened.internal.said" $zero.reason) $zero.peakMetric) }}
 {{- include "hardened.internal.refuse" (list $ "autoscaling.minReplicas is 0: the first requests after a pause find nobody. Set 2 or more. Scaling to zero has to be asked for: say why in autoscaling.scaleToZero.reason, and name in autoscaling.scaleToZero.peakMetric an external metric that is 1 in peak hours and 0 off-peak, so that it never happens in between") }}
 {{- end }}
 {{- if not (or $a.keda.enabled (and $a.requestsPerSecond.enabled (eq $a.requestsPerSecond.source "External"))) }}
@@ -360,11 +365,11 @@ looks like a secret, which does not belong in values: they end in version contro
 {{- if ne $s.kind "DaemonSet" }}
 {{- include "hardened.internal.refuse" (list $ (printf "nodeAgent with kind %s: only an agent that runs on every node has a reason to reach into it. Use kind DaemonSet, or leave it out" $s.kind)) }}
 {{- end }}
-{{- if lt (len (trim (.reason | default ""))) 10 }}
+{{- if not (include "hardened.internal.said" .reason) }}
 {{- include "hardened.internal.refuse" (list $ "nodeAgent.reason is missing: say why the agent has to reach into its node (control SEC-1 shows it: profile node-agent as a declared exception, the others fail)") }}
 {{- end }}
 {{- range $i, $path := .hostPaths }}
-{{- if lt (len (trim ($path.reason | default ""))) 10 }}
+{{- if not (include "hardened.internal.said" $path.reason) }}
 {{- include "hardened.internal.refuse" (list $ (printf "nodeAgent.hostPaths %s: reason is missing: say why the agent has to read it" ($path.path | default ""))) }}
 {{- end }}
 {{- end }}
