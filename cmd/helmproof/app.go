@@ -91,7 +91,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 		newDrill(a), newWatch(a), newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
 	)
 	for _, cmd := range root.Commands() {
-		if cmd.Name() != "report" {
+		if cmd.Name() != "report" && cmd.Name() != "watch" { // metrics have a format of their own
 			cmd.Flags().StringP("output", "o", "", "output: text or json")
 			_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 		}
