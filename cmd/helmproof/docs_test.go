@@ -31,10 +31,8 @@ func TestDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 		want[strings.ReplaceAll(cmd.CommandPath(), " ", "_")+".md"] = b.Bytes()
-		if cmd.Name() != "completion" {
-			for _, c := range cmd.Commands() {
-				walk(c)
-			}
+		for _, c := range cmd.Commands() {
+			walk(c)
 		}
 	}
 	walk(root)
