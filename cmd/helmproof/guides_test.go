@@ -27,6 +27,7 @@ var notRun = []struct {
 	{"*--profile\\ release*", "is about evidence of a cluster: test/e2e", false},
 	{"*--signature-policy\\ *", "asks a registry: signatures.txtar", false},
 	{"*audit.json*", "reads a store's log: accesslog.txtar", false},
+	{"db\\ *", "is about what a download brings: scans.txtar", false},
 	{"harden", "is fed by helm: harden.txtar", false},
 	{"*oci://*|attach*|*--scan\\ *|*--resolve*", "asks a registry: TestPublishing, attach_test.go, images.txtar", true},
 	{"*gs://*|*--key\\ *kms://*", "asks a service: kms.txtar, gcs.txtar", true},
