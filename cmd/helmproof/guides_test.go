@@ -31,7 +31,7 @@ var notRun = []struct {
 	{"harden", "is fed by helm: harden.txtar", false},
 	{"*oci://*|attach*|*--scan\\ *|*--resolve*", "asks a registry: TestPublishing, attach_test.go, images.txtar", true},
 	{"*gs://*|*--key\\ *kms://*", "asks a service: kms.txtar, gcs.txtar", true},
-	{"watch*|readiness*|attest*", "goes on, or is about a release that went through all of it", true},
+	{"watch*|readiness*|attest*", "goes on, or is about a release that went through all of it: internal/watch, readiness.txtar", false},
 }
 
 // elsewhere has the guides whose commands are run by a test of their own.
