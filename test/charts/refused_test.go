@@ -97,7 +97,7 @@ var attempts = []struct{ name, values, says, schemaSays string }{
 	{"init container without limits", "initContainers: [{name: i, image: {repository: registry.example.com/i, digest: '" + digest + "'}}]", "initContainers[0].resources.requests.cpu is missing", ""},
 	{"directory without limit", "writableDirectories: [{path: /tmp}]", "can fill the node's disk", ""},
 
-	{"directories beyond the limit", "{writableDirectories: [{path: /a, sizeLimit: 1Gi}, {path: /b, sizeLimit: 512M}], resources: {limits: {ephemeral-storage: 1Gi}}}", "may hold 1513Mi together, and resources.limits.ephemeral-storage is 1024Mi", ""},
+	{"directories beyond the limit", "{writableDirectories: [{path: /a, sizeLimit: 1Gi}, {path: /b, sizeLimit: 512M}], resources: {limits: {ephemeral-storage: 1Gi}}}", "may hold 1513Mi together, and resources.limits.ephemeral-storage is 1024Mi: the kubelet would evict the pod before they are full. Set the limit to 1513Mi and what logs take", ""},
 
 	{"no readiness probe", "probes: {readiness: null}", "probes.readiness is missing", "-"},
 	{"liveness is readiness", "probes: {liveness: {path: /readyz, failureThreshold: 1}}", "a slow dependency would restart every replica", ""},

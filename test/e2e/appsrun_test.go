@@ -124,7 +124,7 @@ func replace(values map[string]any, image map[string]any) {
 			case key == "resources":
 				values[key] = map[string]any{
 					"requests": map[string]any{"cpu": "1m", "memory": "8Mi", "ephemeral-storage": "4Mi"},
-					"limits":   map[string]any{"cpu": "1", "memory": "128Mi", "ephemeral-storage": "64Mi"},
+					"limits":   map[string]any{"cpu": "1", "memory": "128Mi", "ephemeral-storage": "4Gi"},
 				}
 			default:
 				replace(v, image)

@@ -190,7 +190,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- if and (gt $limit 0.0) (gt $disk $limit) }}
-{{- include "hardened.internal.refuse" (list $ (printf "writableDirectories may hold %.0fMi together, and resources.limits.ephemeral-storage is %.0fMi: the kubelet would evict the pod before they are full. Set the limit to %[1].0fMi and what logs take, or lower their sizeLimit" (ceil (divf $disk 1048576.0)) (floor (divf $limit 1048576.0)))) }}
+{{- include "hardened.internal.refuse" (list $ (printf "writableDirectories may hold %.0fMi together, and resources.limits.ephemeral-storage is %.0fMi: the kubelet would evict the pod before they are full. Set the limit to %.0[1]fMi and what logs take, or lower their sizeLimit" (ceil (divf $disk 1048576.0)) (floor (divf $limit 1048576.0)))) }}
 {{- end }}
 {{- /* Names of containers stand in other lists too. */}}
 {{- $lists := dict "envFrom" $s.envFrom "config" (list $s.config) "externalSecret.env" ($s.externalSecret).env "externalSecret.dataFrom" ($s.externalSecret).dataFrom }}
