@@ -98,11 +98,11 @@ func (d *derivation) refused() error {
 	})
 	listed, left := shown(list)
 	for _, r := range listed {
-		todo := fix
+		advice := fix
 		if len(r.policies) == 0 {
-			todo = fixExempt
+			advice = fixExempt
 		}
-		d.Add(RuleRefused, r.target, r.outcome(&sealed), r.message(&sealed), todo, d.Own(objectsFile, fmt.Sprintf("/objects/%d", r.object)))
+		d.Add(RuleRefused, r.target, r.outcome(&sealed), r.message(&sealed), advice, d.Own(objectsFile, fmt.Sprintf("/objects/%d", r.object)))
 	}
 	d.refusedSummary(&live, len(owners), list, notListed(left, sealed.At))
 	return nil

@@ -85,6 +85,7 @@ func (l *load) providerCapabilities(caps *common.Capabilities, one int) (*common
 	return out, nil
 }
 
+// providerVersion is the same minor version with what every provider writes after it.
 func providerVersion(v *semver.Version) string {
 	return fmt.Sprintf("v%d.%d.%[3]d-eks-%[3]d-gke.%[3]d-aliyun.%[3]d-tke.%[3]d+IKS.k3s%[3]d.rke2r%[3]d", v.Major(), v.Minor(), otherPatch)
 }
@@ -139,15 +140,20 @@ func (t *rendering) ways() []way {
 	return out
 }
 
+// serveIn has the APIs there that a cluster has in that way.
+func (t *rendering) serveIn(w way) {
+	t.serves = nil
+	if w.serves {
+		t.serves = servedByProvider
+	}
+}
+
 // run renders the other modes, each only where a template could tell it from an install
 // on a cluster as it comes: what asks for the cluster alone is the same as an upgrade.
 func (m *comparison) run(ctx context.Context) error {
 	t := m.t
 	if err := m.each(ctx, map[way]bool{{}: true}, func(w way) string {
-		t.serves = nil
-		if w.serves {
-			t.serves = servedByProvider
-		}
+		t.serveIn(w)
 		if w.upgrade {
 			return modeUpgrade
 		}
@@ -161,10 +167,7 @@ func (m *comparison) run(ctx context.Context) error {
 	if len(m.seen.lookups) > 0 {
 		t.present = true
 		err := m.each(ctx, map[way]bool{}, func(w way) string {
-			t.serves = nil
-			if w.serves {
-				t.serves = servedByProvider
-			}
+			t.serveIn(w)
 			if w.upgrade || !t.asksRelease { // who does not ask is told the same
 				return modePresent
 			}

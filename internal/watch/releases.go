@@ -99,7 +99,7 @@ func (w *Watch) readReleases(ctx context.Context) error {
 				is.Cluster = c.Fingerprint
 				x.is = is
 			case apierrors.IsForbidden(err):
-				// The names have to do.
+				w.Log.Warn(fmt.Sprintf("release %s is compared with its evidence by its names alone: revision %d cannot be read: %v", r.Ref(), r.Revision, err))
 			case apierrors.IsNotFound(err):
 				continue // it is gone meanwhile
 			case errors.As(err, &unreadable) && isRecord(err):
