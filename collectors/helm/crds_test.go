@@ -62,22 +62,8 @@ func TestCRDFolders(t *testing.T) {
 			for _, m := range linter.Messages {
 				want = append(want, strings.Join(strings.Fields(m.Path+" "+m.Err.Error()), " "))
 			}
-			art, err := collect(t, dir, chart.LoadOptions{}, helm.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var rep struct {
-				Messages []struct{ Path, Message string }
-			}
-			raw, err := art.Read("artifacts/helm/lint.json")
-			if err == nil {
-				err = json.Unmarshal(raw, &rep)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
 			var got []string
-			for _, m := range rep.Messages {
+			for _, m := range linted(t, dir) {
 				if strings.Contains(m.Path, "crds") && !strings.HasPrefix(m.Path, "charts/") {
 					got = append(got, m.Path+" "+m.Message)
 				}
@@ -118,22 +104,8 @@ func TestDependencies(t *testing.T) {
 			for _, m := range linter.Messages {
 				want = append(want, m.Err.Error())
 			}
-			art, err := collect(t, dir, chart.LoadOptions{}, helm.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var rep struct {
-				Messages []struct{ Path, Message string }
-			}
-			raw, err := art.Read("artifacts/helm/lint.json")
-			if err == nil {
-				err = json.Unmarshal(raw, &rep)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
 			var got []string
-			for _, m := range rep.Messages {
+			for _, m := range linted(t, dir) {
 				if strings.Contains(m.Message, "dependenc") {
 					got = append(got, m.Message)
 				}
@@ -143,4 +115,24 @@ func TestDependencies(t *testing.T) {
 			}
 		})
 	}
+}
+
+type lintMessage struct{ Path, Message string }
+
+// linted is what helm lint says of the chart.
+func linted(t *testing.T, dir string) []lintMessage {
+	t.Helper()
+	art, err := collect(t, dir, chart.LoadOptions{}, helm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rep struct{ Messages []lintMessage }
+	raw, err := art.Read("artifacts/helm/lint.json")
+	if err == nil {
+		err = json.Unmarshal(raw, &rep)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rep.Messages
 }
