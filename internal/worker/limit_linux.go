@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -9,9 +10,23 @@ import (
 )
 
 // limitMemory has the kernel refuse what is more than MaxMemory. Linux counts
-// private writable mappings, which the heap is made of.
+// private writable mappings, which the heap is made of, but not the one mapping that
+// takes the place of a reserved range and goes over the limit at once: what is
+// reserved is limited as well.
 func limitMemory() error {
-	return syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: MaxMemory, Max: MaxMemory})
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return err
+	}
+	var pages uint64 // the whole address space; see proc_pid_statm(5)
+	if _, err := fmt.Sscan(string(raw), &pages); err != nil {
+		return fmt.Errorf("/proc/self/statm: %w", err)
+	}
+	space := pages*uint64(os.Getpagesize()) + MaxMemory //nolint:gosec // a page has a size
+	return errors.Join(
+		syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: space, Max: space}),
+		syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: MaxMemory, Max: MaxMemory}),
+	)
 }
 
 // canGuard says that there is a limit for the process itself, which goes again.

@@ -162,7 +162,7 @@ func (c *child) kill() {
 func (c *child) ended(err error) error {
 	c.kill()
 	text := c.stderr.String()
-	if strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory") {
+	if refusedMemory(text) {
 		return ErrMemory
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
@@ -170,6 +170,18 @@ func (c *child) ended(err error) error {
 		return fmt.Errorf("the child process broke off (%s): %w", c.cmd.ProcessState, err)
 	}
 	return fmt.Errorf("the child process broke off (%s): %s", c.cmd.ProcessState, first)
+}
+
+// refusedMemory reports whether a process ended, by what it said, because the kernel
+// gave it no more memory. Go's runtime says so in most places; in some it follows the
+// pointer to nothing that it got, on the stack of the system, where no other code runs.
+func refusedMemory(text string) bool {
+	for _, says := range []string{"out of memory", "cannot allocate memory", "failed to create new OS thread"} {
+		if strings.Contains(text, says) {
+			return true
+		}
+	}
+	return strings.HasPrefix(text, "SIGSEGV: ") && strings.Contains(text, "\ngoroutine 0 ")
 }
 
 // said keeps the beginning of what a process says.

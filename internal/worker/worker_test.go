@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 					all = append(all, b) //nolint:staticcheck // it is to be kept
 				}
 			},
+			"leap": func(*gob.Decoder) (func(*gob.Encoder) error, error) {
+				b := make([]byte, 2*MaxMemory)
+				return func(enc *gob.Encoder) error { return enc.Encode(fmt.Sprint(len(b), &b[0] != nil)) }, nil
+			},
 			"hang":  func(*gob.Decoder) (func(*gob.Encoder) error, error) { select {} },
 			"panic": func(*gob.Decoder) (func(*gob.Encoder) error, error) { panic("as a library does") },
 		}))
@@ -104,6 +108,9 @@ func TestChildrenThatEnd(t *testing.T) {
 	if err := p.Call(t.Context(), "take", nothing, wait); !errors.Is(err, ErrMemory) {
 		t.Errorf("a child without end of memory: %v, want %v", err, ErrMemory)
 	}
+	if err := p.Call(t.Context(), "leap", nothing, wait); !errors.Is(err, ErrMemory) {
+		t.Errorf("a child that takes too much at once: %v, want %v", err, ErrMemory)
+	}
 	limit := errors.New("time is up")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, limit)
 	defer cancel()
@@ -122,5 +129,25 @@ func TestChildrenThatEnd(t *testing.T) {
 	p.Close()
 	if _, err := echo(t.Context(), p, nil); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("a closed pool: %v", err)
+	}
+}
+
+// What the kernel refuses ends Go's runtime in several ways.
+func TestRefusedMemory(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"fatal error: out of memory\n":                                       true,
+		"runtime: out of memory: cannot allocate 4194304-byte block":         true,
+		"fatal error: runtime: cannot allocate memory":                       true,
+		"runtime: failed to create new OS thread (have 9 already; errno=11)": true,
+		"SIGSEGV: segmentation violation\nPC=0x437b7d m=0 sigcode=1 addr=0x0\n\ngoroutine 0 gp=0x8a3f5c0 m=0 mp=0x8a418a0 [idle]:": true,
+		"SIGSEGV: segmentation violation\nPC=0x437b7d m=0 sigcode=1 addr=0x0\n\ngoroutine 7 gp=0x8a3f5c0 m=0 [running]:":           false,
+		"panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation]":        false,
+		"fatal error: all goroutines are asleep - deadlock!":                                                                       false,
+		"": false,
+	} {
+		if got := refusedMemory(text); got != want {
+			t.Errorf("%q: %t, want %t", text, got, want)
+		}
 	}
 }
