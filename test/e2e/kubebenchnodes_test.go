@@ -168,8 +168,11 @@ func TestKubeBench(t *testing.T) {
 		t.Parallel()
 		p := newProxy(t, c.config)
 		var evicted sync.Map
-		p.jobMade = func() { go evictRunning(t, c, nodes, &evicted) }
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p.jobMade = func() { go evictRunning(ctx, t, c, nodes, &evicted) }
 		r := run(t, p, options("test-slow"))
+		cancel()
 		hold(t, r, kubebench.OutcomeResult, kubebench.OutcomeResult)
 		n := 0
 		evicted.Range(func(any, any) bool { n++; return true })
@@ -233,11 +236,11 @@ func patch(t *testing.T, c *testCluster, node, body string) {
 }
 
 // evictRunning evicts each real node's first pod of the run, once it runs.
-func evictRunning(t *testing.T, c *testCluster, nodes []string, evicted *sync.Map) {
-	for range 100 {
-		pods, err := c.kube.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{LabelSelector: benchLabels})
+func evictRunning(ctx context.Context, t *testing.T, c *testCluster, nodes []string, evicted *sync.Map) {
+	for {
+		pods, err := c.kube.CoreV1().Pods("").List(ctx, metav1.ListOptions{LabelSelector: benchLabels})
 		if err != nil {
-			return // the test has ended
+			return // the run has ended
 		}
 		for _, p := range pods.Items {
 			if p.Status.Phase != corev1.PodRunning || !slices.Contains(nodes, p.Spec.NodeName) || p.Spec.Containers[0].Env[0].Value != "test-slow" {
@@ -246,12 +249,16 @@ func evictRunning(t *testing.T, c *testCluster, nodes []string, evicted *sync.Ma
 			if _, done := evicted.LoadOrStore(p.Spec.NodeName, true); done {
 				continue
 			}
-			err := c.kube.CoreV1().Pods(p.Namespace).EvictV1(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace}})
-			if err != nil {
+			err := c.kube.CoreV1().Pods(p.Namespace).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace}})
+			if err != nil && ctx.Err() == nil {
 				t.Errorf("evict %s: %v", p.Name, err)
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }
 
