@@ -59,16 +59,16 @@ type rendering struct {
 	looksUp bool                // a template may call lookup
 	depends map[string]struct{} // what else than chart and values the templates were seen to act on
 
-	asksPatch   bool                   // one asks for more of its version than what a written range says
-	asksNumber  bool                   // there is one that names the revision
-	asksCluster bool                   // a template asks what the cluster serves, or for its version
-	asksVersion bool                   // for its version
-	asksAPI     bool                   // for an API that a provider's cluster has
-	asksSuffix  bool                   // one takes its version apart, or looks for something in it
-	asksRelease bool                   // one asks whether it is an upgrade, or which revision
-	asked       map[string]struct{}    // the APIs that it asks for
-	serves      func(string) bool      // which of them are there besides those of .Capabilities
-	own         func() map[string]bool // the APIs that the chart's own definitions bring; nil: none
+	asksPatch   bool                // one asks for more of its version than what a written range says
+	asksNumber  bool                // there is one that names the revision
+	asksCluster bool                // a template asks what the cluster serves, or for its version
+	asksVersion bool                // for its version
+	asksAPI     bool                // for an API that a provider's cluster has
+	asksSuffix  bool                // one takes its version apart, or looks for something in it
+	asksRelease bool                // one asks whether it is an upgrade, or which revision
+	asked       map[string]struct{} // the APIs that it asks for
+	serves      func(string) bool   // which of them are there besides those of .Capabilities
+	own         func(string) bool   // the APIs that the chart's own definitions bring; nil: none
 
 	variant int                  // generated values: those that are sealed, or others
 	zone    int                  // the time zone of the machine: UTC, or one of otherZones from 1

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/Masterminds/semver/v3"
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -84,7 +83,7 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	if err != nil {
 		return err
 	}
-	t.own = sync.OnceValue(func() map[string]bool { return broughtAlong(c) })
+	t.own = broughtAlong(c)
 	for _, s := range sources {
 		r.texts[s.name] = s.text
 	}

@@ -62,7 +62,7 @@ func (r *rendering) hasAPI(set any, version string) (bool, error) {
 	if !ok {
 		return false, errors.New("Has: not the set of API versions") //nolint:staticcheck // the name of the method that templates call
 	}
-	if !s.Has(version) && r.own != nil && r.own()[version] {
+	if !s.Has(version) && r.own != nil && r.own(version) {
 		return true, nil
 	}
 	r.asksAPI = r.asksAPI || servedByProvider(version) && !s.Has(version)
