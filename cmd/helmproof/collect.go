@@ -256,7 +256,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		}
 	}
 	if len(jobs) > 1 {
-		garbage.Usually()
+		garbage.Paced()
 	}
 	// The first release needs them; it takes about as long as it takes to load.
 	go policy.Prepare(p.Rules.Policies)

@@ -1,11 +1,14 @@
 package chart
 
 import (
+	"bytes"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
@@ -137,32 +140,83 @@ func SwitchedOff(gvk schema.GroupVersionKind, version string) bool {
 	return !since.before(betaOff)
 }
 
-// broughtAlong are the APIs of the definitions in the crds folders of a chart and its
-// subcharts, with and without kind. Helm installs those and asks the cluster what it
-// serves only then, so that templates find them at the first install, too.
-func broughtAlong(c *chartv2.Chart) map[string]bool {
-	out := map[string]bool{}
+// broughtAlong reports of an API, with or without kind, whether a definition in the crds
+// folders of a chart and its subcharts serves it. Helm installs those and asks the
+// cluster what it serves only then, so that templates find them at the first install, too.
+func broughtAlong(c *chartv2.Chart) func(version string) bool {
+	type file struct {
+		data []byte
+		apis map[string]bool // nil: nobody had to read it yet
+	}
+	var files []*file
 	for _, crd := range c.CRDObjects() {
-		for d := range manifest.Stream(crd.File.Data) {
-			v, err := manifest.Decode(d.Text)
-			if err != nil {
-				continue // CHT-3 says so, and Helm does not go on
+		files = append(files, &file{data: crd.File.Data})
+	}
+	return func(version string) bool {
+		group, _, ok := strings.Cut(version, "/")
+		if !ok {
+			return false
+		}
+		return slices.ContainsFunc(files, func(f *file) bool {
+			if f.apis == nil && mayName(f.data, group) {
+				f.apis = definedIn(f.data)
 			}
-			o, _ := v.(map[string]any)
-			if kind, _ := o["kind"].(string); kind != "CustomResourceDefinition" {
-				continue
-			}
-			spec, _ := o["spec"].(map[string]any)
-			group, _ := spec["group"].(string)
-			names, _ := spec["names"].(map[string]any)
-			kind, _ := names["kind"].(string)
-			versions, _ := spec["versions"].([]any)
-			for _, v := range versions {
-				version, _ := v.(map[string]any)
-				name, _ := version["name"].(string)
-				if served, _ := version["served"].(bool); served && group != "" && name != "" && kind != "" {
-					out[group+"/"+name], out[group+"/"+name+"/"+kind] = true, true
-				}
+			return f.apis[version]
+		})
+	}
+}
+
+// plainName matches texts that YAML has in one way only, where nothing is escaped.
+var plainName = regexp.MustCompile(`^[0-9A-Za-z.-]+$`)
+
+// mayName reports whether a YAML file may have the name for a string somewhere: to see
+// that it has not is far less work than to read it.
+func mayName(data []byte, name string) bool {
+	return !plainName.MatchString(name) || bytes.Contains(data, []byte(name)) || !utf8.Valid(data) || hidesText(data)
+}
+
+// hidesText reports whether in a YAML file something may stand for another text: escapes by
+// number and of line ends, or tags such as !!binary.
+func hidesText(data []byte) bool {
+	for _, tag := range []string{"!!", "!<", "%TAG"} {
+		if bytes.Contains(data, []byte(tag)) {
+			return true
+		}
+	}
+	for rest := data; ; {
+		at := bytes.IndexByte(rest, '\\')
+		if at < 0 {
+			return false
+		}
+		rest = rest[at+1:]
+		if c, _ := utf8.DecodeRune(rest); strings.ContainsRune("xuU\r\n\u0085\u2028\u2029", c) {
+			return true
+		}
+	}
+}
+
+// definedIn are the APIs that the definitions of a file serve, with and without kind.
+func definedIn(data []byte) map[string]bool {
+	out := map[string]bool{}
+	for d := range manifest.Stream(data) {
+		v, err := manifest.Decode(d.Text)
+		if err != nil {
+			continue // CHT-3 says so, and Helm does not go on
+		}
+		o, _ := v.(map[string]any)
+		if kind, _ := o["kind"].(string); kind != "CustomResourceDefinition" {
+			continue
+		}
+		spec, _ := o["spec"].(map[string]any)
+		group, _ := spec["group"].(string)
+		names, _ := spec["names"].(map[string]any)
+		kind, _ := names["kind"].(string)
+		versions, _ := spec["versions"].([]any)
+		for _, v := range versions {
+			version, _ := v.(map[string]any)
+			name, _ := version["name"].(string)
+			if served, _ := version["served"].(bool); served && group != "" && name != "" && kind != "" {
+				out[group+"/"+name], out[group+"/"+name+"/"+kind] = true, true
 			}
 		}
 	}

@@ -55,20 +55,20 @@ type rendering struct {
 	tpls    map[string]*template.Template // parsed arguments of tpl
 	present bool                          // lookup finds what it is asked for
 	other   bool                          // maps come in the other order
-	looked  map[*parse.Tree]bool
-	looksUp bool                // a template may call lookup
-	depends map[string]struct{} // what else than chart and values the templates were seen to act on
+	looked  map[*parse.Tree]bool          // templates that were looked at; true: opaque ones
+	looksUp bool                          // a template may call lookup
+	depends map[string]struct{}           // what else than chart and values the templates were seen to act on
 
-	asksPatch   bool                   // one asks for more of its version than what a written range says
-	asksNumber  bool                   // there is one that names the revision
-	asksCluster bool                   // a template asks what the cluster serves, or for its version
-	asksVersion bool                   // for its version
-	asksAPI     bool                   // for an API that a provider's cluster has
-	asksSuffix  bool                   // one takes its version apart, or looks for something in it
-	asksRelease bool                   // one asks whether it is an upgrade, or which revision
-	asked       map[string]struct{}    // the APIs that it asks for
-	serves      func(string) bool      // which of them are there besides those of .Capabilities
-	own         func() map[string]bool // the APIs that the chart's own definitions bring; nil: none
+	asksPatch   bool                // one asks for more of its version than what a written range says
+	asksNumber  bool                // there is one that names the revision
+	asksCluster bool                // a template asks what the cluster serves, or for its version
+	asksVersion bool                // for its version
+	asksAPI     bool                // for an API that a provider's cluster has
+	asksSuffix  bool                // one takes its version apart, or looks for something in it
+	asksRelease bool                // one asks whether it is an upgrade, or which revision
+	asked       map[string]struct{} // the APIs that it asks for
+	serves      func(string) bool   // which of them are there besides those of .Capabilities
+	own         func(string) bool   // the APIs that the chart's own definitions bring; nil: none
 
 	variant int                  // generated values: those that are sealed, or others
 	zone    int                  // the time zone of the machine: UTC, or one of otherZones from 1
@@ -79,6 +79,13 @@ type rendering struct {
 	trace   map[string]uint64    // digests of it, by file; nil: nobody asks
 
 	chosen map[string]bool // if not nil: which optional APIs and objects are there
+
+	kept    *kept            // texts that need not be rendered again; nil: all are
+	keeping *kept            // where what is rendered is kept; nil: nowhere
+	asking  *keptFile        // what of it is being rendered; nil: nothing
+	scopes  []sourceFile     // of this rendering
+	common  map[uintptr]bool // the mappings that are reached from there; nil: nobody asked yet
+	changed bool             // one of those was changed in this rendering
 
 	reads map[string]struct{} // templates that use more of what lookup finds than whether it is there
 }
@@ -269,6 +276,8 @@ func (t *templates) render(sources []sourceFile, rec *recorder) (out map[string]
 	}()
 	out = map[string]string{}
 	total := 0
+	t.scopes, t.common, t.changed = sources, nil, false
+	caps, release := answering(sources)
 	for _, s := range sources {
 		if strings.HasPrefix(path.Base(s.full), "_") {
 			continue
@@ -282,9 +291,16 @@ func (t *templates) render(sources []sourceFile, rec *recorder) (out map[string]
 			return nil, fmt.Errorf("%s: template without a chart", s.full)
 		}
 		s.scope["Template"] = common.Values{"Name": s.full, "BasePath": s.chart + "/templates"}
-		text, err := t.execute(t.set, s.full, common.Values(s.scope))
-		if err != nil {
-			return nil, err
+		text, same := "", false
+		if t.kept != nil {
+			text, same = t.same(&s, caps, release)
+		}
+		if !same {
+			end := t.begin(&s)
+			if text, err = t.execute(t.set, s.full, common.Values(s.scope)); err != nil {
+				return nil, err
+			}
+			end(text)
 		}
 		if total += len(text); total > maxRendered {
 			return nil, manifest.ErrTooMuch
@@ -302,6 +318,7 @@ func (r *rendering) execute(t *template.Template, name string, data any) (string
 		return "", err
 	}
 	w := &countedWriter{r: r}
+	r.runs(t.Lookup(name))
 	if err := t.ExecuteTemplate(w, name, data); err != nil {
 		return "", err
 	}
@@ -353,6 +370,7 @@ func (r *rendering) include(t *template.Template) func(string, any) (string, err
 			return "", err
 		}
 		w := &countedWriter{r: r}
+		r.runs(t.Lookup(name))
 		if err := t.ExecuteTemplate(w, name, data); err != nil {
 			return w.String(), err
 		}
@@ -378,6 +396,7 @@ func (r *rendering) tpl(parent *template.Template) func(string, any) (string, er
 			return "", fmt.Errorf("cannot parse template %q: %w", shorten(text), err)
 		}
 		w := &countedWriter{r: r}
+		r.runs(t)
 		if err := t.Execute(w, data); err != nil {
 			return "", fmt.Errorf("in tpl %q: %w", shorten(text), err)
 		}

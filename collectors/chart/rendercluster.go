@@ -290,6 +290,10 @@ func (m *comparison) with(ctx context.Context, mode string, render func(values a
 	serves, present, chosen := m.t.serves, m.t.present, m.t.chosen
 	m.done = append(m.done, view{render, func() { m.t.serves, m.t.present, m.t.chosen = serves, present, chosen }})
 	got, err := render(copyValue(m.values), other)
+	if m.t.kept != nil && m.t.changed { // what is kept of others may not have seen that
+		m.t.kept, other = nil, new(recorder)
+		got, err = render(copyValue(m.values), other)
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}

@@ -51,6 +51,7 @@ func (r *rendering) functions() template.FuncMap {
 	}
 	f["keys"] = r.keys
 	maps.Copy(f, r.watchSelectors(f))
+	maps.Copy(f, r.changing(f))
 	for _, name := range []string{
 		"printf", "print", "println", "cat", "join", "toString", "toStrings", "sortAlpha", "quote", "squote", "html", "js", "urlquery",
 		"toYaml", "mustToYaml", "toYamlPretty", "toToml", "mustToToml", "toJson", "mustToJson", "toPrettyJson",
@@ -101,6 +102,7 @@ func (r *rendering) checkValue(v any, prints bool) error {
 	}
 	if w.capabilities && prints {
 		r.depend("a template prints .Capabilities whole, with the version of Helm")
+		r.ask(func(f *keptFile) { f.all = true })
 	}
 	if w.release && prints {
 		r.takesRelease()

@@ -12,11 +12,11 @@ import (
 // build of Helm, of which there are hundreds, and a certain revision.
 func (r *rendering) look(t *template.Template) {
 	for _, t := range t.Templates() {
-		if t.Tree != nil && t.Root != nil && !r.looked[t.Tree] {
+		if _, looked := r.looked[t.Tree]; t.Tree != nil && t.Root != nil && !looked {
 			if r.looked == nil {
 				r.looked = map[*parse.Tree]bool{}
 			}
-			r.looked[t.Tree] = true
+			r.looked[t.Tree] = opaque(t.Root)
 			looker{r, shortName(t.ParseName)}.node(t.Root, false, false)
 			if r.looksUp && r.reads != nil && readsLookup(t.Root) {
 				r.reads[shortName(t.ParseName)] = struct{}{}

@@ -304,6 +304,10 @@ func (r *rendering) bound(compare any) func(string, reflect.Value) (bool, error)
 		default:
 			return false, fmt.Errorf("semverCompare: wrong type for a version: %v", v)
 		}
+		r.ask(func(f *keptFile) {
+			f.kube = f.kube || r.keeping.caps == nil || version != r.keeping.caps.KubeVersion.Version
+			f.bounds[constraint], _ = of(constraint, version) // an error ends the rendering
+		})
 		asked := [2]string{constraint, version}
 		matters, known := r.bounds[asked]
 		if !known {

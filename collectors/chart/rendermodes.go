@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/Masterminds/semver/v3"
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -84,13 +83,20 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	if err != nil {
 		return err
 	}
-	t.own = sync.OnceValue(func() map[string]bool { return broughtAlong(c) })
+	t.own = broughtAlong(c)
 	for _, s := range sources {
 		r.texts[s.name] = s.text
 	}
 	seen := new(recorder)
-	if r.files, err = t.render(sources, seen); err != nil {
+	first := t.keep(sources)
+	t.keeping = first
+	r.files, err = t.render(sources, seen)
+	t.keeping, t.asking = nil, nil
+	if err != nil {
 		return err
+	}
+	if t.changed {
+		first = nil
 	}
 	draws := len(seen.generated)+len(seen.ordered) > 0
 	if err := t.tryOrder(ctx, c, scope, values, r.files, seen); err != nil {
@@ -99,7 +105,10 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	m := &comparison{l: l, t: t, c: c, rec: &r.record, scope: scope, values: values, caps: caps, base: r.files, seen: seen, told: map[string]bool{}}
 	if !l.stored {
 		r.record.Modes = []string{modeInstall}
-		if err := m.run(ctx); err != nil {
+		t.kept = first
+		err := m.run(ctx)
+		t.kept = nil
+		if err != nil {
 			return err
 		}
 	}
@@ -172,11 +181,20 @@ func (r *rendering) depend(what string) {
 // maxDepends bounds what is told of one chart.
 const maxDepends = 50
 
+// finds reports whether lookup is to find what a call of it asks for.
+func (r *rendering) finds(call string) bool {
+	if r.chosen == nil {
+		return r.present
+	}
+	return r.chosen[call]
+}
+
 // lookup is Helm's: without a cluster it finds nothing. Where it is to find
 // something, that has what every object has.
 func (r *rendering) lookup(apiVersion, kind, namespace, name string) (map[string]any, error) {
 	call := r.rec.lookup(apiVersion, kind, namespace, name)
-	if r.chosen == nil && !r.present || r.chosen != nil && !r.chosen[call] {
+	r.ask(func(f *keptFile) { f.lookups[call] = struct{}{} })
+	if !r.finds(call) {
 		return map[string]any{}, nil
 	}
 	object := func(name string) map[string]any {

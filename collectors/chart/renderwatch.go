@@ -39,9 +39,13 @@ func (r *rendering) watchFunctions() template.FuncMap {
 			if v.IsValid() && v.Type() == reflect.TypeFor[common.VersionSet]() { // a value of that name is none
 				r.asksCluster = true
 				r.depend(r.current + byAPIs)
+				r.ask(func(f *keptFile) { f.all = true })
 			}
 		}),
-		watchKube: through(func(reflect.Value) { r.asksCluster, r.asksVersion, r.asksPatch = true, true, true }),
+		watchKube: through(func(reflect.Value) {
+			r.asksCluster, r.asksVersion, r.asksPatch = true, true, true
+			r.ask(func(f *keptFile) { f.kube = true })
+		}),
 		watchMode: through(func(v reflect.Value) {
 			r.asksRelease = true
 			r.asksNumber = r.asksNumber || concrete(v).Kind() == reflect.Int // no number of a chart's values is one
@@ -57,12 +61,13 @@ func (r *rendering) watchFunctions() template.FuncMap {
 }
 
 // hasAPI is VersionSet.Has.
-func (r *rendering) hasAPI(set any, version string) (bool, error) {
+func (r *rendering) hasAPI(set any, version string) (has bool, err error) {
+	defer func() { r.ask(func(f *keptFile) { f.apis[version] = has }) }()
 	s, ok := set.(common.VersionSet)
 	if !ok {
 		return false, errors.New("Has: not the set of API versions") //nolint:staticcheck // the name of the method that templates call
 	}
-	if !s.Has(version) && r.own != nil && r.own()[version] {
+	if !s.Has(version) && r.own != nil && r.own(version) {
 		return true, nil
 	}
 	r.asksAPI = r.asksAPI || servedByProvider(version) && !s.Has(version)

@@ -111,3 +111,22 @@ a: 1
 		}
 	}
 }
+
+// TestWithoutKeys: Helm's linter makes no key and no slow hash, whichever of the functions
+// a template calls, alone or with others.
+func TestWithoutKeys(t *testing.T) {
+	t.Parallel()
+	const key, certificate = `coalesce "key"`, `coalesce (dict "Cert" "certificate" "Key" "key")`
+	for template, want := range map[string]string{
+		`a: {{ htpasswd "a" "b" }}`:                            `a: {{ ` + key + ` "a" "b" }}`,
+		`a: {{ .Values.a | bcrypt }}`:                          `a: {{ .Values.a | ` + key + ` }}`,
+		`a: {{ genPrivateKey "rsa" }}`:                         `a: {{ ` + key + ` "rsa" }}`,
+		`{{ $a := genCA "a" 1 }}{{ htpasswd "a" "b" }}`:        `{{ $a := ` + certificate + ` "a" 1 }}{{ ` + key + ` "a" "b" }}`,
+		`# htpasswd of {{ .Values.generated }}, and no bcrypt`: `# htpasswd of {{ .Values.generated }}, and no bcrypt`,
+		`a: {{ .Values.a }}`:                                   `a: {{ .Values.a }}`,
+	} {
+		if got := string(helm.WithoutKeys([]byte(template))); got != want {
+			t.Errorf("%s: %s, want %s", template, got, want)
+		}
+	}
+}

@@ -240,7 +240,7 @@ func put(root *os.Root, name string, data []byte) error {
 // withoutKeys replaces calls of keyFunctions on their own lines: coalesce returns its
 // first argument and ignores those of the call.
 func withoutKeys(template []byte) []byte {
-	if !bytes.Contains(template, []byte("gen")) {
+	if !certificate.Match(template) && !privateKey.Match(template) {
 		return template
 	}
 	return action.ReplaceAllFunc(template, func(a []byte) []byte {

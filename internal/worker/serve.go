@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bufio"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -35,7 +36,8 @@ func Serve(handlers map[string]Handler) error {
 		}
 		write.CloseWithError(err)
 	}()
-	dec, enc := gob.NewDecoder(read), gob.NewEncoder(out)
+	answers := bufio.NewWriterSize(out, buffered)
+	dec, enc := gob.NewDecoder(bufio.NewReaderSize(read, buffered)), gob.NewEncoder(answers)
 	for {
 		var op string
 		if err := dec.Decode(&op); err != nil {
@@ -48,6 +50,9 @@ func Serve(handlers map[string]Handler) error {
 		answer, err := handle(dec)
 		if err == nil {
 			err = answer(enc)
+		}
+		if err == nil {
+			err = answers.Flush()
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", op, err)

@@ -5,6 +5,7 @@
 package worker
 
 import (
+	"bufio"
 	"context"
 	"encoding/gob"
 	"errors"
@@ -68,6 +69,9 @@ func (p *Pool) Call(ctx context.Context, op string, ask func(*gob.Encoder) error
 			err = ask(c.enc)
 		}
 		if err == nil {
+			err = c.out.Flush()
+		}
+		if err == nil {
 			err = answer(c.dec)
 		}
 		done <- err
@@ -124,11 +128,16 @@ func (p *Pool) Close() {
 	p.idle = nil
 }
 
+// buffered is what is written and read at once, in bytes: a message is made of many
+// pieces, each of which would wake the other process.
+const buffered = 64 << 10
+
 // child is one process. It ends when its standard input does, so that none is left
 // behind by a parent that was killed.
 type child struct {
 	cmd    *exec.Cmd
 	in     io.Closer
+	out    *bufio.Writer // what enc writes to
 	enc    *gob.Encoder
 	dec    *gob.Decoder
 	stderr said
@@ -148,7 +157,8 @@ func start(command []string) (*child, error) {
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a child process: %w", errors.Join(err, in.Close(), out.Close()))
 	}
-	c.in, c.enc, c.dec = in, gob.NewEncoder(in), gob.NewDecoder(out)
+	c.in, c.out = in, bufio.NewWriterSize(in, buffered)
+	c.enc, c.dec = gob.NewEncoder(c.out), gob.NewDecoder(bufio.NewReaderSize(out, buffered))
 	return c, nil
 }
 
