@@ -13,3 +13,6 @@ func EmbeddedKinds(version string) ([]string, error) {
 	}
 	return slices.Sorted(maps.Keys(doc.Kinds)), nil
 }
+
+// MayRepeat is what decides whether the converter of server-side apply is asked.
+var MayRepeat = mayRepeat
