@@ -51,8 +51,12 @@ func applyProblem(o *manifest.Object) (problem, fix string) {
 }
 
 // itemKeys are the fields that tell the items of lists in Kubernetes' own kinds; of a
-// list of the name on the left, those on the right.
-var itemKeys = map[string][]string{"ports": {"containerPort", "port", "protocol"}, "hostAliases": {"ip"}, "ownerReferences": {"uid"}}
+// list of the name on the left, those on the right. Many workloads mount one volume
+// at two paths, and would make the converter for it.
+var itemKeys = map[string][]string{
+	"ports": {"containerPort", "port", "protocol"}, "hostAliases": {"ip"}, "ownerReferences": {"uid"},
+	"volumeMounts": {"name", "mountPath"}, "volumeDevices": {"name", "devicePath"},
+}
 
 // mayRepeat reports whether some list has an item twice. It knows no schema: what a
 // list is told by, the converter says.

@@ -33,6 +33,8 @@ func TestBeyondCreate(t *testing.T) {
 		"a secret for pulling twice":      {pod("{imagePullSecrets: [{name: a}, {name: a}], containers: [{name: c, image: i}]}"), refuses},
 		"a finalizer twice":               {strings.Replace(container(""), "name: x", "name: x, finalizers: [a/b, a/b]", 1), refuses},
 		"an argument twice":               {container("args: [a, a]"), ""},
+		"a volume at two paths":           {pod("{volumes: [{name: v, emptyDir: {}}], containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /a}, {name: v, mountPath: /b}]}]}"), ""},
+		"a volume twice at a path":        {pod("{volumes: [{name: v, emptyDir: {}}], containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /a}, {name: v, mountPath: /a}]}]}"), `fail Pod x: spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique`},
 		"sources of variables of a name":  {container("envFrom: [{configMapRef: {name: a}}, {configMapRef: {name: a}}]"), ""},
 		"subjects of a name": {"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: x}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: a}\nsubjects: [{kind: ServiceAccount, name: a, namespace: a}, {kind: ServiceAccount, name: a, namespace: b}]\n",
 			""},
@@ -70,6 +72,39 @@ func TestBeyondCreate(t *testing.T) {
 			}
 			if !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
 				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestMayRepeat holds which lists are worth making the converter for: those that it
+// would refuse, and few others.
+func TestMayRepeat(t *testing.T) {
+	t.Parallel()
+	list := func(items ...any) []any { return items }
+	item := func(fields ...string) map[string]any {
+		m := map[string]any{}
+		for i := 0; i < len(fields); i += 2 {
+			m[fields[i]] = fields[i+1]
+		}
+		return m
+	}
+	for title, tt := range map[string]struct {
+		name  string
+		items []any
+		want  bool
+	}{
+		"a volume at two paths":    {"volumeMounts", list(item("name", "v", "mountPath", "/a"), item("name", "v", "mountPath", "/b")), false},
+		"a volume twice at a path": {"volumeMounts", list(item("name", "v", "mountPath", "/a"), item("name", "v", "mountPath", "/a")), true},
+		"a device at two paths":    {"volumeDevices", list(item("name", "v", "devicePath", "/a"), item("name", "v", "devicePath", "/b")), false},
+		"a device twice at a path": {"volumeDevices", list(item("name", "v", "devicePath", "/a"), item("name", "v", "devicePath", "/a")), true},
+		"a variable twice":         {"env", list(item("name", "A"), item("name", "A")), true},
+		"two variables":            {"env", list(item("name", "A"), item("name", "B")), false},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			if got := helm.MayRepeat(map[string]any{"spec": map[string]any{tt.name: tt.items}}, ""); got != tt.want {
+				t.Errorf("%v, want %v", got, tt.want)
 			}
 		})
 	}

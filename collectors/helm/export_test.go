@@ -14,5 +14,5 @@ func EmbeddedKinds(version string) ([]string, error) {
 	return slices.Sorted(maps.Keys(doc.Kinds)), nil
 }
 
-// WithoutKeys replaces calls of functions that are slow by design.
-var WithoutKeys = withoutKeys
+// MayRepeat is what decides whether the converter of server-side apply is asked.
+var MayRepeat = mayRepeat

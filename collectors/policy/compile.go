@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	celgo "github.com/google/cel-go/cel"
-	exprpb "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
@@ -88,7 +87,9 @@ type compiler struct {
 	env         func() (*celgo.Env, error)
 	authorizer  bool // an expression asked the authorizer
 	noAuthority bool // expressions must not
-	reuse       bool // the environment is one of environments
+	scope       scope
+	known       bool                         // take what checkedExprs has: env is of one of environments
+	record      func(checkedKey, *celgo.Ast) // is told what compiles; may be nil
 	errs        []error
 	field       string // names the expressions in errors
 }
@@ -107,11 +108,20 @@ func (c *compiler) CompileCELExpression(e cel.ExpressionAccessor, _ cel.Optional
 }
 
 func (c *compiler) compile(e cel.ExpressionAccessor) (cel.CompilationResult, error) {
+	if c.known {
+		if known, ok := checkedExprs()[c.scope.key(e.GetExpression())]; ok {
+			output, err := known.outputType()
+			if err == nil {
+				err = checkReturnType(e, output)
+			}
+			return cel.CompilationResult{Program: lazyProgram{known, c.env}, ExpressionAccessor: e, OutputType: output}, err
+		}
+	}
 	env, err := c.env()
 	if err != nil {
 		return cel.CompilationResult{}, err
 	}
-	ast, issues := c.check(env, e.GetExpression())
+	ast, issues := env.Compile(e.GetExpression())
 	if issues != nil && issues.Err() != nil {
 		var texts []string
 		for _, i := range issues.Errors() {
@@ -130,32 +140,18 @@ func (c *compiler) compile(e cel.ExpressionAccessor) (cel.CompilationResult, err
 			c.authorizer = true
 		}
 	}
-	prog, err := env.Program(ast, celgo.InterruptCheckFrequency(celconfig.CheckFrequency))
+	prog, err := newProgram(env, ast)
 	if err != nil {
 		return cel.CompilationResult{}, err
+	}
+	if c.record != nil {
+		c.record(c.scope.key(e.GetExpression()), ast)
 	}
 	return cel.CompilationResult{Program: prog, ExpressionAccessor: e, OutputType: ast.OutputType()}, nil
 }
 
-// parsedOnce keeps what parsing made of expressions: most policies begin with the
-// same ones, and parsing is half of compiling. Both environments parse alike.
-var parsedOnce sync.Map // of *exprpb.ParsedExpr by expression
-
-// check parses and checks an expression.
-func (c *compiler) check(env *celgo.Env, text string) (*celgo.Ast, *celgo.Issues) {
-	if known, ok := parsedOnce.Load(text); ok && c.reuse {
-		return env.Check(celgo.ParsedExprToAst(known.(*exprpb.ParsedExpr)))
-	}
-	ast, issues := env.Parse(text)
-	if issues != nil && issues.Err() != nil {
-		return nil, issues
-	}
-	if c.reuse {
-		if parsed, err := celgo.AstToParsedExpr(ast); err == nil {
-			parsedOnce.Store(text, parsed)
-		}
-	}
-	return env.Check(ast)
+func newProgram(env *celgo.Env, ast *celgo.Ast) (celgo.Program, error) {
+	return env.Program(ast, celgo.InterruptCheckFrequency(celconfig.CheckFrequency))
 }
 
 func checkReturnType(e cel.ExpressionAccessor, have *celgo.Type) error {
@@ -189,6 +185,17 @@ func (c *compiler) CompileCondition(list []cel.ExpressionAccessor, o cel.Optiona
 // cost as much as all the rest.
 var aboutRequests = []string{"not-by-controllers", "touched"}
 
+// judged is the policy without the conditions that hold offline anyway.
+func (r *policyRule) judged() *admissionv1.ValidatingAdmissionPolicy {
+	judged := *r.policy
+	if r.builtin {
+		judged.Spec.MatchConditions = slices.DeleteFunc(slices.Clone(judged.Spec.MatchConditions), func(c admissionv1.MatchCondition) bool {
+			return slices.Contains(aboutRequests, c.Name)
+		})
+	}
+	return &judged
+}
+
 // compilePolicy compiles all of a policy's expressions, as the API server does
 // when it loads one that is stored. The error lists every expression that does not compile.
 func compilePolicy(r *policyRule) (*program, error) {
@@ -196,30 +203,24 @@ func compilePolicy(r *policyRule) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	judged := *r.policy
-	if r.builtin {
-		judged.Spec.MatchConditions = slices.DeleteFunc(slices.Clone(judged.Spec.MatchConditions), func(c admissionv1.MatchCondition) bool {
-			return slices.Contains(aboutRequests, c.Name)
-		})
-	}
-	p, err := compileIn(env, environment.StoredExpressions, &judged, r.builtin)
+	p, err := compileIn(env, environment.StoredExpressions, r.judged(), compiler{known: r.builtin})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.where(), err)
 	}
 	return p, nil
 }
 
-// reuse says that env is one of environments, and the policy one of ours: what was
-// parsed once need not be parsed again.
-func compileIn(env *environment.EnvSet, mode environment.Type, policy *admissionv1.ValidatingAdmissionPolicy, reuse bool) (*program, error) {
+func compileIn(env *environment.EnvSet, mode environment.Type, policy *admissionv1.ValidatingAdmissionPolicy, how compiler) (*program, error) {
 	spec := &policy.Spec
 	opts := cel.OptionalVariableDeclarations{HasParams: spec.ParamKind != nil, HasAuthorizer: true}
+	how.scope.params = opts.HasParams
 	p := &program{lenient: spec.FailurePolicy != nil && *spec.FailurePolicy == admissionv1.Ignore}
 	var errs []error
 
 	if len(spec.MatchConditions) > 0 {
 		// They run before the rest, and cannot use its variables.
-		c := &compiler{env: func() (*celgo.Env, error) { return env.Env(mode) }, field: "spec.matchConditions[%d].expression", reuse: reuse}
+		c := how
+		c.env, c.field = func() (*celgo.Env, error) { return env.Env(mode) }, "spec.matchConditions[%d].expression"
 		conditions := make([]cel.ExpressionAccessor, len(spec.MatchConditions))
 		for i := range spec.MatchConditions {
 			conditions[i] = (*matchconditions.MatchCondition)(&spec.MatchConditions[i])
@@ -234,11 +235,13 @@ func compileIn(env *environment.EnvSet, mode environment.Type, policy *admission
 	if err != nil {
 		return nil, fmt.Errorf("build CEL environment: %w", err)
 	}
-	c := &compiler{env: func() (*celgo.Env, error) { return composed.Env(mode) }, reuse: reuse}
-	composed.Compiler, composed.ConditionCompiler = c, c
+	c := how
+	c.env, c.scope.variables = func() (*celgo.Env, error) { return composed.Env(mode) }, []string{}
+	composed.Compiler, composed.ConditionCompiler = &c, &c
 	for i := range spec.Variables {
 		c.field = fmt.Sprintf("spec.variables[%d] %q", i, spec.Variables[i].Name)
 		composed.CompileAndStoreVariable((*variableExpr)(&spec.Variables[i]), opts, mode)
+		c.scope = c.scope.with(&spec.Variables[i])
 	}
 	if errs = append(errs, c.errs...); len(errs) > 0 {
 		return nil, errors.Join(errs...) // what uses the variables would only repeat the errors

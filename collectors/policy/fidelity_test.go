@@ -52,13 +52,13 @@ func TestBuiltinPoliciesInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range builtinSet(t).policies {
-		if _, err := compileIn(env, environment.NewExpressions, r.policy, false); err != nil {
+		if _, err := compileIn(env, environment.NewExpressions, r.policy, compiler{}); err != nil {
 			t.Errorf("%s: %v", r.where(), err)
 		}
 	}
 	tooNew := builtinSet(t).policies[0].policy.DeepCopy()
 	tooNew.Spec.Validations[0].Expression = "[3, 1].sort() == [1, 3]" // a library of 1.34
-	if _, err := compileIn(env, environment.NewExpressions, tooNew, false); err == nil || !strings.Contains(err.Error(), "undeclared reference to 'sort'") {
+	if _, err := compileIn(env, environment.NewExpressions, tooNew, compiler{}); err == nil || !strings.Contains(err.Error(), "undeclared reference to 'sort'") {
 		t.Errorf("a function of a later version compiles: %v", err)
 	}
 }

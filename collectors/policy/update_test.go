@@ -30,7 +30,7 @@ func wholly(p *admissionv1.ValidatingAdmissionPolicy) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, err := compileIn(env, environment.StoredExpressions, p, false)
+	made, err := compileIn(env, environment.StoredExpressions, p, compiler{})
 	if err == nil {
 		whole.Store(p, made)
 	}
