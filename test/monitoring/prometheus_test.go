@@ -337,6 +337,7 @@ func everythingWrong(b *strings.Builder, seconds float64) {
 	}
 	put("helmproof_waiver_expiry_timestamp_seconds", scope("web")+`,control="SEC-3"`, now+day)
 	put("helmproof_evidence_missing", `release="cache",namespace="shop"`, 1)
+	put("helmproof_release_compared_by_name", `release="cache",namespace="shop"`, 1)
 	put("helmproof_evidence_unverifiable", `reason="signature"`, 1)
 	put("helmproof_evidence_unverifiable", `reason="unreadable"`, 1)
 	const drill = `namespace="shop",target="web",experiment="eviction"`

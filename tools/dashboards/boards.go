@@ -115,6 +115,8 @@ func compliance() *dashboard.DashboardBuilder {
 			query{`1 - avg_over_time(helmproof:evidence_bad:ratio[30d]) / 0.01`, ""}).Thresholds(below(0))).
 		WithPanel(number("Releases without evidence", "They run, and the repository has nothing about what Helm installed last.", "short",
 			query{`sum(max by (release, namespace) (helmproof_evidence_missing))`, ""}).Thresholds(above(1))).
+		WithPanel(number("Releases compared by name alone", "Watch may not read what Helm stored of them: that they have evidence says only that there is some of that name.", "short",
+			query{`sum(max by (release, namespace) (helmproof_release_compared_by_name))`, ""}).Thresholds(above(1))).
 		WithPanel(number("Bundles that do not verify", "Changed, signed by an unknown key, or unreadable.", "short",
 			query{`sum(max by (reason) (helmproof_evidence_unverifiable))`, ""}).Thresholds(above(1))).
 		WithPanel(verdicts()).
