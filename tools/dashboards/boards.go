@@ -115,8 +115,6 @@ func compliance() *dashboard.DashboardBuilder {
 			query{`1 - avg_over_time(helmproof:evidence_bad:ratio[30d]) / 0.01`, ""}).Thresholds(below(0))).
 		WithPanel(number("Releases without evidence", "They run, and the repository has nothing about what Helm installed last.", "short",
 			query{`sum(max by (release, namespace) (helmproof_evidence_missing))`, ""}).Thresholds(above(1))).
-		WithPanel(number("Releases compared by name alone", "Watch may not read what Helm stored of them: that they have evidence says only that there is some of that name.", "short",
-			query{`sum(max by (release, namespace) (helmproof_release_compared_by_name))`, ""}).Thresholds(above(1))).
 		WithPanel(number("Bundles that do not verify", "Changed, signed by an unknown key, or unreadable.", "short",
 			query{`sum(max by (reason) (helmproof_evidence_unverifiable))`, ""}).Thresholds(above(1))).
 		WithPanel(verdicts()).
@@ -134,7 +132,9 @@ func compliance() *dashboard.DashboardBuilder {
 		WithPanel(states("External Secrets", "", query{`1 - min by (namespace, name) (helmproof_external_secret_ready{namespace=~"$namespace"})`, "{{namespace}}/{{name}}"}, "ready", "not ready")).
 		WithPanel(states("Sources of watch", "While one is away its last values stay.", query{`1 - max by (source) (helmproof_watch_up)`, "{{source}}"}, "read", "away")).
 		WithPanel(series("Series of watch", "What is over the limit is left out.", "short",
-			query{`max(helmproof_watch_series)`, "exported"}, query{`max(helmproof_watch_series_limit)`, "limit"}, query{`sum(max by (metric) (helmproof_watch_series_dropped))`, "left out"}).Min(0))
+			query{`max(helmproof_watch_series)`, "exported"}, query{`max(helmproof_watch_series_limit)`, "limit"}, query{`sum(max by (metric) (helmproof_watch_series_dropped))`, "left out"}).Min(0)).
+		WithPanel(series("Releases compared by name alone", "Watch may not read what Helm stored of them: evidence of theirs is only some of that name.", "short",
+			query{`sum(max by (release, namespace) (helmproof_release_compared_by_name))`, "releases"}).Min(0).Thresholds(above(1)))
 }
 
 func verdicts() *statetimeline.PanelBuilder {
