@@ -12,6 +12,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -376,6 +377,57 @@ func TestMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(t, w, of+`"web"} 1`) // of the new revision there is no evidence
+}
+
+// TestComparedByName: a release whose revision may not be read is compared by its names,
+// which is said, until it may be read. Of a namespace one is asked for, and after a while.
+func TestComparedByName(t *testing.T) {
+	t.Parallel()
+	c := newFakeCluster(t)
+	refuses, asked := true, 0
+	c.load = func(_ context.Context, s chart.StoredRelease) (evidence.Release, error) {
+		if asked++; refuses && s.Name != "open" {
+			return evidence.Release{}, apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, s.Object, errors.New("no rights"))
+		}
+		return evidence.Release{Chart: "web", ReleaseName: s.Name, Namespace: s.Namespace, ManifestsDigest: "sha256:what-runs"}, nil
+	}
+	for _, name := range []string{"api", "open", "web"} {
+		m := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "sh.helm.release.v1." + name + ".v1",
+			Labels: map[string]string{"owner": "helm", "name": name, "version": "1", "status": "deployed"}}}
+		if _, err := c.meta.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace("shop").(metadatafake.MetadataClient).CreateFake(m, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := c.watching(t)
+	now := noon
+	w.Now = func() time.Time { return now }
+	w.census = &Census{Unverifiable: map[string]int{}, All: []*Evidence{{
+		Release: evidence.Release{Scope: evidence.ScopeRelease, Chart: "web", ReleaseName: "web", Namespace: "shop", Cluster: "east", ManifestsDigest: "sha256:other"},
+		Profile: "live", Outcome: evidence.VerdictPass, At: noon,
+	}}}
+	const of, byNames = `helmproof_evidence_missing{namespace="shop",release=`, `helmproof_release_compared_by_name{namespace="shop",release=`
+	read := func(wantAsked int, lines ...string) {
+		t.Helper()
+		asked = 0
+		if err := w.ReadReleases(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if asked != wantAsked {
+			t.Errorf("asked for %d releases, want %d", asked, wantAsked)
+		}
+		has(t, w, lines...)
+	}
+	refused := []string{byNames + `"api"} 1`, byNames + `"web"} 1`, byNames + `"open"} 0`, of + `"web"} 0`, of + `"api"} 1`}
+	has(t, w, refused...)
+	read(0, refused...)
+	now = now.Add(askAgain)
+	read(1, refused...)
+	read(0, refused...)
+	refuses = false
+	now = now.Add(askAgain)
+	read(2, byNames+`"api"} 0`, byNames+`"web"} 0`, of+`"web"} 1`)
+	now = now.Add(askAgain)
+	read(0, byNames+`"web"} 0`)
 }
 
 // TestLeader: one of two watches leads, the other follows when the Lease is given back.

@@ -45,6 +45,7 @@ var (
 	verdict       = metric("helmproof_verdict", "1 for the verdict of the newest verified evidence, 0 for the others.", append(slices.Clone(scope), "verdict")...)
 	unverifiable  = metric("helmproof_evidence_unverifiable", "Bundles in the repository that do not verify, or do not count.", "reason")
 	missing       = metric("helmproof_evidence_missing", "1 for a Helm release of the cluster without evidence of its revision's chart and values, else 0.", "release", "namespace")
+	byName        = metric("helmproof_release_compared_by_name", "1 for a Helm release that is compared with evidence by its names alone, since watch may not read its revision, else 0.", "release", "namespace")
 	waiverExpiry  = metric("helmproof_waiver_expiry_timestamp_seconds", "The earliest end of a waiver that the newest evidence used, in seconds since 1970.",
 		append(slices.Clone(scope), "control")...)
 	secretReady    = metric("helmproof_external_secret_ready", "1 if an ExternalSecret says that it is ready, else 0.", "namespace", "name")
@@ -64,7 +65,7 @@ var (
 	watchBuild    = own(metric("helmproof_build_info", "1, for this version of helmproof and of its rules.", "version", "rules"))
 	listOfMetrics = []*Metric{
 		verdict, evidenceTime, missing, unverifiable, chaosFailures, drillPassed, drillTime, waiverExpiry, budgetViolations, podSecurity, autoscalerRecommendations,
-		secretReady, secretRefresh, secretInterval, scaleEvents, directionChanges,
+		secretReady, secretRefresh, secretInterval, scaleEvents, directionChanges, byName,
 		watchUp, watchSuccess, watchLeader, watchSeries, watchLimit, watchDropped, watchBuild,
 	}
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +37,14 @@ type live struct {
 	uid string
 	is  evidence.Release // names alone where the content cannot be had
 	bad bool             // nothing can be evidence of it: nobody can read it
+	// byName says that its content may not be read; due is when that is asked again.
+	byName bool
+	due    time.Time
 }
+
+// askAgain is how long after a release could not be read for want of rights it is tried
+// again. Of a namespace the first that is refused speaks for the others.
+const askAgain = time.Minute
 
 // releases are those of Helm's storage, uninstalled ones left out; false before that
 // was read.
@@ -82,9 +90,16 @@ func (w *Watch) readReleases(ctx context.Context) error {
 	w.mu.Unlock()
 	next := make(map[string]*live, len(list))
 	var failed []error
+	refusing := map[string]bool{} // namespaces
+	now := w.Now()
 	for _, r := range list {
 		key, uid := r.Namespace+"/"+r.Name+"/"+r.Storage, uids[r.Storage+"/"+r.Namespace+"/"+r.Object]
-		if was := known[key]; was != nil && was.uid == uid && was.Revision == r.Revision {
+		was := known[key]
+		same := was != nil && was.uid == uid && was.Revision == r.Revision
+		if same && (!was.byName || now.Before(was.due) || refusing[r.Namespace]) {
+			if refusing[r.Namespace] {
+				was.due = now.Add(askAgain)
+			}
 			next[key] = was
 			continue
 		}
@@ -99,7 +114,11 @@ func (w *Watch) readReleases(ctx context.Context) error {
 				is.Cluster = c.Fingerprint
 				x.is = is
 			case apierrors.IsForbidden(err):
-				w.Log.Warn(fmt.Sprintf("release %s is compared with its evidence by its names alone: revision %d cannot be read: %v", r.Ref(), r.Revision, err))
+				x.byName, x.due = true, now.Add(askAgain)
+				refusing[r.Namespace] = true
+				if !same {
+					w.Log.Warn(fmt.Sprintf("release %s is compared with its evidence by its names alone: revision %d cannot be read: %v", r.Ref(), r.Revision, err))
+				}
 			case apierrors.IsNotFound(err):
 				continue // it is gone meanwhile
 			case errors.As(err, &unreadable) && isRecord(err):
@@ -107,7 +126,7 @@ func (w *Watch) readReleases(ctx context.Context) error {
 				w.Log.Warn(fmt.Sprintf("release %s cannot be compared with its evidence: %v", r.Ref(), err))
 			default:
 				failed = append(failed, fmt.Errorf("load release %s: %w", r.Ref(), err))
-				if was := known[key]; was != nil {
+				if was != nil {
 					next[key] = was
 				}
 				continue
@@ -128,7 +147,8 @@ func isRecord(err error) bool {
 	return !errors.As(err, &status) && !errors.As(err, &network)
 }
 
-// addReleases says which releases have no evidence.
+// addReleases says which releases have no evidence, and of which that is not known better
+// than by their names.
 func (s *samples) addReleases(list map[string]*live, c *Census) {
 	of := map[[2]string][]*Evidence{}
 	for _, e := range c.All {
@@ -138,5 +158,6 @@ func (s *samples) addReleases(list map[string]*live, c *Census) {
 	for _, x := range list {
 		found := !x.bad && slices.ContainsFunc(of[[2]string{x.Namespace, x.Name}], func(e *Evidence) bool { return pipeline.IsOf(x.is, e.Release) })
 		s.most(missing, number(!found), x.Name, x.Namespace) // in two storages, one of which has none
+		s.most(byName, number(x.byName), x.Name, x.Namespace)
 	}
 }

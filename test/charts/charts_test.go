@@ -141,7 +141,7 @@ func readValues(tb testing.TB, file string) values {
 	return v
 }
 
-// valueSets are each chart's defaults, and service's examples.
+// valueSets are each chart's defaults, service's examples, and helmproof watch by it.
 func valueSets(tb testing.TB) map[string]struct {
 	chart  string
 	values values
@@ -158,6 +158,9 @@ func valueSets(tb testing.TB) map[string]struct {
 	}
 	for _, e := range examples {
 		out["service "+filepath.Base(e)] = set{serviceDir, readValues(tb, e)}
+	}
+	for _, own := range watchExamples {
+		out["service watch "+own] = set{serviceDir, watchValues(tb, own)}
 	}
 	return out
 }

@@ -392,9 +392,10 @@ func TestWatch(t *testing.T) {
 			}
 		}
 	}
-	once(0, missing+`"web"} 0`, apiUp+"1")
+	const byName = `helmproof_release_compared_by_name{namespace="watched",release="web"} `
+	once(0, missing+`"web"} 0`, byName+"0", apiUp+"1")
 	c.Kubectl(t, "delete", "clusterrolebinding", "helmproof-watch-releases")
-	once(0, missing+`"web"} 0`, apiUp+"1")
+	once(0, missing+`"web"} 0`, byName+"1", apiUp+"1")
 	c.Kubectl(t, "delete", "clusterrolebinding", "helmproof-watch")
 	once(1, apiUp+"0", `helmproof_verdict{chart="small"`)
 }

@@ -5,17 +5,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/companyos/helmproof/test/monitoring/promtest"
 )
 
 // TestAlertmanager: amtool takes the example, and sends each alert to the receivers
 // that it should go to.
 func TestAlertmanager(t *testing.T) {
 	t.Parallel()
-	amtool := tool(t, "amtool")
+	amtool := promtest.Tool(t, "amtool")
 	if out, err := run(t, templates, amtool, "check-config", "alertmanager.yaml"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	want := func(r rule) string {
+	want := func(r promtest.Rule) string {
 		switch {
 		case r.Alert == "HelmproofVerdictChanged":
 			return "verdicts"
@@ -29,7 +31,7 @@ func TestAlertmanager(t *testing.T) {
 		return "mail"
 	}
 	seen := map[string]bool{}
-	for _, r := range append(readRules(t).alerts(), rule{Alert: "Other", Labels: map[string]string{"severity": "critical"}}) {
+	for _, r := range append(promtest.ReadRules(t).Alerts(), promtest.Rule{Alert: "Other", Labels: map[string]string{"severity": "critical"}}) {
 		to := want(r)
 		if r.Alert == "Other" {
 			to = "platform"
@@ -38,7 +40,7 @@ func TestAlertmanager(t *testing.T) {
 		out, err := run(t, templates, amtool, "config", "routes", "test", "--config.file=alertmanager.yaml", "--verify.receivers="+to,
 			"alertname="+r.Alert, "severity="+r.Labels["severity"], "namespace=shop", "release=web")
 		if err != nil {
-			t.Errorf("%s goes to %s, want %s (%v)", r.key(), strings.TrimSpace(out), to, err)
+			t.Errorf("%s goes to %s, want %s (%v)", r.Key(), strings.TrimSpace(out), to, err)
 		}
 	}
 	if len(seen) != 5 {

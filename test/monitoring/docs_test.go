@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/companyos/helmproof/test/monitoring/promtest"
 )
 
 // TestDocs: docs/monitoring.md lists every alert with its severities and how long what
@@ -37,7 +39,7 @@ func TestDocs(t *testing.T) {
 		}
 		return list + ", " + more
 	}
-	for _, r := range readRules(t).alerts() {
+	for _, r := range promtest.ReadRules(t).Alerts() {
 		w := want[r.Alert]
 		want[r.Alert] = [2]string{join(w[0], r.Labels["severity"]), join(w[1], r.For)}
 	}

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/companyos/helmproof/test/monitoring/promtest"
 )
 
 // inbox is what a webhook, Slack and a mail server got.
@@ -113,11 +115,14 @@ func (i *inbox) mailServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// amServer is a running Alertmanager.
+type amServer struct{ promtest.Server }
+
 // startAlertmanager runs Alertmanager by the example, with addresses of the test, and
 // waits of a second where it has minutes.
-func startAlertmanager(t *testing.T, i *inbox) server {
+func startAlertmanager(t *testing.T, i *inbox) amServer {
 	t.Helper()
-	program, dir := tool(t, "alertmanager"), t.TempDir()
+	program, dir := promtest.Tool(t, "alertmanager"), t.TempDir()
 	hook := httptest.NewServer(i)
 	t.Cleanup(hook.Close)
 	raw, err := os.ReadFile(filepath.Join(templates, "alertmanager.yaml"))
@@ -150,11 +155,11 @@ func startAlertmanager(t *testing.T, i *inbox) server {
 		_ = cmd.Wait() // it was killed
 		logfile.Close()
 	})
-	return server{url: "http://" + address, log: logfile.Name()}
+	return amServer{promtest.Server{URL: "http://" + address, Log: logfile.Name()}}
 }
 
 // post gives Alertmanager alerts, as Prometheus does.
-func (s server) post(ctx context.Context, ends time.Time, labels ...map[string]string) error {
+func (s amServer) post(ctx context.Context, ends time.Time, labels ...map[string]string) error {
 	var alerts []map[string]any
 	for _, l := range labels {
 		summary := fmt.Sprintf("%s %s %s", l["alertname"], l["release"], l["profile"])
@@ -164,7 +169,7 @@ func (s server) post(ctx context.Context, ends time.Time, labels ...map[string]s
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/api/v2/alerts", bytes.NewReader(raw))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/api/v2/alerts", bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}
@@ -196,12 +201,12 @@ func TestMessages(t *testing.T) {
 		// Of one alert the worse form is enough.
 		of("HelmproofEvidenceStale", "critical", "old", "chart"), of("HelmproofEvidenceStale", "warning", "old", "chart"),
 	}
-	s.until(t, func(ctx context.Context) error { return s.post(ctx, time.Now().Add(time.Hour), alerts...) })
+	s.Until(t, func(ctx context.Context) error { return s.post(ctx, time.Now().Add(time.Hour), alerts...) })
 
 	// Lists compare as wanted: each line is one message, in any order.
 	expect := func(what string, list *[]string, want ...string) {
 		t.Helper()
-		s.until(t, func(context.Context) error {
+		s.Until(t, func(context.Context) error {
 			got := i.all(list)
 			slices.Sort(got)
 			if !slices.Equal(got, want) {
@@ -221,8 +226,8 @@ func TestMessages(t *testing.T) {
 		"firing: HelmproofEvidenceFailed web chart; HelmproofEvidenceMissing web ",
 		"firing: HelmproofEvidenceStale old chart")
 
-	s.until(t, func(ctx context.Context) error { return s.post(ctx, time.Now(), alerts...) })
-	s.until(t, func(context.Context) error {
+	s.Until(t, func(ctx context.Context) error { return s.post(ctx, time.Now(), alerts...) })
+	s.Until(t, func(context.Context) error {
 		if got := i.all(&i.mails); !slices.ContainsFunc(got, func(m string) bool { return strings.HasPrefix(m, "resolved: HelmproofEvidence") }) {
 			return fmt.Errorf("no mail that it is over: %q", got)
 		}

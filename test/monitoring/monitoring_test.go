@@ -14,49 +14,11 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/companyos/helmproof/test/monitoring/promtest"
 )
 
-const templates = "../../templates/monitoring"
-
-type ruleFile struct {
-	Groups []ruleGroup `json:"groups"`
-}
-
-type ruleGroup struct {
-	Name  string `json:"name"`
-	Rules []rule `json:"rules"`
-}
-
-type rule struct {
-	Record        string            `json:"record,omitempty"`
-	Alert         string            `json:"alert,omitempty"`
-	Expr          string            `json:"expr"`
-	For           string            `json:"for,omitempty"`
-	KeepFiringFor string            `json:"keep_firing_for,omitempty"`
-	Labels        map[string]string `json:"labels,omitempty"`
-	Annotations   map[string]string `json:"annotations,omitempty"`
-}
-
-// key tells rules of one alert apart.
-func (r rule) key() string { return r.Alert + " " + r.Labels["severity"] }
-
-func readRules(t *testing.T) ruleFile {
-	t.Helper()
-	var f ruleFile
-	decode(t, filepath.Join(templates, "rules.yaml"), &f)
-	return f
-}
-
-func decode(t *testing.T, file string, into any) {
-	t.Helper()
-	raw, err := os.ReadFile(file)
-	if err == nil {
-		err = yaml.UnmarshalStrict(raw, into)
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-}
+const templates = promtest.Templates
 
 // decodeSome decodes what into has fields for.
 func decodeSome(t *testing.T, raw []byte, into any) {
@@ -64,43 +26,6 @@ func decodeSome(t *testing.T, raw []byte, into any) {
 	if err := yaml.Unmarshal(raw, into); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// alerts are the rules that are alerts.
-func (f ruleFile) alerts() []rule {
-	var out []rule
-	for _, g := range f.Groups {
-		out = append(out, slices.DeleteFunc(slices.Clone(g.Rules), func(r rule) bool { return r.Alert == "" })...)
-	}
-	return out
-}
-
-// edit changes every rule and writes the file.
-func (f ruleFile) edit(t *testing.T, file string, change func(*rule)) {
-	t.Helper()
-	for i := range f.Groups {
-		for j := range f.Groups[i].Rules {
-			change(&f.Groups[i].Rules[j])
-		}
-	}
-	raw, err := yaml.Marshal(f)
-	if err = errors.Join(err, os.WriteFile(file, raw, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// tool is the path of a program that make builds from tools/prometheus.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("HELMPROOF_TEST_PROMETHEUS")
-	if dir == "" {
-		t.Skip("HELMPROOF_TEST_PROMETHEUS is not set: `make rules-test` builds the programs and sets it")
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, name)
 }
 
 func run(t *testing.T, dir, program string, args ...string) (string, error) {
@@ -117,11 +42,11 @@ func run(t *testing.T, dir, program string, args ...string) (string, error) {
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for _, r := range readRules(t).alerts() {
-		if seen[r.key()+r.Labels["window"]] {
-			t.Errorf("%s is there twice", r.key())
+	for _, r := range promtest.ReadRules(t).Alerts() {
+		if seen[r.Key()+r.Labels["window"]] {
+			t.Errorf("%s is there twice", r.Key())
 		}
-		seen[r.key()+r.Labels["window"]] = true
+		seen[r.Key()+r.Labels["window"]] = true
 		if !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
 			t.Errorf("%s has severity %q", r.Alert, r.Labels["severity"])
 		}
@@ -144,7 +69,7 @@ func TestAlerts(t *testing.T) {
 // templates/monitoring/tests says.
 func TestPromtool(t *testing.T) {
 	t.Parallel()
-	promtool := tool(t, "promtool")
+	promtool := promtest.Tool(t, "promtool")
 	if out, err := run(t, templates, promtool, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -157,15 +82,15 @@ func TestPromtool(t *testing.T) {
 // the tests of each alert fail. So there is one that it fires, and one that it does not.
 func TestPromtoolNotices(t *testing.T) {
 	t.Parallel()
-	promtool := tool(t, "promtool")
+	promtool := promtest.Tool(t, "promtool")
 	expected := regexp.MustCompile(`(?m)expr: "ALERTS\{alertname=.*\n +exp: (.*)$`)
 	for name, expr := range map[string]string{"never": "vector(0) > 1", "always": "vector(1)"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			rules := readRules(t)
-			alerts := rules.alerts()
-			rules.edit(t, filepath.Join(dir, "rules.yaml"), func(r *rule) {
+			rules := promtest.ReadRules(t)
+			alerts := rules.Alerts()
+			rules.Edit(t, filepath.Join(dir, "rules.yaml"), func(r *promtest.Rule) {
 				if r.Alert != "" {
 					r.Expr, r.For = expr, ""
 				}
@@ -185,7 +110,7 @@ func TestPromtoolNotices(t *testing.T) {
 					return strings.Contains(m[1], `alertname="`+r.Alert+`"`) && strings.Contains(m[1], `severity="`+r.Labels["severity"]+`"`)
 				})
 				if !failed {
-					t.Errorf("no test notices that %s %s fires", r.key(), name)
+					t.Errorf("no test notices that %s %s fires", r.Key(), name)
 				}
 			}
 			if t.Failed() {

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/companyos/helmproof/test/monitoring/promtest"
 )
 
 // exporter serves metrics as helmproof watch would.
@@ -70,26 +69,20 @@ func (a *alertmanager) has(what string) bool {
 	return a.seen[what]
 }
 
-// server is a running Prometheus.
-type server struct {
-	url string
-	log string
-}
-
 // start runs Prometheus with the rules, faster by far: what waits for minutes waits for
 // no time at all, and everything is evaluated five times a second.
-func start(t *testing.T, e *exporter, am *alertmanager) server {
+func start(t *testing.T, e *exporter, am *alertmanager) promtest.Server {
 	t.Helper()
-	program, dir := tool(t, "prometheus"), t.TempDir()
+	dir := t.TempDir()
 	metrics, alerts := httptest.NewServer(e), httptest.NewServer(am)
 	t.Cleanup(metrics.Close)
 	t.Cleanup(alerts.Close)
-	readRules(t).edit(t, filepath.Join(dir, "rules.yaml"), func(r *rule) {
+	promtest.ReadRules(t).Edit(t, filepath.Join(dir, "rules.yaml"), func(r *promtest.Rule) {
 		r.For, r.KeepFiringFor = "", ""
 		r.Expr = strings.ReplaceAll(r.Expr, "offset 10m", "offset 1s")
 	})
 	// The target has labels of its own of the names that the metrics use: honor_labels.
-	config := fmt.Sprintf(`
+	return promtest.Start(t, dir, fmt.Sprintf(`
 global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}
 rule_files: [rules.yaml]
 scrape_configs:
@@ -99,94 +92,17 @@ scrape_configs:
     static_configs: [{targets: ['%s'], labels: {namespace: monitoring, container: watch}}]
 alerting:
   alertmanagers: [{static_configs: [{targets: ['%s']}]}]
-`, metrics.Listener.Addr(), alerts.Listener.Addr())
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	logfile, err := os.Create(filepath.Join(dir, "log"))
-	if err = errors.Join(err, l.Close(), os.WriteFile(filepath.Join(dir, "prometheus.yaml"), []byte(config), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background()) // it ends in Cleanup, before its folder goes
-	cmd := exec.CommandContext(ctx, program, "--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--web.listen-address="+address,
-		"--rules.alert.resend-delay=1s", "--log.level=warn")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, logfile, logfile
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // it was killed
-		logfile.Close()
-	})
-	return server{url: "http://" + address, log: logfile.Name()}
-}
-
-// get decodes the data of an answer of Prometheus' API.
-func (s server) get(ctx context.Context, path string, query url.Values, data any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path+"?"+query.Encode(), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	var answer struct {
-		Status, Error string
-		Data          json.RawMessage
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return fmt.Errorf("%s: %s: %w", path, resp.Status, err)
-	}
-	if answer.Status != "success" {
-		return fmt.Errorf("%s: %s", path, answer.Error)
-	}
-	return json.Unmarshal(answer.Data, data)
-}
-
-type alert struct {
-	Labels, Annotations map[string]string
-	State               string
+`, metrics.Listener.Addr(), alerts.Listener.Addr()))
 }
 
 // firing gives the alerts that fire, by rule.
-func (s server) firing(ctx context.Context) (map[string]alert, error) {
-	var data struct{ Alerts []alert }
-	if err := s.get(ctx, "/api/v1/alerts", nil, &data); err != nil {
-		return nil, err
+func firing(ctx context.Context, s promtest.Server) (map[string]promtest.Alert, error) {
+	list, err := s.Firing(ctx)
+	out := map[string]promtest.Alert{}
+	for _, a := range list {
+		out[a.Labels["alertname"]+" "+a.Labels["severity"]] = a
 	}
-	out := map[string]alert{}
-	for _, a := range data.Alerts {
-		if a.State == "firing" {
-			out[a.Labels["alertname"]+" "+a.Labels["severity"]] = a
-		}
-	}
-	return out, nil
-}
-
-// until asks again and again, for two minutes at most, until nothing is wrong.
-func (s server) until(t *testing.T, wrong func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := wrong(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			log, _ := os.ReadFile(s.log) // beside the reason, not instead of it
-			t.Fatalf("%v\n%s", err, log)
-		case <-tick.C:
-		}
-	}
+	return out, err
 }
 
 // aged is a release of a verdict whose evidence has an age.
@@ -214,8 +130,8 @@ func TestPrometheus(t *testing.T) {
 	s := start(t, e, am)
 
 	const stale = "HelmproofEvidenceStale critical"
-	s.until(t, func(ctx context.Context) error {
-		firing, err := s.firing(ctx)
+	s.Until(t, func(ctx context.Context) error {
+		firing, err := firing(ctx, s)
 		if a, ok := firing[stale]; err == nil && (!ok || a.Labels["namespace"] != "shop" || !strings.Contains(a.Annotations["description"], "8d")) {
 			err = fmt.Errorf("%s does not fire: %v", stale, firing)
 		}
@@ -225,8 +141,8 @@ func TestPrometheus(t *testing.T) {
 		return err
 	})
 	e.show(aged(time.Minute))
-	s.until(t, func(ctx context.Context) error {
-		firing, err := s.firing(ctx)
+	s.Until(t, func(ctx context.Context) error {
+		firing, err := firing(ctx, s)
 		if _, ok := firing[stale]; err == nil && ok {
 			err = fmt.Errorf("%s did not resolve", stale)
 		}
@@ -238,12 +154,12 @@ func TestPrometheus(t *testing.T) {
 
 	e.show(everythingWrong)
 	want := map[string]bool{}
-	for _, r := range readRules(t).alerts() {
-		want[r.key()] = r.Alert != "HelmproofWatchDown" // it fires where there is nothing at all
+	for _, r := range promtest.ReadRules(t).Alerts() {
+		want[r.Key()] = r.Alert != "HelmproofWatchDown" // it fires where there is nothing at all
 	}
-	found := map[string]alert{}
-	s.until(t, func(ctx context.Context) error {
-		firing, err := s.firing(ctx)
+	found := map[string]promtest.Alert{}
+	s.Until(t, func(ctx context.Context) error {
+		firing, err := firing(ctx, s)
 		maps.Copy(found, firing)
 		for key, due := range want {
 			if _, ok := found[key]; err == nil && due && !ok {
@@ -261,49 +177,15 @@ func TestPrometheus(t *testing.T) {
 		}
 	}
 
-	for where, expr := range dashboardQueries(t) {
-		s.until(t, func(ctx context.Context) error {
-			var data struct{ Result []json.RawMessage }
-			err := s.get(ctx, "/api/v1/query", url.Values{"query": {expr}}, &data)
-			if err == nil && len(data.Result) == 0 {
+	for where, expr := range promtest.DashboardQueries(t) {
+		s.Until(t, func(ctx context.Context) error {
+			series, err := s.Query(ctx, expr)
+			if err == nil && len(series) == 0 {
 				err = fmt.Errorf("%s: no data of %s", where, expr)
 			}
 			return err
 		})
 	}
-}
-
-// dashboardQueries are all queries of the dashboards, with what Grafana fills in.
-func dashboardQueries(t *testing.T) map[string]string {
-	t.Helper()
-	fill := strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$namespace", ".*")
-	files, err := filepath.Glob(templates + "/dashboards/*.json")
-	if err != nil || len(files) < 4 {
-		t.Fatalf("%d dashboards (%v)", len(files), err)
-	}
-	out := map[string]string{}
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var d struct {
-			Panels []struct {
-				Title   string
-				Targets []struct{ Expr, RefID string }
-			}
-		}
-		decodeSome(t, raw, &d)
-		for _, p := range d.Panels {
-			for _, q := range p.Targets {
-				out[filepath.Base(file)+": "+p.Title+" "+q.RefID] = fill.Replace(q.Expr)
-			}
-		}
-	}
-	if len(out) < 30 {
-		t.Fatalf("%d queries", len(out))
-	}
-	return out
 }
 
 // everythingWrong is one series at least of each metric of testdata/metrics.txt, with
@@ -337,6 +219,7 @@ func everythingWrong(b *strings.Builder, seconds float64) {
 	}
 	put("helmproof_waiver_expiry_timestamp_seconds", scope("web")+`,control="SEC-3"`, now+day)
 	put("helmproof_evidence_missing", `release="cache",namespace="shop"`, 1)
+	put("helmproof_release_compared_by_name", `release="cache",namespace="shop"`, 1)
 	put("helmproof_evidence_unverifiable", `reason="signature"`, 1)
 	put("helmproof_evidence_unverifiable", `reason="unreadable"`, 1)
 	const drill = `namespace="shop",target="web",experiment="eviction"`

@@ -132,7 +132,9 @@ func compliance() *dashboard.DashboardBuilder {
 		WithPanel(states("External Secrets", "", query{`1 - min by (namespace, name) (helmproof_external_secret_ready{namespace=~"$namespace"})`, "{{namespace}}/{{name}}"}, "ready", "not ready")).
 		WithPanel(states("Sources of watch", "While one is away its last values stay.", query{`1 - max by (source) (helmproof_watch_up)`, "{{source}}"}, "read", "away")).
 		WithPanel(series("Series of watch", "What is over the limit is left out.", "short",
-			query{`max(helmproof_watch_series)`, "exported"}, query{`max(helmproof_watch_series_limit)`, "limit"}, query{`sum(max by (metric) (helmproof_watch_series_dropped))`, "left out"}).Min(0))
+			query{`max(helmproof_watch_series)`, "exported"}, query{`max(helmproof_watch_series_limit)`, "limit"}, query{`sum(max by (metric) (helmproof_watch_series_dropped))`, "left out"}).Min(0)).
+		WithPanel(series("Releases compared by name alone", "Watch may not read what Helm stored of them: evidence of theirs is only some of that name.", "short",
+			query{`sum(max by (release, namespace) (helmproof_release_compared_by_name))`, "releases"}).Min(0).Thresholds(above(1)))
 }
 
 func verdicts() *statetimeline.PanelBuilder {
