@@ -29,7 +29,7 @@ type Config struct {
 	Key string
 	// Public keys that verification accepts: PEM files, directories of *.pub, or keys in key management services.
 	Trust []string
-	// Public keys that speak for a role when something is reviewed: PEM files, directories of *.pub, or keys in key management services, by role. As a flag and in the environment: ROLE=KEY.
+	// Public keys that speak for a role when something is reviewed: PEM files, directories of *.pub, or keys in key management services, by role; and identities that sign without a key of their own: files that end in .identity.yaml (docs/readiness.md). As a flag and in the environment: ROLE=KEY.
 	Roles []string
 	// Control profile to judge by: a built-in name, or a file (with a slash, or ending in .yaml, .yml or .json).
 	Profile string

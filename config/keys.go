@@ -106,7 +106,7 @@ func mainKeys() []key {
 			doc:  "Public keys that verification accepts: PEM files, directories of *.pub, or keys in key management services.",
 			want: "public key files or directories, or " + keyref.Want, check: isKey, path: isPlainPath},
 		{name: "roles", flagName: "role-key", kind: mapping, value: []string{}, field: func(c *Config) any { return &c.Roles },
-			doc:  "Public keys that speak for a role when something is reviewed: PEM files, directories of *.pub, or keys in key management services, by role. As a flag and in the environment: ROLE=KEY.",
+			doc:  "Public keys that speak for a role when something is reviewed: PEM files, directories of *.pub, or keys in key management services, by role; and identities that sign without a key of their own: files that end in .identity.yaml (docs/readiness.md). As a flag and in the environment: ROLE=KEY.",
 			want: "roles with lists of keys, or ROLE=KEY: a role of lower-case letters, digits and -, and a public key file, a directory, or " + keyref.Want, check: isRoleKey, path: isPlainPath},
 		{name: "profile", kind: text, value: "chart", field: func(c *Config) any { return &c.Profile },
 			doc:  "Control profile to judge by: a built-in name, or a file (with a slash, or ending in .yaml, .yml or .json).",

@@ -3,11 +3,14 @@ package report
 import (
 	"bufio"
 	"fmt"
+	"html/template"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/companyos/helmproof/internal/readiness"
+	templates "github.com/companyos/helmproof/templates/report"
 )
 
 // ReadinessMark is how an outcome of a checklist is shown.
@@ -49,6 +52,37 @@ func ReadinessMarkdown(w io.Writer, d *readiness.Document) error {
 		}
 	}
 	if err := b.Flush(); err != nil {
+		return fmt.Errorf("render readiness: %w", err)
+	}
+	return nil
+}
+
+var readinessTemplate = sync.OnceValues(func() (*template.Template, error) {
+	s, err := newSheet("report.css")
+	if err != nil {
+		return nil, err
+	}
+	return template.New("readiness.html.tmpl").Funcs(template.FuncMap{
+		"v": Visible, "time": Time, "mark": ReadinessMark, "words": ReadinessWords,
+		"css":      func() template.CSS { return s.css },
+		"csp":      func() string { return s.csp },
+		"subject":  func(r readiness.Report) string { return ReadinessSubject(&r) },
+		"commands": func(a readiness.Answer) []string { return ReadinessCommands(&a) },
+	}).ParseFS(templates.FS, "readiness.html.tmpl")
+})
+
+// ReadinessHTML writes the answers to a checklist as one self-contained page: no script,
+// nothing loaded. The error is that of w.
+func ReadinessHTML(w io.Writer, d *readiness.Document) error {
+	t, err := readinessTemplate()
+	if err != nil {
+		return fmt.Errorf("parse html template: %w", err)
+	}
+	b := bufio.NewWriter(w)
+	if err = t.Execute(b, d); err == nil {
+		err = b.Flush()
+	}
+	if err != nil {
 		return fmt.Errorf("render readiness: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -9,15 +10,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/attest"
 	"github.com/companyos/helmproof/evidence/bundle"
+	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/evidence/review"
 	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
 type attestFlags struct {
-	role, reason, expires string
-	completed             []string
+	role, reason, expires, identity string
+	completed                       []string
 }
 
 func newAttest(a *app) *cobra.Command {
@@ -37,7 +40,8 @@ the document describes. It is no review of the document.
 
 Who signed is the key that --key names. Whose keys speak for a role is for the reader
 to say, with roles in helmproof.yaml or --role-key: a statement by any other key
-counts as none.`,
+counts as none. With --identity nothing is signed: cosign signs what is written, and
+helmproof attest store stores that. What was a mistake is withdrawn.`,
 		Example: `  helmproof attest docs/runbook.md --role security --reason "threat model of 2.3 checked" --key ada.key
   helmproof attest latest --role sre --reason "drills look right" --expires 2027-06-30
   helmproof attest docs/training.md --role sre --completed alice@example.com --completed bob@example.com`,
@@ -55,7 +59,151 @@ counts as none.`,
 	a.repositoryIDFlag(cmd)
 	a.trustFlags(cmd)
 	a.roleFlag(cmd)
+	fl.StringVar(&f.identity, "identity", "", identityUsage)
+	cmd.AddCommand(newWithdraw(a), newStoreSigned(a))
 	return cmd
+}
+
+const identityUsage = "sign elsewhere: write the statement that the identity in this `FILE` is to sign, and store nothing"
+
+func newStoreSigned(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "store FILE",
+		Short: "Store a review or a withdrawal that was signed elsewhere",
+		Long: `Store takes a statement that helmproof attest --identity wrote, and somebody signed
+without a key of their own: FILE is the Sigstore bundle that cosign attest-blob wrote.
+Nothing is stored that does not count by the roles of helmproof.yaml or --role-key.`,
+		Example: `  helmproof attest docs/runbook.md --role security --reason "threat model checked" --identity ada.identity.yaml > review.json
+  cosign attest-blob --statement review.json --bundle review.sigstore.json docs/runbook.md
+  helmproof attest store review.sigstore.json --role-key security=ada.identity.yaml`,
+		Args: exact(1, "one signed file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := readBounded(args[0], repository.MaxReview)
+			if err != nil {
+				return usageErr("attest store: %w", err)
+			}
+			by, repo, err := a.reviewReader(cmd.Context())
+			if err != nil {
+				return err
+			}
+			c, err := pipeline.StoreSigned(cmd.Context(), repo, by, raw)
+			if err != nil {
+				return err
+			}
+			return a.printSigned(repo, c)
+		},
+	}
+	cmd.Flags().StringP("output", "o", "", "output: text or json")
+	a.repoFlags(cmd)
+	a.repositoryIDFlag(cmd)
+	a.roleFlag(cmd)
+	return cmd
+}
+
+// printSigned prints what was stored.
+func (a *app) printSigned(repo *repository.Repository, c review.Checked) error {
+	if a.cfg.Output == "json" {
+		return writeJSON(a.io.out, attestJSON{repo.URL(), newReviewJSON(c)})
+	}
+	a.printReviews(newTerminal(a.io.out, a.cfg.Color), []review.Checked{c})
+	return nil
+}
+
+// writeStatement writes what an identity is to sign: exactly these bytes.
+func (a *app) writeStatement(st *attest.Statement) error {
+	raw, err := st.Marshal()
+	if err == nil {
+		_, err = a.io.out.Write(raw)
+	}
+	return err
+}
+
+func newWithdraw(a *app) *cobra.Command {
+	var reason, identity string
+	cmd := &cobra.Command{
+		Use:   "withdraw REVIEW",
+		Short: "Sign that a review, or a record of a training, is withdrawn",
+		Long: `Withdraw signs that a review counts no more, and why, and stores that beside it, for
+ever: the review itself stays. REVIEW is its id, as helmproof list --reviews shows it,
+or its first eight digits and more.
+
+A key of the role in which it was reviewed can withdraw it, its own or a colleague's;
+any other is refused. Roles are those of helmproof.yaml or --role-key, as for readers.
+A withdrawal cannot be withdrawn: what is good after all is reviewed again.
+
+A withdrawal that is taken out of the repository is missed: the review cannot be
+verified then. Only where all traces of it are taken away nobody can know of it; keep
+the bucket so that nothing can be deleted.`,
+		Example: `  helmproof attest withdraw 3f1c9a20 --reason "the drill in it was of another cluster" --key ada.key`,
+		Args:    exact(1, "one review"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withdraw(cmd.Context(), args[0], reason, identity)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&reason, "reason", "", "`TEXT` that says why it counts no more")
+	fl.StringVar(&identity, "identity", "", identityUsage)
+	fl.String("key", "", "signing key: a `FILE`, or a key in a KMS")
+	fl.String("tsa", "", "RFC 3161 timestamp authority `URL`; without it nothing proves when")
+	fl.StringP("output", "o", "", "output: text or json")
+	a.repoFlags(cmd)
+	a.repositoryIDFlag(cmd)
+	a.roleFlag(cmd)
+	return cmd
+}
+
+func (a *app) withdraw(ctx context.Context, ref, reason, identity string) error {
+	if reason == "" {
+		return usageErr("attest withdraw: say why it counts no more: --reason TEXT")
+	}
+	by, repo, err := a.reviewReader(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := pipeline.FindReview(ctx, repo, by, ref)
+	if err != nil {
+		return err
+	}
+	w := review.Withdrawal{Role: c.Review.Role, Reviewed: c.Subject.Digest, Reason: reason, WithdrawnAt: time.Now(), Repository: by.Repository, Tool: tool()}
+	if identity != "" {
+		id, _, err := pipeline.OpenIdentity(identity)
+		if err != nil {
+			return err
+		}
+		w.Signer = id.String()
+		st, err := w.Statement(c.ID)
+		if err != nil {
+			return usageErr("attest withdraw: %w", err)
+		}
+		return a.writeStatement(st)
+	}
+	s, err := a.signer(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := pipeline.Withdraw(ctx, repo, s, by, c, w)
+	if err != nil {
+		return err
+	}
+	return a.printSigned(repo, out)
+}
+
+// reviewReader opens the repository, and says which of its reviews count.
+func (a *app) reviewReader(ctx context.Context) (*review.Reader, *repository.Repository, error) {
+	repo, err := a.openRepo(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	roles, err := pipeline.OpenRoles(ctx, a.cfg.Roles)
+	if err != nil {
+		return nil, nil, err
+	}
+	id, err := a.repositoryID(ctx, repo)
+	if err != nil {
+		return nil, nil, err
+	}
+	by, err := pipeline.ReviewReader(ctx, repo, roles, id, time.Now(), false)
+	return by, repo, err
 }
 
 func (a *app) roleFlag(cmd *cobra.Command) {
@@ -99,16 +247,32 @@ func (a *app) attest(ctx context.Context, ref string, f attestFlags) error {
 		return err
 	}
 	r.Kind = kind
-	s, err := a.signer(ctx)
-	if err != nil {
-		return err
+	var s attest.Signer
+	if f.identity != "" {
+		id, _, err := pipeline.OpenIdentity(f.identity)
+		if err != nil {
+			return err
+		}
+		r.Signer = id.String()
+	} else {
+		if s, err = a.signer(ctx); err != nil {
+			return err
+		}
+		r.Signer = s.KeyID()
 	}
 	r.Repository = "unknown" // until it is known that the rest can be signed: a repository that has no id gets one
-	if err := r.Check(of, s.KeyID()); err != nil {
+	if err := r.Check(of, r.Signer); err != nil {
 		return usageErr("attest: %w", err)
 	}
 	if r.Repository, err = a.sealedFor(ctx, repo); err != nil {
 		return err
+	}
+	if s == nil {
+		st, err := r.Statement(of)
+		if err != nil {
+			return usageErr("attest: %w", err)
+		}
+		return a.writeStatement(st)
 	}
 	id, err := pipeline.Attest(ctx, repo, s, of, r)
 	if err != nil {
@@ -157,28 +321,19 @@ type reviewJSON struct {
 	Name    string          `json:"name,omitempty"`   // of the document when it was reviewed
 	By      string          `json:"by,omitempty"`     // what the configuration calls the key
 	Claimed *review.Review  `json:"review,omitempty"` // what it says, which is claimed only where it is untrusted
+	// Of a withdrawal, instead of a review.
+	Withdraws  evidence.Digest    `json:"withdraws,omitempty"` // the id of the review
+	Withdrawal *review.Withdrawal `json:"withdrawal,omitempty"`
 }
 
 func newReviewJSON(c review.Checked) reviewJSON {
-	return reviewJSON{ID: c.ID, Status: c.Status, Reason: c.Reason, Digest: c.Subject.Digest, Name: c.Subject.Name, By: c.By, Claimed: c.Review}
+	return reviewJSON{ID: c.ID, Status: c.Status, Reason: c.Reason, Digest: c.Subject.Digest, Name: c.Subject.Name, By: c.By, Claimed: c.Review, Withdraws: c.Withdraws, Withdrawal: c.Withdrawal}
 }
 
 // reviews prints all reviews of the repository and says in how many nobody can know what
 // they were, and how many nobody vouches for.
 func (a *app) reviews(ctx context.Context) (unverifiable, untrusted int, err error) {
-	repo, err := a.openRepo(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	roles, err := pipeline.OpenRoles(ctx, a.cfg.Roles)
-	if err != nil {
-		return 0, 0, err
-	}
-	id, err := a.repositoryID(ctx, repo)
-	if err != nil {
-		return 0, 0, err
-	}
-	by, err := pipeline.ReviewReader(ctx, repo, roles, id, time.Now(), false)
+	by, repo, err := a.reviewReader(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -229,14 +384,23 @@ func (a *app) printReviews(t *terminal, list []review.Checked) {
 			if len(r.Completed) > 0 {
 				did = "training of " + strings.Join(r.Completed, ", ")
 			}
-			what = fmt.Sprintf("%s by %s: %s, sha256:%s, %s, key %.12s", did, r.Role, c.Subject.Name, c.Subject.Digest.Short(), r.ReviewedAt.Format("2006-01-02 15:04Z"), r.Signer)
+			what = fmt.Sprintf("%s by %s: %s, sha256:%s, %s, %s", did, r.Role, c.Subject.Name, c.Subject.Digest.Short(), r.ReviewedAt.Format("2006-01-02 15:04Z"), review.SignerText(r.Signer))
 			if r.ExpiresAt != nil {
 				what += ", until " + r.ExpiresAt.Format("2006-01-02 15:04Z")
 			}
+			what += ", review " + c.ID.Short()
+		}
+		said := ""
+		if c.Review != nil {
+			said = c.Review.Reason
+		}
+		if w := c.Withdrawal; w != nil {
+			what = fmt.Sprintf("withdrawal by %s of review %s: %s, %s, %s", w.Role, c.Withdraws.Short(), cmp.Or(c.Subject.Name, "sha256:"+c.Subject.Digest.Short()), w.WithdrawnAt.Format("2006-01-02 15:04Z"), review.SignerText(w.Signer))
+			said = w.Reason
 		}
 		t.para(t.mark(reviewMark(c.Status), 16)+"  ", strings.Repeat(" ", 18), what)
-		if c.Review != nil {
-			t.para(strings.Repeat(" ", 18), strings.Repeat(" ", 18), "“"+c.Review.Reason+"”")
+		if said != "" {
+			t.para(strings.Repeat(" ", 18), strings.Repeat(" ", 18), "“"+said+"”")
 		}
 		if c.Reason != "" {
 			t.para(strings.Repeat(" ", 18), strings.Repeat(" ", 18), c.Reason)

@@ -67,24 +67,7 @@ type goldenCluster struct {
 func newGoldenCluster(t *testing.T, broken bool, etcd []byte) *goldenCluster {
 	t.Helper()
 	c := &goldenCluster{t: t, broken: broken, served: map[string]*metav1.APIResourceList{}, objects: map[string]dict{}}
-	for line := range strings.Lines(goldenKinds) {
-		words := strings.Fields(line)
-		gv, err := schema.ParseGroupVersion(words[0])
-		must(t, err)
-		base, list := "/apis/"+words[0], &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList"}, GroupVersion: words[0]}
-		if gv.Group == "" {
-			base = "/api/v1"
-		} else {
-			v := metav1.GroupVersionForDiscovery{GroupVersion: words[0], Version: gv.Version}
-			c.groups = append(c.groups, metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{v}, PreferredVersion: v})
-		}
-		for _, kind := range words[1:] {
-			kind, global := strings.CutSuffix(kind, "!")
-			plural, _ := meta.UnsafeGuessKindToResource(gv.WithKind(kind))
-			list.APIResources = append(list.APIResources, metav1.APIResource{Name: plural.Resource, Kind: kind, Namespaced: !global, Verbs: metav1.Verbs{"get", "list", "create", "patch"}})
-		}
-		c.served[base] = list
-	}
+	c.serves(goldenKinds)
 	var stop func()
 	c.Server, stop = benchtest.New(benchtest.Node("cp", "control-plane"), benchtest.Node("a"), benchtest.Node("b"))
 	t.Cleanup(stop)
@@ -99,6 +82,33 @@ func newGoldenCluster(t *testing.T, broken bool, etcd []byte) *goldenCluster {
 	c.Log = func(node string, _ int) []byte { return logs[node] }
 	c.Other = c.serve
 	return c
+}
+
+// serves adds kinds to those that are served.
+func (c *goldenCluster) serves(kinds string) {
+	c.t.Helper()
+	for line := range strings.Lines(kinds) {
+		words := strings.Fields(line)
+		gv, err := schema.ParseGroupVersion(words[0])
+		must(c.t, err)
+		base := "/apis/" + words[0]
+		if gv.Group == "" {
+			base = "/api/v1"
+		}
+		list := c.served[base]
+		if list == nil {
+			list = &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList"}, GroupVersion: words[0]}
+			c.served[base] = list
+			if v := (metav1.GroupVersionForDiscovery{GroupVersion: words[0], Version: gv.Version}); gv.Group != "" {
+				c.groups = append(c.groups, metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{v}, PreferredVersion: v})
+			}
+		}
+		for _, kind := range words[1:] {
+			kind, global := strings.CutSuffix(kind, "!")
+			plural, _ := meta.UnsafeGuessKindToResource(gv.WithKind(kind))
+			list.APIResources = append(list.APIResources, metav1.APIResource{Name: plural.Resource, Kind: kind, Namespaced: !global, Verbs: metav1.Verbs{"get", "list", "create", "patch"}})
+		}
+	}
 }
 
 // spoil adds nodes of which there is no result: of Windows, one whose Job fails, and

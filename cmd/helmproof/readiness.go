@@ -20,7 +20,7 @@ import (
 
 type readinessFlags struct {
 	checklist, documents, at, format string
-	anyRepository                    bool
+	anyRepository, show              bool
 }
 
 func newReadiness(a *app) *cobra.Command {
@@ -56,14 +56,15 @@ there that cannot be verified.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.checklist, "checklist", "operational", "checklist: a built-in `NAME` or a YAML file")
+	fl.BoolVar(&f.show, "show-checklist", false, "write the checklist, and answer nothing: to begin one of your own")
 	fl.StringVar(&f.documents, "documents", ".", "`FOLDER` that the checklist's files are below")
 	fl.StringVar(&f.at, "at", "", "answer as of this `TIME` (RFC 3339) instead of now")
-	fl.StringVar(&f.format, "format", "", "md: write Markdown instead of text")
+	fl.StringVar(&f.format, "format", "", "md or html: write Markdown, or one page of HTML, instead of text")
 	fl.BoolVar(&f.anyRepository, "any-repository", false, "take evidence that was sealed for another repository, or for none; reviews never")
 	fl.StringP("namespace", "n", "", "only releases in this `NAMESPACE`")
 	_ = cmd.MarkFlagDirname("documents")
 	_ = cmd.RegisterFlagCompletionFunc("checklist", cobra.FixedCompletions(readiness.Names(), cobra.ShellCompDirectiveDefault))
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"md"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"md", "html"}, cobra.ShellCompDirectiveNoFileComp))
 	a.repoFlags(cmd)
 	a.repositoryIDFlag(cmd)
 	a.trustFlags(cmd)
@@ -71,32 +72,30 @@ there that cannot be verified.`,
 	return cmd
 }
 
-// checklist reads a built-in checklist by name, or one from a file: a name with a slash,
-// or ending in .yaml, .yml or .json.
-func readChecklist(name string) (*readiness.Checklist, error) {
+// readChecklist reads a built-in checklist by name, or one from a file: a name with a
+// slash, or ending in .yaml, .yml or .json. raw is as it is written.
+func readChecklist(name string) (c *readiness.Checklist, raw []byte, err error) {
 	raw, ok := readiness.Builtin(name)
 	if strings.ContainsAny(name, `/\`) || slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name)) {
-		var err error
 		if raw, err = readBounded(name, readiness.MaxChecklist); err != nil {
-			return nil, usageErr("--checklist: %w", err)
+			return nil, nil, usageErr("--checklist: %w", err)
 		}
 	} else if !ok {
-		return nil, usageErr("--checklist %q: want %s or a file like ./checklist.yaml", name, strings.Join(readiness.Names(), ", "))
+		return nil, nil, usageErr("--checklist %q: want %s or a file like ./checklist.yaml", name, strings.Join(readiness.Names(), ", "))
 	}
 	_, catalog := config.Catalog()
-	c, err := readiness.Parse(raw, catalog)
-	if err != nil {
-		return nil, usageErr("%s: %w", name, err)
+	if c, err = readiness.Parse(raw, catalog); err != nil {
+		return nil, nil, usageErr("%s: %w", name, err)
 	}
-	return c, nil
+	return c, raw, nil
 }
 
 func (a *app) readiness(ctx context.Context, names []string, namespace string, f readinessFlags) error {
 	switch {
-	case f.format != "" && f.format != "md":
-		return usageErr("--format %q: want md", f.format)
+	case f.format != "" && f.format != "md" && f.format != "html":
+		return usageErr("--format %q: want md or html", f.format)
 	case f.format != "" && a.cfg.Output == "json":
-		return usageErr("readiness: --format md and -o json do not go together")
+		return usageErr("readiness: --format %s and -o json do not go together", f.format)
 	case slices.Contains(names, ""):
 		return usageErr("readiness: an empty name of a release: leave it out, or say which is meant")
 	}
@@ -109,9 +108,17 @@ func (a *app) readiness(ctx context.Context, names []string, namespace string, f
 		}
 		req.Gate.AsOf = true
 	}
-	if req.Checklist, err = readChecklist(f.checklist); err != nil {
+	list, raw, err := readChecklist(f.checklist)
+	switch {
+	case err != nil:
+		return err
+	case f.show && (a.cfg.Output == "json" || f.format != ""):
+		return usageErr("readiness: --show-checklist writes YAML: leave -o json and --format out")
+	case f.show:
+		_, err = a.io.out.Write(raw)
 		return err
 	}
+	req.Checklist = list
 	roles, err := pipeline.OpenRoles(ctx, a.cfg.Roles)
 	if err != nil {
 		return err
@@ -159,35 +166,44 @@ func (a *app) printReadiness(doc *readiness.Document, format string, repo *repos
 		return writeJSON(a.io.out, doc)
 	case format == "md":
 		return report.ReadinessMarkdown(a.io.out, doc)
+	case format == "html":
+		return report.ReadinessHTML(a.io.out, doc)
 	}
 	t := newTerminal(a.io.out, a.cfg.Color)
 	for i := range doc.Releases {
-		r := &doc.Releases[i]
-		done := 0
-		for _, it := range r.Items {
-			if it.Outcome == readiness.Done {
-				done++
-			}
-		}
-		last := fmt.Sprintf("%s: %d of %s done", printable(report.ReadinessSubject(r)), done, plural(len(r.Items), "item"))
-		if a.quiet {
-			t.line(readyMark(t, r.Outcome) + "  " + last)
-			continue
-		}
-		if i > 0 {
+		if i > 0 && !a.quiet {
 			t.line("")
 		}
-		t.line(t.bold(printable(report.ReadinessSubject(r))))
-		for k := range r.Items {
-			printItem(t, &r.Items[k])
-		}
-		t.line("")
-		for _, in := range r.Inputs {
-			t.line(fmt.Sprintf("from    bundle %s, judged %s", in.Bundle.Short(), in.EvaluatedAt.UTC().Format(time.RFC3339)))
-		}
-		t.phrase("  ", []string{readyMark(t, r.Outcome), last + ", checklist " + doc.Checklist + ", in " + repo.URL()})
+		printReady(t, doc, &doc.Releases[i], a.quiet, repo.URL())
 	}
 	return nil
+}
+
+// printReady writes the answers for one release, or only how many there are.
+func printReady(t *terminal, doc *readiness.Document, r *readiness.Report, quiet bool, repo string) {
+	done := 0
+	for _, it := range r.Items {
+		if it.Outcome == readiness.Done {
+			done++
+		}
+	}
+	subject := printable(report.ReadinessSubject(r))
+	last := fmt.Sprintf("%s: %d of %s done", subject, done, plural(len(r.Items), "item"))
+	if quiet {
+		t.line(readyMark(t, r.Outcome) + "  " + last)
+		return
+	}
+	for _, l := range wrap(subject, t.width) {
+		t.line(t.bold(l))
+	}
+	for k := range r.Items {
+		printItem(t, &r.Items[k])
+	}
+	t.line("")
+	for _, in := range r.Inputs {
+		t.para("from    ", "        ", fmt.Sprintf("bundle %s, judged %s", in.Bundle.Short(), in.EvaluatedAt.UTC().Format(time.RFC3339)))
+	}
+	t.phrase("  ", []string{readyMark(t, r.Outcome), last + ", checklist " + doc.Checklist + ", in " + repo})
 }
 
 // readyMark is READY or NOT READY.
@@ -215,8 +231,34 @@ func printItem(t *terminal, it *readiness.Answer) {
 		}
 	}
 	for _, get := range report.ReadinessCommands(it) {
-		t.para("    get it: ", "            ", get)
+		t.command("    get it: ", "        ", get)
 	}
+}
+
+// command writes a command that a shell takes as it is copied: lines end with a
+// backslash where it goes on, between words and nowhere else.
+func (t *terminal) command(first, rest, command string) {
+	line, begun := first, false
+	for _, word := range shellWords(printable(command)) {
+		if begun && columns(line)+columns(word)+3 > t.width {
+			t.line(line + " \\")
+			line, begun = rest, false
+		}
+		if begun {
+			line += " "
+		}
+		line, begun = line+word, true
+	}
+	t.line(line)
+}
+
+// shellWords splits a command at spaces that stand in no single quotes.
+func shellWords(command string) []string {
+	quoted := false
+	return strings.FieldsFunc(command, func(r rune) bool {
+		quoted = quoted != (r == '\'')
+		return r == ' ' && !quoted
+	})
 }
 
 // readBounded reads a file of at most limit bytes.

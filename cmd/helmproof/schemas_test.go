@@ -26,7 +26,7 @@ import (
 var schemaOf = map[string]string{
 	"collect": "report", "check": "report", "verify": "verify", "gate": "gate", "forecast": "forecast", "list": "list", "show": "show", "diff": "diff", "harden": "harden",
 	"controls": "controls", "config check": "config-check", "config show": "config-show", "keygen": "keygen", "version": "version",
-	"drill": "report", "drill restore": "drill-restore", "db update": "db", "db status": "db", "attach": "attach", "attest": "attest", "list --reviews": "reviews", "readiness": "readiness",
+	"drill": "report", "drill restore": "drill-restore", "db update": "db", "db status": "db", "attach": "attach", "attest": "attest", "attest withdraw": "attest", "attest store": "attest", "list --reviews": "reviews", "readiness": "readiness",
 }
 
 // printed is the output of one command line.
@@ -161,6 +161,14 @@ func printAll(t *testing.T) []printed {
 	do(exitPass, "readiness", append(ready, "service")...)
 	do(exitVerdict, "readiness", append(ready, "nothing")...)
 	do(exitVerdict, "readiness", with("readiness", "service")...)
+
+	var signed struct{ Review struct{ ID string } }
+	do(exitPass, "attest", slices.Concat([]string{"attest", checklist, "--role", "security", "--reason", "read"}, by)...)
+	if err := json.Unmarshal(list[len(list)-1].out, &signed); err != nil {
+		t.Fatal(err)
+	}
+	do(exitPass, "attest", slices.Concat([]string{"attest", "withdraw", signed.Review.ID, "--reason", "not read"}, by)...)
+	do(exitPass, "reviews", "list", "--reviews", "--repo", repo, "--role-key", "security="+pub)
 
 	older := filepath.Join("..", "..", "internal", "pipeline", "testdata", "golden", "1", "chart-pass")
 	do(exitPass, "verify", "verify", "latest", "--repo", older, "--trust", older)

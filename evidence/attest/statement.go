@@ -23,6 +23,8 @@ const (
 	VulnsType    = "https://in-toto.io/attestation/vulns/v0.2" // https://github.com/in-toto/attestation/blob/main/spec/predicates/vulns_02.md
 	// ReviewType is that of people: who reviewed what, in which role (package review).
 	ReviewType = "https://github.com/companyos/helmproof/review/v1"
+	// WithdrawalType is that of a review's withdrawal, whose subject is the signed review.
+	WithdrawalType = "https://github.com/companyos/helmproof/review-withdrawal/v1"
 )
 
 const (

@@ -63,7 +63,8 @@ type Trust struct {
 
 // Signature is what was found out about an accepted signature.
 type Signature struct {
-	KeyID string
+	KeyID    string
+	Identity string // Identity.String, where a certificate and no key vouches for it
 	// Timestamps are those of trusted authorities; none without such authorities.
 	Timestamps []time.Time
 	// HighS says that this is the form of an ECDSA signature that Sign does not write
@@ -235,21 +236,44 @@ func (t *Trust) Verify(raw []byte, predicateType string, artifact evidence.Diges
 	if sig.Timestamps, err = t.timestamps(b); err != nil {
 		return nil, nil, err
 	}
-	st, err := ParseStatement(payload)
+	st, err := checkStatement(payload, predicateType, artifact)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if st.PredicateType != predicateType {
-		return nil, nil, fmt.Errorf("%w: %q, want %q", ErrWrongType, st.PredicateType, predicateType)
-	}
-	if st.Subjects[0].Digest != artifact {
-		return nil, nil, fmt.Errorf("%w: it names %s, the file is %s", ErrWrongSubject, st.Subjects[0].Digest, artifact)
+		return nil, nil, err
 	}
 	return st, sig, nil
 }
 
-// parseBundle reads the bundle and returns the signed payload, still unverified.
+// checkStatement reads the payload of a signature that holds, and holds it to what it
+// has to be about.
+func checkStatement(payload []byte, predicateType string, artifact evidence.Digest) (*Statement, error) {
+	st, err := ParseStatement(payload)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if st.PredicateType != predicateType {
+		return nil, fmt.Errorf("%w: %q, want %q", ErrWrongType, st.PredicateType, predicateType)
+	}
+	if st.Subjects[0].Digest != artifact {
+		return nil, fmt.Errorf("%w: it names %s, the file is %s", ErrWrongSubject, st.Subjects[0].Digest, artifact)
+	}
+	return st, nil
+}
+
+// parseBundle reads a bundle that a key signed and returns the signed payload, still
+// unverified.
 func parseBundle(raw []byte) (*bundle.Bundle, []byte, error) {
+	b, payload, err := parseEnvelope(raw)
+	if err == nil && b.GetVerificationMaterial().GetPublicKey() == nil {
+		err = errors.New("signed by a certificate, not by a key")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return b, payload, nil
+}
+
+// parseEnvelope is parseBundle of what a key or a certificate signed.
+func parseEnvelope(raw []byte) (*bundle.Bundle, []byte, error) {
 	if len(raw) > maxBundle {
 		return nil, nil, fmt.Errorf("%d bytes: larger than %d", len(raw), maxBundle)
 	}
@@ -270,8 +294,8 @@ func parseBundle(raw []byte) (*bundle.Bundle, []byte, error) {
 		return nil, nil, fmt.Errorf("%d signatures", len(env.GetSignatures()))
 	case env.GetPayloadType() != payloadType:
 		return nil, nil, fmt.Errorf("payload type %q, want %q", env.GetPayloadType(), payloadType)
-	case b.GetVerificationMaterial().GetPublicKey() == nil:
-		return nil, nil, errors.New("signed by a certificate, not by a key")
+	case b.GetVerificationMaterial().GetPublicKey() == nil && !certified(&b):
+		return nil, nil, errors.New("signed by neither a key nor one certificate")
 	}
 	return &b, env.GetPayload(), sameJSON(&b, raw)
 }

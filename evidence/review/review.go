@@ -6,6 +6,7 @@ package review
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,7 @@ type Review struct {
 	// sorted. A statement with some of them records a training, and reviews nothing.
 	Completed  []string `json:"completed,omitempty"`
 	Repository string   `json:"repository"` // the id of the repository that it was signed for
-	Signer     string   `json:"signer"`     // the id of the key that signed it
+	Signer     string   `json:"signer"`     // the id of the key that signed it, or the identity (attest.Identity)
 	Tool       string   `json:"tool"`
 }
 
@@ -115,7 +116,7 @@ func (r *Review) check() error {
 	case r.Signer == "":
 		return errors.New("signer: no key is named")
 	}
-	return errors.Join(CheckRole(r.Role), checkText("reason", r.Reason, maxText), repository.CheckID(r.Repository))
+	return errors.Join(CheckRole(r.Role), checkText("signer", r.Signer, maxText), checkText("reason", r.Reason, maxText), repository.CheckID(r.Repository))
 }
 
 // complete is the review as the key signs it. The error says what no review can say.
@@ -141,7 +142,18 @@ func (r Review) Check(of attest.Subject, keyID string) error {
 // Sign signs a review of the subject as a Sigstore bundle. Signer is that of s, whatever
 // r names. The error says what no review can say (see Check), or is that of signing.
 func Sign(ctx context.Context, s attest.Signer, of attest.Subject, r Review) ([]byte, error) {
-	r, err := r.complete(of, s.KeyID())
+	r.Signer = s.KeyID()
+	st, err := r.Statement(of)
+	if err != nil {
+		return nil, err
+	}
+	return s.Sign(ctx, st)
+}
+
+// Statement is what Signer is to sign, a key or an identity. The error says what no
+// review can say.
+func (r Review) Statement(of attest.Subject) (*attest.Statement, error) {
+	r, err := r.complete(of, r.Signer)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +161,7 @@ func Sign(ctx context.Context, s attest.Signer, of attest.Subject, r Review) ([]
 	if err != nil {
 		return nil, fmt.Errorf("review of %s: %w", of.Name, err)
 	}
-	return s.Sign(ctx, &attest.Statement{PredicateType: attest.ReviewType, Subjects: []attest.Subject{of}, Predicate: raw})
+	return &attest.Statement{PredicateType: attest.ReviewType, Subjects: []attest.Subject{of}, Predicate: raw}, nil
 }
 
 // Parse reads the statement of a review strictly: exactly what Sign writes. What a later
@@ -162,22 +174,30 @@ func Parse(st *attest.Statement) (attest.Subject, *Review, error) {
 		return attest.Subject{}, nil, fmt.Errorf("a review of %d subjects: want one", len(st.Subjects))
 	}
 	r := new(Review)
-	dec := json.NewDecoder(bytes.NewReader(st.Predicate))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(r); err != nil {
+	if err := parsePredicate(st.Predicate, r); err != nil {
 		return attest.Subject{}, nil, fmt.Errorf("review: %w", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return attest.Subject{}, nil, errors.New("review: data after it")
-	}
-	again, err := canonical.JSON(r)
-	if err == nil && !bytes.Equal(again, st.Predicate) {
-		err = errors.New("not in the form that reviews are signed in")
-	}
-	if err = errors.Join(err, r.check(), checkText("name of the subject", st.Subjects[0].Name, maxName)); err != nil {
+	if err := errors.Join(r.check(), checkText("name of the subject", st.Subjects[0].Name, maxName)); err != nil {
 		return attest.Subject{}, nil, fmt.Errorf("review: %w", err)
 	}
 	return st.Subjects[0], r, nil
+}
+
+// parsePredicate reads exactly what canonical.JSON writes of such a value.
+func parsePredicate(raw []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("data after it")
+	}
+	again, err := canonical.JSON(into)
+	if err == nil && !bytes.Equal(again, raw) {
+		err = errors.New("not in the form that such statements are signed in")
+	}
+	return err
 }
 
 // Status is what a stored review is worth.
@@ -190,6 +210,7 @@ const (
 	Expired      Status = "expired"
 	Future       Status = "future"           // signed later than the time that is asked about
 	Foreign      Status = "other-repository" // signed for another repository
+	Withdrawn    Status = "withdrawn"        // by a key of its role, later
 	Untrusted    Status = "untrusted"        // by a key that its role does not name
 	Unverifiable Status = "unverifiable"
 )
@@ -198,17 +219,28 @@ const (
 // what whoever wrote it claims; of an Unverifiable one there may be none.
 type Checked struct {
 	ID      evidence.Digest // the digest of the stored file
-	Subject attest.Subject
+	Subject attest.Subject  // what was reviewed
 	Review  *Review
-	By      string // what the reader's configuration calls the key; empty where none holds
-	Status  Status
-	Reason  string // why it does not count
+	// Withdrawal is what a withdrawal says, and Withdraws the review that it takes back;
+	// then there is no Review.
+	Withdrawal *Withdrawal
+	Withdraws  evidence.Digest
+	By         string // what the reader's configuration calls the key; empty where none holds
+	Status     Status
+	Reason     string // why it does not count
 }
 
-// Holder is a key, or a folder of keys, that speaks for a role.
+// Verifier says who signed a statement about an artifact: attest.Trust by keys, and
+// attest.Keyless by a certificate. It needs no network. The error wraps
+// attest.ErrUnknownSigner where somebody else did.
+type Verifier interface {
+	Verify(raw []byte, predicateType string, artifact evidence.Digest) (*attest.Statement, *attest.Signature, error)
+}
+
+// Holder is a key, a folder of keys, or an identity that speaks for a role.
 type Holder struct {
 	Name  string // as it was configured
-	Trust *attest.Trust
+	Trust Verifier
 }
 
 // Roles says whose keys speak for a role. A role without any has nobody's word.
@@ -227,7 +259,8 @@ type Reader struct {
 	Exactly bool
 }
 
-// Check judges a stored review. It needs no network.
+// Check judges a stored review, or a withdrawal, by itself: whether a review was withdrawn
+// is for Withdraw to say. It needs no network.
 func (v *Reader) Check(s repository.StoredReview) Checked {
 	c := Checked{ID: s.ID, Subject: attest.Subject{Digest: s.Subject}, Status: Unverifiable}
 	not := func(status Status, format string, args ...any) Checked {
@@ -237,9 +270,12 @@ func (v *Reader) Check(s repository.StoredReview) Checked {
 	if s.Damaged != nil {
 		return not(Unverifiable, "%v", s.Damaged)
 	}
-	st, err := attest.Peek(s.Raw)
+	st, certified, err := attest.PeekSigned(s.Raw)
 	if err != nil {
 		return not(Unverifiable, "%v", err)
+	}
+	if st.PredicateType == attest.WithdrawalType {
+		return v.withdrawal(s, st, certified, c)
 	}
 	of, r, err := Parse(st)
 	if err != nil {
@@ -249,43 +285,75 @@ func (v *Reader) Check(s repository.StoredReview) Checked {
 	if of.Digest != s.Subject {
 		return not(Unverifiable, "it is about %s, and lies with the reviews of %s", of.Digest.Short(), s.Subject.Short())
 	}
-	holders := v.Roles[r.Role]
+	said := claim{r.Role, r.Signer, r.Repository, r.ReviewedAt, certified}
+	if c.By, c.Status, c.Reason = v.holds(s.Raw, attest.ReviewType, of.Digest, said); c.Status != Counts {
+		return c
+	}
+	if r.ExpiresAt != nil && !v.At.Before(*r.ExpiresAt) {
+		return not(Expired, "expired %s", r.ExpiresAt.Format(time.RFC3339))
+	}
+	return c
+}
+
+// claim is what a statement says of who signed it, when, and for which repository.
+type claim struct {
+	role, signer, repository string
+	at                       time.Time
+	certified                bool // it was signed with a certificate
+}
+
+// holds verifies who signed a statement about an artifact, and judges what it claims.
+func (v *Reader) holds(raw []byte, predicateType string, artifact evidence.Digest, said claim) (by string, _ Status, reason string) {
+	not := func(status Status, format string, args ...any) (string, Status, string) {
+		return by, status, fmt.Sprintf(format, args...)
+	}
+	holders := v.Roles[said.role]
 	if len(holders) == 0 {
-		return not(Untrusted, "no key is named for role %s", r.Role)
+		return not(Untrusted, "no key is named for role %s", said.role)
 	}
 	var sig *attest.Signature
+	var bad error
 	for _, h := range holders {
-		_, got, err := h.Trust.Verify(s.Raw, attest.ReviewType, s.Subject)
+		if _, keyless := h.Trust.(*attest.Keyless); keyless != said.certified {
+			continue
+		}
+		_, got, err := h.Trust.Verify(raw, predicateType, artifact)
 		if err == nil {
-			sig, c.By = got, h.Name
+			sig, by = got, h.Name
 			break
 		}
-		if !errors.Is(err, attest.ErrUnknownSigner) {
-			return not(Unverifiable, "%s: %v", h.Name, err)
+		if bad == nil && !errors.Is(err, attest.ErrUnknownSigner) {
+			bad = fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
 	switch {
+	case sig == nil && bad != nil:
+		return not(Unverifiable, "%v", bad)
 	case sig == nil:
-		return not(Untrusted, "signed by key %s, which is not one of role %s", shortKey(r.Signer), r.Role)
+		return not(Untrusted, "signed by %s, which is not one of role %s", SignerText(said.signer), said.role)
 	case sig.HighS:
 		return not(Unverifiable, "its signature is written in the form that nothing here signs in: it was altered")
-	case sig.KeyID != r.Signer:
-		return not(Unverifiable, "it names key %s, and key %s signed it", shortKey(r.Signer), shortKey(sig.KeyID))
-	case r.Repository != v.Repository:
-		return not(Foreign, "signed for repository %s", r.Repository)
+	case cmp.Or(sig.Identity, sig.KeyID) != said.signer:
+		return not(Unverifiable, "it names %s, and %s signed it", SignerText(said.signer), SignerText(cmp.Or(sig.Identity, sig.KeyID)))
+	case said.repository != v.Repository:
+		return not(Foreign, "signed for repository %s", said.repository)
 	}
 	limit := v.At
 	if !v.Exactly {
 		limit = limit.Add(clockSkew)
 	}
-	if r.ReviewedAt.After(limit) {
-		return not(Future, "signed %s, which is to come", r.ReviewedAt.Format(time.RFC3339))
+	if said.at.After(limit) {
+		return not(Future, "signed %s, which is to come", said.at.Format(time.RFC3339))
 	}
-	if r.ExpiresAt != nil && !v.At.Before(*r.ExpiresAt) {
-		return not(Expired, "expired %s", r.ExpiresAt.Format(time.RFC3339))
-	}
-	c.Status = Counts
-	return c
+	return by, Counts, ""
 }
 
-func shortKey(id string) string { return id[:min(len(id), 12)] }
+var keyID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// SignerText is a signer for people: a key by the first digits of its id, or an identity.
+func SignerText(signer string) string {
+	if keyID.MatchString(signer) {
+		return "key " + signer[:12]
+	}
+	return signer
+}

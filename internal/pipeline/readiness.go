@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -165,7 +166,7 @@ func (r *ready) releases() (list []named, unread, err error) {
 	for _, name := range asked {
 		found := matching(name)
 		if len(found) == 0 {
-			found = []named{{release: name, namespace: of, absent: absent(name, of, there)}}
+			found = []named{{release: name, namespace: of, absent: absent(name, of, there, len(r.all) > 0)}}
 		}
 		for _, n := range found {
 			if !slices.Contains(list, n) {
@@ -176,8 +177,9 @@ func (r *ready) releases() (list []named, unread, err error) {
 	return list, unread, nil
 }
 
-// absent says that there is no evidence of a release, and of which there is some.
-func absent(name, namespace string, there []named) string {
+// absent says that there is no evidence of a release, and of which there is some. other
+// says that there are bundles at all.
+func absent(name, namespace string, there []named, other bool) string {
 	s := "no evidence of any release"
 	if name != "" {
 		s = "no evidence of release " + name
@@ -190,6 +192,8 @@ func absent(name, namespace string, there []named) string {
 		names = append(names, n.release+" in "+n.namespace)
 	}
 	switch n := len(names); {
+	case n == 0 && other:
+		return s + ": the repository has evidence of clusters only, and the answers are about a release"
 	case n == 0:
 		return s + ": the repository has none at all"
 	case n > maxNames:
@@ -256,8 +260,16 @@ func (r *ready) parts(it *readiness.Item, j *Judged, bad error, why string) ([]r
 		p, err := r.training(it)
 		return []readiness.Part{p}, err
 	}
-	get := readiness.Command(it.Get, j.Release.Chart, j.Release.ReleaseName, j.Release.Namespace)
-	parts := readiness.Controls(it, j.Verdict.Results, j.deciding, evidence.NewRuleControls(r.rules.Catalog), get)
+	fill := func(get string) string {
+		return readiness.Command(get, j.Release.Chart, j.Release.ReleaseName, j.Release.Namespace)
+	}
+	get := fill(it.Get)
+	parts := readiness.Controls(it, j.Verdict.Results, j.deciding, r.rules.Catalog, func(id evidence.ControlID) string {
+		if r.unbound(j, id) {
+			return fill(getRelease)
+		}
+		return get
+	})
 	for i := range parts {
 		switch {
 		case bad != nil:
@@ -267,6 +279,26 @@ func (r *ready) parts(it *readiness.Item, j *Judged, bad error, why string) ([]r
 		}
 	}
 	return parts, nil
+}
+
+// getRelease gets evidence of a release that names its cluster.
+const getRelease = "helmproof collect --release {release} -n {namespace}"
+
+// unbound reports whether evidence about a control is there and was left out, since no
+// evidence of the release says which one is meant, or on which cluster it is: of the
+// cluster, or of the drill, there is enough then.
+func (r *ready) unbound(j *Judged, id evidence.ControlID) bool {
+	named := j.Release.Cluster != "" && slices.ContainsFunc(j.Inputs, func(in evidence.BundleRef) bool { return in.Scope == evidence.ScopeRelease })
+	if named || len(j.deciding(id)) > 0 {
+		return false
+	}
+	counts := evidence.NewRuleControls(r.rules.Catalog)
+	for _, in := range j.Inputs {
+		if in.Scope != evidence.ScopeRelease && slices.ContainsFunc(j.found[in.Bundle], func(f evidence.Finding) bool { return slices.Contains(counts.Of(f.Rule), id) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // deciding are the findings of the evidence that decided a control.
@@ -294,7 +326,7 @@ func (r *ready) reviews(it *readiness.Item, j *Judged, bad error, why string) ([
 			return nil, err
 		}
 		if p.Outcome != readiness.Done {
-			p.Get = fmt.Sprintf("helmproof attest %s --role %s --reason TEXT", readiness.Quote(name), it.Reviews.Role)
+			p.Get = fmt.Sprintf("helmproof attest %s --role %s --reason TEXT", readiness.Quote(r.place(name)), it.Reviews.Role)
 		}
 		parts = append(parts, p)
 	}
@@ -317,6 +349,11 @@ func (r *ready) reviews(it *readiness.Item, j *Judged, bad error, why string) ([
 		}
 	}
 	return append(parts, p), nil
+}
+
+// place is where a document of the checklist lies, for whoever asks.
+func (r *ready) place(name string) string {
+	return filepath.ToSlash(filepath.Join(r.req.Documents, name))
 }
 
 // document reads a document and asks about its digest.
@@ -350,6 +387,12 @@ func (r *ready) statements(role string, of evidence.Digest, maxAge evidence.Dura
 		case c.Status == review.Unverifiable:
 			unverifiable = true
 			note = fmt.Sprintf("review %s cannot be verified: %s", c.ID.Short(), c.Reason)
+		case c.Withdrawal != nil && c.Status == review.Counts: // said of the review
+			continue
+		case c.Withdrawal != nil && c.Withdrawal.Role == role:
+			note = fmt.Sprintf("a withdrawal of review %s does not count: %s", c.Withdraws.Short(), c.Reason)
+		case c.Withdrawal != nil:
+			continue
 		case c.Review.Role != role || !fits(c.Review):
 			continue
 		case c.Status == review.Counts && maxAge > 0 && r.req.Gate.At.Sub(c.Review.ReviewedAt) > time.Duration(maxAge):
@@ -384,7 +427,7 @@ func (r *ready) reviewed(it *readiness.Item, name string, of evidence.Digest, ki
 	case len(counting) > 0:
 		c := counting[0]
 		p.Outcome = readiness.Done
-		p.Reason = fmt.Sprintf("reviewed by %s (%s, key %.12s) on %s: %s", role, c.By, c.Review.Signer, c.Review.ReviewedAt.Format(time.DateOnly), c.Review.Reason)
+		p.Reason = fmt.Sprintf("reviewed by %s (%s, %s) on %s: %s", role, c.By, review.SignerText(c.Review.Signer), c.Review.ReviewedAt.Format(time.DateOnly), c.Review.Reason)
 	case unverifiable:
 		p.Outcome, p.Reason = readiness.Unverifiable, "a review of it cannot be verified: restore it from a copy, or delete it if you know what it was"
 	default:
@@ -414,7 +457,7 @@ func (r *ready) earlier(role, name string, now evidence.Digest) (string, error) 
 		return "", err
 	}
 	for _, c := range all {
-		if c.Status == review.Counts && c.Review.Role == role && c.Review.Kind == review.File && len(c.Review.Completed) == 0 && c.Subject.Name == name && c.Subject.Digest != now {
+		if c.Review != nil && c.Status == review.Counts && c.Review.Role == role && c.Review.Kind == review.File && len(c.Review.Completed) == 0 && (c.Subject.Name == name || c.Subject.Name == r.place(name)) && c.Subject.Digest != now {
 			return fmt.Sprintf("it changed since it was reviewed on %s, when it was sha256:%s", c.Review.ReviewedAt.Format(time.DateOnly), c.Subject.Digest.Short()), nil
 		}
 	}
@@ -449,7 +492,7 @@ func (r *ready) training(it *readiness.Item) (readiness.Part, error) {
 		return p, nil
 	})
 	if err == nil && p.Outcome != readiness.Done {
-		p.Get = fmt.Sprintf("helmproof attest %s --role %s --completed PERSON", readiness.Quote(t.File), t.Role)
+		p.Get = fmt.Sprintf("helmproof attest %s --role %s --completed PERSON", readiness.Quote(r.place(t.File)), t.Role)
 	}
 	return p, err
 }

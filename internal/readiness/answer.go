@@ -92,10 +92,12 @@ func NewAnswer(it *Item, parts []Part) Answer {
 }
 
 // Controls are the parts of an item about controls, by the results of a composed verdict.
-// deciding returns the findings of the evidence that decided a control; get is the
-// command that gets it anew.
-func Controls(it *Item, results []evidence.ControlResult, deciding func(evidence.ControlID) []evidence.Finding, rules *evidence.RuleControls, get string) []Part {
+// deciding returns the findings of the evidence that decided a control; get returns the
+// command that gets evidence about it anew. What was looked at and does not hold has what
+// mends it as a note.
+func Controls(it *Item, results []evidence.ControlResult, deciding func(evidence.ControlID) []evidence.Finding, catalog *evidence.Catalog, get func(evidence.ControlID) string) []Part {
 	var parts []Part
+	rules := evidence.NewRuleControls(catalog)
 	for _, id := range it.Controls {
 		p := Part{What: string(id), Outcome: Missing, Reason: "it was not judged"}
 		if i := slices.IndexFunc(results, func(r evidence.ControlResult) bool { return r.Control == id }); i >= 0 {
@@ -103,7 +105,14 @@ func Controls(it *Item, results []evidence.ControlResult, deciding func(evidence
 			switch results[i].Outcome {
 			case evidence.ControlPass, evidence.ControlWarn, evidence.ControlWaived, evidence.ControlNotApplicable:
 				p.Outcome = Done
+			case evidence.ControlFail, evidence.ControlIncomplete:
+				if c, ok := catalog.Control(id); ok && looked(deciding(id), rules, id) {
+					p.Notes = []string{"what mends it: " + c.Remediation}
+				}
 			}
+		}
+		if p.Outcome != Done {
+			p.Get = get(id)
 		}
 		parts = append(parts, p)
 	}
@@ -113,18 +122,27 @@ func Controls(it *Item, results []evidence.ControlResult, deciding func(evidence
 			if !slices.Contains(it.Controls, id) {
 				continue
 			}
+			if p.Get == "" {
+				p.Get = get(id)
+			}
 			if o, reason := shown(deciding(id), rule); reason != "" {
 				p.Outcome, p.Reason = o, reason
 			}
 		}
+		if p.Outcome == Done {
+			p.Get = ""
+		}
 		parts = append(parts, p)
 	}
-	for i := range parts {
-		if parts[i].Outcome != Done {
-			parts[i].Get = get
-		}
-	}
 	return parts
+}
+
+// looked reports whether evidence says that something about a control is not as it should
+// be, or could not be checked: to get it once more alone mends nothing.
+func looked(findings []evidence.Finding, rules *evidence.RuleControls, id evidence.ControlID) bool {
+	return slices.ContainsFunc(findings, func(f evidence.Finding) bool {
+		return (f.Outcome == evidence.OutcomeFail || f.Outcome == evidence.OutcomeNotChecked) && slices.Contains(rules.Of(f.Rule), id)
+	})
 }
 
 // shown says whether every finding of a rule passes, and the reason: that of the worst.

@@ -147,6 +147,8 @@ func TestDrillCommand(t *testing.T) {
 	stdout, _ = run(0, "report", bundles[1], "--format", "html")
 	contains(stdout, "<svg", "evict")
 
+	t.Run("readiness", func(t *testing.T) { readyAfterDrills(t, needCluster(t, kube.TierC), ns, try) })
+
 	// A drill that is interrupted, and one that is killed.
 	cordoned := func() []string {
 		out := c.Kubectl(t, "get", "nodes", "-o", `jsonpath={range .items[?(@.spec.unschedulable==true)]}{.metadata.name} {end}`)
@@ -197,7 +199,7 @@ func TestDrillCommand(t *testing.T) {
 	contains(stdout, "nothing to restore")
 
 	stdout, _ = run(0, "list", "-o", "json")
-	if n := strings.Count(stdout, `"scope"`); n != stored {
+	if n := strings.Count(stdout, `"scope": "drill"`); n != stored {
 		t.Errorf("%d bundles, of %d drills: %s", n, stored, stdout)
 	}
 }

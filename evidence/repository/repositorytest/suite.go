@@ -451,6 +451,28 @@ func reviews(t *testing.T, s repository.Store) {
 	if got := list(b); len(got) != 1 || got[0].Damaged != nil {
 		t.Errorf("what lies with a is no part of b: %+v", got)
 	}
+	// A withdrawal lies with its review, and a marker says so; who takes one of them away leaves the other.
+	one := evidence.DigestOf([]byte("one"))
+	for range 2 {
+		_, err := repo.PutWithdrawal(ctx, b, one, []byte("taken back"))
+		must(t, err)
+	}
+	var marked []repository.StoredReview
+	for _, r := range list(b) {
+		if r.Withdraws != "" {
+			marked = append(marked, r)
+		}
+	}
+	if len(marked) != 1 || marked[0].Subject != b || marked[0].Withdraws != one || marked[0].ID != evidence.DigestOf([]byte("taken back")) || marked[0].Raw != nil {
+		t.Errorf("markers: %+v", marked)
+	}
+	if got := list(b); len(got) != 3 {
+		t.Errorf("%d objects with b, want a review, its withdrawal and the marker", len(got))
+	}
+	must(t, s.Create(ctx, "reviews/"+a.Hex()+"/"+one.Hex()+".0"+one.Hex()[1:]+".withdrawn.sigstore.json", nil))
+	if err := repo.EachReview(ctx, a, func(repository.StoredReview) error { return nil }); !errors.Is(err, repository.ErrStray) {
+		t.Errorf("a marker in another spelling: %v, want ErrStray", err)
+	}
 	must(t, s.Create(ctx, "reviews/"+b.Hex()+"/sha256:"+strings.TrimPrefix(name(b, "two"), "reviews/"+b.Hex()+"/"), []byte("two")))
 	if err := repo.EachReview(ctx, b, func(repository.StoredReview) error { return nil }); !errors.Is(err, repository.ErrStray) {
 		t.Errorf("a name in another spelling: %v, want ErrStray", err)

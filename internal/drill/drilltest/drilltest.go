@@ -173,6 +173,21 @@ func (d *Drill) Add(second float64, what any) {
 // Drop removes the events that match.
 func (d *Drill) Drop(match func(drill.Event) bool) { d.Events = slices.DeleteFunc(d.Events, match) }
 
+// Shift moves the drill, and all that was seen in it, to another day or hour.
+func (d *Drill) Shift(by time.Duration) {
+	d.End.Began = d.End.Began.Add(by)
+	for i := range d.Events {
+		if p := d.Events[i].Pod; p != nil {
+			for _, t := range []**time.Time{&p.Created, &p.Scheduled, &p.Pulled, &p.ReadyAt} {
+				if *t != nil {
+					moved := (*t).Add(by)
+					*t = &moved
+				}
+			}
+		}
+	}
+}
+
 // Fail makes the requests of every probe that are due in a span fail with an outcome.
 func (d *Drill) Fail(from, to float64, outcome string) {
 	next := d.Sample
