@@ -35,6 +35,7 @@ var htmlTemplate = sync.OnceValues(func() (*template.Template, error) {
 		"csp":      func(d *Document) string { return sheetOf(d).csp },
 		"svgs":     svgCharts,
 		"time":     Time,
+		"took":     RunTime,
 		"bars":     htmlBars,
 		"longest":  func(d *Document) int { return longest(d.Groups) },
 		"group":    func(id string) string { return anchor("g-", id) },

@@ -38,7 +38,7 @@ func TestNothingOverflows(t *testing.T) {
 						continue
 					}
 					end := o.x + c.faces[o.style.face].measure(o.s, o.style.size)
-					if o.x < marginX-10 || end > c.right()+1 || o.y > c.height-30 {
+					if o.x < marginX-10 || end > c.right()+1 || o.y > c.height-25 {
 						t.Errorf("%.20q on %s, page %d: %.40q reaches from %.0f to %.0f, down to %.0f", name, paper, i+1, o.s, o.x, end, o.y)
 					}
 				}

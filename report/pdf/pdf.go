@@ -31,7 +31,7 @@ func layout(d *report.Document, o Options) (*canvas, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &canvas{faces: fs, anchors: map[string]place{}}
+	c := &canvas{faces: fs, anchors: map[string]place{}, tree: newTree()}
 	for i := range c.runes {
 		c.runes[i] = map[rune]bool{}
 	}
@@ -45,13 +45,13 @@ func layout(d *report.Document, o Options) (*canvas, error) {
 	}
 	c.cover(d)
 	c.drill(d.Drill)
-	c.summary(d)
-	c.controls(d)
 	c.findings(d)
+	c.plainControls(d)
 	c.waivers(d)
 	c.notChecked(d)
-	c.verify(d)
 	c.appendix(d)
+	c.verify(d)
+	c.quiet = true
 	c.furniture(d)
 	return c, nil
 }
@@ -71,11 +71,11 @@ func (c *canvas) furniture(d *report.Document) {
 			st := style{bold, note, hexColor(m.Color)}
 			word := c.text(st, m.Word)
 			x := c.right() - c.faces[bold].measure(word, note)
-			c.put(x, 40, word, st)
-			c.shape(x-note*1.3, 41, note*.86, m, st.color)
-			c.put(c.left(), 40, c.cut(noteText, d.Title, x-c.left()-30), noteText)
+			c.put(x, 28, word, st)
+			c.shape(x-note*1.3, 29, note*.86, m, st.color)
+			c.put(c.left(), 28, c.cut(noteText, d.Title, x-c.left()-30), noteText)
 		}
-		y := c.height - 44
+		y := c.height - 36
 		n := fmt.Sprintf("Page %d of %d", i+1, len(pages))
 		x := c.right() - c.measure(noteText, n)
 		c.put(x, y, n, noteText)
