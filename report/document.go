@@ -43,8 +43,8 @@ type Document struct {
 	Findings   FindingCounts
 	Severities []SeverityCount // failed findings, worst first
 	Actions    []Action        // what to do first
-	Conclusion string // one line over the plot of Groups
-	Drill      *Drill // nil: this is no drill
+	Conclusion string          // one line over the plot of Groups
+	Drill      *Drill          // nil: this is no drill
 
 	Reasons    []Control // failed and unchecked controls, worst first
 	Groups     []Group

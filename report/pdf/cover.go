@@ -169,34 +169,37 @@ func (c *canvas) doFirst(list []report.Action) {
 	for i, a := range list {
 		const indent, mark, effect = 14.0, 62.0, 128.0
 		m := a.Mark
-		b := block{role: "LBody"}
-		c.add(&b, bodyText, mark, c.column()-mark-effect-gutter, a.Fix)
-		if len(b.lines) > 4 { // it stands in full with its control
-			b.lines = append(b.lines[:3], line{height: bodyText.line(), pieces: []piece{{x: mark, s: "…", style: bodyText}}})
-		}
 		word := string(a.Severity)
 		if m.Key != report.MarkFail.Key {
 			word = strings.ToLower(m.Word)
 		}
-		b.lines[0].pieces = append([]piece{
-			{s: strconv.Itoa(i+1) + ".", style: bodyBold},
-			{x: indent, s: c.text(bodyBold, word), style: style{bold, note, hexColor(m.Color)}, mark: &m},
-		}, b.lines[0].pieces...)
+		number, fix := block{role: "Lbl"}, block{}
+		number.lines = []line{{height: bodyText.line(), pieces: []piece{{s: strconv.Itoa(i+1) + ". ", style: bodyBold},
+			{x: indent, s: c.text(bodyBold, word+" "), style: style{bold, note, hexColor(m.Color)}, mark: &m}}}}
+		if c.add(&fix, bodyText, mark, c.column()-mark-effect-gutter, a.Fix); len(fix.lines) > 4 { // it stands in full with its control
+			fix.lines = append(fix.lines[:3], line{height: bodyText.line(), pieces: []piece{{x: mark, s: "…", style: bodyText}}})
+		}
 		st := noteText.with(link)
 		lines := c.wrap(st, a.Effect, effect)
 		if len(lines) > 3 { // an id of that length is seen with its control
 			lines = append(lines[:3], "…")
 		}
-		for n, l := range lines {
-			if n == len(b.lines) {
-				b.lines = append(b.lines, line{height: bodyText.line()})
-			}
-			b.lines[n].pieces = append(b.lines[n].pieces, piece{x: c.column() - effect, s: l, style: st, anchor: a.Control.Anchor})
-		}
+		c.ensure(max(fix.height(), float64(len(lines))*st.line()) + 2)
+		top := c.y
 		c.open("LI")
-		c.place(&b)
+		c.place(&number)
+		c.y = top
+		c.open("LBody")
+		c.place(&fix)
+		bottom := c.y
+		c.y = top + 1
+		for _, l := range lines {
+			c.putLink(c.right()-effect, c.y, l, st, a.Control.Anchor)
+			c.y += st.line()
+		}
 		c.close()
-		c.y += 2
+		c.close()
+		c.y = max(c.y, bottom) + 2
 	}
 }
 
@@ -219,7 +222,7 @@ func (c *canvas) limits(d *report.Document) {
 	for _, l := range append(list, d.Limits...) {
 		b := block{role: "LBody"}
 		c.add(&b, rowText, 10, c.column()-10, l)
-		b.lines[0].pieces = append([]piece{{s: "–", style: noteText}}, b.lines[0].pieces...)
+		b.lines[0].pieces = append([]piece{{s: "– ", style: noteText}}, b.lines[0].pieces...)
 		c.open("LI")
 		c.place(&b)
 		c.close()

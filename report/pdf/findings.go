@@ -42,31 +42,30 @@ func (c *canvas) findings(d *report.Document) {
 // split parts the controls: those that have something to say, worst first, and those
 // that hold or do not apply.
 func split(d *report.Document) (loud, plain []report.Control) {
-	order := map[string]int{}
-	for i, s := range d.Sections {
-		order[s.ID] = i + 1
+	listed := map[string]bool{}
+	for _, s := range d.Sections {
+		listed[s.ID] = true
 	}
 	for _, g := range d.Groups {
 		for _, k := range g.Controls {
-			if quiet := k.Mark.Key == report.MarkPass.Key || k.Mark.Key == report.MarkNotApplicable.Key; quiet && order[k.ID] == 0 {
+			if quiet := k.Mark.Key == report.MarkPass.Key || k.Mark.Key == report.MarkNotApplicable.Key; quiet && !listed[k.ID] {
 				plain = append(plain, k)
 			} else {
 				loud = append(loud, k)
 			}
 		}
 	}
-	// As the sections are; those without stand where their reason does.
-	reasons := map[string]int{}
-	for i, r := range d.Reasons {
-		reasons[r.ID] = i + 1
-	}
-	rank := func(k report.Control) int {
-		if r := reasons[k.ID]; r > 0 {
-			return r
+	// As the sections are.
+	worst := map[string]int{report.MarkFail.Key: 1, report.MarkIncomplete.Key: 2, report.MarkWarn.Key: 3, report.MarkWaived.Key: 4, report.MarkPass.Key: 5, report.MarkNotApplicable.Key: 6}
+	optional := func(k report.Control) int {
+		if k.Required {
+			return 0
 		}
-		return len(d.Reasons) + 1 + order[k.ID]
+		return 1
 	}
-	slices.SortStableFunc(loud, func(a, b report.Control) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(loud, func(a, b report.Control) int {
+		return cmp.Or(optional(a)-optional(b), worst[a.Mark.Key]-worst[b.Mark.Key], a.Severity.Rank()-b.Severity.Rank())
+	})
 	return loud, plain
 }
 
@@ -159,8 +158,8 @@ func (c *canvas) section(k *report.Control, s *report.Section, limit int, artifa
 	}
 	indent := c.measure(bodyBold, mark.Word) + body*1.3 + 8
 	c.add(&h, bodyBold, indent, c.column()-indent, title)
-	h.lines[0].pieces = append([]piece{{s: c.text(bodyBold, mark.Word), style: markStyle(mark), mark: &mark}}, h.lines[0].pieces...)
-	text := block{}
+	h.lines[0].pieces = append([]piece{{s: c.text(bodyBold, mark.Word+" "), style: markStyle(mark), mark: &mark}}, h.lines[0].pieces...)
+	var note, statement, fix block
 	var sh shared
 	var facts []string
 	if k != nil {
@@ -184,22 +183,26 @@ func (c *canvas) section(k *report.Control, s *report.Section, limit int, artifa
 			facts = append(facts, "evidence "+pointer(e))
 		}
 	}
-	c.add(&text, noteText, 0, c.column(), strings.Join(facts, " · "))
+	c.add(&note, noteText, 0, c.column(), strings.Join(facts, " · "))
 	if k != nil && k.Statement != "" {
-		c.add(&text, rowText, 0, c.column(), k.Statement)
+		c.add(&statement, rowText, 0, c.column(), k.Statement)
 	}
 	if len(fs) > 0 {
-		c.labelled(&text, "Fix: ", 0, c.column(), sh.fix)
+		c.labelled(&fix, "Fix: ", 0, c.column(), sh.fix)
 	}
 	c.space(8)
-	c.ensure(min(h.height()+text.height()+48, c.full()))
+	c.ensure(min(h.height()+note.height()+statement.height()+fix.height()+48, c.full()))
 	c.bookmark(1, title)
 	if s != nil && s.ID != "" {
 		c.anchor("s-" + s.Anchor)
 	}
 	c.place(&h)
 	c.y += 1
-	c.place(&text)
+	for _, b := range []*block{&note, &statement, &fix} {
+		if len(b.lines) > 0 {
+			c.place(b)
+		}
+	}
 	switch {
 	case len(fs) > 0:
 		c.y += 2

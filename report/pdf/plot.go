@@ -66,7 +66,7 @@ func (c *canvas) drawPlot(d *report.Document) {
 	for i, g := range d.Groups {
 		h := max(bar, float64(len(rows[i]))*rowText.line())
 		for k, l := range rows[i] {
-			c.putLink(c.left(), c.y+float64(k)*rowText.line()+1, l, rowText, g.Controls[0].Anchor)
+			c.put(c.left(), c.y+float64(k)*rowText.line()+1, l, rowText)
 		}
 		x := c.left() + label
 		for _, n := range g.Counts {

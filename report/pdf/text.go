@@ -104,7 +104,8 @@ func (f *face) measure(s string, size float64) float64 {
 }
 
 // wrap breaks s, which has passed through text, into lines no wider than width:
-// at spaces, else after one of / - . : @ _ , = ], else anywhere.
+// at spaces, else after one of / - . : @ _ , = ], else anywhere. A line that ends at a
+// space keeps it, which is seen by nobody and read by whoever takes the text out.
 func (f *face) wrap(s string, size, width float64) []string {
 	var lines []string
 	rs := []rune(s)
@@ -118,7 +119,11 @@ func (f *face) wrap(s string, size, width float64) []string {
 			if soft > start {
 				end = soft
 			}
-			lines = append(lines, strings.TrimRight(string(rs[start:end]), " "))
+			l := strings.TrimRight(string(rs[start:end]), " ")
+			if rs[end-1] == ' ' || rs[end] == ' ' {
+				l += " "
+			}
+			lines = append(lines, l)
 			for end < len(rs) && rs[end] == ' ' {
 				end++
 			}
@@ -161,7 +166,7 @@ func (f *face) longWord(rs []rune, i int, max float64) bool {
 }
 
 // visual puts right-to-left stretches of a line into the order in which they are
-// drawn. Letters are not joined: gofpdf does no shaping.
+// drawn. Letters are not joined: fpdf does no shaping.
 func visual(s string) string {
 	if strings.IndexFunc(s, rightToLeft) < 0 {
 		return s

@@ -1,5 +1,7 @@
 package pdf
 
+import "github.com/companyos/helmproof/report"
+
 // tree is the structure of the document (ISO 32000-1, 14.7): elements in reading
 // order, each with what is drawn for it. A screen reader goes by it, and so does
 // whoever takes the text out. What is in no element is an artifact.
@@ -19,7 +21,6 @@ type node struct {
 	scope  string // of a table's head cell: Row or Column
 	span   int    // how many columns a table's cell spans, where not one
 	box    [4]float64
-	page   int // of box
 }
 
 // kid is a part of an element: another element, or a slot, or a link's annotation.
@@ -48,6 +49,9 @@ func newTree() tree {
 
 // open begins an element inside the one that is open; it returns its number.
 func (t *tree) open(role string) int {
+	if t.quiet {
+		return 0
+	}
 	n := len(t.nodes)
 	t.nodes = append(t.nodes, node{role: role, parent: t.cur})
 	t.nodes[t.cur].kids = append(t.nodes[t.cur].kids, kid{kidNode, n})
@@ -56,12 +60,17 @@ func (t *tree) open(role string) int {
 }
 
 // close ends the element that is open.
-func (t *tree) close() { t.cur = t.nodes[t.cur].parent }
+func (t *tree) close() {
+	if !t.quiet {
+		t.cur = t.nodes[t.cur].parent
+	}
+}
 
 // header begins a head cell of a table.
 func (t *tree) header(scope string, span int) {
-	n := &t.nodes[t.open("TH")]
-	n.scope, n.span = scope, span
+	if n := t.open("TH"); n > 0 {
+		t.nodes[n].scope, t.nodes[n].span = scope, span
+	}
 }
 
 func (t *tree) inFigure() bool { return !t.quiet && t.nodes[t.cur].role == "Figure" }
@@ -89,7 +98,7 @@ func (c *canvas) figure(alt string, draw func()) {
 		page, top = last, marginTop
 	}
 	f := &c.nodes[n]
-	f.alt, f.page = c.faces[sans].text(alt), page
+	f.alt = report.Visible(alt)
 	f.box = [4]float64{c.left(), c.height - c.y, c.right(), c.height - top}
 	c.close()
 }
