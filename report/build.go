@@ -51,6 +51,8 @@ func New(in Input) *Document {
 	d.Conclusion = conclusion(in.Verdict.Outcome, d.Groups)
 	d.Drill = newDrill(&in)
 	d.NotChecked = b.notChecked()
+	d.Severities = bySeverity(d.Sections)
+	d.Actions = actions(d.Sections, d.NotChecked, resultsByID(d.Groups))
 	d.Outside = b.outside()
 	d.Limits = limits(in, len(d.Outside))
 	d.Facts = facts(in)
@@ -180,7 +182,7 @@ func (b *builder) sections() ([]Section, FindingCounts) {
 	list := make([]Section, len(ranked)+1) // the last is for findings of no control in the profile
 	for i, r := range ranked {
 		order[r.Control] = i
-		list[i] = Section{ControlRef: b.ref(r.Control), Mark: ControlMark(r.Outcome)}
+		list[i] = Section{ControlRef: b.ref(r.Control), Mark: ControlMark(r.Outcome), Group: b.group(r.Control)}
 	}
 	list[len(ranked)].Title = "Findings that no control of this profile asks about"
 	list[len(ranked)].Mark = MarkNotApplicable
@@ -221,6 +223,12 @@ func (b *builder) sections() ([]Section, FindingCounts) {
 		slices.SortStableFunc(list[i].Findings, func(x, y Finding) int {
 			return cmp.Or(cmp.Compare(listRank(x.Mark), listRank(y.Mark)), cmp.Compare(x.Severity.Rank(), y.Severity.Rank()))
 		})
+		list[i].Severity = list[i].Findings[0].Severity
+		for _, f := range list[i].Findings {
+			if f.Severity.Rank() < list[i].Severity.Rank() {
+				list[i].Severity = f.Severity
+			}
+		}
 	}
 	return list, n
 }
@@ -283,11 +291,8 @@ func (b *builder) groups() []Group {
 		out = append(out, Group{ID: g.ID, Title: g.Title})
 	}
 	for _, r := range b.in.Verdict.Results {
-		c, ok := b.catalog.Control(r.Control)
-		group := c.Group
-		if !ok {
-			group, _, _ = strings.Cut(string(r.Control), "-")
-		}
+		c, _ := b.catalog.Control(r.Control)
+		group := b.group(r.Control)
 		i, known := at[group]
 		if !known {
 			i = len(out)
@@ -306,6 +311,15 @@ func (b *builder) groups() []Group {
 		out[i].Counts = countMarks(out[i].Controls)
 	}
 	return out
+}
+
+// group is the group of a control; of one that the catalog lacks, what its id begins with.
+func (b *builder) group(id evidence.ControlID) string {
+	if c, ok := b.catalog.Control(id); ok {
+		return c.Group
+	}
+	group, _, _ := strings.Cut(string(id), "-")
+	return group
 }
 
 func (b *builder) frameworks(c evidence.Control) []FrameworkRef {

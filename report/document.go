@@ -41,8 +41,10 @@ type Document struct {
 	Facts      []Fact // what was judged, by what, by whom, when: the cover
 	Counts     []Count
 	Findings   FindingCounts
-	Conclusion string // one line over the plot of Groups
-	Drill      *Drill // nil: this is no drill
+	Severities []SeverityCount // failed findings, worst first
+	Actions    []Action        // what to do first
+	Conclusion string          // one line over the plot of Groups
+	Drill      *Drill          // nil: this is no drill
 
 	Reasons    []Control // failed and unchecked controls, worst first
 	Groups     []Group
@@ -135,6 +137,8 @@ type FindingRef struct {
 type Section struct {
 	ControlRef
 	Mark     Mark
+	Severity evidence.Severity // the worst of its findings
+	Group    string            // of the control; empty where there is none
 	Findings []Finding
 }
 

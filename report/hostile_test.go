@@ -59,9 +59,10 @@ func checkPlain(t *testing.T, name, s string, b []byte) {
 
 // allowed are the only elements and attributes that the HTML report has.
 var allowed = map[string]string{
-	"html": "lang", "head": "", "meta": "charset http-equiv content name", "title": "id", "style": "", "body": "", "header": "", "main": "", "footer": "", "section": "aria-labelledby",
+	"html": "lang", "head": "", "meta": "charset http-equiv content name", "title": "id", "style": "", "body": "", "header": "", "main": "", "footer": "", "section": "aria-labelledby class",
 	"h1": "", "h2": "id", "h3": "id", "h4": "", "p": "class", "span": "class aria-hidden title", "strong": "", "code": "", "pre": "tabindex", "a": "href class aria-label", "nav": "aria-label",
 	"dl": "class", "div": "class", "figure": "class", "figcaption": "", "desc": "id", "path": "class d", "line": "class x1 y1 x2 y2", "g": "aria-hidden", "text": "class x y text-anchor", "ol": "class", "dt": "", "dd": "", "table": "class", "thead": "", "tbody": "", "tr": "id", "th": "scope class", "td": "class", "ul": "class", "li": "",
+	"fieldset": "", "legend": "", "label": "", "input": "type id checked autocomplete",
 	"article": "class id", "details": "", "summary": "", "br": "", "svg": "viewBox preserveAspectRatio role aria-label aria-labelledby aria-hidden x y width height", "rect": "class x y width height",
 }
 

@@ -35,9 +35,12 @@ var htmlTemplate = sync.OnceValues(func() (*template.Template, error) {
 		"csp":      func(d *Document) string { return sheetOf(d).csp },
 		"svgs":     svgCharts,
 		"time":     Time,
+		"took":     RunTime,
 		"bars":     htmlBars,
 		"longest":  func(d *Document) int { return longest(d.Groups) },
 		"group":    func(id string) string { return anchor("g-", id) },
+		"filter":   newFilter,
+		"class":    groupClass,
 		"artifact": func(name string) string { return anchor("a-", name) },
 	}).ParseFS(templates.FS, "report.html.tmpl", "drill.html.tmpl")
 })
@@ -57,12 +60,14 @@ func newSheet(files ...string) (sheet, error) {
 		}
 		all = append(all, raw...)
 	}
+	all = append(all, filterRules...)
 	sum := sha256.Sum256(all)
 	// Nothing may load or run; the one style sheet is allowed by its hash.
 	return sheet{template.CSS(all), "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"}, nil
 }
 
-// HTML writes d as one self-contained page: no script, nothing loaded.
+// HTML writes d as one self-contained page: no script, nothing loaded. Findings can be
+// filtered by style alone: without it, and on paper, all are shown.
 func HTML(w io.Writer, d *Document) error {
 	t, err := htmlTemplate()
 	if err != nil {

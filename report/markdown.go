@@ -20,6 +20,7 @@ var markdownTemplate = sync.OnceValues(func() (*template.Template, error) {
 		"mark":  func(m Mark) string { return m.Shape + " " + markdownText(m.Word) },
 		"marks": markdownCounts,
 		"time":  Time,
+		"took":  RunTime,
 		"spark": func(d *Drill) Spark { return d.Spark(sparkColumns) },
 	}).ParseFS(templates.FS, "report.md.tmpl", "drill.md.tmpl")
 })

@@ -133,6 +133,19 @@ func selectorText(s evidence.Selector) string {
 	return strings.Join(parts, ", ")
 }
 
+// sourceText says what was judged, by the word that release.json has for it.
+func sourceText(source string) string {
+	switch source {
+	case "chart":
+		return "a chart, rendered with the values of this digest"
+	case "manifests":
+		return "plain manifests"
+	case "release":
+		return "a live release, as Helm stored it in the cluster"
+	}
+	return source
+}
+
 func facts(in Input) []Fact {
 	r := in.Release
 	out := []Fact{}
@@ -154,6 +167,10 @@ func facts(in Input) []Fact {
 		add("Release", r.ReleaseName, false)
 	}
 	add("Namespace", r.Namespace, false)
+	if r.Scope == evidence.ScopeRelease || r.Scope == "" {
+		add("Source", sourceText(r.Source), false)
+		add("Values", string(r.ValuesDigest), true)
+	}
 	add("Cluster", r.Cluster, true)
 	add("Kubernetes", r.KubeVersion, false)
 	profile := in.Runs.ProfileName(in.Verdict.Profile, in.Verdict.ProfileDigest)

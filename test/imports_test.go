@@ -168,7 +168,7 @@ var importRules = []importRule{
 	{why: "one package upgrades and rolls back", exempt: []string{"collectors/internal/helmop"}, forbid: []string{"helm.sh/helm/v4/pkg/action", "helm.sh/helm/v4/pkg/kube"}},
 	{why: "policies are judged without informers", from: "collectors/policy", far: whole, forbid: []string{"k8s.io/client-go/informers"}},
 	{why: "a cloud SDK lives in its repository backend, those of key services in internal/kms", exempt: []string{"evidence/repository/gcs", "internal/kms"}, forbid: cloudSDKs},
-	{why: "gofpdf lives in report/pdf", exempt: []string{"report/pdf"}, forbid: []string{"github.com/jung-kurt/gofpdf"}},
+	{why: "fpdf lives in report/pdf", exempt: []string{"report/pdf"}, forbid: []string{"codeberg.org/go-pdf/fpdf", "github.com/jung-kurt/gofpdf"}},
 	{why: "vegeta lives in internal/loadgen", exempt: []string{"internal/loadgen"}, forbid: []string{"github.com/tsenart/vegeta"}},
 	{why: "viper lives in config", exempt: []string{"config"}, forbid: []string{"github.com/spf13/viper"}},
 	{why: "cobra lives in cmd", exempt: []string{"cmd"}, forbid: []string{"github.com/spf13/cobra"}},

@@ -50,6 +50,7 @@ type app struct {
 	quiet      bool
 	format     string // --format of check
 	pathPrefix string // of files in SARIF
+	summary    bool   // of a report in Markdown
 }
 
 func newRoot(io stdio) *cobra.Command {

@@ -124,6 +124,7 @@ scanning.`,
 	f.register(cmd)
 	a.pipelineFlags(cmd)
 	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif, junit or pdf")
+	cmd.Flags().BoolVar(&a.summary, "summary", false, summaryHelp)
 	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
 	return cmd
 }
@@ -153,6 +154,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	ctx := cmd.Context()
 	if a.format != "" && !slices.Contains(config.Formats(), a.format) {
 		return usageErr("--format %q: want %s", a.format, strings.Join(config.Formats(), ", "))
+	}
+	if a.summary && a.format != "md" {
+		return usageErr("--summary is for --format md")
 	}
 	jobs, err := makeJobs(args, f)
 	if err != nil {
@@ -407,7 +411,11 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 		if len(done) == 0 {
 			return nil
 		}
-		return pipeline.Render(a.io.out, report.New(done[0].Report(p.Rules)), a.format, a.pathPrefix)
+		doc := report.New(done[0].Report(p.Rules))
+		if a.summary {
+			return report.Summary(a.io.out, doc)
+		}
+		return pipeline.Render(a.io.out, doc, a.format, a.pathPrefix)
 	case a.cfg.Output == "json" || a.format == "json":
 		list := make([]report.ReleaseJSON, 0, len(done)+len(failed))
 		for _, j := range done {

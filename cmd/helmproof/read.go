@@ -176,6 +176,7 @@ func (a *app) verified(ctx context.Context, ref, signature string) (report.Input
 
 func newReport(a *app) *cobra.Command {
 	var out, format, prefix, signature string
+	var summary bool
 	cmd := &cobra.Command{
 		Use:   "report FOLDER|FILE|ID",
 		Short: "Write a report of a verified bundle",
@@ -189,6 +190,9 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if !slices.Contains(config.Formats(), format) {
 				return usageErr("--format %q: want %s", format, strings.Join(config.Formats(), ", "))
 			}
+			if summary && format != "md" {
+				return usageErr("--summary is for --format md")
+			}
 			if slices.Contains(config.Formats(), out) {
 				return usageErr("-o names a file, and %s is a format: say --format %s, or -o ./%s for a file of that name", out, out, out)
 			}
@@ -199,7 +203,12 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if err != nil {
 				return err
 			}
-			write := func(w io.Writer) error { return pipeline.Render(w, report.New(in), format, prefix) }
+			write := func(w io.Writer) error {
+				if summary {
+					return report.Summary(w, report.New(in))
+				}
+				return pipeline.Render(w, report.New(in), format, prefix)
+			}
 			if out == "" || out == "-" {
 				return write(a.io.out)
 			}
@@ -210,11 +219,14 @@ function of the bundle: the same bundle gives the same bytes.`,
 	cmd.Flags().StringVar(&prefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files")
 	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output (-)")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().BoolVar(&summary, "summary", false, summaryHelp)
 	signatureFlag(cmd, &signature)
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
 	return cmd
 }
+
+const summaryHelp = "with --format md: at most 60 lines, for a comment on a pull request"
 
 // writeFile replaces name with what write writes, whole or not at all.
 func writeFile(name string, write func(io.Writer) error) error {

@@ -1,6 +1,10 @@
 package pdf
 
-import "github.com/companyos/helmproof/report"
+import (
+	"cmp"
+
+	"github.com/companyos/helmproof/report"
+)
 
 // canvas is laid out first and drawn afterwards: only then are the number of
 // pages, the place of every link's target and the characters in use known.
@@ -12,6 +16,8 @@ type canvas struct {
 	anchors       map[string]place
 	outline       []bookmark
 	runes         [3]map[rune]bool
+	indent        float64 // of the table that is laid out
+	tree
 }
 
 type place struct {
@@ -43,15 +49,17 @@ const (
 // op is one thing to draw: y is a text's baseline, a rectangle's top, a shape's middle.
 type op struct {
 	kind       opKind
+	slot       int // of the structure tree that it belongs to; 0: an artifact, which is not read
+	node       int // of a link: its element
 	x, y, w, h float64
 	s          string // the text, the link's anchor, the shape's mark
 	style      style
 }
 
 const (
-	marginX      = 54.0
-	marginTop    = 78.0
-	marginBottom = 66.0
+	marginX      = 44.0
+	marginTop    = 56.0
+	marginBottom = 50.0
 )
 
 func (c *canvas) left() float64   { return marginX }
@@ -79,7 +87,12 @@ func (c *canvas) space(h float64) {
 	}
 }
 
+// emit adds to the last page. Text belongs to the current element; lines, areas and
+// shapes only inside a figure: elsewhere words say the same.
 func (c *canvas) emit(o op) {
+	if o.kind == opText || o.kind != opLink && c.inFigure() {
+		o.slot = c.slot(len(c.pages) - 1)
+	}
 	p := &c.pages[len(c.pages)-1]
 	p.ops = append(p.ops, o)
 }
@@ -103,10 +116,14 @@ func (c *canvas) put(x, y float64, s string, st style) float64 {
 
 // putLink is put, and the text leads to an anchor.
 func (c *canvas) putLink(x, y float64, s string, st style, anchor string) {
-	w := c.put(x, y, s, st)
-	if anchor != "" && w > 0 {
-		c.emit(op{kind: opLink, x: x, y: y, w: w, h: st.line(), s: anchor})
+	if anchor == "" || s == "" {
+		c.put(x, y, s, st)
+		return
 	}
+	n := c.open("Link")
+	w := c.put(x, y, s, st)
+	c.emit(op{kind: opLink, x: x, y: y, w: w, h: st.line(), s: anchor, node: n})
+	c.close()
 }
 
 // shape draws a mark's shape in a box of the given size whose top left is x, y.
@@ -158,9 +175,11 @@ type piece struct {
 	mark   *report.Mark // drawn before the text
 }
 
-// block is lines that stay on one page, as long as a page can hold them.
+// block is lines that stay on one page, as long as a page can hold them. Its role is
+// that of its element: a paragraph if empty.
 type block struct {
 	anchor string
+	role   string
 	lines  []line
 }
 
@@ -184,6 +203,8 @@ func (c *canvas) add(b *block, st style, x, width float64, s string) {
 func (c *canvas) place(b *block) {
 	c.ensure(min(b.height(), c.full()))
 	c.anchor(b.anchor)
+	c.open(cmp.Or(b.role, "P"))
+	defer c.close()
 	last := len(b.lines) - 1
 	for i, l := range b.lines {
 		need := l.before + l.height

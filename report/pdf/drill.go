@@ -15,7 +15,7 @@ func (c *canvas) drill(d *report.Drill) {
 	}
 	c.newPage()
 	c.bookmark(0, "Drill")
-	b := block{}
+	b := block{role: "H2"}
 	c.add(&b, headText, 0, c.column(), d.Conclusion)
 	c.place(&b)
 	c.y += 8
@@ -87,6 +87,10 @@ func (c *canvas) chart(d *report.Drill, k report.Chart, first bool) {
 	}
 	words := c.wrap(noteText, k.Text, c.column()-plotGutter)
 	c.ensure(height + head + float64(3+len(words))*noteText.line() + 14)
+	c.figure(k.Title+". "+k.Text, func() { c.drawChart(d, k, first, height, head, words) })
+}
+
+func (c *canvas) drawChart(d *report.Drill, k report.Chart, first bool, height, head float64, words []string) {
 	c.put(c.left(), c.y, c.text(style{bold, note, ink}, k.Title), style{bold, note, ink})
 	c.y += noteText.line() + head
 	p := plotArea{c.left() + plotGutter, c.y, c.column() - plotGutter, height}

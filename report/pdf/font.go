@@ -13,11 +13,11 @@ import (
 	"github.com/go-fonts/dejavu/dejavusansmono"
 )
 
-// face is a TrueType font of which small subsets are made: gofpdf reads a whole
+// face is a TrueType font of which small subsets are made: fpdf reads a whole
 // font in some 50 ms, and a subset of it in less than one.
 type face struct {
 	tables map[string][]byte
-	gids   [1 << 16]uint16 // by character of the Basic Multilingual Plane: gofpdf knows no more
+	gids   [1 << 16]uint16 // by character of the Basic Multilingual Plane: fpdf knows no more
 	widths [1 << 16]float32
 	loca   []uint32
 	units  int
@@ -162,7 +162,7 @@ func components(g []byte, do func(at int)) {
 }
 
 // subset returns a font with the given runes, and whatever glyphs those are made
-// of. Every rune gets a glyph of its own even where the font shares one: gofpdf
+// of. Every rune gets a glyph of its own even where the font shares one: fpdf
 // walks runes in map order, and with shared glyphs its output would differ from
 // run to run.
 func (f *face) subset(runes map[rune]bool) []byte {
@@ -254,7 +254,7 @@ func assemble(tables map[string][]byte) []byte {
 	at := 12 + 16*len(names)
 	for _, name := range names {
 		b = append(b, name...)
-		b = be.AppendUint32(b, 0) // gofpdf writes the checksums
+		b = be.AppendUint32(b, 0) // fpdf writes the checksums
 		b = be.AppendUint32(b, uint32(at))
 		b = be.AppendUint32(b, uint32(len(tables[name])))
 		at += (len(tables[name]) + 3) &^ 3

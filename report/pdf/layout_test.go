@@ -37,8 +37,8 @@ func TestNothingOverflows(t *testing.T) {
 					default:
 						continue
 					}
-					end := o.x + c.faces[o.style.face].measure(o.s, o.style.size)
-					if o.x < marginX-10 || end > c.right()+1 || o.y > c.height-30 {
+					end := o.x + c.faces[o.style.face].measure(strings.TrimRight(o.s, " "), o.style.size)
+					if o.x < marginX-10 || end > c.right()+1 || o.y > c.height-25 {
 						t.Errorf("%.20q on %s, page %d: %.40q reaches from %.0f to %.0f, down to %.0f", name, paper, i+1, o.s, o.x, end, o.y)
 					}
 				}
@@ -118,11 +118,11 @@ func TestWrap(t *testing.T) {
 	for in, want := range map[string][]string{
 		"":                       {""},
 		"short":                  {"short"},
-		"one two three four":     {"one two", "three four"},
+		"one two three four":     {"one two ", "three four"},
 		"templates/api/one.yaml": {"templates/", "api/one.", "yaml"},
 		"abcdefghijklmnop":       {"abcdefghij", "klmnop"},
-		"a well-known fact":      {"a", "well-known", "fact"},
-		"exactly10! more":        {"exactly10!", "more"},
+		"a well-known fact":      {"a ", "well-known ", "fact"},
+		"exactly10! more":        {"exactly10! ", "more"},
 	} {
 		got := f.wrap(in, body, width)
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {

@@ -1,13 +1,17 @@
 // Package pdf renders a report as a PDF document: laid out first, on a canvas
-// that knows pages and links, then drawn with gofpdf, which no other package
-// imports.
+// that knows pages and links, then drawn with fpdf, which no other package
+// imports, and finished with the structure that screen readers go by.
 package pdf
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
+	"time"
 
-	"github.com/jung-kurt/gofpdf"
+	"codeberg.org/go-pdf/fpdf"
 
 	"github.com/companyos/helmproof/report"
 )
@@ -31,7 +35,7 @@ func layout(d *report.Document, o Options) (*canvas, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &canvas{faces: fs, anchors: map[string]place{}}
+	c := &canvas{faces: fs, anchors: map[string]place{}, tree: newTree()}
 	for i := range c.runes {
 		c.runes[i] = map[rune]bool{}
 	}
@@ -45,13 +49,13 @@ func layout(d *report.Document, o Options) (*canvas, error) {
 	}
 	c.cover(d)
 	c.drill(d.Drill)
-	c.summary(d)
-	c.controls(d)
 	c.findings(d)
+	c.plainControls(d)
 	c.waivers(d)
 	c.notChecked(d)
-	c.verify(d)
 	c.appendix(d)
+	c.verify(d)
+	c.quiet = true
 	c.furniture(d)
 	return c, nil
 }
@@ -71,11 +75,11 @@ func (c *canvas) furniture(d *report.Document) {
 			st := style{bold, note, hexColor(m.Color)}
 			word := c.text(st, m.Word)
 			x := c.right() - c.faces[bold].measure(word, note)
-			c.put(x, 40, word, st)
-			c.shape(x-note*1.3, 41, note*.86, m, st.color)
-			c.put(c.left(), 40, c.cut(noteText, d.Title, x-c.left()-30), noteText)
+			c.put(x, 28, word, st)
+			c.shape(x-note*1.3, 29, note*.86, m, st.color)
+			c.put(c.left(), 28, c.cut(noteText, d.Title, x-c.left()-30), noteText)
 		}
-		y := c.height - 44
+		y := c.height - 36
 		n := fmt.Sprintf("Page %d of %d", i+1, len(pages))
 		x := c.right() - c.measure(noteText, n)
 		c.put(x, y, n, noteText)
@@ -100,36 +104,58 @@ func (c *canvas) cut(st style, s string, width float64) string {
 	return s
 }
 
+// plain is s for what is shown beside the pages, of which fpdf writes no characters
+// beyond the Basic Multilingual Plane.
+func plain(s string) string {
+	var b strings.Builder
+	for _, r := range report.Visible(s) {
+		if r > 0xffff {
+			fmt.Fprintf(&b, "[U+%04X]", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
 func (c *canvas) draw(w io.Writer, d *report.Document) error {
-	p := gofpdf.NewCustom(&gofpdf.InitType{UnitStr: "pt", Size: gofpdf.SizeType{Wd: c.width, Ht: c.height}})
+	p := fpdf.NewCustom(&fpdf.InitType{UnitStr: "pt", Size: fpdf.SizeType{Wd: c.width, Ht: c.height}})
+	created := d.EvaluatedAt
+	if created.IsZero() { // for which fpdf would take the time of now
+		created = time.Unix(0, 0).UTC()
+	}
 	p.SetCatalogSort(true)
-	p.SetCreationDate(d.EvaluatedAt)
-	p.SetModificationDate(d.EvaluatedAt)
+	p.SetCreationDate(created)
+	p.SetModificationDate(created)
 	p.SetAutoPageBreak(false, 0)
 	p.SetMargins(0, 0, 0)
 	p.SetCompression(true)
 	names := [...]string{sans: "helmproof-sans", bold: "helmproof-bold", mono: "helmproof-mono"}
 	for i, f := range c.faces {
-		// gofpdf always embeds these, whether they are drawn or not.
+		// fpdf always embeds these, whether they are drawn or not.
 		for r := rune(' '); r < 0x7f; r++ {
 			c.runes[i][r] = true
 		}
 		c.runes[i]['…'] = true
 		p.AddUTF8FontFromBytes(names[i], "", f.subset(c.runes[i]))
 	}
-	plain := func(s string) string { return c.faces[sans].text(s) }
 	m := d.Verdict.Mark
-	p.SetTitle(plain(m.Word+" – "+d.Title), true)
-	p.SetSubject(plain("helmproof evidence report: "+d.Verdict.Reason), true)
+	title, subject := plain(m.Word+" – "+d.Title), plain("helmproof evidence report: "+d.Verdict.Reason)
+	p.SetTitle(title, true)
+	p.SetSubject(subject, true)
 	p.SetAuthor("helmproof", true)
 	p.SetCreator("helmproof", true)
-	p.SetKeywords(plain("helmproof evidence "+m.Word+" "+string(d.BundleID())), true)
-	links := map[string]int{}
+	p.SetKeywords(plain(keywords(d)), true)
+	p.SetLang(language)
+	p.SetXmpMetadata(metadata(d, title, subject, created))
+	p.AddOutputIntent(fpdf.OutputIntentType{SubtypeIdent: fpdf.OutputIntent_GTS_PDFA1, OutputConditionIdentifier: "sRGB IEC61966-2.1", Info: "sRGB IEC61966-2.1", ICCProfile: srgb})
 	for range c.pages {
 		p.AddPage()
 	}
 	pen := pen{p: p, names: names[:]}
 	outline := c.outline
+	marks := make([][]int, len(c.pages))
+	var links []annotation
 	for i, pg := range c.pages {
 		p.SetPage(i + 1)
 		pen.reset()
@@ -137,26 +163,41 @@ func (c *canvas) draw(w io.Writer, d *report.Document) error {
 			pen.font(sans, note)
 			p.Bookmark(plain(outline[0].title), outline[0].level, outline[0].y-8)
 		}
+		open := -1 // the slot whose marked content is open
 		for _, o := range pg.ops {
-			if o.kind != opLink {
-				pen.draw(o)
+			if o.kind == opLink {
+				to, ok := c.anchors[o.s]
+				if !ok {
+					c.nodes[o.node].role = "Span"
+					continue
+				}
+				c.nodes[o.node].kids = append(c.nodes[o.node].kids, kid{kidLink, len(links)})
+				links = append(links, annotation{i, o.node, [4]float64{o.x, c.height - o.y - o.h, o.x + o.w, c.height - o.y}, to, plain("to " + o.s[2:])})
 				continue
 			}
-			to, ok := c.anchors[o.s]
-			if !ok {
-				continue
+			if o.slot != open {
+				if open >= 0 {
+					p.RawWriteStr("EMC")
+				}
+				open = o.slot
+				if open == 0 {
+					p.RawWriteStr("/Artifact BMC")
+				} else {
+					s := &c.slots[open]
+					p.RawWriteStr("/" + c.nodes[s.node].role + " <</MCID " + strconv.Itoa(len(marks[i])) + ">> BDC")
+					s.marks = append(s.marks, len(marks[i]))
+					marks[i] = append(marks[i], open)
+				}
 			}
-			id, ok := links[o.s]
-			if !ok {
-				id = p.AddLink()
-				links[o.s] = id
-				p.SetLink(id, max(0, to.y-8), to.page+1)
-			}
-			p.Link(o.x, o.y, o.w, o.h, id)
+			pen.draw(o)
+		}
+		if open >= 0 {
+			p.RawWriteStr("EMC")
 		}
 	}
-	if err := p.Output(w); err != nil {
+	var file bytes.Buffer
+	if err := p.Output(&file); err != nil {
 		return fmt.Errorf("write pdf: %w", err)
 	}
-	return nil
+	return c.finish(w, file.Bytes(), marks, links)
 }

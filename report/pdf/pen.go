@@ -1,14 +1,14 @@
 package pdf
 
 import (
-	"github.com/jung-kurt/gofpdf"
+	"codeberg.org/go-pdf/fpdf"
 
 	"github.com/companyos/helmproof/report"
 )
 
 // pen draws ops, and sets a colour or a font only where it changes.
 type pen struct {
-	p     *gofpdf.Fpdf
+	p     *fpdf.Fpdf
 	names []string
 	face  int
 	size  float64
@@ -16,7 +16,7 @@ type pen struct {
 	fill  color
 }
 
-// reset begins a page, whose stream has nothing set. gofpdf writes a text's
+// reset begins a page, whose stream has nothing set. fpdf writes a text's
 // colour only where it differs from the fill colour, so that must be set first.
 func (n *pen) reset() {
 	n.face, n.size, n.fill = -1, 0, white
@@ -29,7 +29,7 @@ func (n *pen) font(face int, size float64) {
 		return
 	}
 	if n.face < 0 {
-		// gofpdf leaves out a font that it thinks is set; on a page that it went
+		// fpdf leaves out a font that it thinks is set; on a page that it went
 		// back to it may be wrong.
 		n.p.SetFont(n.names[face], "", size+1)
 	}
@@ -77,13 +77,13 @@ func (n *pen) shape(key string, x, y, d float64) {
 	case report.MarkFail.Key:
 		n.p.Rect(x-r*.82, y-r*.82, d*.82, d*.82, "F")
 	case report.MarkWarn.Key:
-		n.p.Polygon([]gofpdf.PointType{{X: x, Y: y - r*.95}, {X: x + r, Y: y + r*.8}, {X: x - r, Y: y + r*.8}}, "F")
+		n.p.Polygon([]fpdf.PointType{{X: x, Y: y - r*.95}, {X: x + r, Y: y + r*.8}, {X: x - r, Y: y + r*.8}}, "F")
 	case report.MarkWaived.Key:
 		n.p.SetLineWidth(d * .16)
 		n.p.Circle(x, y, r*.82, "D")
 	case report.MarkNotApplicable.Key:
 		n.p.Rect(x-r*.8, y-d*.07, d*.8, d*.14, "F")
 	default:
-		n.p.Polygon([]gofpdf.PointType{{X: x, Y: y - r}, {X: x + r, Y: y}, {X: x, Y: y + r}, {X: x - r, Y: y}}, "F")
+		n.p.Polygon([]fpdf.PointType{{X: x, Y: y - r}, {X: x + r, Y: y}, {X: x, Y: y + r}, {X: x - r, Y: y}}, "F")
 	}
 }

@@ -2,6 +2,7 @@ package pdf
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/companyos/helmproof/report"
 )
@@ -9,10 +10,29 @@ import (
 // plot is a stacked bar of controls by outcome for each group. Every segment
 // says its number, and its outcome by shape as well as by colour.
 func (c *canvas) plot(d *report.Document) {
+	c.figure(plotWords(d), func() { c.drawPlot(d) })
+}
+
+// plotWords says what the plot shows.
+func plotWords(d *report.Document) string {
+	words := []string{d.Conclusion + "."}
+	for _, g := range d.Groups {
+		var counts []string
+		for _, n := range g.Counts {
+			if n.N > 0 {
+				counts = append(counts, strconv.Itoa(n.N)+" "+n.Mark.Word)
+			}
+		}
+		words = append(words, g.Title+": "+strings.Join(counts, ", ")+".")
+	}
+	return strings.Join(words, " ")
+}
+
+func (c *canvas) drawPlot(d *report.Document) {
 	const (
 		label = 118.0
-		bar   = 15.0
-		gap   = 7.0
+		bar   = 11.0
+		gap   = 3.5
 	)
 	longest := 1
 	for _, g := range d.Groups {
@@ -25,24 +45,28 @@ func (c *canvas) plot(d *report.Document) {
 	rows := make([][]string, len(d.Groups))
 	height := 0.0
 	for i, g := range d.Groups {
-		rows[i] = c.wrap(bodyText, g.Title, label-gutter)
+		rows[i] = c.wrap(rowText, g.Title, label-gutter)
 		if len(rows[i]) > 2 { // it stands in full over the group's controls
 			rows[i] = append(rows[i][:1], "…")
 		}
-		height += max(bar, float64(len(rows[i]))*bodyText.line()) + gap
+		height += max(bar, float64(len(rows[i]))*rowText.line()) + gap
 	}
-	if c.y+height+40 > c.bottom() {
-		c.paragraph(bodySoft, "Too many groups for one plot; see Controls by group.")
-		return
+	if c.y+height+34 > c.bottom() {
+		if c.newPage(); c.y+height+34 > c.bottom() {
+			c.put(c.left(), c.y, "Too many groups for one plot.", rowText)
+			c.y += rowText.line()
+			return
+		}
+		top = c.y
 	}
 	for n := 0; n <= limit; n += step {
 		x := c.left() + label + float64(n)*unit
 		c.rect(x-.2, top-3, .4, height+2, hair)
 	}
 	for i, g := range d.Groups {
-		h := max(bar, float64(len(rows[i]))*bodyText.line())
+		h := max(bar, float64(len(rows[i]))*rowText.line())
 		for k, l := range rows[i] {
-			c.putLink(c.left(), c.y+float64(k)*bodyText.line()+1, l, bodyText, "g-"+g.ID)
+			c.put(c.left(), c.y+float64(k)*rowText.line()+1, l, rowText)
 		}
 		x := c.left() + label
 		for _, n := range g.Counts {
@@ -91,7 +115,7 @@ func (c *canvas) segment(x, y, w, h float64, n report.Count) {
 	st := style{bold, note, on}
 	if tw := c.measure(st, s); w > tw+note+8 {
 		c.shape(x+5, y+(h-6)/2, 6, n.Mark, on)
-		c.put(x+14, y+(h-note)/2-.6, s, st)
+		c.put(x+14, y+(h-note)/2-.8, s, st)
 	} else if w > tw+4 {
 		c.put(x+(w-tw)/2, y+(h-note)/2-.6, s, st)
 	}

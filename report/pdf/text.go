@@ -17,14 +17,14 @@ const (
 
 // The type scale, in points: three sizes and a small one for notes.
 const (
-	big  = 22
-	head = 13
-	body = 9.5
-	note = 7.5
+	big  = 20
+	head = 12
+	body = 8.6
+	note = 7
 )
 
 // leading is the distance of baselines, relative to the size.
-const leading = 1.42
+const leading = 1.31
 
 type color [3]uint8
 
@@ -53,6 +53,8 @@ var (
 	bodySoft  = style{sans, body, soft}
 	bodyMono  = style{mono, body - 1, ink} // the mono face looks larger
 	noteText  = style{sans, note, soft}
+	rowText   = style{sans, note, ink}
+	rowMono   = style{mono, note - .5, ink}
 	noteMono  = style{mono, note - .5, soft}
 	headText  = style{bold, head, ink}
 	leadText  = style{sans, head, ink}
@@ -102,7 +104,8 @@ func (f *face) measure(s string, size float64) float64 {
 }
 
 // wrap breaks s, which has passed through text, into lines no wider than width:
-// at spaces, else after one of / - . : @ _ , = ], else anywhere.
+// at spaces, else after one of / - . : @ _ , = ], else anywhere. A line that ends at a
+// space keeps it, which is seen by nobody and read by whoever takes the text out.
 func (f *face) wrap(s string, size, width float64) []string {
 	var lines []string
 	rs := []rune(s)
@@ -116,7 +119,11 @@ func (f *face) wrap(s string, size, width float64) []string {
 			if soft > start {
 				end = soft
 			}
-			lines = append(lines, strings.TrimRight(string(rs[start:end]), " "))
+			l := strings.TrimRight(string(rs[start:end]), " ")
+			if rs[end-1] == ' ' || rs[end] == ' ' {
+				l += " "
+			}
+			lines = append(lines, l)
 			for end < len(rs) && rs[end] == ' ' {
 				end++
 			}
@@ -129,14 +136,18 @@ func (f *face) wrap(s string, size, width float64) []string {
 		case ' ':
 			soft = i + 1
 		case '/', '-', '.', ':', '@', '_', ',', '=', ']':
-			// A break inside a word only where the word is too long for any line.
-			if f.longWord(rs, i, max) {
+			// A break inside a word only where the word is too long for any line, or is
+			// no word: names of that length would leave half of a line empty.
+			if f.longWord(rs, i, min(max, longName)) {
 				soft = i + 1
 			}
 		}
 	}
 	return append(lines, strings.TrimRight(string(rs[start:]), " "))
 }
+
+// longName is the width, in ems, from which on a name may be broken.
+const longName = 15.0
 
 // longWord reports whether the word around rs[i] is wider than max.
 func (f *face) longWord(rs []rune, i int, max float64) bool {
@@ -155,7 +166,7 @@ func (f *face) longWord(rs []rune, i int, max float64) bool {
 }
 
 // visual puts right-to-left stretches of a line into the order in which they are
-// drawn. Letters are not joined: gofpdf does no shaping.
+// drawn. Letters are not joined: fpdf does no shaping.
 func visual(s string) string {
 	if strings.IndexFunc(s, rightToLeft) < 0 {
 		return s
