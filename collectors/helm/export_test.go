@@ -16,3 +16,6 @@ func EmbeddedKinds(version string) ([]string, error) {
 
 // MayRepeat is what decides whether the converter of server-side apply is asked.
 var MayRepeat = mayRepeat
+
+// WithoutKeys replaces calls of functions that are slow by design.
+var WithoutKeys = withoutKeys
