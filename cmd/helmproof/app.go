@@ -48,6 +48,7 @@ type app struct {
 	log        *slog.Logger // what people should know, on standard error
 	cfg        *config.Config
 	quiet      bool
+	verbose    bool   // -v: every finding
 	format     string // --format of check
 	pathPrefix string // of files in SARIF
 }
@@ -81,6 +82,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 	fl.String("config", "", "configuration `FILE`; ./helmproof.yaml if it is there")
 	fl.String("color", "", "colour: auto, always or never")
 	fl.BoolVarP(&a.quiet, "quiet", "q", false, "print one line per result and no progress")
+	fl.BoolVarP(&a.verbose, "verbose", "v", false, "print every finding with its fix")
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -99,6 +101,14 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 	return root
 }
 
+// most is how many findings of each control are printed.
+func (a *app) most() int {
+	if a.verbose {
+		return everyFinding
+	}
+	return shownFindings
+}
+
 // configure reads the configuration: flags over HELMPROOF_* over helmproof.yaml over defaults.
 func (a *app) configure(cmd *cobra.Command) error {
 	if cmd.Name() == "help" || cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd || cmd.HasParent() && cmd.Parent().Name() == "completion" {
@@ -106,6 +116,9 @@ func (a *app) configure(cmd *cobra.Command) error {
 	}
 	if err := refuseEmpty(cmd.Flags()); err != nil {
 		return err
+	}
+	if a.quiet && a.verbose {
+		return usageErr("-q prints one line and -v all that there is: give one of them")
 	}
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
