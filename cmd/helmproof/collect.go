@@ -240,6 +240,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}
+		if a.asked && p.Workers != nil && p.Workers.Here() {
+			p.Workers = a.renderers() // nobody is asked twice
+		}
 		if p.Repository, err = a.sealedFor(ctx, p.Repo); err != nil {
 			return err
 		}
