@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/companyos/helmproof/internal/nearest"
 	"github.com/companyos/helmproof/internal/strictyaml"
 )
 
@@ -47,37 +48,11 @@ func readEnv(environ []string) (map[string]string, error) {
 
 // oneOfKnown names what may have been meant, and where all are listed.
 func oneOfKnown(name string, known []string) string {
-	best, at := 4, ""
-	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < best {
-			best, at = d, k
-		}
-	}
-	if at == "" {
+	meant := nearest.Of(name, known)
+	if meant == "" {
 		return "one of those that helmproof config show lists"
 	}
-	return at + ", or another of those that helmproof config show lists"
-}
-
-// distance is how many letters have to be put in, taken out or changed.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := last
-			if a[i] != b[j] {
-				change++
-			}
-			last = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return meant + ", or another of those that helmproof config show lists"
 }
 
 // split turns text from the environment into what the key's kind needs.

@@ -19,7 +19,10 @@ type OutputJSON struct {
 
 // ReleaseJSON is one release of OutputJSON.
 type ReleaseJSON struct {
-	Chart     string          `json:"chart"`
+	Chart string `json:"chart"`
+	// Source is what check and collect were given: a path, a reference or a release. It
+	// tells charts of one name apart; reports, which are of what was sealed, have none.
+	Source    string          `json:"source,omitempty"`
 	Version   string          `json:"version"`
 	Namespace string          `json:"namespace"`
 	Bundle    evidence.Digest `json:"bundle"` // "" when nothing was sealed

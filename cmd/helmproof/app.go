@@ -48,13 +48,20 @@ type app struct {
 	log        *slog.Logger // what people should know, on standard error
 	cfg        *config.Config
 	quiet      bool
-	format     string // --format of check
-	pathPrefix string // of files in SARIF
-	summary    bool   // of a report in Markdown
+	verbose    bool     // -v: every finding
+	asked      bool     // somebody typed a password
+	json       *written // standard output, where -o json asks for a document; else nil
+	format     string   // --format of check
+	pathPrefix string   // of files in SARIF
+	summary    bool     // of a report in Markdown
 }
 
-func newRoot(io stdio) *cobra.Command {
-	a := &app{io: io, log: newUserLog(io.err)}
+func newRoot(io stdio) *cobra.Command { return newApp(io).root() }
+
+func newApp(io stdio) *app { return &app{io: io, log: newUserLog(io.err)} }
+
+// root is the command that has all others.
+func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "helmproof",
 		Short: "Prove that a Helm release is hardened",
@@ -72,7 +79,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 		Args:          cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageErr("unknown command %q; see helmproof --help", args[0])
+				return unknownCommand(cmd, args[0])
 			}
 			return cmd.Help()
 		},
@@ -82,11 +89,10 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 	fl.String("config", "", "configuration `FILE`; ./helmproof.yaml if it is there")
 	fl.String("color", "", "colour: auto, always or never")
 	fl.BoolVarP(&a.quiet, "quiet", "q", false, "print one line per result and no progress")
+	fl.BoolVarP(&a.verbose, "verbose", "v", false, "print every finding with its fix")
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageErr("%w; see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(
 		newCollect(a), newCheck(a), newHarden(a), newVerify(a), newAttest(a), newAttach(a), newGate(a), newReadiness(a), newForecast(a), newList(a), newShow(a), newReport(a), newDiff(a),
 		newDrill(a), newWatch(a), newDB(a), newControls(a), newConfig(a), newKeygen(a), newVersion(a),
@@ -97,7 +103,19 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 			_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 		}
 	}
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	groupHelp(root)
+	refuseUnknown(root)
 	return root
+}
+
+// most is how many findings of each control are printed.
+func (a *app) most() int {
+	if a.verbose {
+		return everyFinding
+	}
+	return shownFindings
 }
 
 // configure reads the configuration: flags over HELMPROOF_* over helmproof.yaml over defaults.
@@ -108,12 +126,30 @@ func (a *app) configure(cmd *cobra.Command) error {
 	if err := refuseEmpty(cmd.Flags()); err != nil {
 		return err
 	}
+	if a.quiet && a.verbose {
+		return usageErr("-q prints one line and -v all that there is: give one of them")
+	}
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
 		return err
 	}
 	a.cfg, err = config.Load(config.Source{Flags: cmd.Flags(), File: file, Env: os.Environ()})
+	if err == nil && a.cfg.Output == "json" {
+		a.json = &written{w: a.io.out}
+		a.io.out = a.json
+	}
 	return err
+}
+
+// written is standard output of which it is known whether anything was written to it.
+type written struct {
+	w   io.Writer
+	any bool
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.any = true
+	return w.w.Write(p)
 }
 
 // saying are the flags that ask for something by what they say. Given empty, as by
@@ -208,8 +244,6 @@ func keyHome() (string, error) {
 	return filepath.Join(base, "helmproof"), nil
 }
 
-func password() ([]byte, error) { return []byte(os.Getenv("COSIGN_PASSWORD")), nil }
-
 // signer returns the configured signer. The first run makes a key in the
 // user's own folder, trusts it there, and says what it is worth.
 func (a *app) signer(ctx context.Context) (attest.Signer, error) {
@@ -221,7 +255,7 @@ func (a *app) signer(ctx context.Context) (attest.Signer, error) {
 		}
 		path = filepath.Join(home, "signing.key")
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			if err := makeKey(path, filepath.Join(home, "trust")); err != nil {
+			if err := makeKey(path, filepath.Join(home, "trust"), []byte(os.Getenv(passwordVariable))); err != nil {
 				return nil, err
 			}
 			fmt.Fprintf(a.io.err, "helmproof: made a signing key, %s, and trust it on this machine; its public half is in %s.\n"+
@@ -231,16 +265,12 @@ func (a *app) signer(ctx context.Context) (attest.Signer, error) {
 			return nil, err
 		}
 	}
-	return pipeline.OpenSigner(ctx, path, a.cfg.TSA, password)
+	return pipeline.OpenSigner(ctx, path, a.cfg.TSA, func() ([]byte, error) { return a.password(ctx, "password of "+path+": ") })
 }
 
 // makeKey writes a new key pair: the private half to path (never replacing a
 // file), the public half beside it and, if trustDir is not empty, into it.
-func makeKey(path, trustDir string) error {
-	pass, err := password()
-	if err != nil {
-		return err
-	}
+func makeKey(path, trustDir string, pass []byte) error {
 	generate := func() ([]byte, []byte, error) { return attest.GenerateKeyPair(pass) }
 	if trustDir != "" && len(pass) == 0 {
 		// Encrypting with an empty password protects nothing, and costs at every start.

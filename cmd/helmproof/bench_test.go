@@ -152,10 +152,10 @@ func BenchmarkStages(b *testing.B) {
 		b.Fatal(err)
 	}
 	key := filepath.Join(b.TempDir(), "k.key")
-	if err := makeKey(key, filepath.Join(b.TempDir(), "trust")); err != nil {
+	if err := makeKey(key, filepath.Join(b.TempDir(), "trust"), nil); err != nil {
 		b.Fatal(err)
 	}
-	signer, err := attest.LoadSigner(key, password)
+	signer, err := attest.LoadSigner(key, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

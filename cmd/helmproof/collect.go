@@ -244,6 +244,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}
+		if a.asked && p.Workers != nil && p.Workers.Here() {
+			p.Workers = a.renderers() // nobody is asked twice
+		}
 		if p.Repository, err = a.sealedFor(ctx, p.Repo); err != nil {
 			return err
 		}
@@ -387,7 +390,11 @@ func (a *app) printJobs(p *pipeline.Pipeline, jobs []pipeline.Job) error {
 			code = exitVerdict
 		}
 	}
-	if err := a.printJudged(p, done, failed); err != nil {
+	ref := map[*pipeline.Judged]string{}
+	for _, j := range jobs {
+		ref[j.Out] = j.Ref
+	}
+	if err := a.printJudged(p, done, failed, ref); err != nil {
 		return err
 	}
 	for _, j := range failed {
@@ -402,7 +409,8 @@ func (a *app) printJobs(p *pipeline.Pipeline, jobs []pipeline.Job) error {
 	return &exitError{code: code}
 }
 
-func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed []pipeline.Job) error {
+// printJudged prints what was judged and what could not be; ref says what each was given as.
+func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed []pipeline.Job, ref map[*pipeline.Judged]string) error {
 	switch {
 	case a.format != "" && a.format != "json":
 		if len(done) > 1 {
@@ -419,14 +427,16 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 	case a.cfg.Output == "json" || a.format == "json":
 		list := make([]report.ReleaseJSON, 0, len(done)+len(failed))
 		for _, j := range done {
-			list = append(list, report.NewReleaseJSON(j.Report(p.Rules)))
+			r := report.NewReleaseJSON(j.Report(p.Rules))
+			r.Source = ref[j]
+			list = append(list, r)
 		}
 		for _, j := range failed {
 			namespace := a.cfg.Namespace
 			if j.Stored != nil {
 				namespace = j.Stored.Namespace
 			}
-			list = append(list, report.ReleaseJSON{Chart: j.Ref, Namespace: namespace, Error: j.Err.Error(),
+			list = append(list, report.ReleaseJSON{Chart: j.Ref, Source: j.Ref, Namespace: namespace, Error: j.Err.Error(),
 				Findings: []evidence.Finding{}, Runs: []evidence.CollectorRun{}})
 		}
 		return report.WriteOutput(report.EscapeJSON(a.io.out), list)
@@ -437,19 +447,20 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 		return nil
 	}
 	t := newTerminal(a.io.out, a.cfg.Color)
-	if len(done) > 3 && done[0].Release.Scope != evidence.ScopeDrill { // a suite's drills are of one release
-		printMany(t, done)
+	drills := len(done) > 0 && done[0].Release.Scope == evidence.ScopeDrill // a suite's drills are of one release
+	if len(done)+len(failed) > 3 && !drills && !a.verbose {
+		printMany(t, done, failed, ref)
 		return nil
 	}
 	for _, j := range done {
-		printJudged(t, j)
+		printJudged(t, j, a.most())
 		t.line("")
 		if j.Bundle != "" {
 			dir := filepath.Join(p.Repo.URL(), "bundles", j.Bundle.Hex())
 			if strings.Contains(p.Repo.URL(), "://") {
 				dir = p.Repo.URL() + "/bundles/" + j.Bundle.Hex()
 			}
-			t.line("bundle  sha256:" + j.Bundle.Hex())
+			t.para("bundle  ", "        ", "sha256:"+j.Bundle.Hex())
 			t.line("stored  " + p.Repo.URL())
 			if j.PDF {
 				t.line("report  " + relative(dir) + "/report.pdf")
@@ -458,6 +469,10 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 			t.line("")
 		}
 		t.line(verdictLine(t, j))
+	}
+	if len(done)+len(failed) > 1 && len(done) > 0 && !drills {
+		t.line("")
+		printMany(t, done, failed, ref)
 	}
 	return nil
 }
@@ -472,122 +487,4 @@ func relative(path string) string {
 		return rel
 	}
 	return path
-}
-
-// verdictLine is the last line of a judged release.
-func verdictLine(t *terminal, j *pipeline.Judged) string {
-	m := report.VerdictMark(j.Verdict.Outcome)
-	line, width := t.mark(m, 0), 80-len(m.Word)-2
-	if j.Bundle != "" {
-		line, width = line+"  bundle "+j.Bundle.Short(), width-len("  bundle ")-len(j.Bundle.Short())
-	}
-	return strings.TrimRight(line+"  "+controlCounts(j.Verdict.Results, width-2), " ")
-}
-
-// controlCounts says how many controls came out how, worst first: "2 fail, 30
-// pass, 1 n/a". Where that is wider than width, the last are counted together.
-func controlCounts(results []evidence.ControlResult, width int) string {
-	words := []string{"fail", "unchecked", "warn", "waived", "pass", "n/a", "fail (optional)", "unchecked (optional)"}
-	counts := map[string]int{}
-	for _, r := range results {
-		word := "unchecked"
-		switch r.Outcome {
-		case evidence.ControlFail, evidence.ControlWarn, evidence.ControlWaived, evidence.ControlPass:
-			word = string(r.Outcome)
-		case evidence.ControlNotApplicable:
-			word = "n/a"
-		}
-		if !r.Required && (word == "fail" || word == "unchecked") {
-			word += " (optional)" // it does not stand between the release and a pass
-		}
-		counts[word]++
-	}
-	words = slices.DeleteFunc(words, func(w string) bool { return counts[w] == 0 })
-	line := func(n int) string {
-		var parts []string
-		for _, w := range words[:n] {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[w], w))
-		}
-		more := 0
-		for _, w := range words[n:] {
-			more += counts[w]
-		}
-		if more > 0 {
-			parts = append(parts, fmt.Sprintf("%d more", more))
-		}
-		return strings.Join(parts, ", ")
-	}
-	n := len(words)
-	for n > 1 && len(line(n)) > width {
-		n--
-	}
-	return line(n)
-}
-
-// summary is one plain line: verdict, chart, version, bundle, and how many controls
-// hold by a waiver only.
-func summary(j *pipeline.Judged) string {
-	line := strings.TrimRight(fmt.Sprintf("%s %s %s %s", j.Verdict.Outcome, printable(j.Release.Chart), printable(j.Release.Version), j.Bundle), " ")
-	hold, waived := 0, 0
-	for _, r := range j.Verdict.Results {
-		switch r.Outcome {
-		case evidence.ControlWaived:
-			waived++
-		case evidence.ControlPass, evidence.ControlWarn:
-			hold++
-		}
-	}
-	if waived > 0 {
-		line += fmt.Sprintf(" (%d hold, %d waived)", hold, waived)
-	}
-	return line
-}
-
-// printMany is a row per chart: with many charts the findings are in the reports.
-func printMany(t *terminal, done []*pipeline.Judged) {
-	list := slices.Clone(done)
-	width := 8
-	for _, j := range list {
-		width = min(max(width, len(rowName(j))), 34)
-	}
-	counts := map[evidence.VerdictOutcome]int{}
-	for _, j := range list {
-		counts[j.Verdict.Outcome]++
-		name := clip(printable(rowName(j)), width)
-		failed, unchecked := 0, 0
-		for _, r := range j.Verdict.Results {
-			switch r.Outcome {
-			case evidence.ControlFail:
-				failed++
-			case evidence.ControlIncomplete:
-				unchecked++
-			}
-		}
-		t.line(fmt.Sprintf("%s  %s%s  %2d fail  %2d unchecked  %s", t.mark(report.VerdictMark(j.Verdict.Outcome), 12), name, pad(name, width), failed, unchecked, j.Bundle.Short()))
-	}
-	t.line("")
-	worst := evidence.VerdictPass
-	if counts[evidence.VerdictIncomplete] > 0 {
-		worst = evidence.VerdictIncomplete
-	}
-	if counts[evidence.VerdictFail] > 0 {
-		worst = evidence.VerdictFail
-	}
-	t.line(fmt.Sprintf("%s  %s: %d pass, %d fail, %d incomplete", t.mark(report.VerdictMark(worst), 0), plural(len(list), "release"),
-		counts[evidence.VerdictPass], counts[evidence.VerdictFail], counts[evidence.VerdictIncomplete]))
-}
-
-// rowName is the chart, or the live release.
-func rowName(j *pipeline.Judged) string {
-	if j.Release.Source == chart.SourceRelease {
-		return j.Release.Namespace + "/" + j.Release.ReleaseName
-	}
-	return strings.TrimSpace(j.Release.Chart + " " + j.Release.Version)
-}
-
-func clip(s string, width int) string {
-	if r := []rune(s); len(r) > width {
-		return string(r[:width-1]) + "…"
-	}
-	return s
 }

@@ -358,7 +358,7 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 			t.para("", "", "looked in "+repo.URL()+"; make evidence with helmproof collect")
 			t.line(verdictLine(t, j))
 		default:
-			printJudged(t, j)
+			printJudged(t, j, a.most())
 			t.line("")
 			for _, in := range j.Inputs {
 				t.line(fmt.Sprintf("from    bundle %s, judged %s", in.Bundle.Short(), in.EvaluatedAt.UTC().Format(time.RFC3339)))

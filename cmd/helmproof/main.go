@@ -112,7 +112,8 @@ func self() []string {
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, io stdio) int {
-	root := newRoot(io)
+	a := newApp(io)
+	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(io.in)
 	root.SetOut(io.out)
@@ -127,8 +128,20 @@ func run(ctx context.Context, args []string, io stdio) int {
 	code := exitCode(ctx, err)
 	if text := err.Error(); text != "" {
 		fmt.Fprintln(io.err, "helmproof: "+printable(text))
+		if a.json != nil && !a.json.any {
+			if err := writeJSON(a.json, errorJSON{text, code}); err != nil {
+				fmt.Fprintln(io.err, "helmproof: "+printable(err.Error()))
+			}
+		}
 	}
 	return code
+}
+
+// errorJSON is the document of -o json where a command ends before it has another one;
+// docs/schemas/error.schema.json describes it.
+type errorJSON struct {
+	Error    string `json:"error"`
+	ExitCode int    `json:"exitCode"`
 }
 
 // exitError carries an exit code. An empty text means that the command has said
@@ -174,7 +187,7 @@ func exitCode(ctx context.Context, err error) int {
 func exact(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageErr("%s: want %s, got %d arguments; see helmproof %s --help", cmd.Name(), what, len(args), cmd.Name())
+			return usageErr("%s: want %s, got %s; see %s --help", cmd.Name(), what, plural(len(args), "argument"), cmd.CommandPath())
 		}
 		return nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/attest"
+	"github.com/companyos/helmproof/internal/nearest"
 	"github.com/companyos/helmproof/internal/pipeline"
 )
 
@@ -55,7 +57,7 @@ func (a *app) controls(ids []string, profile string) error {
 		for _, id := range ids {
 			c, ok := cat.Control(evidence.ControlID(strings.ToUpper(id)))
 			if !ok {
-				return usageErr("control %q is not in the catalog; see helmproof controls", id)
+				return unknownControl(id, cat)
 			}
 			picked = append(picked, c)
 		}
@@ -94,6 +96,19 @@ func (a *app) controls(ids []string, profile string) error {
 	return nil
 }
 
+// unknownControl says which control may have been meant.
+func unknownControl(id string, cat *evidence.Catalog) error {
+	var known []string
+	for _, c := range cat.Controls {
+		known = append(known, string(c.ID))
+	}
+	meant := ""
+	if like := nearest.Of(id, known); like != "" {
+		meant = ": did you mean " + like + "?"
+	}
+	return usageErr("control %q is not in the catalog%s; see helmproof controls", id, meant)
+}
+
 func explainControl(t *terminal, c evidence.Control, cat *evidence.Catalog) {
 	t.line(t.bold(fmt.Sprintf("%s  %s", c.ID, c.Title)))
 	t.para("  ", "  ", c.Statement)
@@ -111,7 +126,6 @@ func newConfig(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check or show the configuration",
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	check := &cobra.Command{
 		Use:   "check",
@@ -145,13 +159,16 @@ mistake is reported with its file and key, and the exit code is 2.`,
 		Example: "  helmproof config show\n  HELMPROOF_PROFILE=release helmproof config show -o json",
 		Args:    exact(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
-			rows := a.cfg.Show()
+			rows, width := a.cfg.Show(), 0
+			for _, r := range rows {
+				width = max(width, len(r.Key))
+			}
 			if a.cfg.Output == "json" {
 				return writeJSON(a.io.out, map[string]any{"settings": rows})
 			}
 			t := newTerminal(a.io.out, a.cfg.Color)
 			for _, r := range rows {
-				t.para(fmt.Sprintf("%-14s ", r.Key), strings.Repeat(" ", 15), fmt.Sprintf("%s  (%s)", r.Value, r.Source))
+				t.para(fmt.Sprintf("%-*s  ", width, r.Key), strings.Repeat(" ", width+2), cmp.Or(r.Value, "–")+"  ("+r.Source+")")
 			}
 			return nil
 		},
@@ -170,15 +187,20 @@ func newKeygen(a *app) *cobra.Command {
 		Use:   "keygen PREFIX",
 		Short: "Make a signing key pair: PREFIX.key and PREFIX.pub",
 		Long: `Keygen makes a key pair in cosign's format (ECDSA P-256, the private half
-encrypted with the password in COSIGN_PASSWORD). It never replaces a file.
+encrypted with the password in COSIGN_PASSWORD; without that variable, one that
+is asked for on a terminal). It never replaces a file.
 
 Sign with --key PREFIX.key, and give reviewers PREFIX.pub for --trust. Keep the
 private half where only the signer can read it, never in the repository.`,
 		Example: "  COSIGN_PASSWORD=… helmproof keygen team\n  helmproof collect charts/api --key team.key\n  helmproof verify latest --trust team.pub",
 		Args:    exact(1, "one file name prefix"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			key := strings.TrimSuffix(args[0], ".key") + ".key"
-			if err := makeKey(key, ""); err != nil {
+			pass, err := a.newPassword(cmd.Context(), key)
+			if err != nil {
+				return err
+			}
+			if err := makeKey(key, "", pass); err != nil {
 				return err
 			}
 			pubName := strings.TrimSuffix(key, ".key") + ".pub"
@@ -190,7 +212,7 @@ private half where only the signer can read it, never in the repository.`,
 				return writeJSON(a.io.out, map[string]string{"key": key, "publicKey": pubName, "keyID": attest.KeyID(pub)})
 			}
 			fmt.Fprintf(a.io.out, "private key  %s\npublic key   %s\nkey id       %s\n", key, pubName, attest.KeyID(pub))
-			if os.Getenv("COSIGN_PASSWORD") == "" {
+			if len(pass) == 0 {
 				fmt.Fprintln(a.io.err, "helmproof: the private key has an empty password; set COSIGN_PASSWORD to protect it")
 			}
 			return nil

@@ -13,11 +13,19 @@ import (
 	"github.com/companyos/helmproof/report"
 )
 
-// shownFindings is how many findings of a failed control the terminal shows.
-const shownFindings = 3
+// shownFindings is how many findings of a failed control the terminal shows, unless it
+// is asked for all of them.
+const (
+	shownFindings = 3
+	everyFinding  = -1
+)
+
+// tableWidth is the number of columns from which on there is room for tables; on
+// narrower terminals what is long stands in a line of its own.
+const tableWidth = 72
 
 // printJudged writes one judged release: verdict, why, all groups, what to do next.
-func printJudged(t *terminal, j *pipeline.Judged) {
+func printJudged(t *terminal, j *pipeline.Judged, most int) {
 	cat := j.By.Catalog
 	t.line("")
 	head := j.Release.Chart
@@ -36,11 +44,8 @@ func printJudged(t *terminal, j *pipeline.Judged) {
 	for _, f := range j.Findings {
 		byID[f.ID] = f
 	}
-	rest := "helmproof show, or the report"
-	if j.Bundle == "" && len(j.Inputs) == 0 {
-		rest = "-o json shows all" // nothing was stored
-	}
-	printResults(t, j.Verdict, cat, byID, shownFindings, rest)
+	printFirst(t, &j.Verdict, cat, byID)
+	printResults(t, j.Verdict, cat, byID, most)
 	printGroups(t, j.Verdict, cat)
 	printWaivers(t, j.Verdict)
 }
@@ -80,28 +85,27 @@ func rank(o evidence.ControlOutcome) int {
 	return slices.Index([]evidence.ControlOutcome{evidence.ControlFail, evidence.ControlIncomplete, evidence.ControlWarn, evidence.ControlWaived}, o)
 }
 
-// printResults writes each control that is not a plain pass, worst first, with
-// its first findings; rest says where the others are.
-func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.Finding, most int, rest string) {
-	results := slices.Clone(v.Results)
-	results = slices.DeleteFunc(results, func(r evidence.ControlResult) bool { return rank(r.Outcome) < 0 })
-	slices.SortStableFunc(results, func(a, b evidence.ControlResult) int {
-		ca, _ := cat.Control(a.Control)
-		cb, _ := cat.Control(b.Control)
-		return cmp.Or(cmp.Compare(rank(a.Outcome), rank(b.Outcome)), cmp.Compare(ca.Severity.Rank(), cb.Severity.Rank()))
-	})
-	for _, r := range results {
+// printResults writes each control that is not a plain pass, worst first, with its first
+// findings and one fix; of all findings where most is no limit, and each fix then.
+func printResults(t *terminal, v evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.Finding, most int) {
+	for _, r := range worstFirst(&v, cat, byID) {
 		c, _ := cat.Control(r.Control)
 		t.line("")
-		title := fmt.Sprintf("%-6s %s", r.Control, c.Title)
+		title := c.Title
 		if !r.Required {
 			title += " (optional)"
 		}
-		t.para(t.mark(report.ControlMark(r.Outcome), 12)+" ", strings.Repeat(" ", 20), title)
+		head := t.mark(report.ControlMark(r.Outcome), 12) + "  " + t.severity(severityOf(r, cat, byID)) + "  " + fmt.Sprintf("%-6s ", r.Control)
+		if t.width < tableWidth {
+			t.line(strings.TrimRight(head, " "))
+			t.para("  ", "  ", title)
+		} else {
+			t.para(head, strings.Repeat(" ", columns(head)), title)
+		}
 		if r.Outcome != evidence.ControlFail || len(r.Findings) == 0 {
 			t.para("  ", "  ", r.Reason)
 		}
-		printFindings(t, r.Findings, byID, most, rest)
+		printFindings(t, r.Findings, byID, most)
 	}
 }
 
@@ -110,17 +114,20 @@ var longDigest = regexp.MustCompile(`sha256:([0-9a-f]{12})[0-9a-f]{52}`)
 // shortDigests shortens digests for people; reports and JSON have them whole.
 func shortDigests(s string) string { return longDigest.ReplaceAllString(s, "sha256:$1…") }
 
-func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, most int, rest string) {
+// printFindings writes the first findings, the worst first, and one fix, or, where most
+// is no limit, all of them with each fix.
+func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, most int) {
 	ids = slices.Clone(ids)
 	slices.SortStableFunc(ids, func(a, b string) int {
 		x, y := byID[a].Target, byID[b].Target
-		return cmp.Or(cmp.Compare(byID[a].Outcome.Rank(), byID[b].Outcome.Rank()), cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line),
-			cmp.Compare(x.Object(), y.Object()), cmp.Compare(byID[a].Severity.Rank(), byID[b].Severity.Rank()), cmp.Compare(byID[a].Message, byID[b].Message))
+		return cmp.Or(cmp.Compare(byID[a].Outcome.Rank(), byID[b].Outcome.Rank()), cmp.Compare(byID[a].Severity.Rank(), byID[b].Severity.Rank()),
+			cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Object(), y.Object()), cmp.Compare(byID[a].Message, byID[b].Message))
 	})
+	fix, fixed, fixes := fixOf(ids, byID)
 	last, place := "", ""
 	for i, id := range ids {
 		if i == most {
-			t.line(t.faint(fmt.Sprintf("    and %d more: %s", len(ids)-most, rest)))
+			t.line(t.faint(fmt.Sprintf("    and %d more: -v shows all", len(ids)-most)))
 			break
 		}
 		f, ok := byID[id]
@@ -137,11 +144,18 @@ func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, 
 		}
 		place = where
 		t.para("    ", "    ", f.Message)
-		if f.Remediation != "" && f.Remediation != last {
+		if most == everyFinding && f.Remediation != "" && f.Remediation != last {
 			t.para("    fix: ", "         ", f.Remediation)
 			last = f.Remediation
 		}
 	}
+	if most == everyFinding || fix == "" {
+		return
+	}
+	if fixes > 1 {
+		fix += fmt.Sprintf(" (for %d of %d; -v shows the others)", fixed, len(ids))
+	}
+	t.para("  fix: ", "       ", fix)
 }
 
 // printGroups is the summary table: a row per group, a column per outcome.
@@ -155,13 +169,31 @@ func printGroups(t *terminal, v evidence.Verdict, cat *evidence.Catalog) {
 		}
 		rows[c.Group][r.Outcome]++
 	}
-	columns := []evidence.ControlOutcome{evidence.ControlPass, evidence.ControlFail, evidence.ControlIncomplete, evidence.ControlWarn, evidence.ControlWaived, evidence.ControlNotApplicable}
-	heads := []string{"pass", "fail", "unchecked", "warn", "waived", "n/a"}
+	type column struct {
+		o    evidence.ControlOutcome
+		head string
+	}
+	cols := []column{{evidence.ControlPass, "pass"}, {evidence.ControlFail, "fail"}, {evidence.ControlIncomplete, "unchecked"}, {evidence.ControlWarn, "warn"}, {evidence.ControlWaived, "waived"}, {evidence.ControlNotApplicable, "n/a"}}
+	gap, name := 4, 24
+	if t.width < 80 {
+		// What no group has is left out where there is little room.
+		gap = 1
+		cols = slices.DeleteFunc(cols, func(c column) bool {
+			return !slices.ContainsFunc(v.Results, func(r evidence.ControlResult) bool { return r.Outcome == c.o })
+		})
+	}
+	room := t.width
+	for _, c := range cols {
+		room -= gap + len(c.head)
+	}
+	for name = min(name, room); room-len(cols) >= 24 && gap < 4; gap++ {
+		room -= len(cols)
+	}
 	t.line("")
 	var b strings.Builder
-	b.WriteString("controls" + pad("controls", 24))
-	for _, h := range heads {
-		b.WriteString(" " + strings.Repeat(" ", max(0, 8-len(h))) + h)
+	b.WriteString("controls" + pad("controls", name))
+	for _, c := range cols {
+		b.WriteString(strings.Repeat(" ", gap) + c.head)
 	}
 	t.line(t.faint(b.String()))
 	for _, g := range cat.Groups {
@@ -169,23 +201,23 @@ func printGroups(t *terminal, v evidence.Verdict, cat *evidence.Catalog) {
 		if r == nil {
 			continue
 		}
-		name := g.ID + " " + g.Title
+		title := clip(printable(g.ID+" "+g.Title), name)
 		b.Reset()
-		b.WriteString(name + pad(name, 24))
-		for i, o := range columns {
+		b.WriteString(title + pad(title, name))
+		for _, c := range cols {
 			n := "·"
-			if r[o] > 0 {
-				n = fmt.Sprint(r[o])
+			if r[c.o] > 0 {
+				n = fmt.Sprint(r[c.o])
 			}
-			cell := pad(n, max(8, len(heads[i]))) + n
-			if r[o] > 0 && rank(o) >= 0 {
-				cell = t.paint(report.ControlMark(o).ANSI, cell)
-			} else if r[o] == 0 {
+			cell := strings.Repeat(" ", gap) + pad(n, len(c.head)) + n
+			if r[c.o] > 0 && rank(c.o) >= 0 {
+				cell = t.paint(report.ControlMark(c.o).ANSI, cell)
+			} else if r[c.o] == 0 {
 				cell = t.faint(cell)
 			}
-			b.WriteString(" " + cell)
+			b.WriteString(cell)
 		}
-		t.line(strings.TrimRight(b.String(), " "))
+		t.line(b.String())
 	}
 }
 

@@ -128,11 +128,12 @@ one that is not verified.`,
 			t.line(t.bold(printable(strings.TrimSpace(j.Release.Chart + " " + j.Release.Version))))
 			t.para("", "", fmt.Sprintf("%s, profile %s, judged %s", about(&j.Release), profileText(&j.Runs, in.Profile, &j.Verdict), j.Verdict.EvaluatedAt.UTC().Format(time.RFC3339)))
 			printMeasured(t, in.Drill, in.DrillUnread)
-			printResults(t, j.Verdict, cat, byID, len(j.Findings), "")
+			printFirst(t, &j.Verdict, cat, byID)
+			printResults(t, j.Verdict, cat, byID, everyFinding)
 			printGroups(t, j.Verdict, cat)
 			printWaivers(t, j.Verdict)
 			t.line("")
-			t.line("bundle  sha256:" + j.Bundle.Hex())
+			t.para("bundle  ", "        ", "sha256:"+j.Bundle.Hex())
 			t.line(verdictLine(t, j))
 			return nil
 		},
