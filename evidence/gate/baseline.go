@@ -106,6 +106,38 @@ func Shrink(was, now evidence.BaselineRelease) evidence.BaselineRelease {
 	return out
 }
 
+// NewFailures are the ids of findings that fail in b and not in a: neither a line that
+// moved nor another tag makes one, but one more of the same does, and a worse one.
+func NewFailures(a, b []evidence.Finding, namespaceA, namespaceB string) []string {
+	was := map[evidence.KnownFailure][]evidence.Severity{}
+	for _, f := range a {
+		if f.Outcome == evidence.OutcomeFail {
+			k := about(fingerprint("", f, namespaceA))
+			was[k] = append(was[k], f.Severity)
+		}
+	}
+	out := []string{}
+	for _, f := range b {
+		if f.Outcome != evidence.OutcomeFail {
+			continue
+		}
+		k := about(fingerprint("", f, namespaceB))
+		// The mildest that is at least as bad is the one that it was.
+		best := -1
+		for i, s := range was[k] {
+			if s.AtLeast(f.Severity) && (best < 0 || was[k][best].AtLeast(s)) {
+				best = i
+			}
+		}
+		if best < 0 {
+			out = append(out, f.ID)
+			continue
+		}
+		was[k] = slices.Delete(was[k], best, best+1)
+	}
+	return out
+}
+
 // ParseBaseline reads a baseline, strictly.
 func ParseBaseline(data []byte) (*evidence.Baseline, error) {
 	b := new(evidence.Baseline)
