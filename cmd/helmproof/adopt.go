@@ -92,7 +92,7 @@ func (a *app) adopted(ctx context.Context, by pipeline.Rules, f *adoptFlags) (pi
 	if by, err = by.Accept(accept...); err != nil {
 		return by, err
 	}
-	by.Counting = gate.Counting{FailOn: evidence.Severity(f.failOn), Only: controls(f.only, by.Profile), Skip: controls(f.skip, by.Profile), Baseline: f.baseline != ""}
+	by.Counting = gate.Counting{FailOn: evidence.Severity(f.failOn), Only: namedControls(f.only, by.Profile), Skip: namedControls(f.skip, by.Profile), Baseline: f.baseline != ""}
 	if err := by.Counting.Check(by.Profile); err != nil {
 		return by, usageErr("%w", err)
 	}
@@ -107,8 +107,8 @@ func (a *app) adopted(ctx context.Context, by pipeline.Rules, f *adoptFlags) (pi
 	return by, err
 }
 
-// controls are the controls that the flag names, a group standing for all of the profile's.
-func controls(names []string, p *evidence.Profile) []evidence.ControlID {
+// namedControls are the controls that the flag names, a group standing for all of the profile's.
+func namedControls(names []string, p *evidence.Profile) []evidence.ControlID {
 	var out []evidence.ControlID
 	for _, name := range names {
 		n := len(out)
