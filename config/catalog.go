@@ -62,7 +62,7 @@ func isProfileFile(s string) bool {
 
 // Profile returns a built-in profile by name, or the user's own from a file (a
 // name with a slash, or ending in .yaml, .yml or .json): the bytes that are
-// sealed, and what they say. Every control that it names is in the catalog.
+// sealed, and what they say. One that extends another is sealed as what comes of both. Every control that it names is in the catalog.
 func Profile(nameOrFile string) (raw []byte, profile *evidence.Profile, err error) {
 	own := false
 	if isProfileFile(nameOrFile) {
@@ -77,7 +77,12 @@ func Profile(nameOrFile string) (raw []byte, profile *evidence.Profile, err erro
 			return nil, nil, &Error{Key: "profile", Value: nameOrFile, Allowed: wantProfile()}
 		}
 	}
-	profile, err = gate.ParseProfile(raw)
+	if own {
+		raw, err = extended(raw, nameOrFile, nil)
+	}
+	if err == nil {
+		profile, err = gate.ParseProfile(raw)
+	}
 	if err == nil && own && len(profile.Added()) > 0 {
 		err = fmt.Errorf("controls: %s is marked as added: helmproof does that, where a flag asks for a control", profile.Added()[0])
 	}
@@ -113,8 +118,25 @@ func Waivers(file string) (raw []byte, waivers []evidence.Waiver, err error) {
 			return nil, nil, &Error{File: file, Key: fmt.Sprintf("waivers[%d].control", i), Value: string(w.Control),
 				Allowed: "a control of the catalog: `helmproof controls` lists them"}
 		}
+		if w.Source != "" {
+			return nil, nil, &Error{File: file, Key: fmt.Sprintf("waivers[%d].source", i), Value: string(w.Source),
+				Problem: "leave it out: helmproof says where a waiver was found"}
+		}
 	}
 	return raw, waivers, nil
+}
+
+// Baseline reads a baseline file.
+func Baseline(file string) (*evidence.Baseline, error) {
+	raw, err := readBounded(file, gate.MaxBaselineBytes)
+	if err != nil {
+		return nil, &Error{Problem: "read baseline: " + err.Error()}
+	}
+	b, err := gate.ParseBaseline(raw)
+	if err != nil {
+		return nil, inFile(file, err)
+	}
+	return b, nil
 }
 
 // readBounded reads a file of at most limit bytes.

@@ -142,11 +142,11 @@ func TestReferencesAreWellFormed(t *testing.T) {
 
 func TestProfiles(t *testing.T) {
 	t.Parallel()
-	if diff := cmp.Diff([]string{"chart", "cluster", "drill", "images", "live", "node-agent", "release"}, Profiles()); diff != "" {
+	if diff := cmp.Diff([]string{"chart", "cluster", "drill", "images", "live", "node-agent", "release", "starter"}, Profiles()); diff != "" {
 		t.Error(diff)
 	}
 	_, c := Catalog()
-	scopes := map[string]evidence.Scope{"chart": evidence.ScopeRelease, "cluster": evidence.ScopeCluster, "drill": evidence.ScopeDrill, "images": evidence.ScopeRelease, "live": evidence.ScopeRelease, "node-agent": evidence.ScopeRelease, "release": evidence.ScopeComposed}
+	scopes := map[string]evidence.Scope{"chart": evidence.ScopeRelease, "cluster": evidence.ScopeCluster, "drill": evidence.ScopeDrill, "images": evidence.ScopeRelease, "live": evidence.ScopeRelease, "node-agent": evidence.ScopeRelease, "release": evidence.ScopeComposed, "starter": evidence.ScopeRelease}
 	for _, name := range Profiles() {
 		raw, p, err := Profile(name)
 		if err != nil {
@@ -201,7 +201,7 @@ func TestOwnProfilesAndWaivers(t *testing.T) {
 		load       func(string) error
 		name, want string
 	}{
-		{profile, "char", `profile: "char": want chart, cluster, drill, images, live, node-agent, release or a file like ./profile.yaml`},
+		{profile, "char", `profile: "char": want chart, cluster, drill, images, live, node-agent, release, starter or a file like ./profile.yaml`},
 		{profile, "../profiles/chart", "read profile: open ../profiles/chart: no such file or directory"},
 		{profile, dir + "/gone.yaml", "read profile: open " + dir + "/gone.yaml: no such file or directory"},
 		{profile, dir + "/control.yaml", dir + "/control.yaml: controls[1].id: \"SEC-99\": unknown control: `helmproof controls` lists them"},

@@ -238,7 +238,7 @@ func TestInvalidFlagsAndVariables(t *testing.T) {
 		{nil, []string{"HELMPROOF_FORMATS=pdf,,md"}, `HELMPROOF_FORMATS: empty: want one or more of pdf, md, html, json, sarif, junit`},
 		{nil, []string{"HELMPROOF_ROLE_KEY=security"}, `HELMPROOF_ROLE_KEY: "security": want ` + wantRoleKey},
 		{nil, []string{"HELMPROOF_ROLE_KEY=security="}, `HELMPROOF_ROLE_KEY: "security=": want ` + wantRoleKey},
-		{[]string{"--profile=char"}, nil, `--profile: "char": want chart, cluster, drill, images, live, node-agent, release or a file like ./profile.yaml`},
+		{[]string{"--profile=char"}, nil, `--profile: "char": want chart, cluster, drill, images, live, node-agent, release, starter or a file like ./profile.yaml`},
 		{nil, []string{"HELMPROOF_TSA=ftp://user:secret@host/?token=t"}, `HELMPROOF_TSA: "ftp://REDACTED@host/?REDACTED": want an http:// or https:// URL`},
 		{nil, []string{"HELMPROOF_REPOS=x"}, `HELMPROOF_REPOS: unknown variable: want HELMPROOF_REPO, or another of those that helmproof config show lists`},
 	}

@@ -136,15 +136,22 @@ type Profile struct {
 	Controls    []ProfileControl `json:"controls"`
 	// Waivers bounds the waivers that count when it is gated on; nil: as its zero value does.
 	Waivers *WaiverBounds `json:"waivers,omitempty"`
+	// Baseline accepts what failed when the release's baseline was written.
+	Baseline bool `json:"baseline,omitempty"`
 }
 
-// WaiverBounds says which waivers of the evidence a gate accepts.
+// WaiverBounds says which waivers count.
 type WaiverBounds struct {
-	// MaxAge is how far ahead a waiver may end; 0: DefaultWaiverAge.
+	// MaxAge is how far ahead a waiver may end, at collect and check too; 0:
+	// DefaultWaiverAge, at the gate alone.
 	MaxAge Duration `json:"maxAge,omitempty"`
 	// Wildcards accepts waivers whose target has a wildcard, or names neither an object
 	// nor a rule narrower than those of the control in the catalog.
 	Wildcards bool `json:"wildcards,omitempty"`
+	// Annotations accepts exceptions that objects declare by annotations of theirs.
+	Annotations bool `json:"annotations,omitempty"`
+	// Chart accepts waivers that the chart brings, in its file .helmproof/waivers.yaml.
+	Chart bool `json:"chart,omitempty"`
 }
 
 // DefaultWaiverAge is how far ahead a waiver may end where the profile does not say.
@@ -233,4 +240,16 @@ type Waiver struct {
 	Reason     string    `json:"reason"`
 	ApprovedBy string    `json:"approvedBy"`
 	ExpiresAt  time.Time `json:"expiresAt"`
+	// Source says where it was found; empty: in the caller's own file.
+	Source WaiverSource `json:"source,omitempty"`
 }
+
+// WaiverSource is where a waiver was found, if not in the caller's own file.
+type WaiverSource string
+
+// Where waivers come from that the chart's author writes. They count only where the
+// profile says so.
+const (
+	WaiverOfAnnotation WaiverSource = "annotation" // of the object that it is about
+	WaiverOfChart      WaiverSource = "chart"      // the chart's .helmproof/waivers.yaml
+)

@@ -46,13 +46,14 @@ type Counts struct {
 	NotChecked    int `json:"notChecked"`
 	Error         int `json:"error"`
 	Waived        int `json:"waived"`
+	Known         int `json:"known,omitempty"` // accepted because a baseline knows them
 }
 
 // Plus is the sum of both.
 func (c Counts) Plus(d Counts) Counts {
 	return Counts{
 		c.Pass + d.Pass, c.Fail + d.Fail, c.Warn + d.Warn, c.NotApplicable + d.NotApplicable,
-		c.NotChecked + d.NotChecked, c.Error + d.Error, c.Waived + d.Waived,
+		c.NotChecked + d.NotChecked, c.Error + d.Error, c.Waived + d.Waived, c.Known + d.Known,
 	}
 }
 
@@ -105,5 +106,7 @@ type Verdict struct {
 	CatalogDigest Digest          `json:"catalogDigest"`
 	Results       []ControlResult `json:"results"` // in catalog order
 	Waivers       []WaiverResult  `json:"waivers,omitempty"`
-	EvaluatedAt   time.Time       `json:"evaluatedAt"`
+	// Baseline is what a baseline makes of it; nil: none was given.
+	Baseline    *BaselineResult `json:"baseline,omitempty"`
+	EvaluatedAt time.Time       `json:"evaluatedAt"`
 }

@@ -1,6 +1,9 @@
 package report
 
-import "github.com/companyos/helmproof/evidence"
+import (
+	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/gate"
+)
 
 // DiffJSON is what changed from one bundle to another, and what diff prints with
 // -o json: docs/schemas/diff.schema.json. It may only grow.
@@ -10,6 +13,9 @@ type DiffJSON struct {
 	Controls []ControlDiff      `json:"controls"`
 	New      []evidence.Finding `json:"new"`  // failing, unchecked or warning in B only
 	Gone     []evidence.Finding `json:"gone"` // … in A only
+	// NewFailures are the ids of those of New that fail in B, and did not in A on another
+	// line, with another tag or in another file: with one of them diff ends in exit code 3.
+	NewFailures []string `json:"newFailures,omitempty"`
 	// Drill is what two drills measured, where both bundles are of drills.
 	Drill *DrillDiff `json:"drill,omitempty"`
 }
@@ -34,6 +40,7 @@ type ControlDiff struct {
 // those of a alone.
 func Diff(a, b *Input) DiffJSON {
 	d := DiffJSON{A: sideOf(a), B: sideOf(b), Controls: []ControlDiff{}, New: wantOnly(b, a), Gone: wantOnly(a, b), Drill: diffDrills(a, b)}
+	d.NewFailures = gate.NewFailures(a.Findings, b.Findings, a.Release.Namespace, b.Release.Namespace)
 	from := map[evidence.ControlID]evidence.ControlOutcome{}
 	for _, r := range a.Verdict.Results {
 		from[r.Control] = r.Outcome

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/gate"
 )
 
 // OutputJSON is what `-o json` prints for collect and check, and what the JSON
@@ -50,6 +51,8 @@ type ReleaseJSON struct {
 
 	Error   string            `json:"error,omitempty"` // why there is no verdict: the release could not be loaded
 	Verdict *evidence.Verdict `json:"verdict,omitempty"`
+	// Counted is what the exit code goes by, where flags make it another than the verdict's.
+	Counted *gate.Counted `json:"counted,omitempty"`
 	// Added are the controls that what was given to judge by added to the profile.
 	Added    []evidence.ControlID    `json:"added,omitempty"`
 	Findings []evidence.Finding      `json:"findings"`

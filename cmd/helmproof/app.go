@@ -156,7 +156,7 @@ func (w *written) Write(p []byte) (int, error) {
 // a pipeline's variable that is not set, they would ask for nothing, without a word.
 var saying = []string{
 	"profile", "waivers", "policies", "registry-allow", "scan", "scan-report", "signature-policy", "trusted-root", "vex", "kev", "epss", "values", "manifests", "release", "chart", "image",
-	"manifests-digest", "version", "trust", "key", "repo", "repository-id", "tsa", "signature", "context", "kubeconfig", "max-age", "at", "role", "reason", "expires", "completed", "identity", "role-key", "checklist", "documents", "listen",
+	"manifests-digest", "version", "trust", "key", "repo", "repository-id", "tsa", "signature", "context", "kubeconfig", "max-age", "at", "role", "reason", "expires", "completed", "identity", "role-key", "checklist", "documents", "listen", "fail-on", "only", "skip", "baseline", "write-baseline", "accept",
 }
 
 func refuseEmpty(fl *pflag.FlagSet) (err error) {

@@ -32,6 +32,7 @@ type releaseFlags struct {
 	manifests []string
 	cluster   clusterFlags
 	live      liveFlags
+	adopt     adoptFlags
 }
 
 func (f *releaseFlags) register(cmd *cobra.Command) {
@@ -97,6 +98,7 @@ Exit code 3 says that a verdict is FAIL or INCOMPLETE.`,
 	}
 	f.register(cmd)
 	a.pipelineFlags(cmd)
+	f.adopt.registerBaseline(cmd)
 	a.repoFlags(cmd)
 	a.repositoryIDFlag(cmd)
 	cmd.Flags().String("key", "", "signing key: a `FILE` (cosign or PEM private key; COSIGN_PASSWORD holds its password), or a key in a KMS, such as gcpkms://…, awskms://…, azurekms://…, hashivault://…")
@@ -114,8 +116,16 @@ func newCheck(a *app) *cobra.Command {
 nothing: the quick loop for chart authors, pre-commit hooks and CI.
 
 --format prints a report instead of the summary, for example SARIF for code
-scanning.`,
+scanning.
+
+--fail-on, --only, --skip and --baseline change what the exit code goes by, and say
+so; the verdict stays that of the whole profile. --write-baseline writes what fails
+today; with --baseline only what fails beside it counts.`,
 		Example: `  helmproof check .
+  helmproof check . --profile starter --fail-on high
+  helmproof check . --only SEC-4,RES
+  helmproof check . --write-baseline .helmproof/baseline.yaml
+  helmproof check . --baseline .helmproof/baseline.yaml
   helmproof check . --format sarif > results.sarif
   helm template . | helmproof check --manifests -
   helmproof check --release payments -n shop`,
@@ -123,6 +133,9 @@ scanning.`,
 	}
 	f.register(cmd)
 	a.pipelineFlags(cmd)
+	f.adopt.register(cmd)
+	a.repoFlags(cmd)
+	a.trustFlags(cmd)
 	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif, junit or pdf")
 	cmd.Flags().BoolVar(&a.summary, "summary", false, summaryHelp)
 	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
@@ -207,6 +220,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if p.Rules, err = pipeline.LoadRules(from); err != nil {
 		return err
 	}
+	if p.Rules, err = a.adopted(ctx, p.Rules, &f.adopt); err != nil {
+		return err
+	}
 	if err := p.Rules.CheckScope(f.cluster.itself); err != nil {
 		return err
 	}
@@ -285,7 +301,14 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("interrupted: nothing half-written was left behind")
 	}
-	return a.printJobs(p, jobs)
+	err = a.printJobs(p, jobs)
+	if f.adopt.write == "" || err != nil && exitCode(ctx, err) != exitVerdict {
+		return err
+	}
+	if f.adopt.baseline == "" {
+		err = nil // all that fails is known from now on
+	}
+	return errors.Join(a.writeBaseline(p.Rules, jobs, &f.adopt), err)
 }
 
 // rules says where the rules come from.
@@ -386,7 +409,7 @@ func (a *app) printJobs(p *pipeline.Pipeline, jobs []pipeline.Job) error {
 			continue
 		}
 		done = append(done, j.Out)
-		if j.Out.Verdict.Outcome != evidence.VerdictPass && code == exitPass {
+		if countedOutcome(j.Out) != evidence.VerdictPass && code == exitPass {
 			code = exitVerdict
 		}
 	}
@@ -429,6 +452,7 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 		for _, j := range done {
 			r := report.NewReleaseJSON(j.Report(p.Rules))
 			r.Source = ref[j]
+			r.Counted = j.Counted
 			list = append(list, r)
 		}
 		for _, j := range failed {
@@ -468,6 +492,7 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 			t.line("verify  helmproof verify " + j.Bundle.Short())
 			t.line("")
 		}
+		printCounted(t, j.Counted)
 		t.line(verdictLine(t, j))
 	}
 	if len(done)+len(failed) > 1 && len(done) > 0 && !drills {

@@ -51,6 +51,9 @@ was rendered from: it does not know what is deployed, and says so. --version and
 --manifests-digest tie it to a version, and to manifests. --image DIGEST decides on
 each release that runs an image.
 
+Evidence that was collected with a baseline counts whole: --allow-baseline, or a
+profile that says so (baseline: true), leaves out what the baseline knew.
+
 --seal signs the composed verdict as a bundle of its own that names its inputs
 by digest, and what it was bound to.
 
@@ -91,6 +94,7 @@ Exit code 3 says FAIL or INCOMPLETE, 4 that evidence could not be verified.`,
 	fl.StringSlice("evidence-lists", nil, "take these `LISTS` from the evidence instead: scans (the scan policy), vex, signatures, secrets (rotation and readers)")
 	_ = cmd.RegisterFlagCompletionFunc("evidence-lists", cobra.FixedCompletions(pipeline.EvidenceLists, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.anyRepository, "any-repository", false, "take evidence that was sealed for another repository, or for none")
+	f.adopt.registerGate(cmd)
 	fl.BoolVar(&f.seal, "seal", false, "sign and store the composed verdict")
 	fl.String("key", "", "signing key for --seal: a `FILE`, or a key in a KMS")
 	_ = cmd.MarkFlagFilename("manifests")
@@ -194,6 +198,12 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 		if by, err = a.withAsked(by); err != nil {
 			return err
 		}
+	}
+	if f.seal && f.adopt.failOn != "" {
+		return usageErr("gate: --fail-on changes the exit code alone, and --seal signs the verdict, which is by the profile: leave one of them out, or give a --profile with another failOn")
+	}
+	if by, err = a.adopted(ctx, by, &f.adopt); err != nil {
+		return err
 	}
 	if f.maxAge > 0 {
 		if by, err = by.LimitAge(f.maxAge); err != nil {
@@ -334,13 +344,14 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 	list := make([]report.ReleaseJSON, 0, len(done))
 	t := newTerminal(a.io.out, a.cfg.Color)
 	for _, j := range done {
-		if j.Verdict.Outcome != evidence.VerdictPass {
-			worst = j.Verdict.Outcome
+		if o := countedOutcome(j); o != evidence.VerdictPass {
+			worst = o
 		}
 		r := report.NewReleaseJSON(j.Report(j.By))
 		if r.Bundle == "" {
 			r.Bundle = j.RestsOn()
 		}
+		r.Counted = j.Counted
 		r.Inputs, r.Reasons, r.EvidenceLists, r.IgnoredLists = j.Inputs, j.Reasons, j.Lists, j.Ignored
 		list = append(list, r)
 		switch {
@@ -370,6 +381,7 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 			if len(j.Ignored) > 0 {
 				t.para("ignored ", "        ", "what the evidence was collected with: "+strings.Join(j.Ignored, "; ")+". Give the gate its own, or take them with --evidence-lists")
 			}
+			printCounted(t, j.Counted)
 			t.line(verdictLine(t, j))
 		}
 	}

@@ -27,9 +27,10 @@ func newHarden(a *app) *cobra.Command {
 	var f releaseFlags
 	var o harden.Options
 	var report, aggressive bool
+	var w hardenWrite
 	var ids []string
 	cmd := &cobra.Command{
-		Use:   "harden [CHART --report]",
+		Use:   "harden [CHART --report|--write]",
 		Short: "Harden the manifests of charts that others wrote",
 		Long: `Harden reads rendered manifests on standard input and writes them to standard
 output with what is missing and stops no container that ran: a Helm
@@ -46,12 +47,21 @@ asks for and nothing in the manifests speaks against, --read-only-root,
 they show to be harmful is then not added on request either. An object with the
 annotation ` + harden.OptOut + `: skip is left alone.
 
+--write looks for values of CHART that mend findings and make none worse, by
+rendering, and prints them as a patch of the last -f file, or of the chart's
+values.yaml. Unasked it proposes what stops no container: requests, and disruption
+budgets. --control asks for more, for example SEC-4; limits and digests, which nobody
+but you knows, are never proposed. --apply changes the file. What came of it is judged
+again.
+
 --report changes nothing. It renders CHART, or reads standard input, and prints
 what harden adds, the findings before and after, and what is left. With -o json one object is written to standard output, which
 without --report holds the manifests too.`,
 		Example: `  helm template web charts/web | helmproof harden | kubectl apply -f -
   helm install web charts/web --post-renderer helmproof-harden
   helmproof harden charts/web --report
+  helmproof harden charts/web --profile starter -f values.yaml --write
+  helmproof harden charts/web --control SEC-4 --write --apply
   helmproof harden oci://registry.example.com/charts/web --report --run-as-non-root
   helm template charts/web | helmproof harden --control SEC-3 --control SEC-4
   helm template charts/web | helmproof harden -o json --skip Job`,
@@ -70,6 +80,15 @@ without --report holds the manifests too.`,
 			if cmd.Flags().Changed("resolve") && a.cfg.Resolve {
 				src = &images.Sources{Platforms: a.cfg.Platform, PlainHTTP: f.load.PlainHTTP}
 			}
+			if w.apply && !w.write {
+				return usageErr("harden: --apply writes what --write proposes: give both")
+			}
+			if w.write && (report || o.ReadOnlyRoot || o.RunAsNonRoot || o.DropCapabilities || o.Probes != "" || aggressive || src != nil || len(o.Skip) > 0) {
+				return usageErr("harden --write changes values: of the other options of harden it takes --control alone")
+			}
+			if w.write {
+				return a.hardenValues(cmd, args, &f, o.Controls, w)
+			}
 			if report {
 				return a.hardenReport(cmd, args, &f, o, src)
 			}
@@ -83,6 +102,8 @@ without --report holds the manifests too.`,
 	a.pipelineFlags(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&report, "report", false, "print what would change, and what is left to whom")
+	fl.BoolVar(&w.write, "write", false, "propose values of CHART that mend findings, as a patch of the last -f file, or of its values.yaml")
+	fl.BoolVar(&w.apply, "apply", false, "with --write: change the file, too")
 	fl.BoolVar(&aggressive, "aggressive", false, "add all that can be asked for: programs may not start, or fail")
 	fl.StringSliceVar(&ids, "control", nil, "add also what `CONTROL` asks for where nothing in the manifests speaks against it, for example SEC-4")
 	fl.BoolVar(&o.ReadOnlyRoot, "read-only-root", false, "make root filesystems read-only where the chart says nothing")
@@ -117,6 +138,7 @@ type hardenJSON struct {
 	Remaining []evidence.Finding         `json:"remaining,omitempty"`
 	Fixes     []pipeline.HardenedFix     `json:"fixes,omitempty"` // of what remains
 	Manifests *string                    `json:"manifests,omitempty"`
+	Written   *writtenJSON               `json:"written,omitempty"` // of --write
 }
 
 // hardenStream is the post-renderer. Nothing is written before all is known.

@@ -221,6 +221,17 @@ func printGroups(t *terminal, v evidence.Verdict, cat *evidence.Catalog) {
 	}
 }
 
+// waiverWord says where a waiver comes from, if not from the caller.
+func waiverWord(w evidence.Waiver) string {
+	switch w.Source {
+	case evidence.WaiverOfChart:
+		return "waiver of the chart"
+	case evidence.WaiverOfAnnotation:
+		return "exception of " + w.Target.Kind + " " + w.Target.Name
+	}
+	return "waiver"
+}
+
 func printWaivers(t *terminal, v evidence.Verdict) {
 	for i, w := range v.Waivers {
 		if i == 0 {
@@ -228,7 +239,7 @@ func printWaivers(t *terminal, v evidence.Verdict) {
 		}
 		m := report.MarkWaived
 		m.Word = strings.ToUpper(w.Status)
-		t.para(t.mark(m, 9)+" ", "           ", fmt.Sprintf("waiver for %s by %s, until %s: %s", w.Waiver.Control, w.Waiver.ApprovedBy, w.Waiver.ExpiresAt.UTC().Format("2006-01-02"), w.Waiver.Reason))
+		t.para(t.mark(m, 9)+" ", "           ", fmt.Sprintf("%s for %s by %s, until %s: %s", waiverWord(w.Waiver), w.Waiver.Control, w.Waiver.ApprovedBy, w.Waiver.ExpiresAt.UTC().Format("2006-01-02"), w.Waiver.Reason))
 		if w.Status == "refused" {
 			t.para("           ", "           ", "refused: "+w.Reason)
 		}

@@ -77,6 +77,9 @@ func summary(j *pipeline.Judged) string {
 	if waived > 0 {
 		line += fmt.Sprintf(" (%d hold, %d waived)", hold, waived)
 	}
+	if c := j.Counted; c != nil {
+		line += fmt.Sprintf(" (counted %s by %s)", c.Outcome, countedBy(c))
+	}
 	return line
 }
 

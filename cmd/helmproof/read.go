@@ -252,7 +252,10 @@ func newDiff(a *app) *cobra.Command {
 		Long: `Diff verifies both bundles and prints what changed from A to B: the verdict,
 controls whose outcome changed, failing findings that are new and ones that are
 gone; of two drills also what each measured, side by side. A and B are bundles as
-for helmproof verify: ids, folders or files.`,
+for helmproof verify: ids, folders or files.
+
+Exit code 3 says that something fails in B that did not in A. What moved to another
+line, or has another tag, is not new; one more of the same is.`,
 		Example:           "  helmproof diff 3f2a9c latest\n  helmproof diff ./audit-2025 ./audit-2026 --trust team.pub",
 		Args:              exact(2, "two bundles: ids, folders or evidence.zip files"),
 		ValidArgsFunction: a.completeBundles,
@@ -266,9 +269,15 @@ for helmproof verify: ids, folders or files.`,
 			}
 			d := report.Diff(&side[0], &side[1])
 			if a.cfg.Output == "json" {
-				return writeJSON(a.io.out, d)
+				if err := writeJSON(a.io.out, d); err != nil {
+					return err
+				}
+			} else {
+				printDiff(newTerminal(a.io.out, a.cfg.Color), d)
 			}
-			printDiff(newTerminal(a.io.out, a.cfg.Color), d)
+			if len(d.NewFailures) > 0 {
+				return &exitError{code: exitVerdict}
+			}
 			return nil
 		},
 	}
@@ -311,4 +320,7 @@ func printDiff(t *terminal, d report.DiffJSON) {
 	}
 	t.line("")
 	t.line(fmt.Sprintf("%s changed, %s new, %d gone", plural(len(d.Controls), "control"), plural(len(d.New), "finding"), len(d.Gone)))
+	if n := len(d.NewFailures); n > 0 {
+		t.line(plural(n, "new failure"))
+	}
 }

@@ -133,7 +133,7 @@ func printAll(t *testing.T) []printed {
 		name, _, _ := strings.Cut(strings.TrimPrefix(b.Profile, "file:"), "@")
 		id[b.Chart+"/"+name] = strings.TrimPrefix(b.Bundle, "sha256:")
 	}
-	do(exitPass, "diff", with("diff", id["service/short"], id["weak/chart"])...)
+	do(exitVerdict, "diff", with("diff", id["service/short"], id["weak/chart"])...)
 	do(exitPass, "diff", with("diff", id["weak/chart"], id["service/short"])...)
 	do(exitPass, "diff", with("diff", id["weak/chart"], id["weak/chart"])...)
 

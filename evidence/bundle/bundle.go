@@ -218,6 +218,25 @@ func (b *Bundle) Catalog() []byte { return b.files[CatalogFile] }
 // Waivers returns waivers.yaml as sealed.
 func (b *Bundle) Waivers() []byte { return b.files[WaiversFile] }
 
+// Baseline returns what was known of the release when it was judged; nil: no baseline
+// was given.
+func (b *Bundle) Baseline() (*evidence.BaselineRelease, error) {
+	raw, ok := b.files[evidence.BaselineFile]
+	if !ok {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return ReadBaseline(raw)
+}
+
+// ReadBaseline parses the sealed form of one release's baseline.
+func ReadBaseline(raw []byte) (*evidence.BaselineRelease, error) {
+	r := new(evidence.BaselineRelease)
+	if err := readRecord(raw, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", evidence.BaselineFile, err)
+	}
+	return r, nil
+}
+
 // Names implements evidence.ArtifactReader.
 func (b *Bundle) Names() []string {
 	var names []string

@@ -487,6 +487,10 @@ func (s *verification) judgedBy() (in gate.Input, err error) {
 	}
 	in.ProfileDigest, in.CatalogDigest = evidence.DigestOf(s.b.Profile()), evidence.DigestOf(s.b.Catalog())
 	in.Findings, in.Runs, in.At = s.b.findings, s.b.runs.Collectors, s.b.verdict.EvaluatedAt
+	in.Namespace = s.b.release.Namespace
+	if in.Baseline, err = s.b.Baseline(); err != nil {
+		return in, err
+	}
 	return in, nil
 }
 

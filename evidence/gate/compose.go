@@ -27,7 +27,9 @@ type Evidence struct {
 	Catalog  *evidence.Catalog // that it was sealed with: sealed findings say nothing of controls that it lacks
 	// Verdict is the bundle's own. Only its waivers count here: its thresholds
 	// are those of another profile, and its waivers may have expired since.
-	Verdict     evidence.Verdict
+	Verdict evidence.Verdict
+	// Baseline is what the evidence was collected with; nil: with none.
+	Baseline    *evidence.BaselineRelease
 	EvaluatedAt time.Time // when the bundle was judged; a timestamp where there is one
 }
 
@@ -68,13 +70,35 @@ func Compose(in ComposeInput) evidence.Verdict {
 		return v
 	}
 	v.Profile = in.Profile.Name
-	c := newComposer(in)
-	for _, pc := range inCatalogOrder(in.Profile, in.Catalog) {
-		v.Results = append(v.Results, c.control(pc))
-	}
+	c := newComposer(in, in.Profile.Baseline)
+	v.Results = append(v.Results, c.results()...)
 	v.Waivers = c.waiverResults()
 	v.Outcome, v.Reason = conclude(v.Results)
+	if slices.ContainsFunc(c.usable, func(e *candidate) bool { return e.Baseline != nil }) {
+		results := v.Results
+		if !in.Profile.Baseline {
+			c = newComposer(in, true)
+			results = c.results()
+		}
+		var sets []*knownSet
+		for _, e := range c.usable {
+			if e.known != nil && len(e.used) > 0 {
+				sets = append(sets, e.known)
+			}
+		}
+		if len(sets) > 0 {
+			setBaseline(&v, results, in.Profile.Baseline, sets...)
+		}
+	}
 	return v
+}
+
+// results judges every control of the profile.
+func (c *composer) results() (out []evidence.ControlResult) {
+	for _, pc := range inCatalogOrder(c.in.Profile, c.in.Catalog) {
+		out = append(out, c.control(pc))
+	}
+	return out
 }
 
 // candidate is a bundle that is about the right subject.
@@ -84,6 +108,7 @@ type candidate struct {
 	replayed map[evidence.ControlID][]evidence.Finding
 	rules    *evidence.RuleControls // of the catalog that it was sealed with
 	waivers  *waiverSet
+	known    *knownSet // what its baseline knows; nil: nothing is accepted by one
 	// used are the controls that this bundle decided.
 	used map[evidence.ControlID]bool
 }
@@ -96,7 +121,8 @@ type composer struct {
 	future   map[string]string // bundle → its date
 }
 
-func newComposer(in ComposeInput) *composer {
+// newComposer sorts the evidence; baselines says that what theirs know is accepted.
+func newComposer(in ComposeInput, baselines bool) *composer {
 	c := &composer{in: in, rules: evidence.NewRuleControls(in.Catalog), excluded: map[string]int{}, future: map[string]string{}}
 	sorted := slices.Clone(in.Evidence)
 	slices.SortStableFunc(sorted, func(a, b Evidence) int {
@@ -129,7 +155,10 @@ func newComposer(in ComposeInput) *composer {
 			Evidence: e, findings: groupFindings(e.Findings), waivers: newWaiverSet(ws, in.Profile, in.At),
 			used: map[evidence.ControlID]bool{},
 		}
-		if !in.AnyWaiver {
+		if baselines {
+			x.known = newKnownSet(e.Baseline, e.Release.Namespace)
+		}
+		if x.waivers.any = in.AnyWaiver; !in.AnyWaiver {
 			x.waivers.bounded = in.Catalog
 		}
 		if e.Replayed != nil {
@@ -364,7 +393,7 @@ func (e *candidate) judge(pc evidence.ProfileControl, c *composer, of func(evide
 		}
 		return slices.DeleteFunc(slices.Clone(all), func(f evidence.Finding) bool { return !of(f) })
 	}
-	s := subject{pc: pc, profile: c.in.Profile, catalog: c.in.Catalog, rules: c.rules, findings: only(e.findings[pc.ID]), runs: e.Runs, waivers: e.waivers}
+	s := subject{pc: pc, profile: c.in.Profile, catalog: c.in.Catalog, rules: c.rules, findings: only(e.findings[pc.ID]), runs: e.Runs, waivers: e.waivers, known: e.known}
 	if e.Replayed == nil {
 		return judge(s)
 	}

@@ -23,7 +23,9 @@ type Input struct {
 	Findings      []evidence.Finding      // in any order
 	Runs          []evidence.CollectorRun // a control whose collector has no run here is incomplete
 	Waivers       []evidence.Waiver
-	At            time.Time // the time that waivers expire against
+	Baseline      *evidence.BaselineRelease // what is known of the release; nil: no baseline was given
+	Namespace     string                    // the release's, in which a baseline's objects are
+	At            time.Time                 // the time that waivers expire against
 }
 
 // Evaluate judges every control of the profile.
@@ -35,6 +37,9 @@ type Input struct {
 // finding below the threshold or a warning, or one that its object declares on purpose where
 // the profile takes that for an answer (warn); nothing but findings that do
 // not apply (not-applicable); otherwise pass.
+//
+// What a baseline knows is accepted, as a waived finding is, where the profile takes
+// baselines. Otherwise it decides nothing, and Verdict.Baseline says what it would.
 //
 // The verdict is FAIL if a required control fails, else INCOMPLETE if one is
 // incomplete, else PASS. Optional controls decide nothing.
@@ -48,16 +53,31 @@ func Evaluate(in Input) evidence.Verdict {
 		return v
 	}
 	v.Profile = in.Profile.Name
-	ws := newWaiverSet(in.Waivers, in.Profile, in.At)
 	byControl := groupFindings(in.Findings)
 	rules := evidence.NewRuleControls(in.Catalog)
-	for _, pc := range inCatalogOrder(in.Profile, in.Catalog) {
-		v.Results = append(v.Results, judge(subject{
-			pc: pc, profile: in.Profile, catalog: in.Catalog, rules: rules, findings: byControl[pc.ID], runs: in.Runs, waivers: ws,
-		}))
+	judgeAll := func(known *knownSet) (results []evidence.ControlResult, waivers []evidence.WaiverResult) {
+		ws := newWaiverSet(in.Waivers, in.Profile, in.At)
+		for _, pc := range inCatalogOrder(in.Profile, in.Catalog) {
+			results = append(results, judge(subject{
+				pc: pc, profile: in.Profile, catalog: in.Catalog, rules: rules, findings: byControl[pc.ID], runs: in.Runs, waivers: ws, known: known,
+			}))
+		}
+		return results, ws.results()
 	}
-	v.Waivers = ws.results()
+	var known *knownSet
+	if in.Profile.Baseline {
+		known = newKnownSet(in.Baseline, in.Namespace)
+	}
+	results, waivers := judgeAll(known)
+	v.Results, v.Waivers = append(v.Results, results...), waivers
 	v.Outcome, v.Reason = conclude(v.Results)
+	if in.Baseline != nil {
+		if known == nil {
+			known = newKnownSet(in.Baseline, in.Namespace)
+			results, _ = judgeAll(known)
+		}
+		setBaseline(&v, results, in.Profile.Baseline, known)
+	}
 	return v
 }
 
@@ -106,6 +126,7 @@ type subject struct {
 	findings []evidence.Finding
 	runs     []evidence.CollectorRun
 	waivers  *waiverSet
+	known    *knownSet // what a baseline knows, which is accepted; nil: nothing is
 }
 
 // decided reports whether a rule of the control's own was judged. Findings of
@@ -121,6 +142,7 @@ type tally struct {
 	warns   []evidence.Finding
 	unknown []evidence.Finding // error, not checked, or an outcome that nobody knows
 	waived  []waived
+	known   []evidence.Finding // accepted, since a baseline knows them
 	// declared fail, on purpose and with a reason, which the profile takes for an answer.
 	declared []evidence.Finding
 }
@@ -146,6 +168,9 @@ func judge(s subject) evidence.ControlResult {
 		if n := len(t.waived); n > 0 {
 			r.Reason += fmt.Sprintf("; %d more waived", n)
 		}
+		if n := len(t.known); n > 0 {
+			r.Reason += fmt.Sprintf("; %d more in the baseline", n)
+		}
 		if n := len(t.unknown); n > 0 {
 			r.Reason += fmt.Sprintf("; %d could not be checked", n)
 		}
@@ -165,10 +190,14 @@ func judge(s subject) evidence.ControlResult {
 	case !s.decided():
 		r.Outcome, r.Findings = evidence.ControlIncomplete, ids(s.findings)
 		r.Reason = "no evidence: no finding is of a rule of this control"
-	case len(t.waived) > 0:
+	case len(t.waived) > 0 || len(t.known) > 0:
 		r.Outcome, r.Reason = evidence.ControlWaived, waivedReason(t.waived)
 		for _, w := range t.waived {
 			r.Findings = append(r.Findings, w.finding.ID)
+		}
+		if n := len(t.known); n > 0 {
+			r.Findings = append(r.Findings, ids(t.known)...)
+			r.Reason = joined(r.Reason, fmt.Sprintf("%s in the baseline of %s", plural(n, "finding", "findings"), day(s.known.at)))
 		}
 		if n := len(t.below) + len(t.warns) + len(t.declared); n > 0 {
 			r.Findings = append(r.Findings, ids(slices.Concat(t.below, t.warns, t.declared))...)
@@ -215,11 +244,15 @@ func count(s subject, threshold evidence.Severity, c *evidence.Counts) tally {
 			} else {
 				c.NotChecked++
 			}
+			known := s.known.accept(s.pc.ID, f)
 			w, ok := s.waivers.accept(s.pc.ID, f)
 			switch {
 			case ok:
 				c.Waived++
 				t.waived = append(t.waived, waived{f, w})
+			case known:
+				c.Known++
+				t.known = append(t.known, f)
 			case !fail:
 				t.unknown = append(t.unknown, f)
 			case s.pc.Declared && f.Declared != "":
@@ -298,6 +331,11 @@ func conclude(results []evidence.ControlResult) (evidence.VerdictOutcome, string
 		}
 	}
 	return evidence.VerdictPass, fmt.Sprintf("%s satisfied: %s", are, strings.Join(parts, ", "))
+}
+
+// joined joins what is not empty.
+func joined(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
 }
 
 func ids(fs []evidence.Finding) []string {

@@ -212,6 +212,9 @@ func ParseWaivers(data []byte) ([]evidence.Waiver, error) {
 	return f.Waivers, nil
 }
 
+// CheckWaiver refuses a waiver that a file of waivers could not hold.
+func CheckWaiver(w evidence.Waiver) error { return checkWaiver("waiver", w) }
+
 func checkWaiver(at string, w evidence.Waiver) error {
 	switch {
 	case !controlPattern.MatchString(string(w.Control)):
@@ -226,6 +229,8 @@ func checkWaiver(at string, w evidence.Waiver) error {
 		return invalid(at+".approvedBy", "", "missing: name who accepted the risk")
 	case len(w.ApprovedBy) > maxName:
 		return invalid(at+".approvedBy", "", fmt.Sprintf("want at most %d bytes", maxName))
+	case w.Source != "" && w.Source != evidence.WaiverOfAnnotation && w.Source != evidence.WaiverOfChart:
+		return invalid(at+".source", string(w.Source), "want nothing: helmproof says where a waiver was found")
 	case w.ExpiresAt.IsZero():
 		return invalid(at+".expiresAt", "", "missing: a date like 2026-12-31; a waiver without an end is not one")
 	}

@@ -91,7 +91,7 @@ func TestParseErrors(t *testing.T) {
 	t.Parallel()
 	const severity = "want critical, high, medium, low or info"
 	tests := []struct{ file, replace, with, want string }{
-		{goodProfile, "title: Strict", "titel: Strict", "line 2: titel: unknown key: want one of controls, description, failOn, maxAge, name, scope, title"},
+		{goodProfile, "title: Strict", "titel: Strict", "line 2: titel: unknown key: want one of baseline, controls, description, failOn, maxAge, name, scope, title"},
 		{goodProfile, "title: Strict", "title: Strict\ntitle: Lax", "line 3: title: key is given twice"},
 		{goodProfile, "title: Strict", "title: 5", `line 2: title: "5": want text, in quotes`},
 		{goodProfile, "title: Strict", "title: [a]", `line 2: title: want text, got a list`},

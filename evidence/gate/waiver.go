@@ -16,7 +16,7 @@ const (
 	WaiverApplied = "applied"
 	WaiverExpired = "expired"
 	WaiverUnused  = "unused"
-	WaiverRefused = "refused" // by the gate's profile
+	WaiverRefused = "refused" // by the profile
 )
 
 // Matches reports whether the selector picks the finding. An empty field
@@ -41,6 +41,7 @@ func Matches(s evidence.Selector, f evidence.Finding) bool {
 type waiverSet struct {
 	profile *evidence.Profile
 	at      time.Time
+	any     bool              // all count that have not expired, as in older versions
 	bounded *evidence.Catalog // the profile bounds waivers, which name the rules of this catalog; nil: it does not
 	list    []evidence.WaiverResult
 }
@@ -53,19 +54,29 @@ func newWaiverSet(ws []evidence.Waiver, p *evidence.Profile, at time.Time) *waiv
 	return s
 }
 
-// refused says why the gate's profile does not accept the waiver, or nothing.
+// refused says why the profile does not accept the waiver, or nothing.
 func (s *waiverSet) refused(w evidence.Waiver) string {
-	if s.bounded == nil {
+	if s.any {
 		return ""
 	}
 	var b evidence.WaiverBounds
 	if s.profile.Waivers != nil {
 		b = *s.profile.Waivers
 	}
-	if limit := time.Duration(cmp.Or(b.MaxAge, evidence.DefaultWaiverAge)); w.ExpiresAt.After(s.at.Add(limit)) {
+	switch {
+	case w.Source == evidence.WaiverOfAnnotation && !b.Annotations:
+		return "an annotation of the object itself says so, and the profile does not accept that (waivers.annotations)"
+	case w.Source == evidence.WaiverOfChart && !b.Chart:
+		return "the chart brings it, and the profile does not accept that (waivers.chart)"
+	}
+	limit := time.Duration(b.MaxAge)
+	if s.bounded != nil {
+		limit = cmp.Or(limit, time.Duration(evidence.DefaultWaiverAge))
+	}
+	if limit > 0 && w.ExpiresAt.After(s.at.Add(limit)) {
 		return fmt.Sprintf("ends on %s, and the profile accepts waivers that end within %s", day(w.ExpiresAt), ageText(limit))
 	}
-	if b.Wildcards {
+	if s.bounded == nil || b.Wildcards {
 		return ""
 	}
 	t := w.Target
@@ -96,7 +107,8 @@ func (s *waiverSet) accept(id evidence.ControlID, f evidence.Finding) (evidence.
 	var by *evidence.Waiver
 	for i := range s.list {
 		x := &s.list[i]
-		if x.Waiver.Control != id || !Matches(x.Waiver.Target, f) {
+		if x.Waiver.Control != id || !Matches(x.Waiver.Target, f) ||
+			x.Waiver.Source == evidence.WaiverOfAnnotation && x.Waiver.Target.Namespace != f.Target.Namespace {
 			continue
 		}
 		x.Findings = append(x.Findings, f.ID)

@@ -22,6 +22,7 @@ import (
 type patch struct {
 	value    any // of a leaf
 	replaces bool
+	sets     bool // also what is no text
 	fields   map[string]*patch
 	items    map[int]*patch
 }
@@ -74,7 +75,11 @@ func (p *patch) apply(tree any) (any, error) {
 	case tree == nil && p.items == nil:
 		return p.whole(), nil
 	case p.value != nil:
-		if _, ok := tree.(string); ok && p.replaces {
+		switch tree.(type) {
+		case map[string]any, []any:
+			return nil, errShape
+		}
+		if _, text := tree.(string); p.replaces && (text || p.sets) {
 			return p.value, nil
 		}
 		return nil, errShape

@@ -43,6 +43,10 @@ type BrokenDocument struct {
 // control on purpose; the control's id ends them.
 const DeclaredAnnotation = "helmproof.companyos.github.io/declared-"
 
+// ExceptionAnnotation begins the annotations by which an object asks for an exception
+// from a control; the control's id ends them.
+const ExceptionAnnotation = "helmproof.companyos.github.io/exception-"
+
 // Declared is the reason that the object gives for failing a control on purpose; ""
 // where it gives none, or a word that is none.
 func (o *Object) Declared(control evidence.ControlID) string {

@@ -62,9 +62,13 @@ func Bounded(b *Verified, at time.Time) error {
 	if len(accepted) == len(waivers) {
 		return nil
 	}
+	known, err := b.Baseline()
+	if err != nil {
+		return err
+	}
 	v := gate.Evaluate(gate.Input{
 		Profile: by.Profile, ProfileDigest: b.Verdict().ProfileDigest, Catalog: by.Catalog, CatalogDigest: b.Verdict().CatalogDigest,
-		Findings: b.Findings(), Runs: b.Runs().Collectors, Waivers: accepted, At: b.Verdict().EvaluatedAt,
+		Findings: b.Findings(), Runs: b.Runs().Collectors, Waivers: accepted, At: b.Verdict().EvaluatedAt, Baseline: known, Namespace: b.Release().Namespace,
 	})
 	if v.Outcome == evidence.VerdictPass {
 		return nil

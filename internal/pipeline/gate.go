@@ -272,6 +272,10 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *ga
 			Bundle: b.ID(), Scope: b.Release().Scope, Release: withObjects(b.Bundle), Findings: b.Findings(),
 			Runs: b.Runs().Collectors, Verdict: *b.Verdict(), EvaluatedAt: b.Verdict().EvaluatedAt,
 		}
+		var err error
+		if e.Baseline, err = b.Baseline(); err != nil {
+			return nil, err
+		}
 		if e.Replayed = b.Result.Replayed(); e.Replayed != nil {
 			e.Rules = b.Runs().RulesVersion()
 			sealed, err := sealedRules(b.Profile(), b.Catalog())
@@ -304,6 +308,9 @@ func compose(bundles []*Verified, by Rules, at time.Time, tool string, given *ga
 	}
 	j.Findings = evidence.NormalizeFindings(findings)
 	j.Verdict = gate.Compose(comp)
+	if by.Counting.Any() {
+		j.Counted = by.Counting.CountComposed(comp, j.Verdict)
+	}
 	return j, nil
 }
 

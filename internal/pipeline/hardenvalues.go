@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/companyos/helmproof/collectors/chart"
@@ -33,6 +34,7 @@ type ValuesRenderer func(ctx context.Context, set []string) (*chart.Release, err
 // trial is a change of values that may fix findings of the rules.
 type trial struct {
 	keys, set []string // set is how Helm's --set takes keys and values
+	values    []harden.Value
 	rules     []string
 }
 
@@ -43,6 +45,25 @@ func (t *trial) add(path []string, value string) {
 	}
 	t.keys = append(t.keys, strings.Join(name, "."))
 	t.set = append(t.set, strings.Join(name, ".")+"="+value)
+	t.values = append(t.values, harden.Value{Path: slices.Clone(path), Value: typed(value)})
+}
+
+// typed is the value as Helm's --set reads it.
+func typed(s string) any {
+	if inner, ok := strings.CutPrefix(s, "{"); ok {
+		var list []any
+		for item := range strings.SplitSeq(strings.TrimSuffix(inner, "}"), ",") {
+			list = append(list, item)
+		}
+		return list
+	}
+	if b, err := strconv.ParseBool(s); err == nil && len(s) > 1 {
+		return b
+	}
+	if n, err := strconv.Atoi(s); err == nil {
+		return n
+	}
+	return s
 }
 
 // setEscaper keeps a key from being taken for several, or for a list.

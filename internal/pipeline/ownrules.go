@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -18,8 +19,8 @@ import (
 // everyday words are no reason.
 func (r Rules) free(red *secrets.Redactor) error {
 	builtin := BuiltinRules()
-	own := map[string][]byte{r.From.Waivers: r.WaiversRaw}
-	if r.own() {
+	own := map[string][]byte{cmp.Or(r.From.Waivers, chartWaivers): r.WaiversRaw}
+	if r.file() {
 		own[r.From.Profile] = r.ProfileRaw
 	}
 	if r.From.Policies != "" {

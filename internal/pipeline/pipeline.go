@@ -74,6 +74,7 @@ type Judged struct {
 	Findings []evidence.Finding
 	Verdict  evidence.Verdict
 	By       Rules                                  // what it was judged by
+	Counted  *gate.Counted                          // what the exit code goes by; nil: by the verdict
 	PDF      bool                                   // a report.pdf was stored
 	Inputs   []evidence.BundleRef                   // of a composed verdict: about the release, newest first, then its cluster
 	Reasons  []string                               // of a composed verdict that is not PASS: all there is to say why
@@ -109,6 +110,9 @@ func (p *Pipeline) Release(ctx context.Context, rel *chart.Release) (*Judged, er
 	if err != nil {
 		return nil, err
 	}
+	if p, err = p.withExceptions(rel); err != nil {
+		return nil, err
+	}
 	if err := p.Rules.free(redactor); err != nil {
 		return nil, err
 	}
@@ -117,10 +121,14 @@ func (p *Pipeline) Release(ctx context.Context, rel *chart.Release) (*Judged, er
 	if p.Cluster != nil {
 		info.Cluster = p.Cluster.Info.Fingerprint
 	}
-	if err := p.sealRelease(rel, art, &info); err != nil {
+	known, err := p.sealBaseline(rel, art)
+	if err == nil {
+		err = p.sealRelease(rel, art, &info)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor})
+	return p.judgeAndSeal(ctx, subject{info: info, release: rel, art: art, found: found, redactor: redactor, baseline: known})
 }
 
 // ClusterItself judges the cluster that the pipeline is connected to.
@@ -154,6 +162,7 @@ type subject struct {
 	found    *secrets.Report
 	redactor collectors.Redactor // nil where there is nothing to redact
 	drill    collectors.Lasting  // of scope drill: what is run
+	baseline *evidence.BaselineRelease
 }
 
 // judgeAndSeal runs the collectors of the subject's scope, decides, seals and stores.
@@ -189,11 +198,13 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 		before = collectors.NewSealedWith(s.art.True(), config.RuleControls(), s.release)
 	}
 	findings, runs := collectors.DeriveLike(sealed, before, list, runs, p.Timeout)
-	verdict := gate.Evaluate(gate.Input{
+	in := gate.Input{
 		Profile: p.Rules.Profile, ProfileDigest: evidence.DigestOf(p.Rules.ProfileRaw),
 		Catalog: p.Rules.Catalog, CatalogDigest: evidence.DigestOf(p.Rules.CatalogRaw),
 		Findings: findings, Runs: runs, Waivers: p.Rules.Waivers, At: p.Now().UTC().Truncate(time.Microsecond),
-	})
+		Baseline: s.baseline, Namespace: s.info.Namespace,
+	}
+	verdict := gate.Evaluate(in)
 	// The record as sealed: in that of loading, secrets stand in clear.
 	info, err := sealed.Release()
 	if err != nil {
@@ -201,6 +212,9 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	}
 	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs, OwnProfile: p.Rules.own()}, Findings: findings, Verdict: verdict, By: p.Rules}
 	out.Figures, out.Unread = drillFigures(info, s.art, runs)
+	if c := p.Rules.Counting; c.Any() {
+		out.Counted, out.Verdict = c.Count(in, verdict), c.Part(verdict)
+	}
 	if p.Signer == nil {
 		return out, nil
 	}
@@ -230,6 +244,26 @@ func (p *Pipeline) seal(ctx context.Context, files map[string][]byte, j *Judged)
 		s.files[name] = repository.Bytes(raw)
 	}
 	return p.Repo.PutContents(ctx, repository.NewPointer(pkg.ID, &j.Release, &j.Verdict, &j.Runs), s.files)
+}
+
+// sealBaseline writes what is known of the release, and returns it as it is sealed; nil
+// where no baseline was given.
+func (p *Pipeline) sealBaseline(rel *chart.Release, art *collectors.Artifacts) (*evidence.BaselineRelease, error) {
+	if p.Rules.Baseline == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	raw, err := bundle.CanonicalJSON(p.Rules.Baseline.Release(rel.Info.Chart, rel.Info.ReleaseName))
+	if err != nil {
+		return nil, fmt.Errorf("baseline of %s: %w", rel.Info.Chart, err)
+	}
+	if raw, err = art.Put(evidence.BaselineFile, raw); err != nil {
+		return nil, err
+	}
+	known, err := bundle.ReadBaseline(raw)
+	if err != nil {
+		return nil, inputErr("the baseline holds a secret of chart %s: write it anew", rel.Info.Chart)
+	}
+	return known, nil
 }
 
 // sealRelease writes what loading saw, redacted, and completes release.json.

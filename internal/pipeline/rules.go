@@ -27,10 +27,15 @@ type Rules struct {
 	Profile *evidence.Profile
 	Catalog *evidence.Catalog
 	Waivers []evidence.Waiver
+	// Baseline is what was known when judging began; nil: none was given.
+	Baseline *evidence.Baseline
+	// Counting is what the exit code goes by, where it is not the verdict.
+	Counting gate.Counting
 
 	From RulesOptions // where they were read from
 
-	limit time.Duration // of LimitAge; 0: none
+	limit   time.Duration // of LimitAge; 0: none
+	altered bool          // see Accept
 }
 
 // files are the rules by their names in evidence.zip.
@@ -47,8 +52,52 @@ type RulesOptions struct {
 	Policies string // a directory of policies of one's own; empty: none
 }
 
-// own reports whether the profile is a file of the user's.
-func (r Rules) own() bool { return !slices.Contains(config.Profiles(), r.From.Profile) }
+// own reports whether the profile is none that is built in: a file of the user's, or
+// one that was made to accept more.
+func (r Rules) own() bool { return r.file() || r.altered }
+
+// file reports whether the profile is a file of the user's.
+func (r Rules) file() bool { return !slices.Contains(config.Profiles(), r.From.Profile) }
+
+// What a profile may be made to accept; see Accept.
+const (
+	AcceptBaseline    = "baseline"
+	AcceptChart       = "chart"
+	AcceptAnnotations = "annotations"
+)
+
+// Accept returns rules whose profile accepts more: what a baseline knows, waivers that
+// the chart brings, exceptions in annotations. A profile that did not accept it shows as
+// one of the user's own from then on.
+func (r Rules) Accept(what ...string) (Rules, error) {
+	var b evidence.WaiverBounds
+	if r.Profile.Waivers != nil {
+		b = *r.Profile.Waivers
+	}
+	was, baseline := b, r.Profile.Baseline
+	for _, w := range what {
+		switch w {
+		case AcceptBaseline:
+			baseline = true
+		case AcceptChart:
+			b.Chart = true
+		case AcceptAnnotations:
+			b.Annotations = true
+		default:
+			return r, inputErr("accept %q: want %s, %s or %s", w, AcceptBaseline, AcceptChart, AcceptAnnotations)
+		}
+	}
+	if b == was && baseline == r.Profile.Baseline {
+		return r, nil
+	}
+	r.altered = true
+	return r.changed(func(p *evidence.Profile) {
+		p.Baseline = baseline
+		if b != (evidence.WaiverBounds{}) {
+			p.Waivers = &b
+		}
+	})
+}
 
 // builtinProfile reports whether a profile asks for all that the built-in profile of
 // its name does, as strictly: what was given to judge by may have added controls, and
@@ -62,7 +111,7 @@ func builtinProfile(p *evidence.Profile) bool {
 		return false
 	}
 	_, like, err := config.Profile(name)
-	if err != nil || p.Scope != like.Scope || p.FailOn != like.FailOn || p.MaxAge > like.MaxAge || !reflect.DeepEqual(p.Waivers, like.Waivers) {
+	if err != nil || p.Scope != like.Scope || p.FailOn != like.FailOn || p.MaxAge > like.MaxAge || !reflect.DeepEqual(p.Waivers, like.Waivers) || p.Baseline != like.Baseline {
 		return false
 	}
 	for _, pc := range like.Controls {
@@ -73,7 +122,7 @@ func builtinProfile(p *evidence.Profile) bool {
 			}
 			continue
 		}
-		if got := p.Controls[i]; got.FailOn != pc.FailOn || got.MaxAge > pc.MaxAge || (got.MaxAge == 0) != (pc.MaxAge == 0) || got.Optional && !pc.Optional {
+		if got := p.Controls[i]; got.FailOn != pc.FailOn || got.MaxAge > pc.MaxAge || (got.MaxAge == 0) != (pc.MaxAge == 0) || got.Optional && !pc.Optional || got.Declared && !pc.Declared {
 			return false
 		}
 	}
@@ -191,7 +240,7 @@ func (r Rules) With(ids ...evidence.ControlID) (Rules, error) {
 		return r, nil
 	}
 	like := &evidence.Profile{}
-	if !r.own() {
+	if !r.file() {
 		var err error
 		if _, like, err = config.Profile("images"); err != nil {
 			return r, err
