@@ -15,8 +15,8 @@ type canvas struct {
 	y             float64 // where the next line's top is, on the last page
 	anchors       map[string]place
 	outline       []bookmark
-	runes         [3]map[rune]bool
-	indent        float64 // of the table that is laid out
+	runes         [numFaces]map[rune]bool // what is drawn with each font, by its codes
+	indent        float64                 // of the table that is laid out
 	tree
 }
 
@@ -100,7 +100,9 @@ func (c *canvas) emit(o op) {
 // use remembers which characters must be in the document's fonts.
 func (c *canvas) use(face int, s string) {
 	for _, r := range s {
-		c.runes[face][r] = true
+		if f, code := c.faces[face].of(r); f != nil { // text lets nothing else through
+			c.runes[f.index][code] = true
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package pdf
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -164,10 +165,14 @@ func (c *canvas) doFirst(list []report.Action) {
 		return
 	}
 	c.heading("Do first", 60)
+	mark := 62.0
+	if slices.ContainsFunc(list, func(a report.Action) bool { return a.Mark.Key != report.MarkFail.Key }) {
+		mark = 92 // for "not checked"
+	}
 	c.open("L")
 	defer c.close()
 	for i, a := range list {
-		const indent, mark, effect = 14.0, 62.0, 128.0
+		const indent, effect = 14.0, 128.0
 		m := a.Mark
 		word := string(a.Severity)
 		if m.Key != report.MarkFail.Key {

@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,6 +63,35 @@ func pageObject(page int) int { return 3 + 2*page }
 
 var trailer = regexp.MustCompile(`(?s)trailer\n<<\n/Size (\d+)\n/Root (\d+) 0 R\n/Info (\d+) 0 R\n>>\nstartxref\n(\d+)\n%%EOF`)
 
+// toUnicode is where the font of a line says what its codes mean.
+var toUnicode = regexp.MustCompile(`/Encoding /Identity-H\n/DescendantFonts \[\d+ 0 R\]\n/ToUnicode (\d+) 0 R>>`)
+
+// unicode says what the codes of all fonts mean (ISO 32000-1, 9.10.3): fpdf takes each
+// for the character of its number. No code has two meanings.
+func (c *canvas) unicode() string {
+	used := map[rune]bool{}
+	for _, codes := range c.runes {
+		maps.Copy(used, codes)
+	}
+	codes := slices.Sorted(maps.Keys(used))
+	var b strings.Builder
+	b.WriteString("/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def\n" +
+		"/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n1 begincodespacerange\n<0000> <FFFF>\nendcodespacerange\n")
+	for part := range slices.Chunk(codes, 100) { // no more are allowed at once
+		fmt.Fprintf(&b, "%d beginbfchar\n", len(part))
+		for _, r := range part {
+			fmt.Fprintf(&b, "<%04X> <", r)
+			for _, u := range utf16.Encode([]rune(meaning(r))) {
+				fmt.Fprintf(&b, "%04X", u)
+			}
+			b.WriteString(">\n")
+		}
+		b.WriteString("endbfchar\n")
+	}
+	b.WriteString("endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend")
+	return b.String()
+}
+
 // finish writes the file that fpdf made, and the update. marks are the slots of each
 // page by marked-content identifier.
 func (c *canvas) finish(w io.Writer, file []byte, marks [][]int, links []annotation) error {
@@ -106,6 +136,14 @@ func (c *canvas) finish(w io.Writer, file []byte, marks [][]int, links []annotat
 		}
 		u.object(pageObject(i), "<</Type /Page\n/Parent 1 0 R\n/MediaBox [0 0 %.2f %.2f]\n/Resources 2 0 R\n%s/StructParents %d\n/Tabs /S\n/Contents %d 0 R>>",
 			c.width, c.height, refs, i, pageObject(i)+1)
+	}
+	for _, m := range toUnicode.FindAllSubmatch(file, -1) {
+		n, err := strconv.Atoi(string(m[1]))
+		if err != nil || n >= size {
+			return fmt.Errorf("finish pdf: a font's ToUnicode is object %s of %d", m[1], size)
+		}
+		cmap := c.unicode()
+		u.object(n, "<</Length %d>>\nstream\n%s\nendstream", len(cmap), cmap)
 	}
 	u.object(tree, "<</Type /StructTreeRoot /K %d 0 R /ParentTree %d 0 R /ParentTreeNextKey %d>>", first, parents, len(c.pages)+len(links))
 	for i := range c.nodes {

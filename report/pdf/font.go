@@ -17,6 +17,8 @@ import (
 // font in some 50 ms, and a subset of it in less than one.
 type face struct {
 	tables map[string][]byte
+	index  int             // among the document's fonts
+	next   *face           // that draws what this one lacks
 	gids   [1 << 16]uint16 // by character of the Basic Multilingual Plane: fpdf knows no more
 	widths [1 << 16]float32
 	loca   []uint32
@@ -29,7 +31,9 @@ var faces = sync.OnceValues(func() (fs [3]*face, err error) {
 		if fs[i], err = parseFace(ttf); err != nil {
 			return fs, fmt.Errorf("parse embedded font %d: %w", i, err)
 		}
+		fs[i].index = i
 	}
+	fs[bold].next, fs[mono].next = fs[sans], fs[sans]
 	return fs, nil
 })
 
@@ -107,10 +111,13 @@ func (f *face) gid(r rune) uint16 {
 
 // width is how far r advances at size 1.
 func (f *face) width(r rune) float64 {
-	if r < 0 || int(r) >= len(f.widths) {
-		return 0
+	if r >= 0 && int(r) < len(f.widths) && f.gids[r] != 0 {
+		return float64(f.widths[r])
 	}
-	return float64(f.widths[r])
+	if o, code := f.of(r); o != nil {
+		return float64(o.widths[code])
+	}
+	return 0
 }
 
 func (f *face) advance(g uint16) uint16 {

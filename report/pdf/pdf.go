@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,13 +131,25 @@ func (c *canvas) draw(w io.Writer, d *report.Document) error {
 	p.SetAutoPageBreak(false, 0)
 	p.SetMargins(0, 0, 0)
 	p.SetCompression(true)
-	names := [...]string{sans: "helmproof-sans", bold: "helmproof-bold", mono: "helmproof-mono"}
-	for i, f := range c.faces {
-		// fpdf always embeds these, whether they are drawn or not.
-		for r := rune(' '); r < 0x7f; r++ {
-			c.runes[i][r] = true
+	names := [numFaces]string{sans: "helmproof-sans", bold: "helmproof-bold", mono: "helmproof-mono", cjk: "helmproof-cjk", emoji: "helmproof-emoji"}
+	fonts := c.faces[:]
+	if len(c.runes[cjk])+len(c.runes[emoji]) > 0 {
+		more, err := fallbacks()
+		if err != nil {
+			return err
 		}
-		c.runes[i]['…'] = true
+		fonts = append(slices.Clone(fonts), more...)
+	}
+	for i, f := range fonts {
+		if i > mono && len(c.runes[i]) == 0 {
+			continue
+		}
+		if i <= mono { // fpdf always embeds these, whether they are drawn or not
+			for r := rune(' '); r < 0x7f; r++ {
+				c.runes[i][r] = true
+			}
+			c.runes[i]['…'] = true
+		}
 		p.AddUTF8FontFromBytes(names[i], "", f.subset(c.runes[i]))
 	}
 	m := d.Verdict.Mark
@@ -152,7 +165,7 @@ func (c *canvas) draw(w io.Writer, d *report.Document) error {
 	for range c.pages {
 		p.AddPage()
 	}
-	pen := pen{p: p, names: names[:]}
+	pen := pen{p: p, names: names[:], faces: c.faces}
 	outline := c.outline
 	marks := make([][]int, len(c.pages))
 	var links []annotation

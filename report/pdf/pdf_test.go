@@ -206,13 +206,26 @@ func TestDrillPage(t *testing.T) {
 	}
 }
 
+// TestMissingGlyphShowsItsCodePoint: what no font has is written as its number; what is
+// drawn otherwise than it is written says which characters it means.
 func TestMissingGlyphShowsItsCodePoint(t *testing.T) {
 	t.Parallel()
-	text := squeeze(strings.Join(pages(t, render(t, reporttest.Hostile("支付 🚀 rtl\u202e é"), pdf.Options{})), ""))
-	for _, want := range []string{"[U+652F][U+4ED8]", "[U+1F680]", "rtl[U+202E]", "é"} {
+	in := reporttest.Hostile("支付 결제 🚀 rtl\u202e é हि خدمة שירות")
+	b := render(t, in, pdf.Options{})
+	text := squeeze(strings.Join(pages(t, b), ""))
+	for _, want := range []string{"支付", "\ue680", "rtl[U+202E]", "é", "[U+0939][U+093F]", "\ufe94\ufee3\ufeaa\ufea7"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the PDF lacks %s", want)
 		}
+	}
+	read := squeeze(tool(t, b, "pdftotext", "-raw", "FILE", "-"))
+	for _, want := range []string{"支付", "결제", "🚀", "שירות", "rtl[U+202E]", "[U+0939][U+093F]", "خدمة"} {
+		if !strings.Contains(read, want) {
+			t.Errorf("whoever takes the text out does not get %s", want)
+		}
+	}
+	if strings.ContainsFunc(read, func(r rune) bool { return unicode.Is(unicode.Co, r) || r == unicode.ReplacementChar }) {
+		t.Error("whoever takes the text out gets private characters")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 type pen struct {
 	p     *fpdf.Fpdf
 	names []string
+	faces [3]*face
 	face  int
 	size  float64
 	ink   color
@@ -49,12 +50,11 @@ func (n *pen) colors(c color) {
 func (n *pen) draw(o op) {
 	switch o.kind {
 	case opText:
-		n.font(o.style.face, o.style.size)
 		if n.ink != o.style.color {
 			n.ink = o.style.color
 			n.p.SetTextColor(int(n.ink[0]), int(n.ink[1]), int(n.ink[2]))
 		}
-		n.p.Text(o.x, o.y, o.s)
+		n.text(o)
 	case opRect:
 		n.colors(o.style.color)
 		n.p.Rect(o.x, o.y, o.w, o.h, "F")
@@ -66,6 +66,35 @@ func (n *pen) draw(o op) {
 		n.colors(o.style.color)
 		n.shape(o.s, o.x, o.y, o.w)
 	}
+}
+
+// text draws a line, each stretch of it with the font that has it.
+func (n *pen) text(o op) {
+	var run []rune
+	face, x := o.style.face, o.x
+	flush := func(next int) {
+		if len(run) > 0 {
+			n.font(face, o.style.size)
+			n.p.Text(x, o.y, string(run))
+		}
+		run, face = run[:0], next
+	}
+	at := o.x
+	for _, r := range o.s {
+		f, code := n.faces[o.style.face].of(r)
+		if f == nil {
+			continue
+		}
+		if f.index != face {
+			flush(f.index)
+		}
+		if len(run) == 0 {
+			x = at
+		}
+		run = append(run, code)
+		at += float64(f.widths[code]) * o.style.size
+	}
+	flush(face)
 }
 
 // shape draws a mark's shape around x, y within a box of size d.

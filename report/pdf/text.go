@@ -70,12 +70,12 @@ func hexColor(s string) color {
 }
 
 // text makes s drawable in a face: hidden characters made visible, and every
-// character that the face lacks written as its code point, [U+4E2D].
+// character that no face has written as its code point, [U+0939].
 func (f *face) text(s string) string {
-	s = report.Visible(s)
+	s = joinArabic(report.Visible(s))
 	ok := true
 	for _, r := range s {
-		if f.gid(r) == 0 {
+		if !f.has(r) {
 			ok = false
 			break
 		}
@@ -85,7 +85,7 @@ func (f *face) text(s string) string {
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if f.gid(r) == 0 {
+		if !f.has(r) {
 			fmt.Fprintf(&b, "[U+%04X]", r)
 		} else {
 			b.WriteRune(r)
@@ -166,7 +166,7 @@ func (f *face) longWord(rs []rune, i int, max float64) bool {
 }
 
 // visual puts right-to-left stretches of a line into the order in which they are
-// drawn. Letters are not joined: fpdf does no shaping.
+// drawn; a mark stays behind its letter.
 func visual(s string) string {
 	if strings.IndexFunc(s, rightToLeft) < 0 {
 		return s
@@ -184,6 +184,18 @@ func visual(s string) string {
 		}
 		for a, b := i, end-1; a < b; a, b = a+1, b-1 {
 			rs[a], rs[b] = rs[b], rs[a]
+		}
+		for k := i; k < end; k++ { // marks are before their letters now
+			n := k
+			for n < end && unicode.Is(unicode.Mn, rs[n]) {
+				n++
+			}
+			if n > k && n < end {
+				letter := rs[n]
+				copy(rs[k+1:n+1], rs[k:n])
+				rs[k] = letter
+				k = n
+			}
 		}
 		i = end - 1
 	}
