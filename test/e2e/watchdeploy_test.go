@@ -291,14 +291,14 @@ spec: {accessModes: [ReadOnlyMany], storageClassName: "", volumeName: helmproof-
 	}
 	at := func(pod [2]string) *watching { return &watching{t: t, url: "http://" + pod[1] + ":9187"} }
 	leader := ""
-	for name, pod := range pods {
-		if body, _ := at(pod).get("/metrics"); strings.Contains(body, "\nhelmproof_watch_leader 1\n") {
-			leader = name
+	eventually(t, 40*time.Second, "a pod to lead", func() bool {
+		for name, pod := range pods {
+			if at(pod).missing([]string{"helmproof_watch_leader 1"}) == "" {
+				leader = name
+			}
 		}
-	}
-	if leader == "" {
-		t.Fatal("no pod leads")
-	}
+		return leader != ""
+	})
 	at(pods[leader]).eventually("the leader sees everything", seen...)
 	service := c.Kubectl(t, "get", "service", name, "-n", own, "-o", `jsonpath={.spec.clusterIP}:{.spec.ports[?(@.name=="metrics")].port}`)
 	(&watching{t: t, url: "http://" + service}).eventually("the Service answers for both", seen...)
