@@ -127,7 +127,7 @@ e2e: deps kube build $(BIN)/gotestsum $(BIN)/prometheus/promtool
 
 # What watch takes with 5,000 pods and 500 releases on the real API server: ten minutes.
 watch-scale: deps kube
-	HELMPROOF_WATCH_SCALE=1 HELMPROOF_TEST_TIER=b $(GO) test ./test/e2e -count=1 -v -timeout 40m -run '^TestWatchScale$$'
+	HELMPROOF_TEST_WATCH_SCALE=1 HELMPROOF_TEST_TIER=b $(GO) test ./test/e2e -count=1 -v -timeout 40m -run '^TestWatchScale$$'
 
 # The charts' tests in the form of helm-unittest: charts/*/tests.
 unittest: $(BIN)/helm-unittest
