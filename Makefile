@@ -28,12 +28,12 @@ KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) 
 DRILLS := TestDrill
 E2ETEST = $(BIN)/gotestsum --format standard-verbose --rerun-fails=1 --rerun-fails-max-failures=4 --rerun-fails-run-root-test --rerun-fails-report=$(BIN)/e2e-again-$(1).txt
 E2E = rm -f $(BIN)/e2e-again-*; trap 'kill $$rest; exit 130' INT TERM; \
-	nice -n 5 $(call E2ETEST,rest) --packages=./test/e2e -- -count=1 -timeout 40m -skip '^$(DRILLS)' >$(BIN)/e2e-rest.log 2>&1 & rest=$$!; failed=; \
+	HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus nice -n 5 $(call E2ETEST,rest) --packages=./test/e2e -- -count=1 -timeout 40m -skip '^$(DRILLS)' >$(BIN)/e2e-rest.log 2>&1 & rest=$$!; failed=; \
 	$(call E2ETEST,drills) --packages=./test/e2e -- -count=1 -timeout 40m -run '^$(DRILLS)' || failed=1; \
 	$(call E2ETEST,internal) --packages='./collectors/internal/drillrun/test/e2e ./collectors/internal/prober/test/e2e' -- -count=1 -timeout 40m -p 1 || failed=1; \
 	wait $$rest || failed=1; cat $(BIN)/e2e-rest.log; cat $(BIN)/e2e-again-* 2>/dev/null; test -z "$$failed"
 
-.PHONY: kube cluster e2e acceptance build test unittest rules-test dashboards golden race lint bench fuzz-short docs check tools deps clean
+.PHONY: kube cluster e2e watch-scale acceptance build test unittest rules-test dashboards golden race lint bench fuzz-short docs check tools deps clean
 .DEFAULT_GOAL := build
 
 build:
@@ -121,9 +121,13 @@ cluster: deps kube
 	@$(GO) build -o $(BIN)/kube/shell ./test/kube/shell
 	@$(BIN)/kube/shell
 
-e2e: deps kube build $(BIN)/gotestsum
+e2e: deps kube build $(BIN)/gotestsum $(BIN)/prometheus/promtool
 	$(GO) test -count=1 ./test/kube -v
 	@$(E2E)
+
+# What watch takes with 5,000 pods and 500 releases on the real API server: ten minutes.
+watch-scale: deps kube
+	HELMPROOF_TEST_WATCH_SCALE=1 HELMPROOF_TEST_TIER=b $(GO) test ./test/e2e -count=1 -v -timeout 40m -run '^TestWatchScale$$'
 
 # The charts' tests in the form of helm-unittest: charts/*/tests.
 unittest: $(BIN)/helm-unittest

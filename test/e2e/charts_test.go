@@ -31,6 +31,7 @@ var published = []struct {
 	{"autoscaling.k8s.io/v1", "VerticalPodAutoscaler", "verticalpodautoscalers", false},
 	{"monitoring.coreos.com/v1", "PodMonitor", "podmonitors", false},
 	{"monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", false},
+	{"monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", false},
 	{"gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", false},
 	{"policy.sigstore.dev/v1beta1", "ClusterImagePolicy", "clusterimagepolicies", true},
 	{"policies.kyverno.io/v1", "ImageValidatingPolicy", "imagevalidatingpolicies", true},

@@ -2,23 +2,24 @@ package e2e
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/companyos/helmproof/templates/rbac"
+	"helm.sh/helm/v4/pkg/action"
+	helmkube "helm.sh/helm/v4/pkg/kube"
+
 	"github.com/companyos/helmproof/test/kube"
 )
 
@@ -124,7 +125,8 @@ func startWatch(t *testing.T, bin string, env []string, args ...string) *watchin
 }
 
 func (w *watching) get(path string) (string, int) {
-	res, err := (&http.Client{Timeout: 10 * time.Second}).Get(w.url + path)
+	// A connection of its own for each: behind a Service there are several watches.
+	res, err := (&http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Get(w.url + path)
 	if err != nil {
 		return err.Error(), 0
 	}
@@ -137,15 +139,35 @@ func (w *watching) get(path string) (string, int) {
 }
 
 // missing returns the first line that is not exported, or that is with a "!" before it.
+// Lines are known by how they begin; * stands for anything in them.
 func (w *watching) missing(lines []string) string {
 	body, _ := w.get("/metrics")
 	for _, l := range lines {
 		not, absent := strings.CutPrefix(l, "!")
-		if strings.Contains("\n"+body, "\n"+not) == absent {
+		if begins(not).MatchString(body) == absent {
 			return l
 		}
 	}
 	return ""
+}
+
+func begins(line string) *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^` + strings.ReplaceAll(regexp.QuoteMeta(line), `\*`, `[^\n]*`))
+}
+
+// value is that of the first line that begins so; 0 where there is none.
+func (w *watching) value(line string) float64 {
+	w.t.Helper()
+	body, _ := w.get("/metrics")
+	m := regexp.MustCompile(begins(strings.TrimSpace(line)).String() + `[^\n]* (\S+)$`).FindStringSubmatch(body)
+	if m == nil {
+		return 0
+	}
+	v, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return v
 }
 
 func (w *watching) eventually(what string, lines ...string) {
@@ -167,6 +189,23 @@ func (w *watching) eventually(what string, lines ...string) {
 	w.t.Logf("%s: after %s", what, time.Since(start).Round(100*time.Millisecond))
 }
 
+// leads waits until one of the watches leads, and no other.
+func leads(t *testing.T, what string, among ...*watching) *watching {
+	t.Helper()
+	var leader *watching
+	eventually(t, 40*time.Second, what, func() bool {
+		leader = nil
+		n := 0
+		for _, w := range among {
+			if w.missing([]string{"helmproof_watch_leader 1", `helmproof_watch_up{source="api"} 1`}) == "" {
+				leader, n = w, n+1
+			}
+		}
+		return n == 1
+	})
+	return leader
+}
+
 // TestWatch holds that each metric moves when its cause happens, and back when it ends;
 // that values stay while the API server cannot be reached or watch starts anew; and that
 // another watch goes on where the one that exports is killed.
@@ -176,51 +215,19 @@ func TestWatch(t *testing.T) {
 	const ns = "watched"
 	labelled(t, c, ns, "")
 	installCRDs(t, c)
-	c.Apply(t, string(rbac.Watch))
-	t.Cleanup(func() {
-		_, _ = c.TryKubectl(context.Background(), "", "delete", "clusterrolebinding,clusterrole", "helmproof-watch", "helmproof-watch-releases")
-	})
-	bin, home := helmproof(t), t.TempDir()
-	env := []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "HELMPROOF_REPO=" + filepath.Join(home, "repo")}
+	watchRights(t, c)
+	e := newEvidence(t, c, filepath.Join(t.TempDir(), "repo"))
+	bin, env := e.bin, e.env
 
 	// What the watches see goes through a proxy.
 	file := kubeconfigOf(t, c, "helmproof", "helmproof-watch")
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cfg map[string]any
-	if err := json.Unmarshal(raw, &cfg); err != nil {
-		t.Fatal(err)
-	}
-	at := cfg["clusters"].([]any)[0].(map[string]any)["cluster"].(map[string]any)
-	server, err := url.Parse(at["server"].(string))
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := newTCPProxy(t, server.Host)
-	at["server"] = "https://" + proxy.address
-	if raw, err = json.Marshal(cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	proxy := throughProxy(t, file)
 
 	if err := helmInstall(helmFor(t, c, ns, "secrets"), ns, "web", map[string]any{"replicas": 2}); err != nil {
 		t.Fatal(err)
 	}
-	collect := func(args ...string) {
-		t.Helper()
-		cmd := exec.Command(bin, append([]string{"collect", "-q", "--release", "web", "-n", ns, "--kubeconfig", c.Kubeconfig}, args...)...)
-		cmd.Env = append(cmd.Environ(), env...)
-		if out, err := cmd.CombinedOutput(); err != nil && cmd.ProcessState.ExitCode() != 3 {
-			t.Fatalf("collect: %v: %s", err, out)
-		}
-	}
-	collect("--profile", "live") // makes the key and the repository, of the first revision
-	upgraded := helmFor(t, c, ns, "secrets")
-	if err := helmInstall(upgraded, ns, "bare", nil); err != nil {
+	e.collect("web", ns, "--profile", "live") // makes the key and the repository, of the first revision
+	if err := helmInstall(helmFor(t, c, ns, "secrets"), ns, "bare", nil); err != nil {
 		t.Fatal(err)
 	}
 
@@ -243,110 +250,139 @@ func TestWatch(t *testing.T) {
 		t.Helper()
 		c.Kubectl(t, "patch", "-n", ns, what, "--type=merge", "-p", to)
 	}
+	status := func(what, to string) {
+		t.Helper()
+		c.Kubectl(t, "patch", "-n", ns, what, "--subresource=status", "--type=merge", "-p", to)
+	}
 	// Causes and their ends.
+	const (
+		pinned  = `*namespace="watched",profile="file:pinned@*release="web"`
+		verdict = `helmproof_verdict{` + pinned + `,verdict=`
+		drilled = `{experiment="eviction",namespace="shop",target="Deployment/web"} `
+		secret  = `{name="db",namespace="watched"} `
+		vpa     = `autoscaler_recommendations{container="main",kind="VerticalPodAutoscaler",name="web",namespace="watched",resource="cpu"} `
+	)
+	upgrade := func() {
+		t.Helper()
+		up := action.NewUpgrade(helmFor(t, c, ns, "secrets"))
+		up.Namespace, up.WaitStrategy = ns, helmkube.HookOnlyStrategy
+		if _, err := up.Run("web", liveChart(), map[string]any{"replicas": 2, "greeting": "good evening"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, step := range []struct {
 		what string
 		do   func()
 		want []string
+		// grows begins a line of which the value is higher afterwards.
+		grows string
 	}{
 		{"more pods wanted than there are", func() {
 			c.Apply(t, fmt.Sprintf("apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web, namespace: %s}\nspec: {minAvailable: 5, selector: {matchLabels: {app: web}}}\n", ns))
-		}, []string{`pod_disruption_budget_violations{name="web",namespace="watched"} 1`}},
-		{"fewer wanted", func() { patch("pdb/web", `{"spec":{"minAvailable":1}}`) }, []string{`pod_disruption_budget_violations{name="web",namespace="watched"} 0`}},
-		{"none allowed", func() { patch("pdb/web", `{"spec":{"minAvailable":2}}`) }, []string{`pod_disruption_budget_violations{name="web",namespace="watched"} 1`}},
-		{"budget deleted", func() { c.Kubectl(t, "delete", "-n", ns, "pdb/web") }, []string{`!pod_disruption_budget_violations{name="web",namespace="watched"}`}},
+		}, []string{`pod_disruption_budget_violations{name="web",namespace="watched"} 1`}, ""},
+		{"fewer wanted", func() { patch("pdb/web", `{"spec":{"minAvailable":1}}`) }, []string{`pod_disruption_budget_violations{name="web",namespace="watched"} 0`}, ""},
+		{"none allowed", func() { patch("pdb/web", `{"spec":{"minAvailable":2}}`) }, []string{`pod_disruption_budget_violations{name="web",namespace="watched"} 1`}, ""},
+		{"budget deleted", func() { c.Kubectl(t, "delete", "-n", ns, "pdb/web") }, []string{`!pod_disruption_budget_violations{name="web",namespace="watched"}`}, ""},
 		{"privileged pod", func() {
 			c.Apply(t, fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"bad","namespace":"%s"},"spec":{"nodeSelector":{"type":"kwok"},"tolerations":[{"operator":"Exists"}],
 "containers":[{"name":"c","image":"cluster.test/none:1","securityContext":{"privileged":true}}]}}`, ns))
-		}, []string{security + `"live",namespace="watched"} 1`, security + `"dryrun",namespace="watched"} 0`}},
-		{"privileged pod deleted", func() { c.Kubectl(t, "delete", "-n", ns, "pod/bad", "--now") }, []string{security + `"live",namespace="watched"} 0`}},
+		}, []string{security + `"live",namespace="watched"} 1`, security + `"dryrun",namespace="watched"} 0`}, ""},
+		{"privileged pod deleted", func() { c.Kubectl(t, "delete", "-n", ns, "pod/bad", "--now") }, []string{security + `"live",namespace="watched"} 0`}, ""},
 		{"privileged template", func() {
 			c.Apply(t, fmt.Sprintf(`{"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"bad","namespace":"%s"},"spec":{"schedule":"0 0 1 1 *","jobTemplate":{"spec":{"template":{"spec":{"restartPolicy":"Never",
 "containers":[{"name":"c","image":"cluster.test/none:1","securityContext":{"privileged":true}}]}}}}}}`, ns))
-		}, []string{security + `"dryrun",namespace="watched"} 1`}},
-		{"privileged template deleted", func() { c.Kubectl(t, "delete", "-n", ns, "cronjob/bad") }, []string{security + `"dryrun",namespace="watched"} 0`}},
+		}, []string{security + `"dryrun",namespace="watched"} 1`}, ""},
+		{"privileged template deleted", func() { c.Kubectl(t, "delete", "-n", ns, "cronjob/bad") }, []string{security + `"dryrun",namespace="watched"} 0`}, ""},
 		{"autoscaler", func() {
 			c.Apply(t, fmt.Sprintf("apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web, namespace: %s}\nspec: {minReplicas: 3, maxReplicas: 8, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n", ns))
-		}, []string{`autoscaler_recommendations{container="",kind="HorizontalPodAutoscaler",name="web",namespace="watched",resource="replicas"} 3`}},
+		}, []string{`autoscaler_recommendations{container="",kind="HorizontalPodAutoscaler",name="web",namespace="watched",resource="replicas"} 3`}, ""},
 		{"scales up", func() { patch("hpa/web", `{"spec":{"minReplicas":5}}`) }, []string{
 			scaled + `"up",name="web",namespace="watched"} 1`, scaled + `"down",name="web",namespace="watched"} 0`,
 			`autoscaler_recommendations{container="",kind="HorizontalPodAutoscaler",name="web",namespace="watched",resource="replicas"} 5`,
-		}},
+		}, ""},
 		{"scales down", func() { patch("hpa/web", `{"spec":{"minReplicas":1,"maxReplicas":2}}`) }, []string{
 			scaled + `"down",name="web",namespace="watched"} 1`, `helmproof_hpa_direction_changes_total{name="web",namespace="watched"} 1`,
-		}},
+		}, ""},
 		{"autoscaler deleted", func() {
 			c.Kubectl(t, "delete", "-n", ns, "hpa/web")
 			c.Kubectl(t, "scale", "-n", ns, "deployment/web", "--replicas=2")
-		}, []string{"!" + scaled + `"up",name="web",namespace="watched"}`}},
+		}, []string{"!" + scaled + `"up",name="web",namespace="watched"}`}, ""},
 		{"secret that is synchronised", func() {
 			c.Apply(t, fmt.Sprintf("apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: db, namespace: %s}\nspec: {refreshInterval: 15m, secretStoreRef: {name: vault, kind: SecretStore}, data: [{secretKey: a, remoteRef: {key: a}}]}\n", ns))
-			c.Kubectl(t, "patch", "-n", ns, "externalsecret/db", "--subresource=status", "--type=merge", "-p",
-				`{"status":{"refreshTime":"2026-11-29T12:00:00Z","conditions":[{"type":"Ready","status":"True"}]}}`)
-		}, []string{`helmproof_external_secret_ready{name="db",namespace="watched"} 1`, `helmproof_external_secret_refresh_interval_seconds{name="db",namespace="watched"} 900`}},
+			status("externalsecret/db", `{"status":{"refreshTime":"2026-11-29T12:00:00Z","conditions":[{"type":"Ready","status":"True"}]}}`)
+		}, []string{`helmproof_external_secret_ready{name="db",namespace="watched"} 1`, `helmproof_external_secret_refresh_interval_seconds{name="db",namespace="watched"} 900`}, ""},
 		{"secret that fails", func() {
-			c.Kubectl(t, "patch", "-n", ns, "externalsecret/db", "--subresource=status", "--type=merge", "-p", `{"status":{"conditions":[{"type":"Ready","status":"False"}]}}`)
-		}, []string{`helmproof_external_secret_ready{name="db",namespace="watched"} 0`}},
+			status("externalsecret/db", `{"status":{"conditions":[{"type":"Ready","status":"False"}]}}`)
+		}, []string{`helmproof_external_secret_ready{name="db",namespace="watched"} 0`}, ""},
+		{"secret that is synchronised again, later", func() {
+			status("externalsecret/db", `{"status":{"refreshTime":"2026-11-29T13:00:00Z","conditions":[{"type":"Ready","status":"True"}]}}`)
+		}, []string{"helmproof_external_secret_ready" + secret + "1"}, "helmproof_external_secret_refresh_timestamp_seconds" + secret},
+		{"secret of another interval", func() { patch("externalsecret/db", `{"spec":{"refreshInterval":"30m"}}`) }, []string{"helmproof_external_secret_refresh_interval_seconds" + secret + "1800"}, ""},
+		{"secret that fails again", func() {
+			status("externalsecret/db", `{"status":{"conditions":[{"type":"Ready","status":"False"}]}}`)
+		}, []string{"helmproof_external_secret_ready" + secret + "0"}, ""},
 		{"recommendation", func() {
 			c.Apply(t, fmt.Sprintf("apiVersion: autoscaling.k8s.io/v1\nkind: VerticalPodAutoscaler\nmetadata: {name: web, namespace: %s}\nspec: {targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n", ns))
-			c.Kubectl(t, "patch", "-n", ns, "verticalpodautoscaler/web", "--subresource=status", "--type=merge", "-p",
-				`{"status":{"recommendation":{"containerRecommendations":[{"containerName":"main","target":{"cpu":"250m","memory":"64Mi"}}]}}}`)
-		}, []string{`autoscaler_recommendations{container="main",kind="VerticalPodAutoscaler",name="web",namespace="watched",resource="cpu"} 0.25`}},
-		{"evidence of the other release", func() {
-			cmd := exec.Command(bin, "collect", "-q", "--release", "bare", "-n", ns, "--kubeconfig", c.Kubeconfig, "--profile", "live")
-			cmd.Env = append(cmd.Environ(), env...)
-			if out, err := cmd.CombinedOutput(); err != nil && cmd.ProcessState.ExitCode() != 3 {
-				t.Fatalf("collect: %v: %s", err, out)
-			}
-		}, []string{missing + `"bare"} 0`, missing + `"web"} 0`}},
+			status("verticalpodautoscaler/web", `{"status":{"recommendation":{"containerRecommendations":[{"containerName":"main","target":{"cpu":"250m","memory":"64Mi"}}]}}}`)
+		}, []string{`autoscaler_recommendations{container="main",kind="VerticalPodAutoscaler",name="web",namespace="watched",resource="cpu"} 0.25`}, ""},
+		{"another recommendation", func() {
+			status("verticalpodautoscaler/web", `{"status":{"recommendation":{"containerRecommendations":[{"containerName":"main","target":{"cpu":"500m","memory":"64Mi"}}]}}}`)
+		}, []string{vpa + "0.5"}, ""},
+		{"recommendation taken away", func() { c.Kubectl(t, "delete", "-n", ns, "verticalpodautoscaler/web") }, []string{"!" + vpa}, ""},
+		{"evidence that fails", func() { e.collectPinned("web", ns, false) }, []string{verdict + `"FAIL"} 1`, verdict + `"PASS"} 0`, `!helmproof_waiver_expiry_timestamp_seconds{`}, "helmproof_watch_series "},
+		{"the same, waived", func() { e.collectPinned("web", ns, true) }, []string{verdict + `"FAIL"} 0`, verdict + `"PASS"} 1`, `helmproof_waiver_expiry_timestamp_seconds{*control="IMG-1",` + pinned}, "helmproof_evidence_timestamp_seconds{" + pinned},
+		{"not waived any more", func() { e.collectPinned("web", ns, false) }, []string{verdict + `"FAIL"} 1`, verdict + `"PASS"} 0`, `!helmproof_waiver_expiry_timestamp_seconds{`}, ""},
+		{"a drill that fails", func() { e.drill("eviction", true, time.Now().Add(-2*time.Hour)) }, []string{"chaos_test_failures_total" + drilled + "1", "helmproof_drill_passed" + drilled + "0"}, ""},
+		{"a drill that passes", func() { e.drill("eviction", false, time.Now().Add(-time.Hour)) }, []string{"chaos_test_failures_total" + drilled + "1", "helmproof_drill_passed" + drilled + "1"}, "helmproof_drill_timestamp_seconds" + drilled},
+		{"an upgrade", upgrade, []string{missing + `"web"} 1`}, ""},
+		{"evidence of the upgrade", func() { e.collect("web", ns, "--profile", "live") }, []string{missing + `"web"} 0`}, ""},
+		{"evidence of the other release", func() { e.collect("bare", ns, "--profile", "live") }, []string{missing + `"bare"} 0`, missing + `"web"} 0`}, ""},
 		{"evidence that is damaged", func() {
-			if err := os.MkdirAll(filepath.Join(home, "repo", "bundles", strings.Repeat("ab", 32)), 0o700); err != nil {
+			if err := os.MkdirAll(filepath.Join(e.repo, "bundles", strings.Repeat("ab", 32)), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(home, "repo", "bundles", strings.Repeat("ab", 32), "evidence.zip"), []byte("no zip"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(e.repo, "bundles", strings.Repeat("ab", 32), "evidence.zip"), []byte("no zip"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{`helmproof_evidence_unverifiable{reason="unreadable"} 1`, missing + `"web"} 0`}},
+		}, []string{`helmproof_evidence_unverifiable{reason="unreadable"} 1`, missing + `"web"} 0`}, ""},
 		{"damage taken away", func() {
-			if err := os.RemoveAll(filepath.Join(home, "repo", "bundles", strings.Repeat("ab", 32))); err != nil {
+			if err := os.RemoveAll(filepath.Join(e.repo, "bundles", strings.Repeat("ab", 32))); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{`helmproof_evidence_unverifiable{reason="unreadable"} 0`}},
+		}, []string{`helmproof_evidence_unverifiable{reason="unreadable"} 0`}, ""},
 	} {
+		var before float64
+		if step.grows != "" {
+			before = a.value(step.grows)
+		}
 		step.do()
 		a.eventually(step.what, step.want...)
+		if step.grows != "" {
+			eventually(t, 40*time.Second, step.what, func() bool { return a.value(step.grows) > before })
+		}
 	}
 
 	// The API server cannot be reached: the values stay, and nobody takes over.
 	stay := []string{"helmproof_watch_leader 1", missing + `"web"} 0`, missing + `"bare"} 0`, `helmproof_external_secret_ready{name="db",namespace="watched"} 0`, `helmproof_verdict{chart="small"`}
 	proxy.cut()
 	a.eventually("the API server is away", append(stay, apiUp+"0", `helmproof_watch_up{source="repository"} 1`)...)
+	const lastRead = `helmproof_watch_last_success_timestamp_seconds{source="api"}`
+	before := a.value(lastRead)
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Second) { // longer than the Lease
 		if not := a.missing(append(stay, apiUp+"0")); not != "" {
 			t.Fatalf("while the API server is away: not as wanted: %s", not)
 		}
 	}
+	if after := a.value(lastRead); after != before {
+		t.Errorf("the API server was read at %.0f, and is away since %.0f", after, before)
+	}
 	if not := b.missing([]string{"helmproof_watch_leader 0", apiUp + "0"}); not != "" {
 		t.Errorf("the second watch, while the API server is away: not as wanted: %s", not)
 	}
 	proxy.open(t)
-	leads := func(what string, among ...*watching) *watching {
-		t.Helper()
-		var leader *watching
-		eventually(t, 40*time.Second, what, func() bool {
-			leader = nil
-			n := 0
-			for _, w := range among {
-				if w.missing([]string{"helmproof_watch_leader 1", apiUp + "1"}) == "" {
-					leader, n = w, n+1
-				}
-			}
-			return n == 1
-		})
-		return leader
-	}
-	first := leads("one leads again", a, b)
+	first := leads(t, "one leads again", a, b)
 	first.eventually("the API server is back", stay...)
+	eventually(t, 40*time.Second, "the API server to be read again", func() bool { return first.value(lastRead) > before })
 	other := b
 	if first == b {
 		other = a
@@ -398,4 +434,20 @@ func TestWatch(t *testing.T) {
 	once(0, missing+`"web"} 0`, byName+"1", apiUp+"1")
 	c.Kubectl(t, "delete", "clusterrolebinding", "helmproof-watch")
 	once(1, apiUp+"0", `helmproof_verdict{chart="small"`)
+
+	// What is over the limit is left out, and counted.
+	limited := exec.Command(bin, "watch", "--once", "--no-cluster", "--max-series", "4")
+	limited.Env = append(limited.Environ(), env...)
+	out, err := limited.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []string{"helmproof_watch_series 4", "helmproof_watch_series_limit 4", "helmproof_build_info{rules=\""} {
+		if !strings.Contains("\n"+string(out), "\n"+l) {
+			t.Errorf("--max-series 4 does not print %s", l)
+		}
+	}
+	if !regexp.MustCompile(`(?m)^helmproof_watch_series_dropped\{metric="helmproof_evidence_timestamp_seconds"\} [1-9]`).Match(out) {
+		t.Errorf("--max-series 4 does not say what it leaves out:\n%s", out)
+	}
 }
