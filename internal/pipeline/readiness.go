@@ -326,7 +326,7 @@ func (r *ready) reviews(it *readiness.Item, j *Judged, bad error, why string) ([
 			return nil, err
 		}
 		if p.Outcome != readiness.Done {
-			p.Get = fmt.Sprintf("helmproof attest %s --role %s --reason TEXT", readiness.Quote(r.place(name)), it.Reviews.Role)
+			p.Get = fmt.Sprintf("helmproof attest %s --role %s --reason TEXT --key KEY", readiness.Quote(r.place(name)), it.Reviews.Role)
 		}
 		parts = append(parts, p)
 	}
@@ -345,7 +345,7 @@ func (r *ready) reviews(it *readiness.Item, j *Judged, bad error, why string) ([
 			return nil, err
 		}
 		if p.Outcome != readiness.Done {
-			p.Get = fmt.Sprintf("helmproof attest %s --role %s --reason TEXT", id.Short(), it.Reviews.Role)
+			p.Get = fmt.Sprintf("helmproof attest %s --role %s --reason TEXT --key KEY", id.Short(), it.Reviews.Role)
 		}
 	}
 	return append(parts, p), nil
@@ -492,7 +492,7 @@ func (r *ready) training(it *readiness.Item) (readiness.Part, error) {
 		return p, nil
 	})
 	if err == nil && p.Outcome != readiness.Done {
-		p.Get = fmt.Sprintf("helmproof attest %s --role %s --completed PERSON", readiness.Quote(r.place(t.File)), t.Role)
+		p.Get = fmt.Sprintf("helmproof attest %s --role %s --completed PERSON --key KEY", readiness.Quote(r.place(t.File)), t.Role)
 	}
 	return p, err
 }
