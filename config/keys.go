@@ -141,7 +141,7 @@ func mainKeys() []key {
 		{name: "timeout", kind: duration, value: 2 * time.Minute, field: func(c *Config) any { return &c.Timeout },
 			doc:  "Time limit of rendering a chart, of looking for secrets in it, of each collector, and of deriving its findings: four times that at most for a chart, and what it takes to write.",
 			want: "a duration between 1s and 24h, like 2m", check: durationBetween(time.Second, 24*time.Hour)},
-		{name: "workers", kind: number, value: 0, shown: "0: one per processor", field: func(c *Config) any { return &c.Workers },
+		{name: "workers", kind: number, value: 0, shown: "0: one per processor, and one that is loaded meanwhile", field: func(c *Config) any { return &c.Workers },
 			doc:  "Charts judged at once.",
 			want: "a whole number between 0 and 1024", check: numberBetween(0, 1024)},
 		{name: "kubeBenchImage", kind: text, value: "", field: func(c *Config) any { return &c.KubeBenchImage },

@@ -154,7 +154,7 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 	fl.String("kube-version", "", "Kubernetes `VERSION` to render for and validate against")
 	fl.StringSlice("api-versions", nil, "API `VERSIONS` that charts may ask for (.Capabilities.APIVersions)")
 	fl.Duration("timeout", 0, "time limit of rendering, of looking for secrets, of each collector, and of deriving its findings")
-	fl.Int("workers", 0, "charts judged at once; 0 means one per processor")
+	fl.Int("workers", 0, "charts judged at once; 0 means one per processor, and one that is loaded meanwhile")
 	_ = cmd.MarkFlagFilename("waivers", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("policies")
 	_ = cmd.MarkFlagDirname("schemas")
@@ -289,7 +289,11 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	prog := a.progress(len(jobs))
 	p.Started = prog.collector
-	o := pipeline.JobOptions{Load: opts, Workers: a.workers(), Start: prog.start, Finish: prog.finish}
+	workers := a.workers()
+	if a.cfg.Workers == 0 && len(jobs) > 1 && !p.Workers.Here() {
+		workers++ // a job waits for a child while another one is judged
+	}
+	o := pipeline.JobOptions{Load: opts, Workers: workers, Start: prog.start, Finish: prog.finish}
 	if p.Images.Gathered != nil {
 		if err := a.prepareImages(ctx, p, jobs, o, prog); err != nil {
 			prog.done()

@@ -53,7 +53,7 @@ func Usually() {
 
 // small is the size of the heap, in bytes, up to which it is not worth collecting: a
 // process about many charts is as large near its end.
-const small = 112 << 20
+const small = 96 << 20
 
 // least is the size that the runtime takes the heap for where it is smaller, in bytes.
 const least = 4 << 20
@@ -78,7 +78,7 @@ func pace() {
 	if scanned := live + s[1].Value.Uint64() + s[2].Value.Uint64(); live < small {
 		percent = max(percent, (small-live)*100/max(scanned, least))
 	}
-	debug.SetGCPercent(int(percent)) //nolint:gosec // at most 2800
+	debug.SetGCPercent(int(percent)) //nolint:gosec // at most 2400
 	runtime.SetFinalizer(new([16]byte), func(*[16]byte) { pace() })
 }
 

@@ -12,8 +12,10 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
+	"time"
 )
 
 // MaxMemory is what a child may take, in bytes of data: the kernel refuses more
@@ -29,14 +31,23 @@ type Pool struct {
 	command []string
 	guard   *guard // nil: children do all the work
 
+	freed chan struct{} // a child may be idle
+
 	mu     sync.Mutex
 	idle   []*child
+	busy   int
 	closed bool
 }
 
+// patience is how long a call waits for a child that is idle before it starts one more
+// than there are processors: what they do takes a tenth of that, as a rule.
+const patience = 250 * time.Millisecond
+
 // NewPool returns a pool whose children run that command line of this program,
 // which has to call Serve. Nothing is started yet.
-func NewPool(command []string) *Pool { return &Pool{command: command} }
+func NewPool(command []string) *Pool {
+	return &Pool{command: command, freed: make(chan struct{}, 1)}
+}
 
 // Prepare starts a child that the first call finds ready. That it cannot be
 // started is said by that call.
@@ -44,7 +55,7 @@ func (p *Pool) Prepare() {
 	if p.Here() {
 		return
 	}
-	if c, err := p.take(); err == nil {
+	if c, err := p.take(context.Background()); err == nil {
 		p.put(c)
 	}
 }
@@ -57,7 +68,7 @@ func (p *Pool) Call(ctx context.Context, op string, ask func(*gob.Encoder) error
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	c, err := p.take()
+	c, err := p.take(ctx)
 	if err != nil {
 		return err
 	}
@@ -80,6 +91,7 @@ func (p *Pool) Call(ctx context.Context, op string, ask func(*gob.Encoder) error
 	case err = <-done:
 	case <-ctx.Done():
 		c.kill()
+		p.gone()
 		<-done //nolint:errcheck // that ctx ended is what is reported
 		return context.Cause(ctx)
 	}
@@ -87,31 +99,88 @@ func (p *Pool) Call(ctx context.Context, op string, ask func(*gob.Encoder) error
 		p.put(c)
 		return nil
 	}
+	p.gone()
 	return c.ended(err)
 }
 
-func (p *Pool) take() (*child, error) {
+// take returns a child that is idle, perhaps in a moment, or a new one.
+func (p *Pool) take(ctx context.Context) (*child, error) {
+	c, enough, err := p.ready()
+	if c != nil || err != nil || !enough {
+		return p.orNew(c, err)
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		select {
+		case <-p.freed:
+			if c, _, err = p.ready(); c != nil || err != nil {
+				return c, err
+			}
+		case <-timer.C:
+			c, _, err = p.ready()
+			return p.orNew(c, err)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// ready takes an idle child, if there is one, and reports whether there are as many as
+// processors.
+func (p *Pool) ready() (c *child, enough bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, errors.New("the pool of child processes is closed")
+		return nil, false, errors.New("the pool of child processes is closed")
 	}
 	if n := len(p.idle); n > 0 {
-		c := p.idle[n-1]
+		c = p.idle[n-1]
 		p.idle = p.idle[:n-1]
-		return c, nil
+		p.busy++
 	}
-	return start(p.command)
+	return c, p.busy >= runtime.GOMAXPROCS(0), nil
+}
+
+// orNew is c, or a new child where that is nil.
+func (p *Pool) orNew(c *child, err error) (*child, error) {
+	if c != nil || err != nil {
+		return c, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c, err = start(p.command); err == nil {
+		p.busy++
+	}
+	return c, err
+}
+
+// gone says that a child that was taken is no more.
+func (p *Pool) gone() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy--
+	p.free()
+}
+
+// free wakes a call that waits.
+func (p *Pool) free() {
+	select {
+	case p.freed <- struct{}{}:
+	default: // one is about to look
+	}
 }
 
 func (p *Pool) put(c *child) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.busy--
 	if p.closed {
 		c.kill()
 		return
 	}
 	p.idle = append(p.idle, c)
+	p.free()
 }
 
 // Close ends the children that have nothing to do; those that have end with their call.

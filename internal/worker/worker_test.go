@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,6 +130,29 @@ func TestChildrenThatEnd(t *testing.T) {
 	p.Close()
 	if _, err := echo(t.Context(), p, nil); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("a closed pool: %v", err)
+	}
+}
+
+// Calls that do not end hold nobody up: there are as many children then as calls.
+func TestMoreCallsThanProcessors(t *testing.T) {
+	t.Parallel()
+	p := testPool(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) + 1 {
+		calls.Go(func() {
+			if err := p.Call(ctx, "hang", nothing, wait); !errors.Is(err, context.Canceled) {
+				t.Errorf("a call that does not end: %v", err)
+			}
+		})
+	}
+	if _, err := echo(t.Context(), p, map[string]any{}); err != nil {
+		t.Errorf("one more call: %v", err)
+	}
+	cancel()
+	calls.Wait()
+	if p.busy != 0 {
+		t.Errorf("%d children are busy when nobody calls", p.busy)
 	}
 }
 
