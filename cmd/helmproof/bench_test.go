@@ -259,19 +259,72 @@ func BenchmarkPeers(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n*len(dirs))/1000, "ms/chart")
 }
 
-// BenchmarkColdProcess is one chart in a process of its own.
+// BenchmarkStart is a process that does nothing, and Helm's where it is in PATH.
+func BenchmarkStart(b *testing.B) {
+	for _, name := range []string{"helmproof", "helm"} {
+		b.Run(name, func(b *testing.B) {
+			path, err := exec.LookPath(name)
+			if err != nil {
+				b.Skip(err)
+			}
+			processes(b, exitPass, b.TempDir(), path, "version")
+		})
+	}
+}
+
+// BenchmarkColdProcess is one chart in a process of its own: judged, sealed and stored,
+// and verified again.
 func BenchmarkColdProcess(b *testing.B) {
 	self, err := exec.LookPath("helmproof")
 	if err != nil {
 		b.Fatal(err)
 	}
-	dir := corpus(b, 1, 3)[0]
+	dirs := givenCharts(b)
+	if len(dirs) == 0 {
+		dirs = corpus(b, 1, 3)
+	}
 	home := b.TempDir()
+	for _, dir := range dirs {
+		repo := filepath.Join(b.TempDir(), "repo")
+		name := filepath.Base(dir)
+		b.Run("check/"+name, func(b *testing.B) { processes(b, exitVerdict, home, self, "check", "-q", dir) })
+		b.Run("collect/"+name, func(b *testing.B) { processes(b, exitVerdict, home, self, "collect", "-q", "--repo", repo, dir) })
+		b.Run("verify/"+name, func(b *testing.B) { processes(b, exitPass, home, self, "verify", "-q", "--repo", repo, "latest") })
+	}
+}
+
+// processes runs a program again and again, and reports its processor time beside its time.
+func processes(b *testing.B, want int, home, name string, args ...string) {
+	b.Helper()
+	var used time.Duration
+	n := 0
 	for b.Loop() {
-		cmd := exec.CommandContext(b.Context(), self, "collect", "-q", "--formats", "md,json", "--repo", filepath.Join(home, "repo"), dir)
+		n++
+		cmd := exec.CommandContext(b.Context(), name, args...)
 		cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+home)
-		if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != exitVerdict {
+		if out, err := cmd.CombinedOutput(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != want {
 			b.Fatalf("%v: %s", err, out)
 		}
+		used += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	}
+	b.ReportMetric(float64(used.Microseconds())/float64(n)/1000, "cpu-ms/op")
+}
+
+// BenchmarkVerify is every bundle of a repository, verified.
+func BenchmarkVerify(b *testing.B) {
+	const bundles = 16
+	home := b.TempDir()
+	b.Setenv("XDG_CONFIG_HOME", home)
+	call := func(want int, args ...string) {
+		var errs bytes.Buffer
+		args = append(args, "-q", "--repo", filepath.Join(home, "repo"))
+		if code := run(b.Context(), args, stdio{in: strings.NewReader(""), out: io.Discard, err: &errs}); code != want {
+			b.Fatalf("exit %d: %s", code, errs.String())
+		}
+	}
+	call(exitVerdict, append([]string{"collect"}, corpus(b, bundles, 3)...)...)
+	for b.Loop() {
+		call(exitPass, "verify")
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*bundles)/1000, "ms/bundle")
 }

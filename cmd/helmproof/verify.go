@@ -5,16 +5,19 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/companyos/helmproof/collectors/chart"
 	"github.com/companyos/helmproof/evidence"
 	"github.com/companyos/helmproof/evidence/bundle"
 	"github.com/companyos/helmproof/evidence/repository"
+	"github.com/companyos/helmproof/internal/garbage"
 	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
@@ -115,20 +118,7 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 	if err != nil {
 		return err
 	}
-	var results []verifiedJSON
-	code := exitPass
-	check := func(f *pipeline.Found) error {
-		found := f.Verify(ctx, v)
-		if err := cmp.Or(context.Cause(ctx), found.Err()); err != nil {
-			return err
-		}
-		r := newVerified(f, found)
-		if r.Verdict == nil {
-			code = exitIntegrity
-		}
-		results = append(results, r)
-		return nil
-	}
+	var found []*pipeline.Found
 	if len(args) == 0 {
 		unfinished, err := repo.Unfinished(ctx)
 		if err != nil {
@@ -137,10 +127,10 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 		for _, id := range unfinished {
 			a.log.Warn(fmt.Sprintf("bundle %s is not evidence: it is still being stored, its storing was cut off, or its evidence.zip was taken away", id.Short()))
 		}
-		if err := pipeline.EachBundle(ctx, repo, check); err != nil {
+		if err := pipeline.EachBundle(ctx, repo, func(f *pipeline.Found) error { found = append(found, f); return nil }); err != nil {
 			return err
 		}
-		if len(results) == 0 {
+		if len(found) == 0 {
 			return fmt.Errorf("verify %s: %w: the repository is empty", repo.URL(), fs.ErrNotExist)
 		}
 	}
@@ -149,21 +139,50 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 		if err != nil {
 			return err
 		}
-		if err := check(f); err != nil {
-			return err
-		}
+		found = append(found, f)
+	}
+	results, err := verifyAll(ctx, v, found)
+	if err != nil {
+		return err
 	}
 	if err := a.printVerified(results, one); err != nil {
 		return err
 	}
-	if code != exitPass {
-		return &exitError{code: code}
+	if slices.ContainsFunc(results, func(r verifiedJSON) bool { return r.Verdict == nil }) {
+		return &exitError{code: exitIntegrity}
 	}
 	if slices.ContainsFunc(results, func(r verifiedJSON) bool { return len(r.Worse) > 0 }) {
 		return &exitError{code: exitVerdict}
 	}
 	return nil
 }
+
+// verifyAll verifies bundles, a few at once, and keeps of them what is to be printed.
+func verifyAll(ctx context.Context, v *bundle.Verifier, found []*pipeline.Found) ([]verifiedJSON, error) {
+	if len(found) > 1 {
+		garbage.Within(verifyMemory)
+	}
+	results := make([]verifiedJSON, len(found))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(runtime.GOMAXPROCS(0), maxVerifyAtOnce))
+	for i, f := range found {
+		g.Go(func() error {
+			r := f.Verify(ctx, v)
+			if err := cmp.Or(context.Cause(ctx), r.Err()); err != nil {
+				return err
+			}
+			results[i] = newVerified(f, r)
+			r.Forget()
+			return nil
+		})
+	}
+	return results, g.Wait()
+}
+
+const (
+	maxVerifyAtOnce = 4         // bundles, each of which may be large
+	verifyMemory    = 800 << 20 // bytes that it may take to verify many
+)
 
 // verifiedJSON is what verify prints about one bundle.
 type verifiedJSON struct {

@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -70,6 +71,16 @@ func TestVerifyCopy(t *testing.T) {
 			files := maps.Clone(sealed.Files)
 			tt.change(files)
 			v := verifier(t, s)
+			v.Render = func(b *bundle.Bundle, keyID string, emit func(string, func(io.Writer) error) error) error {
+				return render(b, keyID, func(name string, write func(io.Writer) error) error {
+					return emit(name, func(w io.Writer) error {
+						if _, here := files[name]; !here {
+							t.Errorf("%s is rendered again, and is not here", name)
+						}
+						return write(w)
+					})
+				})
+			}
 			r := v.VerifyCopy(t.Context(), files, sealed.ID)
 			if tt.failed != "" {
 				refused(t, r, tt.failed, tt.reason)

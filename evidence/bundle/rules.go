@@ -22,7 +22,7 @@ func (s *verification) judgeAgain(now gate.Replayed) (string, error) {
 		return "", err
 	}
 	if s.Catalog != nil {
-		if now.Catalog, err = gate.ParseCatalog(s.Catalog); err != nil {
+		if now.Catalog, err = s.parseCatalog(s.Catalog); err != nil {
 			return "", err
 		}
 	}

@@ -26,7 +26,7 @@ import (
 // renderers. repo holds the bundles that composed ones rest on.
 func NewVerifier(trust *attest.Trust, repo *repository.Repository, limits bundle.Limits, tool string) *bundle.Verifier {
 	catalog, _ := config.Catalog()
-	v := &bundle.Verifier{Catalog: catalog, Trust: trust, Replay: Replay, Render: Renderer(config.Formats()), Limits: limits, Tool: tool, Builtin: builtinProfile}
+	v := &bundle.Verifier{Catalog: catalog, ParseCatalog: parseCatalog, Trust: trust, Replay: Replay, Render: Renderer(config.Formats()), Limits: limits, Tool: tool, Builtin: builtinProfile}
 	v.Compose = recompose(v, repo)
 	return v
 }
