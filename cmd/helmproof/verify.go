@@ -180,7 +180,7 @@ func verifyAll(ctx context.Context, v *bundle.Verifier, found []*pipeline.Found)
 }
 
 const (
-	maxVerifyAtOnce = 4         // bundles, each of which may be large
+	maxVerifyAtOnce = 2         // bundles, each of which may take 800 MiB where somebody means to
 	verifyMemory    = 800 << 20 // bytes that it may take to verify many
 )
 
