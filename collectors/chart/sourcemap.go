@@ -96,7 +96,7 @@ type call struct {
 	lines   []string // of text, as they are compared
 	starts  []int    // where each starts
 	next    int      // the line that is expected next
-	origins []*manifest.Origin
+	origins []*lineOrigin
 }
 
 type calledLine struct {
@@ -257,8 +257,8 @@ func (k *tracker) finish(f *frame, file, text string) {
 	origins, columns := make([]manifest.Origin, 0, n), make([]bool, 0, n)
 	at := 0
 	for line := range strings.Lines(text) {
-		o, plain := k.line(f, at, line, 0)
-		origins, columns = append(origins, o), append(columns, plain)
+		o := k.line(f, at, line, 0)
+		origins, columns = append(origins, o.Origin), append(columns, o.plain)
 		at += len(line)
 	}
 	k.rendered[file], k.columns[file] = origins, columns
@@ -267,29 +267,35 @@ func (k *tracker) finish(f *frame, file, text string) {
 // maxDefinitions bounds how deep definitions are followed.
 const maxDefinitions = 20
 
-// line returns what made the line at an offset of a frame's text; plain: the text of the
-// template, which starts in the same column there.
-func (k *tracker) line(f *frame, at int, line string, depth int) (o manifest.Origin, plain bool) {
+// lineOrigin is what made a line.
+type lineOrigin struct {
+	manifest.Origin
+	text  bool // it starts with text of the template
+	plain bool // which starts in the same column there
+}
+
+// line returns what made the line at an offset of a frame's text.
+func (k *tracker) line(f *frame, at int, line string, depth int) (o lineOrigin) {
 	indent := len(line) - len(strings.TrimLeft(line, " \t"))
 	if strings.TrimSpace(line) == "" {
 		indent = 0
 	}
 	first := sort.Search(len(f.segments), func(i int) bool { return f.segments[i].from > at+indent }) - 1
 	if first < 0 {
-		return o, false
+		return o
 	}
 	if mark := f.segments[first].mark; mark >= 0 {
 		m := k.marks[mark]
 		src := k.sources[m.tree.ParseName]
 		if m.text {
 			o.At = src.place(int(m.pos) + at + indent - f.segments[first].from)
-			plain = o.At.Column == indent+1
+			o.text, o.plain = true, o.At.Column == indent+1
 		} else {
 			o.At = src.place(max(strings.LastIndex(src.text[:m.pos], "{{"), 0))
 		}
 	}
 	if depth >= maxDefinitions {
-		return o, plain
+		return o
 	}
 	for i := first; i < len(f.segments) && f.segments[i].from < at+len(line); i++ {
 		s := f.segments[i]
@@ -306,7 +312,7 @@ func (k *tracker) line(f *frame, at int, line string, depth int) (o manifest.Ori
 			break
 		}
 	}
-	return o, plain
+	return o
 }
 
 // definition is the place in a definition that made a piece of the i-th segment.
@@ -340,20 +346,21 @@ func (k *tracker) definition(f *frame, i int, piece string, depth int) manifest.
 // within is what made a line of what a call returned.
 func (k *tracker) within(c *call, line, depth int) manifest.Place {
 	if c.origins == nil {
-		c.origins = make([]*manifest.Origin, len(c.lines))
+		c.origins = make([]*lineOrigin, len(c.lines))
 	}
 	if c.origins[line] == nil {
 		end := len(c.text)
 		if line+1 < len(c.starts) {
 			end = c.starts[line+1]
 		}
-		o, _ := k.line(c.frame, c.starts[line], c.text[c.starts[line]:end], depth+1)
+		o := k.line(c.frame, c.starts[line], c.text[c.starts[line]:end], depth+1)
 		c.origins[line] = &o
 	}
-	if by := c.origins[line].By; by.Line > 0 {
-		return by
+	o := c.origins[line]
+	if o.By.Line > 0 && !o.text { // what starts with text is made there, whatever ends it
+		return o.By
 	}
-	return c.origins[line].At
+	return o.At
 }
 
 // compared is what of a line tells it from others, whatever it was indented or quoted by.

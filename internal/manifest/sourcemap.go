@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/companyos/helmproof/evidence"
 )
 
 // Limits of a SourceMap: with more it says nothing of the documents that come last.
 const (
 	maxMapRuns  = 200_000
-	MaxMapBytes = 8 << 20
+	maxMapBytes = 8 << 20
 )
 
 // SourceMap says which lines of which files made the lines of a stream of manifests.
@@ -36,13 +38,8 @@ type MappedLines struct {
 
 const runSize = 5
 
-// Place is a place in a file of a chart, lines and columns (in characters) counted from
-// 1. No line means that there is none.
-type Place struct {
-	File   string `json:"file"`
-	Line   int    `json:"line"`
-	Column int    `json:"column,omitempty"`
-}
+// Place is a place in a file of a chart; no line means that there is none.
+type Place = evidence.Place
 
 // Origin is what made one line.
 type Origin struct {
@@ -112,15 +109,16 @@ func (b *MapBuilder) Bytes() ([]byte, error) {
 	if len(b.m.Documents) == 0 {
 		return nil, nil
 	}
-	return b.m.bytes()
+	return b.m.Bytes()
 }
 
-func (m *SourceMap) bytes() ([]byte, error) {
+// Bytes is the map as it is sealed; nil where it would be too large.
+func (m *SourceMap) Bytes() ([]byte, error) {
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("source map: %w", err)
 	}
-	if len(raw) > MaxMapBytes {
+	if len(raw) > maxMapBytes {
 		return nil, nil
 	}
 	return raw, nil
@@ -128,8 +126,8 @@ func (m *SourceMap) bytes() ([]byte, error) {
 
 // ParseSourceMap reads what Bytes wrote.
 func ParseSourceMap(raw []byte) (*SourceMap, error) {
-	if len(raw) > MaxMapBytes {
-		return nil, fmt.Errorf("source map: %d bytes, at most %d are read", len(raw), MaxMapBytes)
+	if len(raw) > maxMapBytes {
+		return nil, fmt.Errorf("source map: %d bytes, at most %d are read", len(raw), maxMapBytes)
 	}
 	m := new(SourceMap)
 	if err := json.Unmarshal(raw, m); err != nil {

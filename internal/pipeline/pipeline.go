@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -27,6 +28,7 @@ import (
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/internal/worker"
 )
 
@@ -287,8 +289,33 @@ func (p *Pipeline) sealRelease(rel *chart.Release, art *collectors.Artifacts, in
 	if _, err := art.Put(collectors.ValuesFile, values); err != nil {
 		return err
 	}
+	if err := sealSources(rel, sealed, art); err != nil {
+		return err
+	}
 	info.Redactions = art.Replaced()
 	return p.sealCommon(art, info)
+}
+
+// sealSources seals which lines of templates made the lines of the sealed manifests.
+func sealSources(rel *chart.Release, sealed []byte, art *collectors.Artifacts) error {
+	raw := rel.SourceMap
+	if raw == nil {
+		return nil
+	}
+	if !bytes.Equal(sealed, rel.Manifests) {
+		m, err := manifest.ParseSourceMap(raw)
+		if err != nil {
+			return err
+		}
+		if m = m.Redacted(rel.Manifests, sealed); m == nil {
+			return nil
+		}
+		if raw, err = m.Bytes(); err != nil {
+			return err
+		}
+	}
+	_, err := art.Put(collectors.SourcesFile, raw)
+	return err
 }
 
 // sealCommon seals what every bundle holds: what it is judged by, the cluster that
