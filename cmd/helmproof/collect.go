@@ -136,9 +136,9 @@ today; with --baseline only what fails beside it counts.`,
 	f.adopt.register(cmd)
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
-	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif, junit or pdf")
+	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif, junit or pdf; or github: annotations of a workflow")
 	cmd.Flags().BoolVar(&a.summary, "summary", false, summaryHelp)
-	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
+	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif or github: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
 	return cmd
 }
 
@@ -165,8 +165,8 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 
 func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal bool) (err error) {
 	ctx := cmd.Context()
-	if a.format != "" && !slices.Contains(config.Formats(), a.format) {
-		return usageErr("--format %q: want %s", a.format, strings.Join(config.Formats(), ", "))
+	if a.format != "" && !slices.Contains(config.PrintedFormats(), a.format) {
+		return usageErr("--format %q: want %s", a.format, strings.Join(config.PrintedFormats(), ", "))
 	}
 	if a.summary && a.format != "md" {
 		return usageErr("--summary is for --format md")
