@@ -116,7 +116,7 @@ func (w *where) locate(f *evidence.Finding) {
 	if at.end > f.Target.Line {
 		f.Target.EndLine = at.end
 	}
-	if by := at.origin.By; by.Line > 0 {
+	if by := at.origin.By; by.Line > 0 && (len(path) > 0 || !at.origin.Whole) { // what names an object does not make it
 		f.Definition = &by
 	}
 }

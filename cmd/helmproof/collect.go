@@ -289,6 +289,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	prog := a.progress(len(jobs))
 	p.Started = prog.collector
+	p.Snippets = len(jobs) <= manyCharts && a.cfg.Output != "json" && a.format == "" && !a.quiet
 	o := pipeline.JobOptions{Load: opts, Workers: a.workers(), Start: prog.start, Finish: prog.finish}
 	if p.Images.Gathered != nil {
 		if err := a.prepareImages(ctx, p, jobs, o, prog); err != nil {
@@ -432,6 +433,9 @@ func (a *app) printJobs(p *pipeline.Pipeline, jobs []pipeline.Job) error {
 	return &exitError{code: code}
 }
 
+// manyCharts is the number of charts up to which each is printed with its findings.
+const manyCharts = 3
+
 // printJudged prints what was judged and what could not be; ref says what each was given as.
 func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed []pipeline.Job, ref map[*pipeline.Judged]string) error {
 	switch {
@@ -472,11 +476,12 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 	}
 	t := newTerminal(a.io.out, a.cfg.Color)
 	drills := len(done) > 0 && done[0].Release.Scope == evidence.ScopeDrill // a suite's drills are of one release
-	if len(done)+len(failed) > 3 && !drills && !a.verbose {
+	if len(done)+len(failed) > manyCharts && !drills && !a.verbose {
 		printMany(t, done, failed, ref)
 		return nil
 	}
 	for _, j := range done {
+		t.snippets = j.Snippets
 		printJudged(t, j, a.most())
 		t.line("")
 		if j.Bundle != "" {

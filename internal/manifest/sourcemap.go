@@ -45,6 +45,8 @@ type Place = evidence.Place
 type Origin struct {
 	At Place // in the template of the document
 	By Place // in the definition that At calls
+	// Whole says that a line of the template that starts with text made the line.
+	Whole bool
 }
 
 // MapBuilder makes a SourceMap.
@@ -166,7 +168,7 @@ func (m *SourceMap) Find(from, line, indent int) Origin {
 		}
 		o := Origin{At: Place{File: m.Files[d.File], Line: r[1], Column: r[2]}}
 		if r[2] == 0 {
-			o.At.Line, o.At.Column = r[1]+at, indent+1
+			o.At.Line, o.At.Column, o.Whole = r[1]+at, indent+1, true
 		}
 		if r[3] > 0 {
 			o.By = Place{File: m.Files[r[3]-1], Line: r[4] + at}

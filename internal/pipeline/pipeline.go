@@ -63,6 +63,9 @@ type Pipeline struct {
 	// which gets one where it has none.
 	Repository string
 
+	// Snippets asks for lines of the chart's files around the findings, in Judged.
+	Snippets bool
+
 	Now     func() time.Time
 	Log     *slog.Logger           // what the user should know and what is no evidence
 	Started func(collector string) // progress; may be nil
@@ -82,6 +85,7 @@ type Judged struct {
 	Reasons  []string                               // of a composed verdict that is not PASS: all there is to say why
 	Figures  *drill.Figures                         // of a drill: what it measured; nil where that could not be read
 	Unread   string                                 // why not
+	Snippets map[string][]SnippetLine               // by the id of a finding, where the pipeline was asked for them
 	given    *gateGiven                             // of a composed verdict
 	found    map[evidence.Digest][]evidence.Finding // of a composed verdict: what each input counts by
 	Lists    []string                               // of a composed verdict: what images were judged by that was taken from the evidence, as the gate was asked to
@@ -214,6 +218,9 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	}
 	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs, OwnProfile: p.Rules.own()}, Findings: findings, Verdict: verdict, By: p.Rules}
 	out.Figures, out.Unread = drillFigures(info, s.art, runs)
+	if p.Snippets && s.release != nil {
+		out.Snippets = snippets(findings, s.release, s.redactor)
+	}
 	if c := p.Rules.Counting; c.Any() {
 		out.Counted, out.Verdict = c.Count(in, verdict), c.Part(verdict)
 	}
