@@ -104,32 +104,35 @@ var named = []struct {
 	{regexp.MustCompile(`^env (\S+) refers to Secret `), ofContainer, "env", "valueFrom.secretKeyRef.name"},
 	{regexp.MustCompile(`^volume (\S+) refers to Secret `), ofPod, "volumes", "secret.secretName"},
 	{regexp.MustCompile(`volumes? "([^"]+)"`), ofPod, "volumes", ""},
-	{regexp.MustCompile(`a literal value that looks like a secret in (\S+)$`), ofContainer, "env", "value"},
+	{regexp.MustCompile(`a literal value that looks like a secret in (?:env )?(\S+)$`), ofContainer, "env", "value"},
 }
 
 // namedField matches messages that begin with the path of a field, as the API server's do.
 var namedField = regexp.MustCompile(`^((?:spec|metadata|data|rules|subjects)(?:\.[A-Za-z0-9-]+|\[[0-9]+\])+)`)
 
 // fieldsOf are the paths of fields in the object that a finding may be about, the most
-// likely one first.
-func fieldsOf(f *evidence.Finding, o *manifest.Object) [][]string {
-	var out [][]string
+// likely one first; also are those of the pod that stand for what a container leaves out.
+func fieldsOf(f *evidence.Finding, o *manifest.Object) (out, also [][]string) {
 	add := func(b base, rest []string) {
 		at, ok := basePath(b, f, o)
-		if ok {
+		switch {
+		case !ok:
+		case b == ofPod && len(out) > 0 && f.Target.Container != "":
+			also = append(also, slices.Concat(at, rest))
+		default:
 			out = append(out, slices.Concat(at, rest))
 		}
 	}
 	if f.Rule == "helm/kubernetes-schema" || f.Rule == "helm/crd-schema" {
 		if m := namedField.FindString(f.Message); m != "" {
-			return [][]string{steps(m)}
+			return [][]string{steps(m)}, nil
 		}
-		return nil
+		return nil, nil
 	}
 	if f.Rule == "secrets/secret-data" {
 		if _, key, ok := strings.Cut(f.Message, " in plain text in "); ok {
 			section, name, _ := strings.Cut(key, ".")
-			return [][]string{{section, name}}
+			return [][]string{{section, name}}, nil
 		}
 	}
 	for _, n := range named {
@@ -148,7 +151,7 @@ func fieldsOf(f *evidence.Finding, o *manifest.Object) [][]string {
 		}
 	}
 	if len(out) > 0 {
-		return out
+		return out, nil
 	}
 	rule := f.Rule
 	if strings.HasPrefix(rule, "images/vulnerability") {
@@ -162,7 +165,7 @@ func fieldsOf(f *evidence.Finding, o *manifest.Object) [][]string {
 	if len(out) == 0 && f.Target.Container != "" {
 		add(ofContainer, nil)
 	}
-	return out
+	return out, also
 }
 
 // steps splits spec.containers[0].image.

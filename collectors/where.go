@@ -105,8 +105,8 @@ func (w *where) locate(f *evidence.Finding) {
 	if o == nil {
 		return
 	}
-	paths := fieldsOf(f, o)
-	path := w.choose(o, paths)
+	paths, also := fieldsOf(f, o)
+	path := w.choose(o, paths, also)
 	at := w.find(o, path)
 	f.Field = manifest.FieldPath(path)
 	if at.origin.At.Line == 0 {
@@ -121,22 +121,19 @@ func (w *where) locate(f *evidence.Finding) {
 	}
 }
 
-// choose is the first path whose field is there; else the only one, or what several have
-// in common.
-func (w *where) choose(o *manifest.Object, paths [][]string) []string {
+// choose is the first path whose field is there; else what those that are not only also
+// meant have in common.
+func (w *where) choose(o *manifest.Object, paths, also [][]string) []string {
 	if len(paths) == 0 {
 		return nil
 	}
-	for _, p := range paths {
+	for _, p := range slices.Concat(paths, also) {
 		if w.find(o, p).whole {
 			return p
 		}
 	}
 	common := paths[0]
 	for _, p := range paths[1:] {
-		if isOther := len(p) != len(common) && slices.Equal(p[len(p)-min(2, len(p)):], common[len(common)-min(2, len(common)):]); isOther {
-			continue // the same field of the pod instead of the container
-		}
 		n := 0
 		for n < min(len(p), len(common)) && p[n] == common[n] {
 			n++
