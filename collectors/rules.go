@@ -29,7 +29,10 @@ func Findings(in *Sealed, c Collector) ([]evidence.Finding, error) {
 		return nil, err
 	}
 	declared := declaredBy(c)
-	places := in.where()
+	var places *where
+	if in != nil && in.where != nil { // a collector may need nothing sealed
+		places = in.where()
+	}
 	for i := range found {
 		f := &found[i]
 		if !declared(f.Rule) {
