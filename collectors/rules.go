@@ -20,7 +20,8 @@ func (r Rules) Names() []string { return slices.Sorted(maps.Keys(r)) }
 // those of the catalog by the finding's rule. Controls that the collector names
 // itself, since an own policy asks for it, are added where the finding shows that
 // something is wrong or was not seen; nothing but the catalog's rules satisfies a
-// control. A finding of a rule that the collector does not declare, or that no
+// control. It also says which field a finding is about and which line of a template made
+// it, where that was sealed. A finding of a rule that the collector does not declare, or that no
 // control has, is an error: it would count for nothing.
 func Findings(in *Sealed, c Collector) ([]evidence.Finding, error) {
 	found, err := c.Findings(in)
@@ -28,6 +29,10 @@ func Findings(in *Sealed, c Collector) ([]evidence.Finding, error) {
 		return nil, err
 	}
 	declared := declaredBy(c)
+	var places *where
+	if in != nil && in.where != nil { // a collector may need nothing sealed
+		places = in.where()
+	}
 	for i := range found {
 		f := &found[i]
 		if !declared(f.Rule) {
@@ -46,6 +51,9 @@ func Findings(in *Sealed, c Collector) ([]evidence.Finding, error) {
 			}
 		}
 		f.Controls = controls
+		if places != nil {
+			places.locate(f)
+		}
 	}
 	return found, nil
 }

@@ -33,6 +33,7 @@ type Sealed struct {
 	objects func() (*manifest.ObjectSet, error)
 	release func() (*evidence.Release, error)
 	pods    func() ([][]manifest.Workload, error)
+	where   func() *where
 
 	mu      sync.Mutex
 	digests map[string]evidence.Digest
@@ -62,6 +63,7 @@ func NewSealedWith(r evidence.ArtifactReader, rules *evidence.RuleControls, rel 
 	})
 	s.release = sync.OnceValues(func() (*evidence.Release, error) { return parsed[evidence.Release](r, ReleaseFile) })
 	s.pods = sync.OnceValues(s.workloads)
+	s.where = sync.OnceValue(s.newWhere)
 	return s
 }
 

@@ -75,6 +75,10 @@ const envPrefix = "HELMPROOF_"
 // Formats returns the names of the report formats.
 func Formats() []string { return []string{"pdf", "md", "html", "json", "sarif", "junit"} }
 
+// PrintedFormats are the formats that are printed: those of reports, and workflow
+// commands of GitHub Actions, which are no report.
+func PrintedFormats() []string { return append(Formats(), "github") }
+
 var (
 	labelPattern        = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	releasePattern      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)

@@ -18,8 +18,17 @@ type Target struct {
 	Name       string `json:"name,omitempty"`
 	Namespace  string `json:"namespace,omitempty"`
 	Container  string `json:"container,omitempty"`
-	File       string `json:"file,omitempty"` // relative to the chart, slash-separated
-	Line       int    `json:"line,omitempty"` // 1-based; 0 unknown
+	File       string `json:"file,omitempty"`    // relative to the chart, slash-separated
+	Line       int    `json:"line,omitempty"`    // 1-based; 0 unknown
+	Column     int    `json:"column,omitempty"`  // in characters, 1-based; 0 unknown
+	EndLine    int    `json:"endLine,omitempty"` // the last line, where there are several
+}
+
+// Place is a place in a file of the chart, line and column (in characters) counted from 1.
+type Place struct {
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column,omitempty"`
 }
 
 // String reads "templates/deployment.yaml:3: Deployment payments/api container "api"".
@@ -72,8 +81,15 @@ type Finding struct {
 	Remediation string      `json:"remediation,omitempty"`
 	// Declared is the reason that the object gives for what fails. It decides nothing by
 	// itself: a profile may take it for an answer (ProfileControl.Declared).
-	Declared string    `json:"declared,omitempty"`
-	Evidence []Pointer `json:"evidence,omitempty"`
+	Declared string `json:"declared,omitempty"`
+	// Field is the path of the field that the finding is about, in the object of Target:
+	// spec.template.spec.containers[0].image. It may be absent from the object: Target's
+	// line is then that of what would hold it.
+	Field string `json:"field,omitempty"`
+	// Definition is where what Target's line calls (a named template, of this chart or
+	// another one) makes the field.
+	Definition *Place    `json:"definition,omitempty"`
+	Evidence   []Pointer `json:"evidence,omitempty"`
 }
 
 // FindingID derives the id from rule, target (without line, so that moving a

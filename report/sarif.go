@@ -111,6 +111,7 @@ type sarifResult struct {
 	Level               string             `json:"level"`
 	Message             sarifText          `json:"message"`
 	Locations           []sarifLocation    `json:"locations,omitempty"`
+	RelatedLocations    []sarifLocation    `json:"relatedLocations,omitempty"`
 	PartialFingerprints map[string]string  `json:"partialFingerprints"`
 	Suppressions        []sarifSuppression `json:"suppressions"`
 	Properties          sarifResultProps   `json:"properties"`
@@ -119,6 +120,7 @@ type sarifResult struct {
 type sarifResultProps struct {
 	Controls []evidence.ControlID `json:"controls"`
 	Severity evidence.Severity    `json:"severity"`
+	Field    string               `json:"field,omitempty"` // its path in the object
 }
 
 type sarifSuppression struct {
@@ -128,8 +130,10 @@ type sarifSuppression struct {
 }
 
 type sarifLocation struct {
+	ID       int            `json:"id,omitempty"`
 	Physical *sarifPhysical `json:"physicalLocation,omitempty"`
 	Logical  []sarifLogical `json:"logicalLocations,omitempty"`
+	Message  *sarifText     `json:"message,omitempty"`
 }
 
 type sarifPhysical struct {
@@ -143,7 +147,9 @@ type sarifArtifact struct {
 }
 
 type sarifRegion struct {
-	StartLine int `json:"startLine"`
+	StartLine   int `json:"startLine"`
+	StartColumn int `json:"startColumn,omitempty"`
+	EndLine     int `json:"endLine,omitempty"`
 }
 
 type sarifLogical struct {
@@ -182,9 +188,9 @@ func SARIF(w io.Writer, d *Document, o SARIFOptions) error {
 		index[id] = i
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRuleOf(d.in.Catalog, id, worst[id]))
 	}
-	targets := make(map[string]*evidence.Target, len(d.in.Findings))
+	sealed := make(map[string]*evidence.Finding, len(d.in.Findings))
 	for i := range d.in.Findings {
-		targets[d.in.Findings[i].ID] = &d.in.Findings[i].Target
+		sealed[d.in.Findings[i].ID] = &d.in.Findings[i]
 	}
 	inv := sarifInvocation{ExecutionSuccessful: true}
 	for _, n := range d.NotChecked {
@@ -204,7 +210,7 @@ func SARIF(w io.Writer, d *Document, o SARIFOptions) error {
 		for i := range d.Sections {
 			for j := range d.Sections[i].Findings {
 				f := &d.Sections[i].Findings[j]
-				if !yield(sarifResultOf(f, index[f.Rule], sarifLocations(targets[f.ID], d.in.Release.Source, o.PathPrefix))) {
+				if !yield(sarifResultOf(f, index[f.Rule], sealed[f.ID], d.in.Release.Source, o.PathPrefix)) {
 					return
 				}
 			}
@@ -212,14 +218,20 @@ func SARIF(w io.Writer, d *Document, o SARIFOptions) error {
 	})
 }
 
-func sarifResultOf(f *Finding, rule int, at []sarifLocation) sarifResult {
+// sarifResultOf is a finding as it is shown and as it was sealed. Its fingerprint is its
+// id, which has no line in it: code scanning knows it again when lines move.
+func sarifResultOf(f *Finding, rule int, sealed *evidence.Finding, source, prefix string) sarifResult {
 	r := sarifResult{
 		RuleID: f.Rule, RuleIndex: rule, Kind: "fail", Level: sarifLevelOf(f.Severity),
 		Message:             sarifText{Text: sarifMessage(f)},
-		Locations:           at,
+		Locations:           sarifLocations(&sealed.Target, source, prefix),
 		PartialFingerprints: map[string]string{fingerprint: f.ID},
 		Suppressions:        []sarifSuppression{},
-		Properties:          sarifResultProps{Controls: controlIDs(f.Controls), Severity: f.Severity},
+		Properties:          sarifResultProps{Controls: controlIDs(f.Controls), Severity: f.Severity, Field: Visible(sealed.Field)},
+	}
+	if by := sealed.Definition; by != nil {
+		r.RelatedLocations = []sarifLocation{{ID: 1, Physical: sarifPlace(by.File, prefix, sarifRegion{StartLine: max(by.Line, 1), StartColumn: by.Column}),
+			Message: &sarifText{Text: "The definition that makes it"}}}
 	}
 	if f.Mark.Key == MarkWarn.Key && r.Level == "error" {
 		r.Level = "warning"
@@ -307,12 +319,7 @@ func sarifLocations(t *evidence.Target, source, prefix string) []sarifLocation {
 		file = chartMeta
 	}
 	if file != "" {
-		p := &sarifPhysical{Region: sarifRegion{StartLine: max(t.Line, 1)}}
-		p.ArtifactLocation.URI = relativeURI(path.Join(prefix, path.Join("/", file)))
-		if prefix == "" {
-			p.ArtifactLocation.URIBaseID = chartRoot
-		}
-		l.Physical = p
+		l.Physical = sarifPlace(file, prefix, sarifRegion{StartLine: max(t.Line, 1), StartColumn: t.Column, EndLine: t.EndLine})
 	}
 	if o := t.Object(); o != "" {
 		l.Logical = []sarifLogical{{FullyQualifiedName: Visible(o), Kind: "object"}}
@@ -321,6 +328,15 @@ func sarifLocations(t *evidence.Target, source, prefix string) []sarifLocation {
 		return nil
 	}
 	return []sarifLocation{l}
+}
+
+func sarifPlace(file, prefix string, at sarifRegion) *sarifPhysical {
+	p := &sarifPhysical{Region: at}
+	p.ArtifactLocation.URI = relativeURI(path.Join(prefix, path.Join("/", file)))
+	if prefix == "" {
+		p.ArtifactLocation.URIBaseID = chartRoot
+	}
+	return p
 }
 
 // relativeURI escapes a slash-separated path; it never leaves its root.

@@ -136,9 +136,9 @@ today; with --baseline only what fails beside it counts.`,
 	f.adopt.register(cmd)
 	a.repoFlags(cmd)
 	a.trustFlags(cmd)
-	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif, junit or pdf")
+	cmd.Flags().StringVar(&a.format, "format", "", "print a report: md, html, json, sarif, junit or pdf; or github: annotations of a workflow")
 	cmd.Flags().BoolVar(&a.summary, "summary", false, summaryHelp)
-	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
+	cmd.Flags().StringVar(&a.pathPrefix, "path-prefix", "", "with --format sarif or github: the chart's `FOLDER` in its repository, so that code scanning finds the files; the chart's path here if empty")
 	return cmd
 }
 
@@ -165,8 +165,8 @@ func (a *app) pipelineFlags(cmd *cobra.Command) {
 
 func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal bool) (err error) {
 	ctx := cmd.Context()
-	if a.format != "" && !slices.Contains(config.Formats(), a.format) {
-		return usageErr("--format %q: want %s", a.format, strings.Join(config.Formats(), ", "))
+	if a.format != "" && !slices.Contains(config.PrintedFormats(), a.format) {
+		return usageErr("--format %q: want %s", a.format, strings.Join(config.PrintedFormats(), ", "))
 	}
 	if a.summary && a.format != "md" {
 		return usageErr("--summary is for --format md")
@@ -289,6 +289,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	}
 	prog := a.progress(len(jobs))
 	p.Started = prog.collector
+	p.Snippets = len(jobs) <= manyCharts && a.cfg.Output != "json" && a.format == "" && !a.quiet
 	workers := a.workers()
 	if a.cfg.Workers == 0 && len(jobs) > 1 && !p.Workers.Here() {
 		workers++ // a job waits for a child while another one is judged
@@ -436,6 +437,9 @@ func (a *app) printJobs(p *pipeline.Pipeline, jobs []pipeline.Job) error {
 	return &exitError{code: code}
 }
 
+// manyCharts is the number of charts up to which each is printed with its findings.
+const manyCharts = 3
+
 // printJudged prints what was judged and what could not be; ref says what each was given as.
 func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed []pipeline.Job, ref map[*pipeline.Judged]string) error {
 	switch {
@@ -476,11 +480,12 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 	}
 	t := newTerminal(a.io.out, a.cfg.Color)
 	drills := len(done) > 0 && done[0].Release.Scope == evidence.ScopeDrill // a suite's drills are of one release
-	if len(done)+len(failed) > 3 && !drills && !a.verbose {
+	if len(done)+len(failed) > manyCharts && !drills && !a.verbose {
 		printMany(t, done, failed, ref)
 		return nil
 	}
 	for _, j := range done {
+		t.snippets = j.Snippets
 		printJudged(t, j, a.most())
 		t.line("")
 		if j.Bundle != "" {

@@ -144,6 +144,7 @@ func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, 
 		}
 		place = where
 		t.para("    ", "    ", f.Message)
+		printWhere(t, &f, i == 0 || most == everyFinding)
 		if most == everyFinding && f.Remediation != "" && f.Remediation != last {
 			t.para("    fix: ", "         ", f.Remediation)
 			last = f.Remediation

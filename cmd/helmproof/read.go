@@ -216,10 +216,10 @@ function of the bundle: the same bundle gives the same bytes.`,
 			return writeFile(out, write)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "md", "pdf, md, html, json, sarif or junit")
-	cmd.Flags().StringVar(&prefix, "path-prefix", "", "with --format sarif: the chart's `FOLDER` in its repository, so that code scanning finds the files")
+	cmd.Flags().StringVar(&format, "format", "md", "pdf, md, html, json, sarif, junit or github")
+	cmd.Flags().StringVar(&prefix, "path-prefix", "", "with --format sarif or github: the chart's `FOLDER` in its repository, so that code scanning finds the files")
 	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output (-)")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.PrintedFormats(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&summary, "summary", false, summaryHelp)
 	signatureFlag(cmd, &signature)
 	a.repoFlags(cmd)

@@ -11,6 +11,7 @@ import (
 	"github.com/rivo/uniseg"
 	"golang.org/x/term"
 
+	"github.com/companyos/helmproof/internal/pipeline"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -19,6 +20,8 @@ type terminal struct {
 	w     io.Writer
 	color bool
 	width int // columns, at least 40
+
+	snippets map[string][]pipeline.SnippetLine // by the id of a finding
 }
 
 // isTerminal says whether a stream is one that somebody sits at.

@@ -410,7 +410,7 @@ func TestSeesWhatKubectlApplies(t *testing.T) {
 		}
 		wantErr := want.build(asRead, nil)
 		set := new(manifest.ObjectSet)
-		stream, gotErr := manifestStream([]chartFile{{"a.yaml", raw}}, i%2 == 0)
+		stream, _, gotErr := manifestStream([]chartFile{{"a.yaml", raw}}, i%2 == 0)
 		if gotErr == nil {
 			set, gotErr = manifest.Parse(stream)
 		}

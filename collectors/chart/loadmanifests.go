@@ -62,7 +62,7 @@ func LoadManifests(ctx context.Context, ref string, o LoadOptions) (*Release, er
 	if rel.Info.ValuesDigest, err = canonicalDigest(rel.Values); err != nil {
 		return nil, l.fail(StageLoad, err, "")
 	}
-	if rel.Manifests, err = manifestStream(files, ref == "-"); err != nil {
+	if rel.Manifests, rel.SourceMap, err = manifestStream(files, ref == "-"); err != nil {
 		return nil, l.fail(StageLoad, err, "")
 	}
 	rel.Info.ManifestsDigest = evidence.DigestOf(rel.Manifests)
@@ -171,26 +171,39 @@ func walkManifests(ctx context.Context, root *os.Root) ([]chartFile, error) {
 	return files, err
 }
 
-// manifestStream joins the files, each document under its file and line there.
-// With named the documents' own source comments name them where they have one.
-func manifestStream(files []chartFile, named bool) ([]byte, error) {
+// manifestStream joins the files, each document under its file and line there, and maps
+// its lines to those of the files. With named the documents' own source comments name them
+// where they have one: which lines those had is not known.
+func manifestStream(files []chartFile, named bool) (stream, sourceMap []byte, err error) {
 	var out bytes.Buffer
+	var b manifest.MapBuilder
+	line := 1 // of out, the next one
 	for _, f := range files {
 		for d := range manifest.Stream(bom.Decode(f.data)) {
 			if d.Nothing() {
 				continue
 			}
-			file, line := f.name, d.From
-			if named && d.File != "" && checkName(d.File) == nil {
-				file, line = d.File, max(d.Line, 1)
+			file, at := f.name, d.From
+			theirs := named && d.File != "" && checkName(d.File) == nil
+			if theirs {
+				file, at = d.File, max(d.Line, 1)
 			}
-			manifest.WriteDocument(&out, file, line, d)
+			before := out.Len()
+			manifest.WriteDocument(&out, file, at, d)
 			if out.Len() > manifest.MaxSize {
-				return nil, errTooMuchInput
+				return nil, nil, errTooMuchInput
+			}
+			lines := bytes.Count(d.Text, []byte("\n")) + 1
+			line += bytes.Count(out.Bytes()[before:], []byte("\n"))
+			if !theirs {
+				b.Add(file, line-lines, lines, func(i int) (manifest.Origin, bool) {
+					return manifest.Origin{At: manifest.Place{File: file, Line: d.From + i}}, true
+				})
 			}
 		}
 	}
-	return out.Bytes(), nil
+	sourceMap, err = b.Bytes()
+	return out.Bytes(), sourceMap, err
 }
 
 // Expand replaces glob patterns among args by what they match, in the order of

@@ -26,6 +26,9 @@ type Release struct {
 	// Manifests is the rendering as sealed before redaction: one YAML document
 	// per object, each preceded by "---\n# Source: <file>:<line>\n".
 	Manifests []byte
+	// SourceMap says which lines of which files made the lines of Manifests, as
+	// manifest.ParseSourceMap reads it; nil where that is not known.
+	SourceMap []byte
 
 	// Stored says where a live release was read from; nil for charts and manifests.
 	Stored *Stored

@@ -35,6 +35,7 @@ type loadAnswer struct {
 	Stored             []byte
 	Values, UserValues worker.Value
 	Manifests          []byte
+	SourceMap          []byte
 	Dir                string
 	Calls              []string
 	Files              int
@@ -106,6 +107,7 @@ func sendRelease(enc *gob.Encoder, rel *Release, failed error) error {
 		return err
 	}
 	a.Values, a.UserValues, a.Manifests, a.Dir, a.Calls, a.Files = worker.Pack(rel.Values), worker.Pack(rel.UserValues), rel.Manifests, rel.Dir, rel.Calls, len(rel.Files)
+	a.SourceMap = rel.SourceMap
 	if err := enc.Encode(a); err != nil {
 		return err
 	}
@@ -171,6 +173,7 @@ func (r *Release) receive(a *loadAnswer) error {
 		}
 	}
 	r.Values, r.UserValues, r.Manifests, r.Dir, r.Calls = a.Values.Unpack(), a.UserValues.Unpack(), a.Manifests, a.Dir, a.Calls
+	r.SourceMap = a.SourceMap
 	if r.Manifests == nil && a.Err == nil {
 		r.Manifests = []byte{}
 	}

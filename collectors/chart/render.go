@@ -88,6 +88,8 @@ type rendering struct {
 	changed bool             // one of those was changed in this rendering
 
 	reads map[string]struct{} // templates that use more of what lookup finds than whether it is there
+
+	track *tracker // takes down which line of a template wrote what; nil: nobody asks
 }
 
 // render returns the manifests: rendered templates (hooks and tests too) and
@@ -121,11 +123,16 @@ func (l *load) render(ctx context.Context, rel *Release, c *chartv2.Chart, scope
 	for name, text := range r.files {
 		files = append(files, manifest.File{Name: name, Template: r.texts[name], Documents: helmDocuments(text)})
 	}
+	crds := map[string]string{}
 	for _, crd := range c.CRDObjects() { // after a template of the same name
 		name := strings.TrimPrefix(crd.Filename, c.Name()+"/")
+		crds[name] = string(crd.File.Data)
 		files = append(files, manifest.File{Name: name, Template: string(crd.File.Data), Documents: manifest.Stream(crd.File.Data)})
 	}
 	out, err := manifest.Join(files)
+	if err == nil {
+		rel.SourceMap, err = r.track.sourceMap(out, r.files, crds)
+	}
 	if err != nil {
 		return nil, l.fail(StageRender, err, "")
 	}
@@ -319,8 +326,12 @@ func (r *rendering) execute(t *template.Template, name string, data any) (string
 	}
 	w := &countedWriter{r: r}
 	r.runs(t.Lookup(name))
+	w.frame, _ = r.track.enter()
 	if err := t.ExecuteTemplate(w, name, data); err != nil {
 		return "", err
+	}
+	if r.track != nil {
+		r.track.finish(w.frame, r.current, w.String())
 	}
 	return strings.ReplaceAll(w.String(), "<no value>", ""), nil
 }
@@ -328,10 +339,20 @@ func (r *rendering) execute(t *template.Template, name string, data any) (string
 // countedWriter ends a template that writes too much or for too long.
 type countedWriter struct {
 	strings.Builder
-	r *rendering
+	r     *rendering
+	frame *frame // of r.track
 }
 
 func (w *countedWriter) Write(p []byte) (int, error) {
+	if w.frame != nil {
+		if mark, ok := w.r.track.markOf(p); ok {
+			w.frame.mark, w.frame.fresh = mark, true
+			return 0, nil
+		}
+		if len(p) > 0 {
+			w.r.track.wrote(w.frame, w.Len())
+		}
+	}
 	if w.Len()+len(p) > maxRendered {
 		return 0, manifest.ErrTooMuch
 	}
@@ -371,9 +392,12 @@ func (r *rendering) include(t *template.Template) func(string, any) (string, err
 		}
 		w := &countedWriter{r: r}
 		r.runs(t.Lookup(name))
+		f, outer := r.track.enter()
+		w.frame = f
 		if err := t.ExecuteTemplate(w, name, data); err != nil {
 			return w.String(), err
 		}
+		r.track.leave(f, outer, w.String())
 		return w.String(), r.made(w.Len())
 	}
 }
@@ -397,9 +421,12 @@ func (r *rendering) tpl(parent *template.Template) func(string, any) (string, er
 		}
 		w := &countedWriter{r: r}
 		r.runs(t)
+		f, outer := r.track.enter()
+		w.frame = f
 		if err := t.Execute(w, data); err != nil {
 			return "", fmt.Errorf("in tpl %q: %w", shorten(text), err)
 		}
+		r.track.leave(f, outer, w.String())
 		if err := r.made(w.Len()); err != nil {
 			return "", err
 		}

@@ -58,6 +58,7 @@ type rendered struct {
 	record       Record            // what was seen of it
 	lintsWithin  bool              // as in Release
 	calls        []string          // likewise
+	track        *tracker          // likewise: what wrote the lines of files
 	err          error
 }
 
@@ -89,9 +90,11 @@ func (l *load) renderModes(ctx context.Context, r *rendered, c *chartv2.Chart, s
 	}
 	seen := new(recorder)
 	first := t.keep(sources)
-	t.keeping = first
+	r.track = markTemplates(t.set, sources)
+	t.keeping, t.track = first, r.track
 	r.files, err = t.render(sources, seen)
-	t.keeping, t.asking = nil, nil
+	t.keeping, t.asking, t.track = nil, nil, nil
+	r.track.unmark()
 	if err != nil {
 		return err
 	}

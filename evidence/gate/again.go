@@ -142,7 +142,7 @@ func worstByTarget(list []evidence.Finding) map[evidence.ControlID]map[string]ev
 	out := map[evidence.ControlID]map[string]evidence.Outcome{}
 	for _, f := range list {
 		t := f.Target
-		t.Line = 0
+		t.Line, t.Column, t.EndLine = 0, 0, 0
 		key := strings.TrimSpace(t.APIVersion + " " + t.Object())
 		for _, id := range f.Controls {
 			if out[id] == nil {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -27,6 +28,7 @@ import (
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/cluster"
 	"github.com/companyos/helmproof/internal/drill"
+	"github.com/companyos/helmproof/internal/manifest"
 	"github.com/companyos/helmproof/internal/worker"
 )
 
@@ -61,6 +63,9 @@ type Pipeline struct {
 	// which gets one where it has none.
 	Repository string
 
+	// Snippets asks for lines of the chart's files around the findings, in Judged.
+	Snippets bool
+
 	Now     func() time.Time
 	Log     *slog.Logger           // what the user should know and what is no evidence
 	Started func(collector string) // progress; may be nil
@@ -80,6 +85,7 @@ type Judged struct {
 	Reasons  []string                               // of a composed verdict that is not PASS: all there is to say why
 	Figures  *drill.Figures                         // of a drill: what it measured; nil where that could not be read
 	Unread   string                                 // why not
+	Snippets map[string][]SnippetLine               // by the id of a finding, where the pipeline was asked for them
 	given    *gateGiven                             // of a composed verdict
 	found    map[evidence.Digest][]evidence.Finding // of a composed verdict: what each input counts by
 	Lists    []string                               // of a composed verdict: what images were judged by that was taken from the evidence, as the gate was asked to
@@ -212,6 +218,9 @@ func (p *Pipeline) judgeAndSeal(ctx context.Context, s subject) (*Judged, error)
 	}
 	out := &Judged{Release: *info, Runs: evidence.Runs{Tool: p.Tool, Rules: evidence.RulesVersion, Reports: evidence.ReportsVersion, Collectors: runs, OwnProfile: p.Rules.own()}, Findings: findings, Verdict: verdict, By: p.Rules}
 	out.Figures, out.Unread = drillFigures(info, s.art, runs)
+	if p.Snippets && s.release != nil {
+		out.Snippets = snippets(findings, s.release, s.redactor)
+	}
 	if c := p.Rules.Counting; c.Any() {
 		out.Counted, out.Verdict = c.Count(in, verdict), c.Part(verdict)
 	}
@@ -287,8 +296,33 @@ func (p *Pipeline) sealRelease(rel *chart.Release, art *collectors.Artifacts, in
 	if _, err := art.Put(collectors.ValuesFile, values); err != nil {
 		return err
 	}
+	if err := sealSources(rel, sealed, art); err != nil {
+		return err
+	}
 	info.Redactions = art.Replaced()
 	return p.sealCommon(art, info)
+}
+
+// sealSources seals which lines of templates made the lines of the sealed manifests.
+func sealSources(rel *chart.Release, sealed []byte, art *collectors.Artifacts) error {
+	raw := rel.SourceMap
+	if raw == nil {
+		return nil
+	}
+	if !bytes.Equal(sealed, rel.Manifests) {
+		m, err := manifest.ParseSourceMap(raw)
+		if err != nil {
+			return err
+		}
+		if m = m.Redacted(rel.Manifests, sealed); m == nil {
+			return nil
+		}
+		if raw, err = m.Bytes(); err != nil {
+			return err
+		}
+	}
+	_, err := art.Put(collectors.SourcesFile, raw)
+	return err
 }
 
 // sealCommon seals what every bundle holds: what it is judged by, the cluster that

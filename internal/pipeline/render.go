@@ -51,7 +51,7 @@ func Renderer(formats []string) bundle.RenderFunc {
 const manyFindings = 2000
 
 // Render is the one switch over the report formats. pathPrefix is the chart's
-// folder in its repository, for SARIF; it may be empty.
+// folder in its repository, for SARIF and GitHub; it may be empty.
 func Render(w io.Writer, doc *report.Document, format, pathPrefix string) error {
 	switch format {
 	case "pdf":
@@ -66,8 +66,10 @@ func Render(w io.Writer, doc *report.Document, format, pathPrefix string) error 
 		return report.SARIF(w, doc, report.SARIFOptions{PathPrefix: pathPrefix})
 	case "junit":
 		return report.JUnit(w, doc)
+	case "github":
+		return report.GitHub(w, doc, pathPrefix)
 	}
-	return inputErr("report format %q: want pdf, md, html, json, sarif or junit", format)
+	return inputErr("report format %q: want pdf, md, html, json, sarif, junit or github", format)
 }
 
 // ReportInput is what a bundle's reports are made from: the bundle and the key that signed it.
