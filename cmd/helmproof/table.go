@@ -96,14 +96,22 @@ func printPointers(t *terminal, list []repository.Pointer) {
 		return
 	}
 	cols := []column{{head: "verdict"}, {head: "bundle"}, {head: "chart", least: 12}, {head: "namespace", least: 9, drop: 1}, {head: "profile", least: 7, drop: 2}, {head: "values", drop: 3}, {head: "judged (UTC)"}}
+	const roomy = 100 // columns from which on digests and times are not shortened
 	for _, p := range list {
 		values := "–"
 		if d, err := evidence.ParseDigest(string(p.ValuesDigest)); err == nil {
 			values = d.Short()
+			if t.width < roomy {
+				values = values[:8]
+			}
 		}
-		judged := p.EvaluatedAt.UTC().Format("2006-01-02 15:04")
-		if t.width < tableWidth {
-			judged = p.EvaluatedAt.UTC().Format("2006-01-02")
+		at := p.EvaluatedAt.UTC()
+		judged := at.Format("2006-01-02 15:04")
+		if t.width < roomy { // the newest is first: what has no year is of its year
+			judged = at.Format("01-02 15:04")
+			if at.Year() != list[0].EvaluatedAt.UTC().Year() {
+				judged = at.Format("2006-01-02")
+			}
 		}
 		for i, s := range []string{
 			t.mark(report.VerdictMark(p.Outcome), 0), p.Bundle.Short(), printable(strings.TrimSpace(fmt.Sprint(p.Chart, " ", p.Version))), printable(p.Namespace), printable(shortDigests(p.Profile)), values, judged,
