@@ -257,6 +257,9 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 		if p.Repo, err = a.openRepo(ctx); err != nil {
 			return err
 		}
+		if _, err := placeOfRepo(p.Repo); err != nil {
+			return err
+		}
 		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}

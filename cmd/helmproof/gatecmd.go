@@ -210,6 +210,13 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 			return err
 		}
 	}
+	repo, err := a.openRepo(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := placeOfRepo(repo); err != nil {
+		return err
+	}
 	switch way {
 	case byName, byImage:
 		// What helmproof.yaml says of namespace and release name is how to render.
@@ -226,10 +233,6 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 		}
 		defer func() { err = errors.Join(err, req.Deploy.Close()) }()
 	}
-	repo, err := a.openRepo(ctx)
-	if err != nil {
-		return err
-	}
 	v, err := a.verifier(ctx, repo)
 	if err != nil {
 		return err
@@ -242,18 +245,20 @@ func (a *app) gate(cmd *cobra.Command, args []string, f *gateFlags) (err error) 
 			return err
 		}
 	}
-	done, err := pipeline.Gate(ctx, repo, v, by, req)
-	if err != nil {
-		return err
-	}
+	p := &pipeline.Pipeline{Tool: tool(), Repo: repo, Formats: a.cfg.Formats}
 	if f.seal {
-		p := &pipeline.Pipeline{Tool: tool(), Repo: repo, Formats: a.cfg.Formats}
 		if p.Signer, err = a.signer(ctx); err != nil {
 			return err
 		}
 		if p.Repository, err = a.sealedFor(ctx, repo); err != nil {
 			return err
 		}
+	}
+	done, err := pipeline.Gate(ctx, repo, v, by, req)
+	if err != nil {
+		return err
+	}
+	if f.seal {
 		for _, j := range done {
 			if err := p.SealGated(ctx, j); err != nil {
 				return err

@@ -173,11 +173,39 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	}
 	meant := ""
 	if like := nearest.Of(name, known); like != "" {
-		meant = fmt.Sprintf("; did you mean %s %s?", cmd.CommandPath(), like)
+		meant = fmt.Sprintf(" (did you mean %s %s?)", cmd.CommandPath(), like)
 	} else if _, err := os.Stat(name); err == nil && !cmd.HasParent() {
-		meant = fmt.Sprintf("; to judge what is there: %s check %s", cmd.CommandPath(), name)
+		meant = fmt.Sprintf(" (to judge what is there: %s check %s)", cmd.CommandPath(), name)
 	}
 	return usageErr("unknown command %q%s; see %s --help", name, meant, cmd.CommandPath())
+}
+
+// misspelled refuses a first argument that is no command, before its flags are taken for
+// helmproof's own.
+func misspelled(root *cobra.Command, args []string) error {
+	if len(args) == 0 || args[0] == "" || strings.HasPrefix(args[0], "-") || strings.HasPrefix(args[0], "__") {
+		return nil
+	}
+	if cmd, _, err := root.Find(args[:1]); err != nil || cmd != root {
+		return nil //nolint:nilerr // executing it says so
+	}
+	return unknownCommand(root, args[0])
+}
+
+// asksForJSON reports whether the command line asks for JSON, as far as that shows
+// without parsing it.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			return i+1 < len(args) && args[i+1] == "json"
+		case "--":
+			return false
+		}
+	}
+	return false
 }
 
 // unknownFlag adds to an error of a command's flags which one may have been meant, or
@@ -192,7 +220,7 @@ func unknownFlag(cmd *cobra.Command, err error) error {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	if like := nearest.Of(name, known); like != "" {
-		return usageErr("%w; did you mean --%s? see %s --help", err, like, cmd.CommandPath())
+		return usageErr("%w (did you mean --%s?); see %s --help", err, like, cmd.CommandPath())
 	}
 	var have []string
 	for _, other := range cmd.Root().Commands() {
@@ -201,7 +229,7 @@ func unknownFlag(cmd *cobra.Command, err error) error {
 		}
 	}
 	if len(have) > 0 {
-		return usageErr("%w; %s: a flag of %s; see %s --help", err, "--"+name, strings.Join(have, ", "), cmd.CommandPath())
+		return usageErr("%w (it is one of helmproof %s); see %s --help", err, strings.Join(have, ", "), cmd.CommandPath())
 	}
 	return usageErr("%w; see %s --help", err, cmd.CommandPath())
 }

@@ -121,13 +121,19 @@ func run(ctx context.Context, args []string, io stdio) int {
 		root.SetOut(completions{io.out})
 	}
 	root.SetErr(io.err)
-	err := root.ExecuteContext(ctx)
+	err := misspelled(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return exitPass
 	}
 	code := exitCode(ctx, err)
 	if text := err.Error(); text != "" {
 		fmt.Fprintln(io.err, "helmproof: "+printable(text))
+		if a.json == nil && asksForJSON(args) { // it ended before the configuration was read
+			a.json = &written{w: io.out}
+		}
 		if a.json != nil && !a.json.any {
 			if err := writeJSON(a.json, errorJSON{text, code}); err != nil {
 				fmt.Fprintln(io.err, "helmproof: "+printable(err.Error()))

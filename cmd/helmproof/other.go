@@ -104,7 +104,7 @@ func unknownControl(id string, cat *evidence.Catalog) error {
 	}
 	meant := ""
 	if like := nearest.Of(id, known); like != "" {
-		meant = ": did you mean " + like + "?"
+		meant = " (did you mean " + like + "?)"
 	}
 	return usageErr("control %q is not in the catalog%s; see helmproof controls", id, meant)
 }

@@ -54,7 +54,7 @@ them counts, by the keys that roles in helmproof.yaml and --role-key name.`,
 }
 
 func (a *app) list(ctx context.Context, f repository.Filter) error {
-	repo, err := a.openRepo(ctx)
+	repo, err := a.existingRepo(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,21 +66,18 @@ func (a *app) list(ctx context.Context, f repository.Filter) error {
 		return writeJSON(a.io.out, map[string]any{"repository": repo.URL(), "bundles": append([]repository.Pointer{}, list...)})
 	}
 	t := newTerminal(a.io.out, a.cfg.Color)
-	for _, p := range list {
-		if a.quiet {
+	if a.quiet {
+		for _, p := range list {
 			t.line(string(p.Bundle))
-			continue
 		}
-		name := clip(printable(strings.TrimSpace(p.Chart+" "+p.Version)), 22)
-		ns := clip(printable(p.Namespace), 12)
-		t.line(fmt.Sprintf("%s  %s  %s%s  %s%s  %s", t.mark(report.VerdictMark(p.Outcome), 12), p.Bundle.Short(),
-			name, pad(name, 22), ns, pad(ns, 12), p.EvaluatedAt.UTC().Format("2006-01-02 15:04Z")))
+		return nil
 	}
-	if len(list) > 0 && !a.quiet {
+	printPointers(t, list)
+	if len(list) > 0 {
 		t.line("")
 		t.line("not verified: helmproof verify says which of them hold")
 	}
-	if len(list) == 0 && !a.quiet {
+	if len(list) == 0 {
 		of := ""
 		if f.Chart != "" {
 			of += " of chart " + printable(f.Chart)
@@ -191,6 +188,9 @@ function of the bundle: the same bundle gives the same bytes.`,
 			if !slices.Contains(config.Formats(), format) {
 				return usageErr("--format %q: want %s", format, strings.Join(config.Formats(), ", "))
 			}
+			if out == "json" && !cmd.Flags().Changed("format") { // as with every other command
+				format, out = "json", ""
+			}
 			if summary && format != "md" {
 				return usageErr("--summary is for --format md")
 			}
@@ -218,7 +218,7 @@ function of the bundle: the same bundle gives the same bytes.`,
 	}
 	cmd.Flags().StringVar(&format, "format", "md", "pdf, md, html, json, sarif, junit or github")
 	cmd.Flags().StringVar(&prefix, "path-prefix", "", "with --format sarif or github: the chart's `FOLDER` in its repository, so that code scanning finds the files")
-	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output (-)")
+	cmd.Flags().StringVarP(&out, "output-file", "o", "", "write to `FILE` instead of standard output (-); json, as everywhere, is --format json")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(config.PrintedFormats(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&summary, "summary", false, summaryHelp)
 	signatureFlag(cmd, &signature)

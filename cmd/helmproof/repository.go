@@ -44,10 +44,45 @@ func (a *app) repositoryID(ctx context.Context, repo *repository.Repository) (st
 		"give the id that you trust with --repository-id", repo.URL(), stored, from, id)}
 }
 
+// existingRepo opens the configured repository for who only reads it: one that is not
+// there is a mistake, and no empty one.
+func (a *app) existingRepo(ctx context.Context) (*repository.Repository, error) {
+	repo, err := a.openRepo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	there, err := placeOfRepo(repo)
+	if err == nil && !there {
+		err = usageErr("there is no repository at %s: the first helmproof collect makes it; name another one with --repo", repo.URL())
+	}
+	return repo, err
+}
+
+// placeOfRepo reports whether a repository's directory is there; one that lies in a
+// service answers for itself. What is there and no directory is an error.
+func placeOfRepo(repo *repository.Repository) (bool, error) {
+	if strings.Contains(repo.URL(), "://") {
+		return true, nil
+	}
+	info, err := os.Stat(repo.URL())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, usageErr("repository %s: %w", repo.URL(), err)
+	case !info.IsDir():
+		return false, usageErr("%s is no repository, but a file: name a directory or gs://bucket/prefix with --repo", repo.URL())
+	}
+	return true, nil
+}
+
 // sealedFor returns the id that new bundles of a repository name, and remembers it.
 // The first bundle gives the repository its id.
 func (a *app) sealedFor(ctx context.Context, repo *repository.Repository) (string, error) {
 	want, err := a.repositoryID(ctx, repo)
+	if err == nil {
+		err = repo.Ready(ctx)
+	}
 	if err != nil {
 		return "", err
 	}

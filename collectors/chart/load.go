@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -210,6 +211,14 @@ func (l *load) fromPath(ctx context.Context, path string) (*Release, error) {
 	rel := new(Release)
 	var files []chartFile
 	if fi.IsDir() {
+		if _, err := os.Lstat(filepath.Join(path, "Chart.yaml")); errors.Is(err, fs.ErrNotExist) {
+			below := chartsBelow(path)
+			hint := "give the folder that holds Chart.yaml; for rendered YAML use --manifests"
+			if len(below) > 0 {
+				hint = "give one of them, or several as a glob"
+			}
+			return nil, l.fail(StageLoad, &errNoChart{below}, hint)
+		}
 		files, err = readChartDir(path, l.o.FollowSymlinks)
 		rel.Dir = path
 	} else {

@@ -138,7 +138,7 @@ func (s *fileSet) addArchive(raw []byte, prefix string, packed int) error {
 	}
 	zr, err := gzip.NewReader(bytes.NewReader(raw))
 	if err != nil {
-		return fmt.Errorf("not a packed chart: %w", err)
+		return notPacked(raw, err)
 	}
 	// Headers and padding count as well: an archive of nothing else still ends.
 	tr := tar.NewReader(io.LimitReader(zr, 2*maxChartSize))
@@ -147,6 +147,9 @@ func (s *fileSet) addArchive(raw []byte, prefix string, packed int) error {
 		hd, err := tr.Next()
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%w after %d bytes", errCut, len(raw))
 		}
 		if err != nil {
 			return fmt.Errorf("read archive: %w", err)
@@ -172,7 +175,9 @@ func (s *fileSet) addArchive(raw []byte, prefix string, packed int) error {
 		if err := checkName(name); err != nil {
 			return err
 		}
-		if err := s.add(prefix+name, hd.Size, tr, packed); err != nil {
+		if err := s.add(prefix+name, hd.Size, tr, packed); errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%w after %d bytes, in %s", errCut, len(raw), prefix+name)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -180,6 +185,27 @@ func (s *fileSet) addArchive(raw []byte, prefix string, packed int) error {
 		return errors.New("no files in the archive")
 	}
 	return nil
+}
+
+// errCut is an archive that ends too early, errZip one that is of another kind.
+var (
+	errCut = errors.New("the archive is cut short: it ends")
+	errZip = errors.New("a zip archive, and no packed chart (.tgz)")
+)
+
+// notPacked says what a file is that gzip does not read.
+func notPacked(raw []byte, err error) error {
+	switch {
+	case len(raw) == 0:
+		return errors.New("not a packed chart: the file is empty")
+	case bytes.HasPrefix(raw, []byte("PK\x03\x04")):
+		return errZip
+	case bytes.HasPrefix(raw, []byte("\x1f\x8b")):
+		return fmt.Errorf("%w after %d bytes", errCut, len(raw))
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = gzip.ErrHeader // a short text is no archive either
+	}
+	return fmt.Errorf("not a packed chart: %w", err)
 }
 
 // checkName refuses names that could leave the chart or forge a line.
@@ -375,6 +401,50 @@ func (r *Release) unpack(workers *worker.Pool) (err error) {
 	return nil
 }
 
+// errNoChart says that a folder holds no Chart.yaml, with the charts that lie below it.
+type errNoChart struct{ below []string }
+
+func (e *errNoChart) Error() string {
+	const shown = 5
+	switch n := len(e.below); {
+	case n == 0:
+		return "no Chart.yaml"
+	case n > shown:
+		return fmt.Sprintf("no Chart.yaml; charts below: %s and others", strings.Join(e.below[:shown], ", "))
+	}
+	return "no Chart.yaml; charts below: " + strings.Join(e.below, ", ")
+}
+
+// chartsBelow lists folders with a Chart.yaml up to three levels below dir, those of
+// subcharts and of tests' data not among them. It looks at a bounded number of folders,
+// at none whose name begins with a dot, and follows no links.
+func chartsBelow(dir string) []string {
+	const levels, folders, most = 3, 2000, 50
+	var found []string
+	seen := 0
+	var walk func(at string, level int)
+	walk = func(at string, level int) {
+		if seen++; seen > folders || len(found) >= most {
+			return
+		}
+		entries, err := os.ReadDir(at)
+		if err != nil {
+			return // it is a hint only
+		}
+		if level > 0 && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "Chart.yaml" }) {
+			found = append(found, at)
+			return
+		}
+		for _, e := range entries {
+			if e.IsDir() && level < levels && !strings.HasPrefix(e.Name(), ".") && e.Name() != "testdata" {
+				walk(filepath.Join(at, e.Name()), level+1)
+			}
+		}
+	}
+	walk(dir, 0)
+	return found
+}
+
 // readLimited reads a file of at most limit bytes.
 func readLimited(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
@@ -398,6 +468,10 @@ func hintFor(err error) string {
 	switch {
 	case errors.Is(err, errLink):
 		return "put the file itself there, or package the chart with helm package"
+	case errors.Is(err, errCut):
+		return "fetch or package it again"
+	case errors.Is(err, errZip):
+		return "give a chart packed by helm package, or the folder that is in the zip"
 	case strings.Contains(s, "Chart.yaml file is missing"):
 		return "give the folder that holds Chart.yaml; for rendered YAML use --manifests"
 	case errors.Is(err, gzip.ErrHeader) || errors.Is(err, tar.ErrHeader):

@@ -174,7 +174,7 @@ func TestLoadErrors(t *testing.T) {
 	for ref, want := range map[string]string{
 		"./gone":                       "no such file",
 		filepath.Join("a", "b", "c"):   "no such file",
-		t.TempDir():                    "Chart.yaml file is missing",
+		t.TempDir():                    "no Chart.yaml (give the folder",
 		filepath.Join(t.TempDir(), ""): "Chart.yaml",
 	} {
 		if _, err := Load(t.Context(), ref, LoadOptions{}); err == nil || !strings.Contains(err.Error(), want) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -243,12 +244,50 @@ func (s *verification) checkID() (string, error) {
 		return fmt.Sprintf("the id is the digest of %s; compare it with the one that you were given", EvidenceFile), nil
 	}
 	if got != s.id {
+		if err := s.cutShort(); err != nil {
+			return "", fmt.Errorf("%s has digest %s: %w", EvidenceFile, got, err)
+		}
 		return "", fmt.Errorf("%s has digest %s: it is altered, or belongs to another bundle", EvidenceFile, got)
 	}
 	return fmt.Sprintf("%s has the digest that names the bundle", EvidenceFile), nil
 }
 
+// cutShort is an error where evidence.zip does not end as a zip does, or cannot be read
+// again to see that.
+func (s *verification) cutShort() error {
+	r, size, err := s.src.Open(EvidenceFile)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if size >= endSize {
+		if _, err := io.CopyN(io.Discard, r, size-endSize); err != nil {
+			return fmt.Errorf("read %s: %w", EvidenceFile, err)
+		}
+	}
+	end, err := io.ReadAll(io.LimitReader(r, endSize))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", EvidenceFile, err)
+	}
+	if len(end) < endSize || string(end[:4]) != endMark {
+		return fmt.Errorf("it is no whole zip: its end is missing after %d bytes; fetch it again", size)
+	}
+	return nil
+}
+
+// checkSignature checks who signed the evidence. Of a copy, whose id is the digest of
+// what is there, a cut is what is wrong, whatever the signature is about.
 func (s *verification) checkSignature() (string, error) {
+	reason, err := s.signatureReason()
+	if err != nil && !s.named {
+		if cut := s.cutShort(); cut != nil {
+			return "", fmt.Errorf("%s: %w", EvidenceFile, cut)
+		}
+	}
+	return reason, err
+}
+
+func (s *verification) signatureReason() (string, error) {
 	if !s.has(SignatureFile) {
 		err := fmt.Errorf("%s is absent: nothing says who made this evidence", SignatureFile)
 		if !s.whole {

@@ -182,7 +182,7 @@ func checkEnd(raw []byte, lim Limits) error {
 	size, offset := int64(binary.LittleEndian.Uint32(e[12:])), int64(binary.LittleEndian.Uint32(e[16:]))
 	count := int(binary.LittleEndian.Uint16(e[10:]))
 	switch {
-	case string(e[:4]) != "PK\x05\x06":
+	case string(e[:4]) != endMark:
 		return errors.New("evidence.zip does not end as a zip without a comment does")
 	case count > lim.MaxFiles || size > int64(lim.MaxFiles)*(centralHeaderSize+maxNameLen):
 		return fmt.Errorf("evidence.zip holds %d files, more than the limit of %d", count, lim.MaxFiles)
@@ -256,6 +256,8 @@ func checkEntry(f *zip.File) error {
 
 const (
 	localHeaderSize, centralHeaderSize, endSize = 30, 46, 22
+
+	endMark = "PK\x05\x06" // begins the last record
 
 	maxNameLen = 512 // bytes of a file's name
 )

@@ -48,6 +48,8 @@ type Pointer struct {
 	Profile     string                  `json:"profile"`
 	Outcome     evidence.VerdictOutcome `json:"outcome"`
 	EvaluatedAt time.Time               `json:"evaluatedAt"`
+	// ValuesDigest is that of the release's values; empty in pointers of older versions.
+	ValuesDigest evidence.Digest `json:"valuesDigest,omitempty"`
 }
 
 // ErrStray says that a repository holds something that is no part of one.
@@ -58,6 +60,7 @@ func NewPointer(id evidence.Digest, rel *evidence.Release, v *evidence.Verdict, 
 	return Pointer{
 		Bundle: id, Scope: rel.Scope, Chart: rel.Chart, Version: rel.Version, Release: rel.ReleaseName,
 		Namespace: rel.Namespace, Cluster: rel.Cluster, Profile: runs.ProfileName(v.Profile, v.ProfileDigest), Outcome: v.Outcome, EvaluatedAt: v.EvaluatedAt,
+		ValuesDigest: rel.ValuesDigest,
 	}
 }
 
@@ -87,6 +90,24 @@ func New(store Store) *Repository { return &Repository{store: store} }
 
 // URL names the repository for people.
 func (r *Repository) URL() string { return r.store.URL() }
+
+// Ready reports whether bundles can be stored, as far as the store can tell before there
+// is one: nothing is left behind.
+func (r *Repository) Ready(ctx context.Context) error {
+	s, ok := r.store.(Readier)
+	if !ok {
+		return nil
+	}
+	if err := s.Ready(ctx); err != nil {
+		return fmt.Errorf("repository %s: %w", r.URL(), err)
+	}
+	return nil
+}
+
+// Readier is a Store that can say whether it can be written to.
+type Readier interface {
+	Ready(ctx context.Context) error
+}
 
 // Put stores a bundle: its files first, then the pointer that lists it. What a crash
 // leaves in between is either nothing that is read as a bundle, or all of it. Put again

@@ -211,6 +211,9 @@ func samePointers(ctx context.Context, repo *repository.Repository, keys []strin
 		if err != nil {
 			return strayed(err)
 		}
+		if p.ValuesDigest == "" {
+			p.ValuesDigest = want.ValuesDigest // an older version wrote it
+		}
 		if p != want {
 			return integrityErr("bundle %s: its pointer in the repository does not say what the bundle says: %s; delete the pointer, nothing is decided by it", b.ID().Short(), key)
 		}

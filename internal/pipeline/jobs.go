@@ -64,7 +64,29 @@ func (p *Pipeline) job(ctx context.Context, j *Job, opts chart.LoadOptions, stdi
 		}
 	}
 	defer func() { err = errors.Join(err, rel.Close()) }()
+	p.warnUnknown(j, rel, opts)
 	return p.Release(ctx, rel)
+}
+
+// warnUnknown says which values were set that the chart does not know: nothing would
+// come of them, without a word.
+func (p *Pipeline) warnUnknown(j *Job, rel *chart.Release, o chart.LoadOptions) {
+	if j.Manifests || j.Stored != nil || p.Log == nil {
+		return
+	}
+	const most = 5
+	unknown := rel.UnknownValues(o)
+	for i, u := range unknown {
+		if i == most {
+			p.Log.Warn(fmt.Sprintf("%s: %d more values that were set are unknown to the chart", j.Ref, len(unknown)-most))
+			return
+		}
+		meant := ""
+		if u.Meant != "" {
+			meant = " (did you mean " + u.Meant + "?)"
+		}
+		p.Log.Warn(fmt.Sprintf("%s: the value %s is set, but neither in the chart's values.yaml nor named by its templates%s", j.Ref, u.Key, meant))
+	}
 }
 
 // load loads what a job names. What an error shows of the chart and of what the
@@ -101,6 +123,9 @@ func (p *Pipeline) load(ctx context.Context, j *Job, opts chart.LoadOptions, std
 // Load loads what a job names, as judging it would. The caller closes the release.
 func (p *Pipeline) Load(ctx context.Context, j Job, o chart.LoadOptions) (*chart.Release, error) {
 	rel, err := p.load(ctx, &j, o, new(sync.Mutex))
+	if err == nil {
+		p.warnUnknown(&j, rel, o)
+	}
 	if err == nil && p.Cluster != nil {
 		rel.Info.Cluster = p.Cluster.Info.Fingerprint
 	}

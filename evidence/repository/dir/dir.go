@@ -47,6 +47,34 @@ func Open(root string) *Store { return &Store{root: filepath.Clean(root), sync: 
 // URL implements repository.Store.
 func (s *Store) URL() string { return s.root }
 
+// Ready implements repository.Readier: there is a place to write to, and what lies where
+// bundles and pointers go is a directory.
+func (s *Store) Ready(ctx context.Context) error {
+	_, err := await(ctx, func() (none, error) { return none{}, s.ready() })
+	return err
+}
+
+func (s *Store) ready() error {
+	w, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer w.end()
+	for _, name := range []string{"bundles", "releases"} {
+		d, err := openDir(w.root, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Create implements repository.Store: a temporary file, fsync, then a hard
 // link, which unlike a rename never replaces what is there.
 func (s *Store) Create(ctx context.Context, key string, data []byte) error {
