@@ -51,6 +51,7 @@ var takenForGranted = map[string]string{
 	"charts/payments": "charts/service",
 	"charts/api":      "charts/service",
 	"charts/web":      "charts/service",
+	"charts/argo-cd":  "cmd/helmproof/testdata/argo-cd",
 	"prod.yaml":       "test/platform/testdata/after.yaml",
 	"values.yaml":     "test/platform/testdata/after.yaml",
 	"VALUES.yaml":     "test/platform/testdata/after.yaml",

@@ -69,6 +69,15 @@ without --report holds the manifests too.`,
 			for _, id := range ids {
 				o.Controls = append(o.Controls, evidence.ControlID(id))
 			}
+			if w.write && !report && !aggressive && onlyControls(o) && !cmd.Flags().Changed("resolve") {
+				return a.hardenValues(cmd, args, &f, o.Controls, w)
+			}
+			if w.write {
+				return usageErr("harden --write changes values: of the other options of harden it takes --control alone")
+			}
+			if w.apply {
+				return usageErr("harden: --apply writes what --write proposes: give both")
+			}
 			if err := o.Check(); err != nil {
 				return usageErr("%w", err)
 			}
@@ -79,15 +88,6 @@ without --report holds the manifests too.`,
 			var src *images.Sources
 			if cmd.Flags().Changed("resolve") && a.cfg.Resolve {
 				src = &images.Sources{Platforms: a.cfg.Platform, PlainHTTP: f.load.PlainHTTP}
-			}
-			if w.apply && !w.write {
-				return usageErr("harden: --apply writes what --write proposes: give both")
-			}
-			if w.write && (report || o.ReadOnlyRoot || o.RunAsNonRoot || o.DropCapabilities || o.Probes != "" || aggressive || src != nil || len(o.Skip) > 0) {
-				return usageErr("harden --write changes values: of the other options of harden it takes --control alone")
-			}
-			if w.write {
-				return a.hardenValues(cmd, args, &f, o.Controls, w)
 			}
 			if report {
 				return a.hardenReport(cmd, args, &f, o, src)

@@ -26,6 +26,11 @@ import (
 // hardenWrite are the flags of harden that are about values.
 type hardenWrite struct{ write, apply bool }
 
+// onlyControls reports whether nothing but controls was asked for.
+func onlyControls(o harden.Options) bool {
+	return !o.ReadOnlyRoot && !o.RunAsNonRoot && !o.DropCapabilities && o.Probes == "" && len(o.Skip) == 0
+}
+
 // writtenJSON is what --write proposes, and what came of it.
 type writtenJSON struct {
 	File     string     `json:"file"`
@@ -48,6 +53,11 @@ type judgedJSON struct {
 func (a *app) hardenValues(cmd *cobra.Command, args []string, f *releaseFlags, asked []evidence.ControlID, w hardenWrite) (err error) {
 	if len(args) != 1 {
 		return usageErr("harden --write: want one CHART, got %d arguments", len(args))
+	}
+	for _, id := range asked {
+		if known := pipeline.ProposableControls(); !slices.Contains(known, id) {
+			return usageErr("harden --write --control %s: no value is known that mends it; want one of %s", id, idList(known))
+		}
 	}
 	opts, err := a.loadOptions(f)
 	if err != nil {
@@ -177,14 +187,14 @@ func (a *app) printWritten(out *writtenJSON, rel *chart.Release, by pipeline.Rul
 	if !out.Searched {
 		t.line("not all values that may be proposed were tried: give a longer --timeout")
 	}
-	what := "proposed"
+	what := plural(len(out.Values), "value") + " proposed"
 	switch {
 	case len(out.Values) == 0:
 		what = "nothing is proposed; --control CONTROL asks for more, --report says what is left to whom"
 	case out.Applied:
-		what = "set in " + out.File
+		what = plural(len(out.Values), "value") + " set in " + out.File
 	}
-	t.para("", "", fmt.Sprintf("%s %s; profile %s: %s before, %s after", plural(len(out.Values), "value"), what, by.Profile.Name,
+	t.para("", "", fmt.Sprintf("%s; profile %s: %s before, %s after", what, by.Profile.Name,
 		t.mark(report.VerdictMark(before.Verdict.Outcome), 0), t.mark(report.VerdictMark(after.Verdict.Outcome), 0)))
 	if after.Verdict.Outcome != evidence.VerdictPass {
 		t.para("", "", after.Verdict.Reason)

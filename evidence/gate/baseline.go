@@ -116,7 +116,7 @@ func NewFailures(a, b []evidence.Finding, namespaceA, namespaceB string) []strin
 			was[k] = append(was[k], f.Severity)
 		}
 	}
-	out := []string{}
+	var out []string
 	for _, f := range b {
 		if f.Outcome != evidence.OutcomeFail {
 			continue

@@ -25,6 +25,17 @@ var (
 	mockRules = []string{"policy/resource-limits", "policy/image-digest"}
 )
 
+// ProposableControls are those of which Propose may be asked to mend findings, sorted.
+func ProposableControls() (out []evidence.ControlID) {
+	for _, r := range recipes {
+		if !slices.Contains(mockRules, r.rules[0]) {
+			out = append(out, config.RuleControls().Of(r.rules[0])...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // proposable reports whether a trial is safe, or what it is about was asked for.
 func (t *trial) proposable(values map[string]any, asked []evidence.ControlID) bool {
 	rule := t.rules[0]

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,7 +178,7 @@ func TestProfileName(t *testing.T) {
 // asks for less is none.
 func TestBuiltinProfiles(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"chart", "images", "release", "cluster", "live", "drill"} {
+	for _, name := range []string{"chart", "images", "release", "cluster", "live", "drill", "starter"} {
 		r := rules(t, name)
 		if !builtinProfile(r.Profile) {
 			t.Errorf("%s is none", name)
@@ -199,6 +200,16 @@ func TestBuiltinProfiles(t *testing.T) {
 		less.FailOn = evidence.SeverityCritical
 		if builtinProfile(&less) {
 			t.Errorf("%s with another threshold is one", name)
+		}
+		less = *r.Profile
+		less.Controls = slices.Clone(less.Controls)
+		if less.Controls[0].Declared = true; builtinProfile(&less) {
+			t.Errorf("%s that takes declared exceptions of %s is one", name, less.Controls[0].ID)
+		}
+		for _, what := range []string{AcceptBaseline, AcceptChart, AcceptAnnotations} {
+			if lax, err := r.Accept(what); err != nil || builtinProfile(lax.Profile) || !lax.own() || r.own() {
+				t.Errorf("%s that accepts %s is one, %v", name, what, err)
+			}
 		}
 		if less = *r.Profile; name != "drill" {
 			less.Controls = less.Controls[1:]
