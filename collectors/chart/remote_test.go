@@ -19,7 +19,7 @@ func TestAnswer(t *testing.T) {
 	rel := &Release{
 		Info: evidence.Release{Chart: "demo"}, Record: Record{Modes: []string{modeInstall}}, Files: []File{{"Chart.yaml", []byte("name: demo")}},
 		Values: map[string]any{"a": "b"}, UserValues: map[string]any{"c": "d"}, Manifests: []byte("kind: Pod\n"),
-		Stored: &Stored{}, Dir: "/charts/demo", LintsWithin: true, Calls: []string{"genCA"},
+		Stored: &Stored{}, Dir: "/charts/demo", LintsWithin: true, Calls: []string{"genCA"}, SourceMap: []byte("{}"),
 	}
 	for i := range reflect.TypeFor[Release]().NumField() {
 		if f := reflect.TypeFor[Release]().Field(i); f.IsExported() && reflect.ValueOf(rel).Elem().Field(i).IsZero() {
