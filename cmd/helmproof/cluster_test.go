@@ -145,7 +145,7 @@ func TestCollectCluster(t *testing.T) {
 	if len(ids) != 2 {
 		t.Fatal(list)
 	}
-	if text := b.run(exitPass, "diff", ids[1], ids[0]); !strings.Contains(text, "CIS-2") {
+	if text := b.run(exitVerdict, "diff", ids[1], ids[0]); !strings.Contains(text, "CIS-2") {
 		t.Error(text)
 	}
 	for _, format := range []string{"pdf", "md", "html", "json", "sarif", "junit"} {

@@ -213,11 +213,19 @@ func TestNoSecretLeaves(t *testing.T) {
 		t.Errorf("no secret was found: %s", said)
 	}
 	command(exitVerdict, append([]string{"collect", "-o", "json", "--repo", repo, "--key", key}, chart...)...)
-	for _, format := range []string{"md", "html", "json", "sarif", "junit", "pdf"} {
+	for _, format := range []string{"md", "html", "json", "sarif", "junit", "github", "pdf"} {
 		command(exitVerdict, append([]string{"check", "--format", format}, chart...)...)
 		command(exitPass, append([]string{"report", "latest", "--format", format}, mine...)...)
 	}
 	command(exitVerdict, append([]string{"check"}, chart...)...)
+	command(exitVerdict, append([]string{"check", "-v"}, chart...)...)
+	command(exitVerdict, append([]string{"check", "--format", "md", "--summary"}, chart...)...)
+	command(exitVerdict, append([]string{"check", "--write-baseline", filepath.Join(dir, "known.yaml")}, chart...)...)
+	known, err := os.ReadFile(filepath.Join(dir, "known.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["the baseline"] = known
 	for _, args := range [][]string{{"verify"}, {"show", "latest"}, {"gate", "--chart", "leaky"}} {
 		for _, form := range []string{"text", "json"} {
 			want := exitPass

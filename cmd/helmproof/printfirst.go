@@ -58,7 +58,10 @@ func severityOf(r evidence.ControlResult, cat *evidence.Catalog, byID map[string
 // once, for the worst of its controls. What is optional decides nothing and is no task.
 func tasks(v *evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.Finding) []task {
 	var out []task
-	seen := map[string]bool{}
+	seen, fails := map[string]bool{}, map[evidence.ControlID]bool{}
+	for _, r := range v.Results {
+		fails[r.Control] = r.Required && r.Outcome == evidence.ControlFail
+	}
 	for _, r := range worstFirst(v, cat, byID) {
 		switch {
 		case !r.Required:
@@ -70,6 +73,9 @@ func tasks(v *evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.
 				f, ok := byID[id]
 				if !ok || f.Outcome != evidence.OutcomeFail || seen[id] {
 					continue
+				}
+				if len(f.Controls) > 0 && f.Controls[0] != r.Control && fails[f.Controls[0]] {
+					continue // it is counted there
 				}
 				seen[id] = true
 				text := cmp.Or(f.Remediation, f.Message)

@@ -105,7 +105,7 @@ func TestColumnsFit(t *testing.T) {
 					t.Errorf("%d columns: no %q in\n%s", width, want, text)
 				}
 			}
-			if n := strings.Count(flat, "argocd-applicationset-controller-"); width > 40 && n < 35 {
+			if n := strings.Count(flat, "argocd-applicationset-controller-"); width > 50 && n < 35 {
 				t.Errorf("%d columns: -v shows %d of 35 findings", width, n)
 			}
 			if width == 120 && !strings.Contains(text, evidence.DigestOf([]byte("v")).Short()) {

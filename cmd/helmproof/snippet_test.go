@@ -16,7 +16,7 @@ func TestSnippet(t *testing.T) {
 		{Number: 11, Text: ""},
 	})
 	const want = "       9 | a: [U+001B][31mred[U+202E]\n" +
-		"    > 10 |   b: a value that is longer tha…\n" +
+		"    > 10 |   b: a value that is longer …\n" +
 		"      11 |\n"
 	if b.String() != want {
 		t.Errorf("have\n%s\nwant\n%s", b.String(), want)

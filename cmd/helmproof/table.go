@@ -95,7 +95,7 @@ func printPointers(t *terminal, list []repository.Pointer) {
 	if len(list) == 0 {
 		return
 	}
-	cols := []column{{head: "verdict"}, {head: "bundle"}, {head: "chart", least: 12}, {head: "namespace", least: 9, drop: 1}, {head: "profile", least: 7, drop: 2}, {head: "values", drop: 3}, {head: "judged (UTC)"}}
+	cols := []column{{head: "verdict"}, {head: "bundle"}, {head: "chart", least: 12}, {head: "namespace", least: 9, drop: 1}, {head: "profile", least: 7, drop: 2}, {head: "values", drop: 3}, {head: "judged (UTC)", drop: 4}}
 	const roomy = 100 // columns from which on digests and times are not shortened
 	for _, p := range list {
 		values := "–"

@@ -69,7 +69,7 @@ func (t *terminal) line(s string) { fmt.Fprintln(t.w, s) }
 // para writes text with first before its first line and rest before the others,
 // wrapped at spaces and, where a word is too long, after / - . or anywhere.
 func (t *terminal) para(first, rest, text string) {
-	for i, l := range wrap(printable(text), max(20, t.width-uniseg.StringWidth(rest))) {
+	for i, l := range wrap(printable(text), max(20, t.width-max(columns(first), uniseg.StringWidth(rest)))) {
 		if i == 0 {
 			t.line(first + l)
 		} else {

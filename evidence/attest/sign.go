@@ -46,6 +46,9 @@ type Signer interface {
 // file of this user that others may read or write.
 func LoadSigner(path string, password func() ([]byte, error)) (Signer, error) {
 	raw, err := readKey(path, checkPrivate)
+	if errors.Is(err, ErrExposedKey) && isPublic(path) {
+		err = errPublic
+	}
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", path, err)
 	}
@@ -93,6 +96,18 @@ func checkPrivate(st fs.FileInfo) error {
 // ErrExposedKey says that a private key is not private.
 var ErrExposedKey = errors.New("others may read or write this private key")
 
+var errPublic = errors.New("this is a public key: sign with the private key, and give this one to --trust")
+
+// isPublic reports whether the file is a public key, which everybody may read.
+func isPublic(path string) bool {
+	raw, err := readKey(path, func(fs.FileInfo) error { return nil })
+	if err != nil {
+		return false
+	}
+	block, _ := pem.Decode(raw)
+	return block != nil && block.Type == "PUBLIC KEY"
+}
+
 func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, error) {
 	block, rest := pem.Decode(raw)
 	if block != nil && block.Type == "EC PARAMETERS" { // openssl writes the curve first
@@ -103,7 +118,7 @@ func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, erro
 	case block == nil:
 		return nil, errors.New("not a PEM file: want a private key made by helmproof keygen, cosign or openssl")
 	case block.Type == "PUBLIC KEY":
-		return nil, errors.New("this is a public key: sign with the private key, and give this one to --trust")
+		return nil, errPublic
 	}
 	key, err := cryptoutils.UnmarshalPEMToPrivateKey(raw, func(bool) ([]byte, error) {
 		if password == nil {
