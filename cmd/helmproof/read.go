@@ -185,8 +185,8 @@ function of the bundle: the same bundle gives the same bytes.`,
 		Args:              exact(1, "one bundle: an id, a folder or an evidence.zip"),
 		ValidArgsFunction: a.completeBundles,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains(config.Formats(), format) {
-				return usageErr("--format %q: want %s", format, strings.Join(config.Formats(), ", "))
+			if !slices.Contains(config.PrintedFormats(), format) {
+				return usageErr("--format %q: want %s", format, strings.Join(config.PrintedFormats(), ", "))
 			}
 			if out == "json" && !cmd.Flags().Changed("format") { // as with every other command
 				format, out = "json", ""
