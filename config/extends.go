@@ -45,7 +45,7 @@ type lineChange struct {
 // extends nothing is returned as it is. by are the files that led to this one.
 func extended(raw []byte, file string, by []string) ([]byte, error) {
 	root, err := strictyaml.Parse(raw, gate.MaxPolicyBytes)
-	if err != nil || root.Kind != yaml.MappingNode || !slices.ContainsFunc(root.Content, func(n *yaml.Node) bool { return n.Value == "extends" }) {
+	if err != nil || !hasKey(root, "extends") {
 		return raw, nil //nolint:nilerr // ParseProfile says what is wrong with it
 	}
 	var x extension
@@ -65,6 +65,16 @@ func extended(raw []byte, file string, by []string) ([]byte, error) {
 		return nil, fmt.Errorf("profile %s: %w", p.Name, err)
 	}
 	return out, nil
+}
+
+// hasKey reports whether a node is a mapping with that key.
+func hasKey(n *yaml.Node, key string) bool {
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return true
+		}
+	}
+	return false
 }
 
 // extendedFrom reads what file extends.

@@ -99,3 +99,12 @@ func TestLevels(t *testing.T) {
 		}
 	}
 }
+
+// A word that is no key extends nothing.
+func TestNamedExtends(t *testing.T) {
+	t.Parallel()
+	dir := writeProfiles(t, map[string]string{"own.yaml": "name: extends\ntitle: extends\nscope: release\nfailOn: low\nmaxAge: 24h\ncontrols:\n  - {id: CHT-3}\n"})
+	if _, p, err := Profile(filepath.Join(dir, "own.yaml")); err != nil || p.Name != "extends" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -49,7 +49,8 @@ type KnownFailure struct {
 	Namespace string   `json:"namespace,omitempty"` // where it is not the release's own
 	Container string   `json:"container,omitempty"`
 	File      string   `json:"file,omitempty"` // of what is about no object
-	// Detail is the finding's message with # for each word that has a digit.
+	// Detail is the finding's message with # for each place in a list and each
+	// word that has a digit.
 	Detail string `json:"detail,omitempty"`
 	Count  int    `json:"count"` // how many there were: one more is new
 }

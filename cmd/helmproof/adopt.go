@@ -194,6 +194,22 @@ func (a *app) writeBaseline(by pipeline.Rules, jobs []pipeline.Job, f *adoptFlag
 	return nil
 }
 
+// beyondBaseline reports whether something stands against a release that no baseline of it
+// may know.
+func beyondBaseline(j pipeline.Job) bool {
+	if j.Err != nil {
+		return true
+	}
+	by, r, v := j.Out.By, &j.Out.Release, j.Out.Verdict
+	known := gate.NewBaseline(r, by.Profile, j.Out.Findings, v.EvaluatedAt)
+	c := by.Counting
+	c.Baseline = true
+	return c.Count(gate.Input{
+		Profile: by.Profile, ProfileDigest: v.ProfileDigest, Catalog: by.Catalog, CatalogDigest: v.CatalogDigest,
+		Findings: j.Out.Findings, Runs: j.Out.Runs.Collectors, Waivers: by.Waivers, Baseline: &known, Namespace: r.Namespace, At: v.EvaluatedAt,
+	}, v).Outcome != evidence.VerdictPass
+}
+
 // countedOutcome is what the exit code goes by.
 func countedOutcome(j *pipeline.Judged) evidence.VerdictOutcome {
 	if j.Counted != nil {

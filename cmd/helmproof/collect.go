@@ -313,7 +313,7 @@ func (a *app) collect(cmd *cobra.Command, args []string, f *releaseFlags, seal b
 	if f.adopt.write == "" || err != nil && exitCode(ctx, err) != exitVerdict {
 		return err
 	}
-	if f.adopt.baseline == "" {
+	if f.adopt.baseline == "" && !slices.ContainsFunc(jobs, beyondBaseline) {
 		err = nil // all that fails is known from now on
 	}
 	return errors.Join(a.writeBaseline(p.Rules, jobs, &f.adopt), err)

@@ -129,17 +129,30 @@ func (a *app) hardenValues(cmd *cobra.Command, args []string, f *releaseFlags, a
 		name := filepath.ToSlash(filepath.Clean(file))
 		out.Patch = string(diff.Diff("a/"+name, was, "b/"+name, text))
 		if w.apply {
-			err := writeFile(file, func(w io.Writer) error {
-				_, err := w.Write(text)
-				return err
-			})
-			if err != nil {
+			if err := writeValues(file, text); err != nil {
 				return err
 			}
 			out.Applied = true
 		}
 	}
 	return a.printWritten(&out, rel, p.Rules, before, after)
+}
+
+// writeValues writes a values file. One that is there stays what it was to others: a link
+// to where it is written, and no more readable, for there may be secrets in it.
+func writeValues(file string, text []byte) error {
+	perm := fs.FileMode(0o644)
+	if to, err := filepath.EvalSymlinks(file); err == nil {
+		info, err := os.Stat(to)
+		if err != nil {
+			return fmt.Errorf("harden --write: %w", err)
+		}
+		file, perm = to, info.Mode().Perm()
+	}
+	return writeFileAs(file, perm, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
 }
 
 // judgeWith judges the chart with text as its last values file.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -231,11 +232,16 @@ const summaryHelp = "with --format md: at most 60 lines, for a comment on a pull
 
 // writeFile replaces name with what write writes, whole or not at all.
 func writeFile(name string, write func(io.Writer) error) error {
+	return writeFileAs(name, 0o644, write)
+}
+
+// writeFileAs is writeFile of a file with these permissions.
+func writeFileAs(name string, perm fs.FileMode, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(dirOf(name), ".helmproof-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close())
+	err = errors.Join(write(f), f.Chmod(perm), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}

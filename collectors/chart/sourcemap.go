@@ -3,6 +3,7 @@ package chart
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"sort"
 	"strings"
 	"text/template"
@@ -93,9 +94,10 @@ type call struct {
 	segment int // the number of the segment that would be written next
 	text    string
 	frame   *frame
-	lines   []string // of text, as they are compared
-	starts  []int    // where each starts
-	next    int      // the line that is expected next
+	lines   []string         // of text, as they are compared
+	starts  []int            // where each starts
+	places  map[string][]int // of each text the lines that are so; made when asked for
+	next    int              // the line that is expected next
 	origins []*lineOrigin
 }
 
@@ -388,12 +390,17 @@ func (c *call) split() {
 // find looks for a line of what the call returned, first where the last one ended.
 func (c *call) find(want string) (int, bool) {
 	c.split()
-	for n := range c.lines {
-		i := (c.next + n) % len(c.lines)
-		if c.lines[i] == want {
-			c.next = i + 1
-			return i, true
+	if c.places == nil {
+		c.places = make(map[string][]int, len(c.lines))
+		for i, l := range c.lines {
+			c.places[l] = append(c.places[l], i)
 		}
+	}
+	if list := c.places[want]; len(list) > 0 {
+		n, _ := slices.BinarySearch(list, c.next)
+		i := list[n%len(list)]
+		c.next = i + 1
+		return i, true
 	}
 	if len(c.lines) == 1 && c.lines[0] != "" && strings.Contains(want, c.lines[0]) {
 		return 0, true

@@ -107,3 +107,22 @@ func TestSourceMap(t *testing.T) {
 		})
 	}
 }
+
+// Lines that a call did not return are not looked for in all that it did: with so many
+// this would not end.
+func TestManyLinesOfACall(t *testing.T) {
+	t.Parallel()
+	const n = 500_000
+	c := &call{text: strings.Repeat("a: b\nc: d\n", n/2)}
+	for i := range n {
+		if line, ok := c.find("c: e"); ok {
+			t.Fatalf("line %d", line)
+		}
+		if line, ok := c.find(compared(c.text[i%2*5 : i%2*5+4])); !ok || line != i {
+			t.Fatalf("line %d, %t; want %d", line, ok, i)
+		}
+	}
+	if line, ok := c.find("c: d"); !ok || line != 1 {
+		t.Errorf("line %d, %t; want the first again", line, ok)
+	}
+}

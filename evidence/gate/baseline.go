@@ -24,8 +24,12 @@ func knowable(id evidence.ControlID, f evidence.Finding) bool {
 }
 
 // digitWords are what changes from one version of a chart to the next: tags, digests,
-// sizes, ports, lines.
-var digitWords = regexp.MustCompile(`\S*[0-9]\S*`)
+// sizes, ports, lines. The path of a field says what is wrong: of that only the places in
+// lists change.
+var (
+	digitWords = regexp.MustCompile(`\S*[0-9]\S*`)
+	places     = regexp.MustCompile(`\[[0-9]+\]`)
+)
 
 // fingerprint is the finding for a control as a baseline knows it, once. namespace is
 // the release's.
@@ -33,7 +37,7 @@ func fingerprint(id evidence.ControlID, f evidence.Finding, namespace string) ev
 	t := f.Target
 	k := evidence.KnownFailure{
 		Control: id, Rule: f.Rule, Outcome: f.Outcome, Severity: f.Severity, Kind: t.Kind, Name: t.Name, Namespace: t.Namespace, Container: t.Container,
-		Detail: strings.Join(strings.Fields(digitWords.ReplaceAllString(f.Message, "#")), " "), Count: 1,
+		Detail: strings.Join(strings.Fields(digitWords.ReplaceAllString(places.ReplaceAllString(f.Message, "[#]"), "#")), " "), Count: 1,
 	}
 	if k.Namespace == namespace {
 		k.Namespace = ""

@@ -79,6 +79,25 @@ func TestBaselineKnows(t *testing.T) {
 }
 
 // A collector that failed is not made good by what is known.
+// A mistake in one field does not stand for one in another field of the same container.
+func TestBaselineKnowsFields(t *testing.T) {
+	t.Parallel()
+	at := func(message string) evidence.Finding {
+		return failing(func(f *evidence.Finding) { f.Message = message })
+	}
+	b := NewBaseline(&evidence.Release{Chart: "web", ReleaseName: "web", Namespace: "shop"}, baselineInput(nil, false).Profile,
+		[]evidence.Finding{at("spec.containers[0].imagePullPolicyy: unknown field")}, baselineInput(nil, false).At)
+	for message, want := range map[string]evidence.VerdictOutcome{
+		"spec.containers[0].imagePullPolicyy: unknown field": evidence.VerdictPass,
+		"spec.containers[3].imagePullPolicyy: unknown field": evidence.VerdictPass,
+		"spec.containers[0].securityContxt: unknown field":   evidence.VerdictFail,
+	} {
+		if v := Evaluate(baselineInput(&b, true, at(message))); v.Outcome != want {
+			t.Errorf("%s: %s, want %s", message, v.Outcome, want)
+		}
+	}
+}
+
 func TestBaselineNeedsTheCollector(t *testing.T) {
 	t.Parallel()
 	b := evidence.BaselineRelease{Known: []evidence.KnownFailure{fingerprint("SEC-1", failing(), "shop")}}

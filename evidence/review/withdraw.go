@@ -107,6 +107,7 @@ func Withdraw(list []Checked, marked []repository.StoredReview) {
 			withdrawals[c.ID] = c
 		}
 	}
+	var back []*Checked
 	for i := range list {
 		w := &list[i]
 		if w.Withdrawal == nil {
@@ -123,6 +124,7 @@ func Withdraw(list []Checked, marked []repository.StoredReview) {
 			w.Status, w.Reason = Untrusted, fmt.Sprintf("signed in role %s, and the review in role %s", w.Withdrawal.Role, r.Review.Role)
 		case r.Status == Counts || r.Status == Expired:
 			r.Status, r.Reason = Withdrawn, fmt.Sprintf("withdrawn %s (%s, %s): %s", w.Withdrawal.WithdrawnAt.Format(time.RFC3339), w.By, SignerText(w.Withdrawal.Signer), w.Withdrawal.Reason)
+			back = append(back, r)
 		}
 	}
 	for _, m := range marked {
@@ -132,6 +134,30 @@ func Withdraw(list []Checked, marked []repository.StoredReview) {
 		}
 		if r != nil && r.Subject.Digest == m.Subject && (r.Status == Counts || r.Status == Expired || r.Status == Future) {
 			r.Status, r.Reason = Unverifiable, fmt.Sprintf("it was withdrawn by %s, which is gone or altered: restore that from a copy", m.ID.Short())
+			back = append(back, r)
+		}
+	}
+	withdrawCopies(list, back)
+}
+
+// withdrawCopies takes back what says the same as a review that was taken back: without a
+// key anybody can spell a signed file in another way, which gives it another id.
+func withdrawCopies(list []Checked, back []*Checked) {
+	said := func(c *Checked) string {
+		raw, _ := canonical.JSON(c.Review) // it was read from that
+		return string(c.Subject.Digest) + string(raw)
+	}
+	of := make(map[string]*Checked, len(back))
+	for _, r := range back {
+		of[said(r)] = r
+	}
+	for i := range list {
+		c := &list[i]
+		if len(of) == 0 || c.Review == nil || c.Status != Counts && c.Status != Expired && c.Status != Future {
+			continue
+		}
+		if r := of[said(c)]; r != nil {
+			c.Status, c.Reason = r.Status, fmt.Sprintf("it is review %s once more, and that is %s: %s", r.ID.Short(), r.Status, r.Reason)
 		}
 	}
 }

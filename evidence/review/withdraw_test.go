@@ -92,6 +92,45 @@ func TestWithdraw(t *testing.T) {
 }
 
 // What no withdrawal can say is neither signed nor read, and none is read as a review.
+// A writer of the repository has no key, but can spell the signed file otherwise, which
+// gives it another id that no withdrawal names.
+func TestWithdrawnReviewSpelledOtherwise(t *testing.T) {
+	t.Parallel()
+	ada, adas := key(t)
+	reader := &review.Reader{Roles: review.Roles{"security": {{Name: "ada.pub", Trust: adas}}}, Repository: "here", At: now}
+	good, err := review.Sign(t.Context(), ada, document, of())
+	must(t, err)
+	raw, err := review.SignWithdrawal(t.Context(), ada, evidence.DigestOf(good), review.Withdrawal{
+		Role: "security", Reason: "read too fast", WithdrawnAt: now.Add(-time.Minute), Reviewed: document.Digest, Repository: "here", Tool: "test",
+	})
+	must(t, err)
+	later := of()
+	later.ReviewedAt = later.ReviewedAt.Add(time.Second)
+	again, err := review.Sign(t.Context(), ada, document, later)
+	must(t, err)
+	for name, beside := range map[string]repository.StoredReview{
+		"withdrawn": stored(raw), "its withdrawal gone": {Subject: document.Digest, ID: evidence.DigestOf(raw), Withdraws: evidence.DigestOf(good)},
+	} {
+		list := []review.Checked{reader.Check(stored(append([]byte(" "), good...))), reader.Check(stored(again)), reader.Check(stored(good))}
+		var marked []repository.StoredReview
+		if beside.Withdraws != "" {
+			marked = append(marked, beside)
+		} else {
+			list = append(list, reader.Check(beside))
+		}
+		if list[0].Status != review.Counts || list[0].ID == list[2].ID {
+			t.Fatalf("%s: the copy is %s by itself: %s", name, list[0].Status, list[0].Reason)
+		}
+		review.Withdraw(list, marked)
+		if c := list[0]; c.Status != list[2].Status || c.Status == review.Counts || !strings.Contains(c.Reason, list[2].ID.Short()) {
+			t.Errorf("%s: the copy is %s, %q; the review %s", name, c.Status, c.Reason, list[2].Status)
+		}
+		if c := list[1]; c.Status != review.Counts {
+			t.Errorf("%s: what was reviewed anew is %s, %q", name, c.Status, c.Reason)
+		}
+	}
+}
+
 func TestWithdrawalRefuses(t *testing.T) {
 	t.Parallel()
 	ada, adas := key(t)

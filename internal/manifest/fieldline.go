@@ -86,15 +86,12 @@ func (b *block) starts(i int) bool {
 
 // entries calls visit with the lines of each entry until it returns false.
 func (b *block) entries(visit func(from, to int) bool) {
+	list := b.isList()
 	for i := b.from; i < b.to; {
-		end := i + 1
-		for end < b.to {
-			if n := b.next(end); n == b.to || b.starts(n) && (b.isList() || !isDash(b.text(n))) {
-				break
-			}
-			end++
+		end := b.next(i + 1)
+		for end < b.to && (!b.starts(end) || !list && isDash(b.text(end))) {
+			end = b.next(end + 1)
 		}
-		end = min(max(b.next(end), end), b.to)
 		if !visit(i, end) {
 			return
 		}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -80,6 +81,17 @@ spec:
 		if from, _, steps := FieldLines(lines, []string{"metadata", "annotations", key}); from != want || steps != 3 {
 			t.Errorf("%s: line %d after %d steps, want %d", key, from, steps, want)
 		}
+	}
+}
+
+// Comments and empty lines are passed over once: looked at from each of them, this would
+// not end.
+func TestFieldLinesOfManyComments(t *testing.T) {
+	t.Parallel()
+	const n = 500_000
+	text := "spec:\n  a: 1\n" + strings.Repeat("  #\n\n", n/2) + "  b: 2\n"
+	if from, to, steps := FieldLines(bytes.SplitAfter([]byte(text), []byte("\n")), []string{"spec", "b"}); from != n+2 || to != from || steps != 2 {
+		t.Errorf("%d-%d/%d", from, to, steps)
 	}
 }
 
