@@ -168,7 +168,7 @@ func (a *app) writeBaseline(by pipeline.Rules, jobs []pipeline.Job, f *adoptFlag
 		case by.Baseline == nil:
 			out.Releases = append(out.Releases, now)
 		case i >= 0:
-			out.Releases[i] = gate.Shrink(out.Releases[i], now)
+			out.Releases[i] = gate.Shrink(out.Releases[i], now, j.Out.Verdict)
 		}
 	}
 	for _, r := range out.Releases {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/gate"
 	"github.com/companyos/helmproof/report"
 )
 
@@ -64,7 +65,7 @@ func tasks(v *evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.
 	}
 	for _, r := range worstFirst(v, cat, byID) {
 		switch {
-		case !r.Required:
+		case !r.Required, strings.HasPrefix(r.Reason, gate.LeftOut):
 		case r.Outcome == evidence.ControlIncomplete:
 			out = append(out, task{r.Control, report.ControlMark(r.Outcome), severityOf(r, cat, byID), r.Reason, 0})
 		case r.Outcome == evidence.ControlFail:

@@ -87,9 +87,14 @@ func compareKnown(a, b evidence.KnownFailure) int {
 		cmp.Compare(a.Name, b.Name), cmp.Compare(a.Container, b.Container), cmp.Compare(a.File, b.File), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Detail, b.Detail))
 }
 
-// Shrink is what of the baseline is still there, as now says: it never has more, nor
-// anything worse.
-func Shrink(was, now evidence.BaselineRelease) evidence.BaselineRelease {
+// Shrink is what of the baseline is still there, as now says, which the verdict v was
+// judged with: it never has more, nor anything worse. What is known of a control that
+// could not be checked stays.
+func Shrink(was, now evidence.BaselineRelease, v evidence.Verdict) evidence.BaselineRelease {
+	unchecked := map[evidence.ControlID]bool{}
+	for _, r := range v.Results {
+		unchecked[r.Control] = r.Outcome == evidence.ControlIncomplete
+	}
 	left := map[evidence.KnownFailure]evidence.KnownFailure{}
 	for _, k := range now.Known {
 		left[about(k)] = k
@@ -99,6 +104,9 @@ func Shrink(was, now evidence.BaselineRelease) evidence.BaselineRelease {
 	for _, k := range was.Known {
 		n, ok := left[about(k)]
 		if !ok {
+			if unchecked[k.Control] {
+				out.Known = append(out.Known, k)
+			}
 			continue
 		}
 		k.Count = min(k.Count, n.Count)

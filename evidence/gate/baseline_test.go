@@ -145,9 +145,14 @@ func TestBaselineShrinks(t *testing.T) {
 	two, other := one, one
 	two.Count, two.Severity = 2, evidence.SeverityMedium
 	other.Name = "api"
-	got := Shrink(evidence.BaselineRelease{Known: []evidence.KnownFailure{one, other}}, evidence.BaselineRelease{Known: []evidence.KnownFailure{two}})
+	got := Shrink(evidence.BaselineRelease{Known: []evidence.KnownFailure{one, other}}, evidence.BaselineRelease{Known: []evidence.KnownFailure{two}}, evidence.Verdict{})
 	if len(got.Known) != 1 || got.Known[0].Name != "web" || got.Known[0].Count != 1 || got.Known[0].Severity != evidence.SeverityMedium {
 		t.Errorf("shrunk to %+v", got.Known)
+	}
+	broken := evidence.Verdict{Results: []evidence.ControlResult{{Control: "SEC-1", Outcome: evidence.ControlIncomplete}}}
+	got = Shrink(evidence.BaselineRelease{Known: []evidence.KnownFailure{one, other}}, evidence.BaselineRelease{}, broken)
+	if len(got.Known) != 2 {
+		t.Errorf("where SEC-1 was not checked: %+v", got.Known)
 	}
 }
 

@@ -115,6 +115,9 @@ func (c Counting) counted(v, by evidence.Verdict) *Counted {
 	return out
 }
 
+// LeftOut begins the reason of a control that --only or --skip left out.
+const LeftOut = "left out of this run by "
+
 // Part is the verdict of a run that leaves controls out: they are incomplete, so that it
 // can never be taken for a verdict by the whole profile.
 func (c Counting) Part(v evidence.Verdict) evidence.Verdict {
@@ -130,7 +133,7 @@ func (c Counting) Part(v evidence.Verdict) evidence.Verdict {
 		if slices.Contains(c.Skip, r.Control) {
 			flag = "--skip"
 		}
-		v.Results[i] = evidence.ControlResult{Control: r.Control, Required: r.Required, Outcome: evidence.ControlIncomplete, Reason: "left out of this run by " + flag}
+		v.Results[i] = evidence.ControlResult{Control: r.Control, Required: r.Required, Outcome: evidence.ControlIncomplete, Reason: LeftOut + flag}
 	}
 	v.Outcome, v.Reason = conclude(v.Results)
 	if v.Outcome == evidence.VerdictPass { // all that was left out is optional

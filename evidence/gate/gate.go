@@ -57,6 +57,7 @@ func Evaluate(in Input) evidence.Verdict {
 	rules := evidence.NewRuleControls(in.Catalog)
 	judgeAll := func(known *knownSet) (results []evidence.ControlResult, waivers []evidence.WaiverResult) {
 		ws := newWaiverSet(in.Waivers, in.Profile, in.At)
+		ws.catalog = in.Catalog
 		for _, pc := range inCatalogOrder(in.Profile, in.Catalog) {
 			results = append(results, judge(subject{
 				pc: pc, profile: in.Profile, catalog: in.Catalog, rules: rules, findings: byControl[pc.ID], runs: in.Runs, waivers: ws, known: known,

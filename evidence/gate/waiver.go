@@ -43,6 +43,7 @@ type waiverSet struct {
 	at      time.Time
 	any     bool              // all count that have not expired, as in older versions
 	bounded *evidence.Catalog // the profile bounds waivers, which name the rules of this catalog; nil: it does not
+	catalog *evidence.Catalog // by which the waivers of a chart's author are bounded in any case
 	list    []evidence.WaiverResult
 }
 
@@ -69,14 +70,17 @@ func (s *waiverSet) refused(w evidence.Waiver) string {
 	case w.Source == evidence.WaiverOfChart && !b.Chart:
 		return "the chart brings it, and the profile does not accept that (waivers.chart)"
 	}
-	limit := time.Duration(b.MaxAge)
-	if s.bounded != nil {
+	limit, bounded := time.Duration(b.MaxAge), s.bounded
+	if w.Source != "" { // whoever is judged never has a free hand
+		bounded = cmp.Or(bounded, s.catalog)
+	}
+	if bounded != nil {
 		limit = cmp.Or(limit, time.Duration(evidence.DefaultWaiverAge))
 	}
 	if limit > 0 && w.ExpiresAt.After(s.at.Add(limit)) {
 		return fmt.Sprintf("ends on %s, and the profile accepts waivers that end within %s", day(w.ExpiresAt), ageText(limit))
 	}
-	if s.bounded == nil || b.Wildcards {
+	if bounded == nil || b.Wildcards {
 		return ""
 	}
 	t := w.Target
@@ -85,7 +89,7 @@ func (s *waiverSet) refused(w evidence.Waiver) string {
 			return fmt.Sprintf("its target has the wildcard %q, and the profile accepts none: name each object", field)
 		}
 	}
-	control, _ := s.bounded.Control(w.Control)
+	control, _ := bounded.Control(w.Control)
 	if t.Name == "" && (t.Rule == "" || slices.Contains(control.Rules, t.Rule)) {
 		return "its target names no object, and no rule narrower than those of the control: name each object"
 	}
