@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,7 @@ type lineChange struct {
 func extended(raw []byte, file string, by []string) ([]byte, error) {
 	root, err := strictyaml.Parse(raw, gate.MaxPolicyBytes)
 	if err != nil || root.Kind != yaml.MappingNode || !slices.ContainsFunc(root.Content, func(n *yaml.Node) bool { return n.Value == "extends" }) {
-		return raw, nil //nolint:nilerr // ParseProfile says what is wrong with it
+		return raw, hintExtends(raw)
 	}
 	var x extension
 	if err := strictyaml.Unmarshal(raw, gate.MaxPolicyBytes, &x); err != nil {
@@ -65,6 +66,18 @@ func extended(raw []byte, file string, by []string) ([]byte, error) {
 		return nil, fmt.Errorf("profile %s: %w", p.Name, err)
 	}
 	return out, nil
+}
+
+// hintExtends refuses a key that no profile has on its own and says what one that extends
+// another has besides; whatever else is wrong, ParseProfile says.
+func hintExtends(raw []byte) error {
+	var wrong *strictyaml.Error
+	err := strictyaml.Unmarshal(raw, gate.MaxPolicyBytes, new(evidence.Profile))
+	if !errors.As(err, &wrong) || strings.ContainsAny(wrong.Path, ".[") || !strings.HasPrefix(wrong.Problem, "unknown key") {
+		return nil
+	}
+	wrong.Problem += "; or extends, and with it without, in one that extends another"
+	return fmt.Errorf("parse profile: %w", wrong)
 }
 
 // extendedFrom reads what file extends.
