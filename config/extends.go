@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,7 @@ type lineChange struct {
 func extended(raw []byte, file string, by []string) ([]byte, error) {
 	root, err := strictyaml.Parse(raw, gate.MaxPolicyBytes)
 	if err != nil || !hasKey(root, "extends") {
-		return raw, nil //nolint:nilerr // ParseProfile says what is wrong with it
+		return raw, hintExtends(raw)
 	}
 	var x extension
 	if err := strictyaml.Unmarshal(raw, gate.MaxPolicyBytes, &x); err != nil {
@@ -75,6 +76,18 @@ func hasKey(n *yaml.Node, key string) bool {
 		}
 	}
 	return false
+}
+
+// hintExtends refuses a key that no profile has on its own and says what one that extends
+// another has besides; whatever else is wrong, ParseProfile says.
+func hintExtends(raw []byte) error {
+	var wrong *strictyaml.Error
+	err := strictyaml.Unmarshal(raw, gate.MaxPolicyBytes, new(evidence.Profile))
+	if !errors.As(err, &wrong) || strings.ContainsAny(wrong.Path, ".[") || !strings.HasPrefix(wrong.Problem, "unknown key") {
+		return nil
+	}
+	wrong.Problem += "; or extends, and with it without, in one that extends another"
+	return fmt.Errorf("parse profile: %w", wrong)
 }
 
 // extendedFrom reads what file extends.

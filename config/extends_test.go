@@ -65,10 +65,12 @@ func TestExtendsRefused(t *testing.T) {
 		"nofile.yaml": head + "gone.yaml\n", "empty.yaml": head + "\"\"\n", "line.yaml": head + "chart\nwithout: [ADM-1]\n", "twice.yaml": head + "chart\ncontrols: [{id: SEC-1}, {id: SEC-1}]\n",
 		"both.yaml": head + "chart\nwithout: [SEC-1]\ncontrols: [{id: SEC-1}]\n", "scope.yaml": head + "chart\nscope: cluster\n", "added.yaml": head + "chart\ncontrols: [{id: IMG-4, added: true}]\n",
 		"control.yaml": head + "chart\ncontrols: [{id: ZZZ-1}]\n", "c.yaml": head + "d.yaml\n", "d.yaml": head + "c.yaml\n",
+		"typo.yaml": "name: x\ntitle: X\nextend: chart\n", "alone.yaml": "name: x\ntitle: X\nwithout: [SEC-1]\n",
 	})
 	for file, want := range map[string]string{
 		"self.yaml": "a circle", "c.yaml": "a circle", "a.yaml": "no such file", "unknown.yaml": "want chart,", "nofile.yaml": "no such file", "empty.yaml": "empty", "line.yaml": "has no such line",
 		"twice.yaml": "is named twice", "both.yaml": "is named twice", "scope.yaml": "unknown key", "added.yaml": "unknown key", "control.yaml": "unknown control",
+		"typo.yaml": "or extends,", "alone.yaml": "or extends,",
 	} {
 		if _, _, err := Profile(filepath.Join(dir, file)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", file, err, want)

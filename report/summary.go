@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -30,7 +31,11 @@ func Summary(w io.Writer, d *Document) error {
 	line("<!-- helmproof %s -->", evidence.DigestOf([]byte(r.Chart+"\n"+r.ReleaseName+"\n"+r.Namespace+"\n"+r.Cluster)).Short())
 	line("### %s %s – %s", d.Verdict.Mark.Shape, markdownText(d.Verdict.Mark.Word), short(d.Title))
 	line("")
-	line("%s", short(d.Verdict.Reason))
+	reason, base := d.Verdict.Reason, d.in.Verdict.Baseline
+	if base != nil { // it has a line of its own, so that neither is cut
+		reason, _, _ = strings.Cut(reason, "; with the baseline of ")
+	}
+	line("%s", short(reason))
 	line("")
 	line("| | |\n|:--|:--|")
 	line("| Profile | %s |", short(d.Verdict.Profile))
@@ -43,6 +48,10 @@ func Summary(w io.Writer, d *Document) error {
 			}
 		}
 		line("| Failed findings | %d: %s |", n, strings.Join(parts, ", "))
+	}
+	if base != nil {
+		line("| Baseline of %s | %d known, %d new, %d gone |", base.At.UTC().Format(time.RFC3339), base.Known, base.New, base.Gone)
+		line("| Beside the baseline | %s %s |", VerdictMark(base.Outcome).Shape, short(base.Reason))
 	}
 	if d.Sealed {
 		line("| Evidence | %s |", markdownCode(string(d.BundleID())))

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -128,6 +129,21 @@ func TestSummaryOfHostileNames(t *testing.T) {
 			if got[k] != n {
 				t.Errorf("summary of %q has %d %s, want %d:\n%s", name, got[k], k, n, s)
 			}
+		}
+	}
+}
+
+// TestSummaryOfABaseline: how many are new is said however long the reason is.
+func TestSummaryOfABaseline(t *testing.T) {
+	t.Parallel()
+	in := reporttest.Weak()
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	in.Verdict.Reason = strings.Repeat("SEC-1, ", 40) + "SEC-2; with the baseline of 2026-03-01T00:00:00Z, which the profile does not take, it would be FAIL: 84 known, 1 new, 0 gone"
+	in.Verdict.Baseline = &evidence.BaselineResult{At: at, Outcome: evidence.VerdictFail, Reason: "1 of 35 required controls failed: SEC-5", Known: 84, New: 1}
+	s := summary(t, in)
+	for _, want := range []string{"| Baseline of 2026-03-01T00:00:00Z | 84 known, 1 new, 0 gone |", "| Beside the baseline | ■ 1 of 35 required controls failed: SEC-5 |"} {
+		if !strings.Contains(s, want) {
+			t.Errorf("the summary lacks %q:\n%s", want, s)
 		}
 	}
 }

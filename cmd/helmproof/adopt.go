@@ -245,12 +245,30 @@ func idList(ids []evidence.ControlID) string {
 	return strings.Join(out, ", ")
 }
 
-// printCounted says what the exit code goes by; nothing where it is the verdict.
-func printCounted(t *terminal, c *gate.Counted) {
+// shownNew is how many of the findings beside a baseline the terminal names.
+const shownNew = 10
+
+// printCounted says what the exit code goes by, and which of the findings no baseline
+// knows; nothing where it is the verdict.
+func printCounted(t *terminal, c *gate.Counted, found []evidence.Finding) {
 	if c == nil {
 		return
 	}
-	t.para("counted ", "        ", fmt.Sprintf("%s by %s: %s", t.mark(report.VerdictMark(c.Outcome), 0), countedBy(c), c.Reason))
+	if len(c.New) > 0 {
+		byID := make(map[string]evidence.Finding, len(found))
+		for _, f := range found {
+			byID[f.ID] = f
+		}
+		for i, id := range c.New {
+			if i == shownNew {
+				t.line(fmt.Sprintf("        and %d more: -o json has all", len(c.New)-i))
+				break
+			}
+			f := byID[id]
+			t.para("new     ", "        ", strings.TrimPrefix(idList(f.Controls)+" "+whereText(f.Target)+": "+f.Message, " "))
+		}
+	}
+	t.para("counted "+t.mark(report.VerdictMark(c.Outcome), 0)+" ", "        ", fmt.Sprintf("by %s: %s", countedBy(c), c.Reason))
 	if len(c.NotCounted) > 0 {
 		t.para("        ", "        ", "not counted: "+idList(c.NotCounted)+". The verdict stays that of the whole profile:")
 	}

@@ -157,7 +157,7 @@ func (a *app) printAttached(out attachJSON, dryRun bool) error {
 	for _, i := range out.Images {
 		t.para("", "  ", shortDigests(i.Image))
 		if i.Error != "" {
-			t.para("  ", "    ", t.mark(report.MarkFail, 0)+" "+i.Error)
+			t.para("  "+t.mark(report.MarkFail, 0)+" ", "    ", i.Error)
 			continue
 		}
 		for _, s := range i.Attestations {

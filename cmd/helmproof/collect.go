@@ -504,7 +504,7 @@ func (a *app) printJudged(p *pipeline.Pipeline, done []*pipeline.Judged, failed 
 			t.line("verify  helmproof verify " + j.Bundle.Short())
 			t.line("")
 		}
-		printCounted(t, j.Counted)
+		printCounted(t, j.Counted, j.Findings)
 		t.line(verdictLine(t, j))
 	}
 	if len(done)+len(failed) > 1 && len(done) > 0 && !drills {

@@ -386,7 +386,7 @@ func (a *app) printGated(done []*pipeline.Judged, repo *repository.Repository) e
 			if len(j.Ignored) > 0 {
 				t.para("ignored ", "        ", "what the evidence was collected with: "+strings.Join(j.Ignored, "; ")+". Give the gate its own, or take them with --evidence-lists")
 			}
-			printCounted(t, j.Counted)
+			printCounted(t, j.Counted, j.Findings)
 			t.line(verdictLine(t, j))
 		}
 	}

@@ -101,6 +101,9 @@ var mistakes = []struct {
 
 	// Repositories, keys and bundles.
 	{"list --repo DIR/nowhere", exitUsage, "there is no repository at DIR/nowhere", "the first helmproof collect makes it; name another one with --repo"},
+	{"verify --repo DIR/nowhere --trust DIR/team.pub", exitUsage, "there is no repository at DIR/nowhere", "the first helmproof collect makes it; name another one with --repo"},
+	{"verify latest --repo DIR/nowhere --trust DIR/team.pub", exitUsage, "there is no repository at DIR/nowhere", "the first helmproof collect makes it; name another one with --repo"},
+	{"show latest --repo DIR/nowhere --trust DIR/team.pub", exitUsage, "there is no repository at DIR/nowhere", "the first helmproof collect makes it; name another one with --repo"},
 	{"list --repo DIR/notes.txt", exitUsage, "DIR/notes.txt is no repository, but a file", "name a directory or gs://bucket/prefix with --repo"},
 	{"collect DIR/nil --repo DIR/notes.txt", exitUsage, "DIR/notes.txt is no repository, but a file", "name a directory or gs://bucket/prefix with --repo"},
 	{"gate DIR/nil --repo DIR/notes.txt", exitUsage, "DIR/notes.txt is no repository, but a file", "name a directory or gs://bucket/prefix with --repo"},

@@ -114,6 +114,15 @@ var longDigest = regexp.MustCompile(`sha256:([0-9a-f]{12})[0-9a-f]{52}`)
 // shortDigests shortens digests for people; reports and JSON have them whole.
 func shortDigests(s string) string { return longDigest.ReplaceAllString(s, "sha256:$1…") }
 
+// whereText is where a finding is: file, line and object.
+func whereText(g evidence.Target) string {
+	where := g.File
+	if where != "" && g.Line > 0 {
+		where = fmt.Sprintf("%s:%d", where, g.Line)
+	}
+	return strings.TrimPrefix(where+" ", " ") + shortDigests(g.Object())
+}
+
 // printFindings writes the first findings, the worst first, and one fix, or, where most
 // is no limit, all of them with each fix.
 func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, most int) {
@@ -134,11 +143,7 @@ func printFindings(t *terminal, ids []string, byID map[string]evidence.Finding, 
 		if !ok {
 			continue
 		}
-		where := f.Target.File
-		if where != "" && f.Target.Line > 0 {
-			where = fmt.Sprintf("%s:%d", where, f.Target.Line)
-		}
-		where = strings.TrimPrefix(where+" ", " ") + shortDigests(f.Target.Object())
+		where := whereText(f.Target)
 		if where != place { // many findings about one image follow each other
 			t.para("  ", "    ", where)
 		}

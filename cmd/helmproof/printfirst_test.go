@@ -9,8 +9,10 @@ import (
 
 	"github.com/companyos/helmproof/config"
 	"github.com/companyos/helmproof/evidence"
+	"github.com/companyos/helmproof/evidence/gate"
 	"github.com/companyos/helmproof/evidence/repository"
 	"github.com/companyos/helmproof/internal/pipeline"
+	"github.com/companyos/helmproof/report"
 )
 
 // failing makes findings of a control, of which each object has one.
@@ -110,6 +112,36 @@ func TestColumnsFit(t *testing.T) {
 			}
 			if width == 120 && !strings.Contains(text, evidence.DigestOf([]byte("v")).Short()) {
 				t.Errorf("the digest of the values is not there:\n%s", text)
+			}
+		}
+	}
+}
+
+// A paragraph that begins after a mark fits, coloured or not, and says its colours to the terminal only.
+func TestParaAfterAMark(t *testing.T) {
+	t.Parallel()
+	c := &gate.Counted{Outcome: evidence.VerdictFail, Reason: "1 of 35 required controls failed: SEC-5", Baseline: true, NotCounted: []evidence.ControlID{"SEC-2", "SEC-7"}, New: []string{"a"}}
+	found := []evidence.Finding{{ID: "a", Controls: []evidence.ControlID{"SEC-5"}, Target: evidence.Target{Kind: "Deployment", Name: "redis", File: "templates/redis.yaml", Line: 122}, Message: "readOnlyRootFilesystem is not true"}}
+	for width := 40; width < 80; width++ {
+		for _, color := range []bool{false, true} {
+			var b bytes.Buffer
+			term := &terminal{w: &b, width: width, color: color}
+			printCounted(term, c, found)
+			term.para(term.mark(report.MarkFail, 0)+"  ", "  ", "14 controls fail by 94 findings: 35 high, 52 medium, 7 low; 13 not checked")
+			text := sgr.ReplaceAllString(b.String(), "")
+			for line := range strings.Lines(text) {
+				if w := columns(strings.TrimSuffix(line, "\n")); w > width {
+					t.Errorf("%d columns of %d: %q", w, width, line)
+				}
+			}
+			flat := strings.Join(strings.Fields(text), " ")
+			for _, want := range []string{"new SEC-5 templates/redis.yaml:122 Deployment redis: readOnlyRootFilesystem is not true", "FAIL by --baseline: 1 of 35", "13 not checked"} {
+				if !strings.Contains(strings.ReplaceAll(flat, " ", ""), strings.ReplaceAll(want, " ", "")) {
+					t.Errorf("%d columns: no %q in\n%s", width, want, text)
+				}
+			}
+			if strings.Contains(text, "U+") {
+				t.Errorf("colours are shown:\n%s", text)
 			}
 		}
 	}

@@ -164,7 +164,7 @@ func (a *app) verified(ctx context.Context, ref, signature string) (report.Input
 	}
 	b, err := pipeline.OpenVerified(ctx, v, repo, ref, signature)
 	if err != nil {
-		return report.Input{}, nil, err
+		return report.Input{}, nil, a.orNoRepo(ctx, err)
 	}
 	if len(b.Result.Worse) > 0 {
 		a.log.Warn(fmt.Sprintf("bundle %s: %s", b.ID().Short(), judgedWorse(b.Result)))

@@ -58,6 +58,18 @@ func (a *app) existingRepo(ctx context.Context) (*repository.Repository, error) 
 	return repo, err
 }
 
+// orNoRepo is err or, where a bundle was not found since the repository is not there,
+// that.
+func (a *app) orNoRepo(ctx context.Context, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, missing := a.existingRepo(ctx); missing != nil {
+		return missing
+	}
+	return err
+}
+
 // placeOfRepo reports whether a repository's directory is there; one that lies in a
 // service answers for itself. What is there and no directory is an error.
 func placeOfRepo(repo *repository.Repository) (bool, error) {

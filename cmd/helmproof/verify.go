@@ -131,13 +131,16 @@ func (a *app) verify(ctx context.Context, args []string, signature string) error
 			return err
 		}
 		if len(found) == 0 {
+			if _, err := a.existingRepo(ctx); err != nil {
+				return err
+			}
 			return fmt.Errorf("verify %s: %w: the repository is empty", repo.URL(), fs.ErrNotExist)
 		}
 	}
 	for _, arg := range args {
 		f, err := pipeline.FindBundle(ctx, v, repo, arg, signature)
 		if err != nil {
-			return err
+			return a.orNoRepo(ctx, err)
 		}
 		found = append(found, f)
 	}

@@ -61,3 +61,17 @@ func TestFilesOfWindows(t *testing.T) {
 		})
 	}
 }
+
+// TestErrorsNameWhatWasGiven: a values file that is read by a copy is named as given.
+func TestErrorsNameWhatWasGiven(t *testing.T) {
+	t.Parallel()
+	dir := demoChart(t, map[string]string{"templates/x.yaml": ""})
+	const bad = "\xef\xbb\xbfa: [1\n"
+	marked := writeFile(t, "marked.yaml", []byte(bad))
+	for given, want := range map[string]string{marked: "failed to parse " + marked + ":", "-": "failed to parse standard input:"} {
+		_, err := Load(t.Context(), dir, LoadOptions{ValueFiles: []string{given}, Stdin: strings.NewReader(bad)})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "helmproof-values-") {
+			t.Errorf("%s: error %v, want %q", given, err, want)
+		}
+	}
+}

@@ -158,6 +158,8 @@ type load struct {
 	ref    string
 	o      LoadOptions
 	stored bool // what Helm installed is judged, not the rendering
+	// copied are the temporary files that stand for what the user gave, and its names.
+	copied map[string]string
 }
 
 func (l *load) fail(stage string, err error, hint string) error {
@@ -185,7 +187,7 @@ func (l *load) run(ctx context.Context) (*Release, error) {
 		}
 	}
 	if err != nil {
-		return rel, err
+		return rel, l.asGiven(err)
 	}
 	// Here, not in the child: the objects are needed where they are judged.
 	set, err := rel.Objects()

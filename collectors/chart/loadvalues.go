@@ -62,8 +62,13 @@ func (l *load) localValues(ctx context.Context) (done func(), err error) {
 			return name, nil
 		}
 		copies = append(copies, tmp)
+		l.copied[tmp] = strings.TrimSpace(name)
+		if l.copied[tmp] == "-" {
+			l.copied[tmp] = "standard input"
+		}
 		return tmp, nil
 	}
+	l.copied = map[string]string{}
 	l.o.ValueFiles, l.o.SetFile = slices.Clone(l.o.ValueFiles), slices.Clone(l.o.SetFile)
 	for i, name := range l.o.ValueFiles {
 		if l.o.ValueFiles[i], err = local(name, true); err != nil {
@@ -81,6 +86,22 @@ func (l *load) localValues(ctx context.Context) (done func(), err error) {
 		l.o.SetFile[i] = key + "=" + name
 	}
 	return done, nil
+}
+
+// asGiven is err with the names that the user gave, not those of copies.
+func (l *load) asGiven(err error) error {
+	var le *LoadError
+	if !errors.As(err, &le) || le.Stage != StageValues || le.Err == nil {
+		return err
+	}
+	text := le.Err.Error()
+	for tmp, name := range l.copied {
+		text = strings.ReplaceAll(text, tmp, name)
+	}
+	if text == le.Err.Error() {
+		return err
+	}
+	return l.fail(le.Stage, errors.New(text), le.Hint)
 }
 
 // regularFile returns the name of a copy of the file, or "" where the file is

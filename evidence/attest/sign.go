@@ -120,13 +120,19 @@ func newKeySigner(raw []byte, password func() ([]byte, error)) (*keySigner, erro
 	case block.Type == "PUBLIC KEY":
 		return nil, errPublic
 	}
+	var none bool // no password was given, or an empty one
 	key, err := cryptoutils.UnmarshalPEMToPrivateKey(raw, func(bool) ([]byte, error) {
 		if password == nil {
 			return nil, errors.New("the key is encrypted: give its password in COSIGN_PASSWORD")
 		}
-		return password()
+		text, err := password()
+		none = err == nil && len(text) == 0
+		return text, err
 	})
-	if err != nil {
+	switch {
+	case err != nil && none: // it was tried with an empty one
+		return nil, errors.New("the key is encrypted, and no password was given: set COSIGN_PASSWORD")
+	case err != nil:
 		if block.Type == "ENCRYPTED SIGSTORE PRIVATE KEY" || block.Type == "ENCRYPTED COSIGN PRIVATE KEY" {
 			return nil, fmt.Errorf("%w: is COSIGN_PASSWORD right?", err)
 		}

@@ -144,6 +144,10 @@ func TestEncryptedKey(t *testing.T) {
 			}
 			_, err = attest.LoadSigner(path, func() ([]byte, error) { return []byte("wrong"), nil })
 			wantError(t, err, path, "is COSIGN_PASSWORD right?")
+			if password != "" {
+				_, err = attest.LoadSigner(path, func() ([]byte, error) { return nil, nil })
+				wantError(t, err, path, "no password was given: set COSIGN_PASSWORD")
+			}
 			_, err = attest.LoadSigner(path, nil)
 			wantError(t, err, path, "encrypted", "COSIGN_PASSWORD")
 			cannot := errors.New("no terminal to ask on")

@@ -71,6 +71,10 @@ func TestBaselineKnows(t *testing.T) {
 			if without.Outcome != plain.Outcome || without.Baseline.Outcome != tc.want || without.Baseline.Allowed {
 				t.Errorf("not allowed: %s, want %s; by the baseline %+v", without.Outcome, plain.Outcome, without.Baseline)
 			}
+			counted := Counting{Baseline: true}.Count(baselineInput(&b, false, tc.found...), without)
+			if counted.Outcome != tc.want || len(counted.New) != tc.fresh {
+				t.Errorf("counted %s, new %v; want %s, %d", counted.Outcome, counted.New, tc.want, tc.fresh)
+			}
 			if !strings.Contains(without.Reason, "which the profile does not take") {
 				t.Errorf("the reason does not tell: %s", without.Reason)
 			}

@@ -88,6 +88,8 @@ type Counted struct {
 	// NotCounted are the required controls that fail or are incomplete by the profile, and
 	// do not stand in the way here.
 	NotCounted []evidence.ControlID `json:"notCounted"`
+	// New are the ids of the findings that stand in the way beside what the baseline knows.
+	New []string `json:"new,omitempty"`
 }
 
 // Count judges once more, by what counts. v is the verdict by the profile.
@@ -110,6 +112,21 @@ func (c Counting) counted(v, by evidence.Verdict) *Counted {
 	for _, r := range v.Results {
 		if i := indexOf(by.Results, r.Control); r.Required && stands(r.Outcome) && (i < 0 || !stands(by.Results[i].Outcome)) {
 			out.NotCounted = append(out.NotCounted, r.Control)
+		}
+	}
+	if !c.Baseline {
+		return out
+	}
+	seen := map[string]bool{}
+	for _, r := range by.Results {
+		if !r.Required || !stands(r.Outcome) {
+			continue
+		}
+		for _, id := range r.Findings {
+			if !seen[id] {
+				out.New = append(out.New, id)
+			}
+			seen[id] = true
 		}
 	}
 	return out
