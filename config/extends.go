@@ -147,7 +147,11 @@ func (x *extension) over(base *evidence.Profile) (*evidence.Profile, error) {
 		p.MaxAge = x.MaxAge
 	}
 	if x.Waivers != nil {
-		p.Waivers = x.Waivers
+		w := *x.Waivers
+		if w.MaxAge == 0 && base.Waivers != nil { // a bound that nobody lifted stays
+			w.MaxAge = base.Waivers.MaxAge
+		}
+		p.Waivers = &w
 	}
 	if x.Baseline != nil {
 		p.Baseline = *x.Baseline

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/companyos/helmproof/evidence"
 )
@@ -54,6 +55,34 @@ func TestExtends(t *testing.T) {
 		t.Errorf("lines %+v %+v %+v", img, line("SEC-5"), line("SCR-5"))
 	case strings.Contains(string(raw), "extends"):
 		t.Errorf("what is sealed still extends: %s", raw)
+	}
+}
+
+// A profile that only has the word among its texts extends nothing.
+func TestExtendsIsAKey(t *testing.T) {
+	t.Parallel()
+	dir := writeProfiles(t, map[string]string{"own.yaml": "name: extends\ntitle: extends\nscope: release\nfailOn: low\nmaxAge: 24h\ncontrols: [{id: SEC-1}]\n"})
+	if _, p, err := Profile(filepath.Join(dir, "own.yaml")); err != nil || p.Title != "extends" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// An extension that accepts more waivers does not lift the bound on their end by that.
+func TestExtendsKeepsMaxAge(t *testing.T) {
+	t.Parallel()
+	dir := writeProfiles(t, map[string]string{
+		"base.yaml":   "name: base\ntitle: Base\nextends: chart\nwaivers: {maxAge: 720h, chart: true}\n",
+		"same.yaml":   "name: same\ntitle: Same\nextends: base.yaml\nwaivers: {annotations: true}\n",
+		"longer.yaml": "name: longer\ntitle: Longer\nextends: base.yaml\nwaivers: {maxAge: 2160h}\n",
+	})
+	for name, want := range map[string]evidence.WaiverBounds{
+		"same.yaml":   {MaxAge: evidence.Duration(720 * time.Hour), Annotations: true},
+		"longer.yaml": {MaxAge: evidence.Duration(2160 * time.Hour)},
+	} {
+		_, p, err := Profile(filepath.Join(dir, name))
+		if err != nil || p.Waivers == nil || *p.Waivers != want {
+			t.Errorf("%s: %+v, %v; want %+v", name, p, err, want)
+		}
 	}
 }
 
