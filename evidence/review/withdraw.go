@@ -115,6 +115,7 @@ func Withdraw(list []Checked, marked []repository.StoredReview) {
 		}
 		r := reviews[w.Withdraws]
 		if r == nil {
+			w.mayCover(list)
 			continue
 		}
 		w.Subject.Name = r.Subject.Name
@@ -138,6 +139,20 @@ func Withdraw(list []Checked, marked []repository.StoredReview) {
 		}
 	}
 	withdrawCopies(list, back)
+}
+
+// mayCover says of reviews that nobody can know whether they are what a withdrawal takes
+// back: that is gone or altered, and a copy in another spelling would be one of them.
+func (w *Checked) mayCover(list []Checked) {
+	if w.Status != Counts {
+		return
+	}
+	for i := range list {
+		r := &list[i]
+		if r.Review != nil && r.Subject.Digest == w.Subject.Digest && r.Review.Role == w.Withdrawal.Role && !r.Review.ReviewedAt.After(w.Withdrawal.WithdrawnAt) && (r.Status == Counts || r.Status == Expired) {
+			r.Status, r.Reason = Unverifiable, fmt.Sprintf("%s withdraws review %s of this role, which is gone or altered: restore that from a copy, or review again", w.ID.Short(), w.Withdraws.Short())
+		}
+	}
 }
 
 // withdrawCopies takes back what says the same as a review that was taken back: without a
