@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -113,14 +114,25 @@ func waiversOfObjects(rel *chart.Release) ([]evidence.Waiver, error) {
 	if err != nil {
 		return nil, nil //nolint:nilerr // CHT-3 says so
 	}
+	// Findings are told by kind and name: where two objects share those, whatever their
+	// API groups are, an exception of one would be the other's as well.
+	named := map[[3]string]int{}
 	for i := range set.Objects {
 		o := &set.Objects[i]
-		for key, text := range o.GetAnnotations() {
+		named[[3]string{o.GetKind(), o.GetNamespace(), o.GetName()}]++
+	}
+	for i := range set.Objects {
+		o := &set.Objects[i]
+		annotations := o.GetAnnotations()
+		for _, key := range slices.Sorted(maps.Keys(annotations)) {
 			control, ok := strings.CutPrefix(key, manifest.ExceptionAnnotation)
 			if !ok {
 				continue
 			}
-			w, err := exceptionOf(o, evidence.ControlID(control), text)
+			w, err := exceptionOf(o, evidence.ControlID(control), annotations[key])
+			if named[[3]string{o.GetKind(), o.GetNamespace(), o.GetName()}] > 1 {
+				err = errors.New("another object has the same kind and name: an exception is of one object")
+			}
 			if err != nil {
 				bad = append(bad, fmt.Errorf("%s: annotation %s: %w", o.Target("").Object(), key, err))
 			}
