@@ -10,10 +10,16 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+)
+
+var (
+	keep sync.Mutex
+	kept []*os.File
 )
 
 // openPTY opens a terminal: what is written to master was typed, and what is read from it
@@ -36,7 +42,11 @@ func openPTY(t *testing.T) (master, tty *os.File) {
 	if tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
 		t.Skipf("no terminals here: %v", err)
 	}
-	t.Cleanup(func() { _ = tty.Close() })
+	// tty stays open: who is interrupted while reading from it sets its state by its number
+	// later on, which must not be that of another test's terminal by then.
+	keep.Lock()
+	defer keep.Unlock()
+	kept = append(kept, tty)
 	return master, tty
 }
 
