@@ -172,6 +172,25 @@ fuzz-short:
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg; \
 		done; done
 
+.PHONY: release release-twice
+# A release in an empty folder (docs/install.md): VERSION=v1.2.3, and if need be
+# PLATFORMS='linux/amd64 …' and KEY=FILE, which signs its provenance. What takes its time is that -trimpath compiles everything
+# again, for each platform the first time.
+DIST ?= dist
+PLATFORMS ?=
+release:
+	$(GO) run ./cmd/release -version '$(VERSION)' -dist '$(DIST)' -platforms '$(PLATFORMS)' -key '$(KEY)' $(RELEASE_FLAGS)
+
+# The same commit released from two clones in two folders has the same bytes; one
+# platform is enough to show it.
+release-twice: PLATFORMS := $(or $(PLATFORMS),linux/$(shell $(GO) env GOARCH))
+release-twice:
+	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && mkdir "$$d/a" "$$d/further" && \
+	for c in "$$d/a/one" "$$d/further/two"; do \
+		git clone -q . "$$c" && (cd "$$c" && $(MAKE) -s release VERSION=v0.0.0 DIST="$$c.dist" PLATFORMS='$(PLATFORMS)') || exit 1; \
+	done; \
+	diff -r "$$d/a/one.dist" "$$d/further/two.dist" && cat "$$d/a/one.dist/SHA256SUMS" && echo 'the same bytes twice'
+
 docs:
 	$(GO) test ./cmd/helmproof ./config ./internal/manifest -run 'TestDocs' -update
 
