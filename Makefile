@@ -68,6 +68,10 @@ $(BIN)/cosign: tools/cosign/go.mod
 $(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
 	cd tools/helm && $(GO) build -ldflags '-s -w' -o $@ tool
 
+# nfpm, which makes packages of a release.
+$(BIN)/nfpm: tools/nfpm/go.mod tools/nfpm/go.sum
+	cd tools/nfpm && $(GO) build -ldflags '-s -w' -o $@ tool
+
 # helm-unittest, by Helm 3: our charts have to render by it too.
 $(BIN)/helm-unittest: tools/helm-unittest/go.mod tools/helm-unittest/go.sum
 	cd tools/helm-unittest && $(GO) build -ldflags '-s -w' -o $@ tool
@@ -143,8 +147,8 @@ rules-test: $(BIN)/prometheus/promtool $(BIN)/prometheus/alertmanager
 dashboards:
 	cd tools/dashboards && $(GO) run -tags remove_all_sd . $(CURDIR)/templates/monitoring
 
-test: deps build kube unittest rules-test $(BIN)/cosign $(BIN)/helm $(BIN)/gotestsum
-	HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+test: deps build kube unittest rules-test $(BIN)/cosign $(BIN)/helm $(BIN)/nfpm $(BIN)/gotestsum
+	HELMPROOF_NFPM=$(BIN)/nfpm HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	@$(E2E)
 
 # Anew, the golden bundles of this version of the rules (evidence/version.go), which
@@ -178,8 +182,8 @@ fuzz-short:
 # again, for each platform the first time.
 DIST ?= dist
 PLATFORMS ?=
-release:
-	$(GO) run ./cmd/release -version '$(VERSION)' -dist '$(DIST)' -platforms '$(PLATFORMS)' -key '$(KEY)' $(RELEASE_FLAGS)
+release: $(BIN)/nfpm
+	$(GO) run ./cmd/release -version '$(VERSION)' -dist '$(DIST)' -platforms '$(PLATFORMS)' -key '$(KEY)' -nfpm '$(BIN)/nfpm' $(RELEASE_FLAGS)
 
 # The same commit released from two clones in two folders has the same bytes; one
 # platform is enough to show it.

@@ -37,7 +37,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	var platforms, key string
+	var platforms, key, nfpm string
 	var dirty bool
 	r := new(release.Release)
 	fl := flag.NewFlagSet("release", flag.ContinueOnError)
@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string) error {
 	fl.StringVar(&r.Dist, "dist", "dist", "empty `DIR` for the release")
 	fl.StringVar(&platforms, "platforms", "", "OS/ARCH to build for, separated by spaces; all of a release if empty")
 	fl.StringVar(&key, "key", "", "private key `FILE` that signs the provenance, its password in COSIGN_PASSWORD; not signed if empty")
+	fl.StringVar(&nfpm, "nfpm", "", "`PROGRAM` that makes deb and rpm packages; none are made if empty")
 	fl.BoolVar(&dirty, "dirty", false, "release a tree with changes that are not committed, to try things out")
 	if err := fl.Parse(args); err != nil {
 		return err
@@ -75,6 +76,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	b := builder{r}
 	r.Build, r.Beside, r.Info = b.build, b.beside, buildinfo.ReadFile
+	if nfpm != "" {
+		r.Packager = func(ctx context.Context, format, config, target string) error {
+			_, err := output(ctx, []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(r.When.Unix(), 10)}, nfpm, "package", "--config", config, "--packager", format, "--target", target)
+			return err
+		}
+	}
 	return r.Make(ctx)
 }
 
@@ -140,11 +147,6 @@ func (b builder) beside(ctx context.Context, programs map[release.Platform]strin
 	return b.documents(ctx, program, work)
 }
 
-// completions are the files with a shell's completion, where packages put them.
-var completions = map[string]string{
-	"bash": "completions/helmproof.bash", "zsh": "completions/_helmproof", "fish": "completions/helmproof.fish", "powershell": "completions/helmproof.ps1",
-}
-
 // documents collects licence, README, the example chart, manual pages and completions.
 func (b builder) documents(ctx context.Context, program, work string) ([]release.File, error) {
 	tracked, err := output(ctx, nil, "git", "ls-files", "-z", "LICENSE", "README.md", "CHANGELOG.md", "charts/service")
@@ -176,7 +178,7 @@ func (b builder) documents(ctx context.Context, program, work string) ([]release
 			return nil, err
 		}
 	}
-	for shell, name := range completions {
+	for shell, name := range release.Completions {
 		text, err := output(ctx, env, program, "completion", shell)
 		if err != nil {
 			return nil, err

@@ -76,7 +76,8 @@ type Release struct {
 	// pages, completions. It is called once, when all programs are built.
 	Beside func(ctx context.Context, programs map[Platform]string) ([]File, error)
 	// Info reads what a program is built from (buildinfo.ReadFile).
-	Info func(program string) (*debug.BuildInfo, error)
+	Info     func(program string) (*debug.BuildInfo, error)
+	Packager Packager // makes deb and rpm packages; nil: there are none
 	// Signer signs the provenance; nil: there is no signature.
 	Signer attest.Signer
 }
@@ -143,6 +144,13 @@ func (r *Release) Make(ctx context.Context) (err error) {
 		names = append(names, name, sbom)
 		if p.OS == "linux" {
 			images = append(images, Image{Platform: p, Program: programs[p], SBOM: bom})
+			if r.Packager != nil {
+				packages, err := r.packages(ctx, p, programs[p], beside, work)
+				if err != nil {
+					return err
+				}
+				names = append(names, packages...)
+			}
 		}
 	}
 	digest := ""
@@ -158,6 +166,13 @@ func (r *Release) Make(ctx context.Context) (err error) {
 	}
 	sums, err := Sums(r.Dist, names)
 	if err != nil {
+		return err
+	}
+	manifests, err := r.manifests(sums)
+	if err != nil {
+		return err
+	}
+	if sums, err = Sums(r.Dist, append(names, manifests...)); err != nil {
 		return err
 	}
 	return r.provenance(ctx, sums, digest)
