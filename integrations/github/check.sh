@@ -13,6 +13,14 @@ args=(--profile="${CHECK_PROFILE:-chart}")
 while IFS= read -r line; do [ -z "$line" ] || args+=(--values="$line"); done <<<"${CHECK_VALUES:-}"
 [ -z "${CHECK_FAIL_ON:-}" ] || args+=(--fail-on="$CHECK_FAIL_ON")
 
+# same judges a chart again, for another report, and wants the same answer.
+same() {
+  local want=$1 chart=$2 rc=0
+  shift 2
+  helmproof check "${args[@]}" "$@" -- "$chart" || rc=$?
+  [ "$rc" -eq "$want" ] || { outcome=error code=1; echo "::error title=helmproof::judged again, a chart ended with exit code $rc, not $want" >&2; }
+}
+
 outcome=pass code=0 n=0
 while IFS= read -r chart; do
   [ -n "$chart" ] || continue
@@ -24,11 +32,10 @@ while IFS= read -r chart; do
   3) [ "$outcome" = error ] || outcome=fail code=3 ;;
   *) outcome=error code=$rc; rm -f -- "$CHECK_SARIF/$n.sarif" ;;
   esac
-  if [ "$rc" -eq 0 ] || [ "$rc" -eq 3 ]; then
-    helmproof check "${args[@]}" --format=md --summary -- "$chart" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
-    again=$?
-    [ "$again" -eq "$rc" ] || { outcome=error code=1; echo "::error title=helmproof::judged twice, a chart ended with exit code $rc and $again"; }
-  fi
+  [ "$rc" -eq 0 ] || [ "$rc" -eq 3 ] || continue
+  # Annotations of the lines, then what goes to the job's summary.
+  same "$rc" "$chart" --format=github
+  same "$rc" "$chart" --format=md --summary >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 done <<<"${CHECK_CHARTS:-}"
 [ "$n" -gt 0 ] || fail "charts: no chart is named"
 
