@@ -184,11 +184,65 @@ func TestHelmPlugin(t *testing.T) {
 		{"proof check .", "called: check --namespace default ."},
 		{"proof gate . --kube-context=green -n=prod", "called: gate --namespace prod --context green ."},
 		{"proof check --all-releases", "called: check --all-releases"},
-		{"proof list", "called: list"},
+		{"proof version", "called: version"},
 	} {
 		if out, code := run(strings.Fields(c.args)...); code != 3 || !strings.Contains(out, c.want+"\n") {
 			t.Errorf("helm %s: exit code %d, want 3\n%s", c.args, code, out)
 		}
+	}
+}
+
+// TestHelmPluginHandsOn: whatever command has --namespace or --context, by its help, gets
+// Helm's; no other does.
+func TestHelmPluginHandsOn(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob(filepath.Join("..", "docs", "cli", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "helmproof"), []byte("#!/bin/sh\necho \" $* \"\n"), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), "sh", append([]string{"helm-plugin/proof.sh"}, args...)...)
+		cmd.Env = []string{"PATH=" + dir + string(os.PathListSeparator) + os.Getenv("PATH"), "HELM_NAMESPACE=prod", "HELM_KUBECONTEXT=green"}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %v %s", args, err, out)
+		}
+		return string(out)
+	}
+	n := 0
+	for _, page := range pages {
+		words := strings.Split(strings.TrimSuffix(filepath.Base(page), ".md"), "_")[1:]
+		if len(words) == 0 || words[0] == "config" { // whose flags are but shown
+			continue
+		}
+		help, out := string(read(t, filepath.ToSlash(page))), run(append(words, "x")...)
+		for flag, value := range map[string]string{" --namespace ": "prod ", " --context ": "green "} {
+			has := regexp.MustCompile(`(?m)^ +(-n,)? *` + flag[1:]).MatchString(help)
+			if given := strings.Contains(out, flag+value); given != has {
+				t.Errorf("%v: has%s%t, was given it %t: %s", words, flag, has, given, out)
+			}
+			if has {
+				n++
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("only %d flags were found", n)
+	}
+	for _, all := range []string{"--cluster", "--all-releases"} {
+		if out := run("check", all); strings.Contains(out, "--namespace") {
+			t.Errorf("%s is narrowed: %s", all, out)
+		}
+	}
+	if out := run("drill", "restore", "--", "x"); out != " drill restore --context green -- x \n" {
+		t.Errorf("drill restore: %q", out)
+	}
+	if out := run(); out != "  \n" {
+		t.Errorf("without a command: %q", out)
 	}
 }
 
