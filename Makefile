@@ -190,10 +190,11 @@ release: $(BIN)/nfpm
 release-twice: PLATFORMS := $(or $(PLATFORMS),linux/$(shell $(GO) env GOARCH))
 release-twice:
 	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && mkdir "$$d/a" "$$d/further" && \
+	git clone -q . "$$d/a/one" && git clone -q "$$d/a/one" "$$d/further/two" && \
 	for c in "$$d/a/one" "$$d/further/two"; do \
-		git clone -q . "$$c" && (cd "$$c" && $(MAKE) -s release VERSION=v0.0.0 DIST="$$c.dist" PLATFORMS='$(PLATFORMS)') || exit 1; \
+		(cd "$$c" && $(MAKE) -s release VERSION=v0.0.0 DIST="$$c.dist" PLATFORMS='$(PLATFORMS)') || exit 1; \
 	done; \
-	diff -r "$$d/a/one.dist" "$$d/further/two.dist" && cat "$$d/a/one.dist/SHA256SUMS" && echo 'the same bytes twice'
+	diff -rq "$$d/a/one.dist" "$$d/further/two.dist" && cat "$$d/a/one.dist/SHA256SUMS" && echo 'the same bytes twice'
 
 docs:
 	$(GO) test ./cmd/helmproof ./config ./internal/manifest -run 'TestDocs' -update
