@@ -68,6 +68,10 @@ $(BIN)/cosign: tools/cosign/go.mod
 $(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
 	cd tools/helm && $(GO) build -ldflags '-s -w' -o $@ tool
 
+# nfpm, which makes packages of a release.
+$(BIN)/nfpm: tools/nfpm/go.mod tools/nfpm/go.sum
+	cd tools/nfpm && $(GO) build -ldflags '-s -w' -o $@ tool
+
 # helm-unittest, by Helm 3: our charts have to render by it too.
 $(BIN)/helm-unittest: tools/helm-unittest/go.mod tools/helm-unittest/go.sum
 	cd tools/helm-unittest && $(GO) build -ldflags '-s -w' -o $@ tool
@@ -143,8 +147,8 @@ rules-test: $(BIN)/prometheus/promtool $(BIN)/prometheus/alertmanager
 dashboards:
 	cd tools/dashboards && $(GO) run -tags remove_all_sd . $(CURDIR)/templates/monitoring
 
-test: deps build kube unittest rules-test $(BIN)/cosign $(BIN)/helm $(BIN)/gotestsum
-	HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+test: deps build kube unittest rules-test $(BIN)/cosign $(BIN)/helm $(BIN)/nfpm $(BIN)/gotestsum
+	HELMPROOF_NFPM=$(BIN)/nfpm HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	@$(E2E)
 
 # Anew, the golden bundles of this version of the rules (evidence/version.go), which
@@ -171,6 +175,26 @@ fuzz-short:
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg; \
 		done; done
+
+.PHONY: release release-twice
+# A release in an empty folder (docs/install.md): VERSION=v1.2.3, and if need be
+# PLATFORMS='linux/amd64 …' and KEY=FILE, which signs its provenance. What takes its time is that -trimpath compiles everything
+# again, for each platform the first time.
+DIST ?= dist
+PLATFORMS ?=
+release: $(BIN)/nfpm
+	$(GO) run ./cmd/release -version '$(VERSION)' -dist '$(DIST)' -platforms '$(PLATFORMS)' -key '$(KEY)' -nfpm '$(BIN)/nfpm' $(RELEASE_FLAGS)
+
+# The same commit released from two clones in two folders has the same bytes; one
+# platform is enough to show it.
+release-twice: PLATFORMS := $(or $(PLATFORMS),linux/$(shell $(GO) env GOARCH))
+release-twice:
+	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && mkdir "$$d/a" "$$d/further" && \
+	git clone -q . "$$d/a/one" && git clone -q "$$d/a/one" "$$d/further/two" && \
+	for c in "$$d/a/one" "$$d/further/two"; do \
+		(cd "$$c" && $(MAKE) -s release VERSION=v0.0.0 DIST="$$c.dist" PLATFORMS='$(PLATFORMS)') || exit 1; \
+	done; \
+	diff -rq "$$d/a/one.dist" "$$d/further/two.dist" && cat "$$d/a/one.dist/SHA256SUMS" && echo 'the same bytes twice'
 
 docs:
 	$(GO) test ./cmd/helmproof ./config ./internal/manifest -run 'TestDocs' -update

@@ -103,6 +103,7 @@ error, 3 the verdict is FAIL or INCOMPLETE, 4 integrity or signature failure.`,
 			_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 		}
 	}
+	root.AddCommand(newMan(root))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	groupHelp(root)

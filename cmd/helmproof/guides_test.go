@@ -43,7 +43,7 @@ var elsewhere = map[string]string{
 // stay in the folder, and those that are only asked for.
 var (
 	ownTools = strings.Fields("git cp mkdir mv rm cat sed tee date grep")
-	tools    = strings.Fields("aws cosign crane curl docker gcloud go gsutil helm kubectl make vault promtool jq openssl sleep xargs")
+	tools    = strings.Fields("aws cosign crane curl docker gcloud go gsutil helm kubectl make vault promtool jq openssl sha256sum sleep tar xargs")
 )
 
 // takenForGranted are the charts and values that the guides speak of and do not show.

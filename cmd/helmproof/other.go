@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -219,21 +218,6 @@ private half where only the signer can read it, never in the repository.`,
 		},
 	}
 	return cmd
-}
-
-func newVersion(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  exact(0, "no arguments"),
-		RunE: func(*cobra.Command, []string) error {
-			if a.cfg.Output == "json" {
-				return writeJSON(a.io.out, map[string]string{"version": toolVersion(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
-			}
-			fmt.Fprintf(a.io.out, "helmproof %s %s %s/%s\n", toolVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
-		},
-	}
 }
 
 func dirOf(name string) string { return filepath.Dir(name) }
