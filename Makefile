@@ -148,7 +148,7 @@ dashboards:
 	cd tools/dashboards && $(GO) run -tags remove_all_sd . $(CURDIR)/templates/monitoring
 
 test: deps build kube unittest rules-test $(BIN)/cosign $(BIN)/helm $(BIN)/nfpm $(BIN)/gotestsum
-	HELMPROOF_NFPM=$(BIN)/nfpm HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+	HELMPROOF_TEST_NFPM=$(BIN)/nfpm HELMPROOF_COSIGN=$(BIN)/cosign HELMPROOF_TEST_HELM=$(BIN)/helm HELMPROOF_TEST_PROMETHEUS=$(BIN)/prometheus $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 	@$(E2E)
 
 # Anew, the golden bundles of this version of the rules (evidence/version.go), which

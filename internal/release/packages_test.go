@@ -15,13 +15,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestPackages: what nfpm is asked for, and, where HELMPROOF_NFPM names it, that its
+// TestPackages: what nfpm is asked for, and, where HELMPROOF_TEST_NFPM names it, that its
 // packages are the same bytes twice and that dpkg reads them.
 func TestPackages(t *testing.T) {
 	t.Parallel()
 	asked := map[string]nfpmConfig{}
 	one, two := small(t), small(t)
-	nfpm := os.Getenv("HELMPROOF_NFPM")
+	nfpm := os.Getenv("HELMPROOF_TEST_NFPM")
 	for _, r := range []*Release{one, two} {
 		r.Platforms = []Platform{{"linux", "amd64"}}
 		r.Packager = func(ctx context.Context, format, config, target string) error {
@@ -64,7 +64,7 @@ func TestPackages(t *testing.T) {
 		}
 	}
 	if nfpm == "" {
-		t.Skip("HELMPROOF_NFPM is not set: `make test` builds nfpm and sets it")
+		t.Skip("HELMPROOF_TEST_NFPM is not set: `make test` builds nfpm and sets it")
 	}
 	dpkg, err := exec.LookPath("dpkg-deb")
 	if err != nil {
