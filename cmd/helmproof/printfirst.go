@@ -22,6 +22,7 @@ type task struct {
 	severity evidence.Severity
 	text     string
 	findings int
+	of       map[evidence.Severity]int // the findings by severity
 }
 
 // worstFirst are the controls that are no plain pass: required ones before optional
@@ -67,7 +68,7 @@ func tasks(v *evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.
 		switch {
 		case !r.Required, strings.HasPrefix(r.Reason, gate.LeftOut):
 		case r.Outcome == evidence.ControlIncomplete:
-			out = append(out, task{r.Control, report.ControlMark(r.Outcome), severityOf(r, cat, byID), r.Reason, 0})
+			out = append(out, task{r.Control, report.ControlMark(r.Outcome), severityOf(r, cat, byID), r.Reason, 0, nil})
 		case r.Outcome == evidence.ControlFail:
 			begin := len(out)
 			for _, id := range r.Findings {
@@ -83,9 +84,10 @@ func tasks(v *evidence.Verdict, cat *evidence.Catalog, byID map[string]evidence.
 				i := slices.IndexFunc(out[begin:], func(t task) bool { return t.text == text }) + begin
 				if i < begin {
 					i = len(out)
-					out = append(out, task{r.Control, report.MarkFail, f.Severity, text, 0})
+					out = append(out, task{r.Control, report.MarkFail, f.Severity, text, 0, map[evidence.Severity]int{}})
 				}
 				out[i].findings++
+				out[i].of[f.Severity]++
 				if f.Severity.Rank() < out[i].severity.Rank() {
 					out[i].severity = f.Severity
 				}
@@ -163,7 +165,9 @@ func whyText(v *evidence.Verdict, list []task) string {
 	if failed > 0 {
 		bySeverity, total := map[evidence.Severity]int{}, 0
 		for _, k := range list {
-			bySeverity[k.severity] += k.findings
+			for s, n := range k.of {
+				bySeverity[s] += n
+			}
 			total += k.findings
 		}
 		var counts []string

@@ -23,13 +23,22 @@ func knowable(id evidence.ControlID, f evidence.Finding) bool {
 		f.Severity.Validate() == nil && f.Severity != evidence.SeverityCritical && !slices.Contains(baselineNever, id)
 }
 
-// digitWords are what changes from one version of a chart to the next: tags, digests,
-// sizes, ports, lines. The path of a field says what is wrong: of that only the places in
-// lists change.
+// What changes from one version of a chart to the next is a tag or a digest, and a
+// number by itself: a size, a port, a line, a place in a list. A name that has digits
+// says what is wrong (net.ipv4.ip_forward, batch/v1beta1), and stays.
 var (
-	digitWords = regexp.MustCompile(`\S*[0-9]\S*`)
-	places     = regexp.MustCompile(`\[[0-9]+\]`)
+	tags    = regexp.MustCompile(`[:@]\S*[0-9]\S*`)
+	numbers = regexp.MustCompile(`(^|[^\pL\pN_./-])v?[0-9]+(?:\.[0-9]+)*(?:[A-Za-z]{1,2}|%)?($|[^\pL\pN_/-])`)
 )
+
+// steady is a message without what changes.
+func steady(message string) string {
+	message = tags.ReplaceAllString(message, ":#")
+	for again := ""; again != message; { // two numbers may share what parts them
+		again, message = message, numbers.ReplaceAllString(message, "$1#$2")
+	}
+	return strings.Join(strings.Fields(message), " ")
+}
 
 // fingerprint is the finding for a control as a baseline knows it, once. namespace is
 // the release's.
@@ -37,7 +46,7 @@ func fingerprint(id evidence.ControlID, f evidence.Finding, namespace string) ev
 	t := f.Target
 	k := evidence.KnownFailure{
 		Control: id, Rule: f.Rule, Outcome: f.Outcome, Severity: f.Severity, Kind: t.Kind, Name: t.Name, Namespace: t.Namespace, Container: t.Container,
-		Detail: strings.Join(strings.Fields(digitWords.ReplaceAllString(places.ReplaceAllString(f.Message, "[#]"), "#")), " "), Count: 1,
+		Detail: steady(f.Message), Count: 1,
 	}
 	if k.Namespace == namespace {
 		k.Namespace = ""

@@ -204,3 +204,21 @@ func TestCounting(t *testing.T) {
 		}
 	}
 }
+
+// A name with digits is not a number: another one is another failure.
+func TestSteady(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]string{
+		"image web:1.2 adds NET_ADMIN":                           "image web:# adds NET_ADMIN",
+		"image r.example/web@sha256:0a1b is old":                 "image r.example/web:# is old",
+		"cpu limit 100m is below the request 500m, memory 1.5Gi": "cpu limit # is below the request #, memory #",
+		"spec.containers[0].envFrm: unknown field":               "spec.containers[#].envFrm: unknown field",
+		"sysctl net.ipv4.ip_forward is not allowed":              "sysctl net.ipv4.ip_forward is not allowed",
+		"batch/v1beta1 CronJob is not served":                    "batch/v1beta1 CronJob is not served",
+		"ports 80 443 8080":                                      "ports # # #",
+	} {
+		if got := steady(message); got != want {
+			t.Errorf("%q: %q, want %q", message, got, want)
+		}
+	}
+}
